@@ -1,0 +1,32 @@
+# The only commands to know. Everything runs in .venv, which `setup` makes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+
+.PHONY: setup fmt lint types test ci clean
+
+setup: .venv/.installed
+
+# Run again whenever the dependencies change.
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(PY) || "$(PYTHON)" -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+fmt: setup
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: setup
+	$(PY) -m mypy
+
+test: setup
+	$(PY) -m pytest
+
+ci: lint types test
+
+clean:
+	rm -rf .venv out build .pytest_cache .mypy_cache .ruff_cache .hypothesis
