@@ -1,0 +1,97 @@
+"""What an analysis is, what its result columns mean, and the table of all of them by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from pipelines.registry import Parameters, Registry, parameters_of
+
+Result = Mapping[str, Any]
+"""Column name -> number, text, None or array, as the analysis' columns say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a result table."""
+
+    name: str
+    """Within its analysis; in the table it is ``<analysis>_<name>``."""
+    type: str
+    """``float64``, ``int64``, ``uint32``, ``uint64``, ``bool``, ``string``, or an array such as ``uint32[256]``
+    or ``uint32[256,256]`` (stored flat, row-major, as a fixed-size list; the shape goes into the metadata)."""
+    unit: str
+    """``pixels``, ``level``, ``degree``, ``1`` for a ratio, ``px`` for a length, empty for text."""
+    meaning: str
+    """One sentence for the reference page and the Parquet metadata."""
+
+
+class Accumulator(Protocol):
+    """An analysis that can be computed tile by tile; the result does not depend on the tiling."""
+
+    def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
+        """Count one tile whose top left pixel lies at (row, column) of the image."""
+
+    def result(self) -> Result:
+        """The finished columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One analysis: a pure function, its parameters and its columns."""
+
+    name: str
+    group: Literal["scopes", "measurements"]
+    function: Callable[..., Result]
+    """``function(image, **params) -> {column: value}``; image as for operations (gray, RGB or RGBA; alpha is ignored
+    unless said otherwise)."""
+    parameters: type[Parameters]
+    columns: Callable[..., Sequence[Column]]
+    """Parameters -> the columns of the result, in table order."""
+    grain: Literal["image", "object"] = "image"
+    """``image``: one row per image in ``analyses``; ``object``: also rows of a table of its own."""
+    accumulator: Callable[..., Accumulator] | None = None
+    """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from tiles."""
+    version: int = 1
+    """Raised whenever a number changes; part of every cache key."""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return inspect.getdoc(self.function).partition("\n")[0]  # type: ignore[union-attr]
+
+
+ANALYSES: Registry[Analysis] = Registry("analysis")
+
+
+def analysis(
+    group: Literal["scopes", "measurements"],
+    *,
+    columns: Sequence[Column] | Callable[..., Sequence[Column]],
+    grain: Literal["image", "object"] = "image",
+    accumulator: Callable[..., Accumulator] | None = None,
+    version: int = 1,
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Register a function as an analysis under its own name; the function itself stays as it is."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        ANALYSES.register(
+            function.__name__,
+            Analysis(
+                name=function.__name__,
+                group=group,
+                function=function,
+                parameters=parameters_of(function),
+                columns=columns if callable(columns) else lambda **_: columns,
+                grain=grain,
+                accumulator=accumulator,
+                version=version,
+            ),
+        )
+        return function
+
+    return decorate

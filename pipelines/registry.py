@@ -1,0 +1,85 @@
+"""Named things that a job file may ask for, and the parameters that each one takes.
+
+Covers the registry used for operations, analyses, chart engines, resources and task types alike, and reading a
+function's keyword arguments as a validated parameter model. Does not discover plug-ins: see ``extension_manager``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from pipelines.errors import RayjobsError
+
+T = TypeVar("T")
+
+
+class UnknownNameError(RayjobsError, KeyError):
+    """Nothing of that name is registered; the text offers the nearest names."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Registry(Generic[T], Mapping[str, T]):
+    """A mapping from name to entry that refuses duplicates; registering returns the function that undoes it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        """What the entries are, in the singular, for messages: ``operation``."""
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> Callable[[], None]:
+        """Add an entry; the returned function takes it out again."""
+        if name in self._entries:
+            raise RayjobsError(f"{self.kind} {name!r} is registered already")
+        self._entries[name] = entry
+
+        def undo() -> None:
+            self._entries.pop(name, None)
+
+        return undo
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(f"unknown {self.kind} {name!r}{self.hint(name)}") from None
+
+    def hint(self, name: str) -> str:
+        """``"; did you mean 'gamma'?"``, or an empty text when nothing is near."""
+        near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
+        return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class Parameters(BaseModel):
+    """Base of the models read from signatures: unknown names are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def parameters_of(function: Callable[..., Any]) -> type[Parameters]:
+    """Build the parameter model of a function from its keyword-only arguments.
+
+    Each is annotated as ``Annotated[float, Field(ge=0, le=1, description="...")]``, so that range, default and meaning
+    stand once, in the signature, and serve validation, the JSON schema and the reference page.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[name] = (hints[name], default)
+    title = str(getattr(function, "__name__", "function"))
+    model: type[Parameters] = create_model(title, __base__=Parameters, **fields)
+    return model
