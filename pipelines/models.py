@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,59 @@ class AnalysisRequest:
     def canonical(self) -> str:
         """The same text for the same request, whatever the order of the parameters: part of cache keys."""
         return json.dumps([self.name, dict(self.params)], sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One published file of an input."""
+
+    product: str
+    """What it is: ``image`` or ``chart:<analysis>``."""
+    path: str
+    """Relative to the output directory, with ``/``."""
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """One input as planned: what a worker must know of it."""
+
+    id: int
+    """Its number in the job's ledger; stays the same over all runs."""
+    path: bytes
+    size: int
+    mtime_ns: int
+    name: str
+    """Where its outputs go, below ``images/`` and ``charts/<analysis>/``, without the suffix of the format."""
+    title: str
+    """Readable name, for charts and messages."""
+    recipe: int
+    """Which of the shard's recipes it needs."""
+    known: tuple[tuple[str, str], ...] = ()
+    """(relative path, sha256) of files that earlier attempts published: ours to adopt or to replace."""
+
+
+Status = Literal["done", "failed", "skipped", "released"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageStatus:
+    """What became of one input in one attempt."""
+
+    id: int
+    status: Status
+    """``released``: handed back untouched because the shard was asked to stop."""
+    reason: str | None = None
+    message: str | None = None
+    degraded: str | None = None
+    width: int | None = None
+    """Of the input as stored, in px; None when its header can't be read."""
+    height: int | None = None
+    outputs: tuple[Output, ...] = ()
+    part: str | None = None
+    """File below ``.rayjobs/parts`` that holds the analysis results, and the row in it."""
+    row: int | None = None
+    recipe: int = 0
+    seconds: float = 0.0
+    worker: str = ""

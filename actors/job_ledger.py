@@ -1,0 +1,374 @@
+"""The ledger of one job: its sealed inputs, what became of each, and every attempt, in one SQLite file.
+
+The driver that holds the output's lock is the only writer; anybody may read while it writes (WAL). Covers storage
+alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in files; the
+ledger knows in which file and row. See also ``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job
+still has to compute) and ``output_lock`` (who may write).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.models import ImageStatus, Output
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inputs (
+    id        INTEGER PRIMARY KEY,
+    path      BLOB NOT NULL UNIQUE,   -- exact bytes of the absolute path
+    size      INTEGER NOT NULL,
+    mtime_ns  INTEGER NOT NULL,
+    seq       INTEGER NOT NULL,       -- place in the sealed list, sorted by path
+    name      TEXT,                   -- where its outputs go; NULL for an input that the plan skipped
+    status    TEXT,                   -- NULL until final: done, failed, skipped
+    reason    TEXT, message TEXT, degraded TEXT, width INTEGER, height INTEGER
+);
+CREATE INDEX IF NOT EXISTS inputs_by_seq ON inputs (seq);
+CREATE INDEX IF NOT EXISTS inputs_open ON inputs (seq) WHERE status IS NULL;
+CREATE TABLE IF NOT EXISTS recipes (  -- sets of products, as JSON: {"image": digest, "analysis:...": digest, ...}
+    id INTEGER PRIMARY KEY, products TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS work (     -- products that an input has, and where its analysis results lie
+    input INTEGER NOT NULL, recipe INTEGER NOT NULL, part TEXT, row INTEGER, outputs TEXT NOT NULL,
+    PRIMARY KEY (input, recipe)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stale (    -- files that this job published and no product of an input refers to any more
+    path TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (path, sha256)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts ( -- append-only
+    input INTEGER NOT NULL, epoch INTEGER NOT NULL, finished REAL NOT NULL, seconds REAL NOT NULL,
+    outcome TEXT NOT NULL, reason TEXT, message TEXT, worker TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS attempts_by_input ON attempts (input);
+"""
+
+Products = Mapping[str, str]
+"""Product name -> digest of all that decides its bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenInput:
+    """An input without a final row, and the recipes whose products it has already."""
+
+    id: int
+    seq: int
+    path: bytes
+    size: int
+    mtime_ns: int
+    name: str
+    recipes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalInput:
+    """One row of the manifest, as the ledger has it."""
+
+    id: int
+    seq: int
+    path: bytes
+    size: int
+    status: str
+    reason: str | None
+    message: str | None
+    degraded: str | None
+    width: int | None
+    height: int | None
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """Where the results that one recipe computed for one input lie."""
+
+    input: int
+    seq: int
+    path: bytes
+    recipe: int
+    part: str
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many inputs are in which final state; ``open`` have none yet."""
+
+    total: int
+    done: int
+    failed: int
+    skipped: int
+
+    @property
+    def open(self) -> int:
+        return self.total - self.done - self.failed - self.skipped
+
+
+class JobLedger:
+    """One job's SQLite file; see the module's text for who may write."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if read_only:
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(SCHEMA)
+        self._db.execute("PRAGMA trusted_schema=OFF")
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; a reader sees none of it before the end."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def durable(self) -> None:
+        """Put all that was committed on disk, so that not even a power cut takes it back."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # ---- facts about the job -------------------------------------------------------------------------------------
+
+    def fact(self, key: str, default: Any = None) -> Any:
+        """One value of the job's meta data, as it was put."""
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(found[0]) if found else default
+
+    def put_facts(self, **facts: Any) -> None:
+        """Write values that JSON can hold."""
+        rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
+        with self.transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def counts(self) -> Counts:
+        found = dict(self._db.execute("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1").fetchall())
+        return Counts(sum(found.values()), found.get("done", 0), found.get("failed", 0), found.get("skipped", 0))
+
+    def reasons(self) -> dict[str, int]:
+        """reason -> number of inputs that failed or were skipped for it."""
+        return dict(
+            self._db.execute(
+                "SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
+        )
+
+    # ---- recipes: sets of products -------------------------------------------------------------------------------
+
+    def recipes(self) -> dict[int, dict[str, str]]:
+        return {number: json.loads(text) for number, text in self._db.execute("SELECT id, products FROM recipes")}
+
+    def recipe_id(self, products: Products) -> int:
+        """The number of a set of products, the same for the same set."""
+        text = json.dumps(dict(products), sort_keys=True)
+        with self.transaction() as db:
+            db.execute("INSERT OR IGNORE INTO recipes (products) VALUES (?)", (text,))
+            return int(db.execute("SELECT id FROM recipes WHERE products = ?", (text,)).fetchone()[0])
+
+    # ---- running -------------------------------------------------------------------------------------------------
+
+    def open_inputs(self, first_seq: int = 0, end_seq: int | None = None) -> Iterator[OpenInput]:
+        """Inputs without a final row with first_seq <= seq < end_seq, in order."""
+        rows = self._db.execute(
+            "SELECT id, seq, path, size, mtime_ns, name,"
+            " (SELECT group_concat(recipe) FROM work WHERE input = inputs.id)"
+            " FROM inputs WHERE status IS NULL AND seq >= ? AND seq < ? ORDER BY seq",
+            (first_seq, 2**62 if end_seq is None else end_seq),
+        )
+        for number, seq, path, size, mtime_ns, name, recipes in rows:
+            yield OpenInput(
+                id=number,
+                seq=seq,
+                path=path,
+                size=size,
+                mtime_ns=mtime_ns,
+                name=name,
+                recipes=tuple(map(int, recipes.split(","))) if recipes else (),
+            )
+
+    def open_seqs(self) -> Iterator[int]:
+        """The places of the inputs without a final row, in order."""
+        return (seq for (seq,) in self._db.execute("SELECT seq FROM inputs WHERE status IS NULL ORDER BY seq"))
+
+    def still_open(self, ids: Iterable[int]) -> list[int]:
+        """Those of the inputs that have no final row."""
+        query = "SELECT 1 FROM inputs WHERE id = ? AND status IS NULL"
+        return [number for number in ids if self._db.execute(query, (number,)).fetchone()]
+
+    def attempts_of(self, number: int, *, epoch: int | None = None) -> int:
+        """How often an input was tried, hand-backs not counted."""
+        query = "SELECT count(*) FROM attempts WHERE input = ? AND outcome <> 'released'"
+        bound: tuple[int, ...] = (number,)
+        if epoch is not None:
+            query, bound = query + " AND epoch = ?", (number, epoch)
+        return int(self._db.execute(query, bound).fetchone()[0])
+
+    def commit(self, rows: Sequence[ImageStatus], *, epoch: int) -> int:
+        """Take over what workers report, in one transaction; return how many inputs became final by it.
+
+        The first final row of an input wins: a late second one is journalled as an attempt and otherwise ignored.
+        """
+        now = time.time()
+        final = 0
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(r.id, epoch, now, r.seconds, r.status, r.reason, r.message, r.worker) for r in rows],
+            )
+            for row in rows:
+                if row.status == "released":
+                    continue
+                changed = db.execute(
+                    "UPDATE inputs SET status = ?, reason = ?, message = ?, degraded = ?, width = ?, height = ?"
+                    " WHERE id = ? AND status IS NULL",
+                    (row.status, row.reason, row.message, row.degraded, row.width, row.height, row.id),
+                ).rowcount
+                final += changed
+                if not changed:
+                    continue
+                if row.status == "done":
+                    db.execute(
+                        "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)",
+                        (row.id, row.recipe, row.part, row.row, _outputs_to_json(row.outputs)),
+                    )
+                    db.executemany("DELETE FROM stale WHERE path = ?", [(output.path,) for output in row.outputs])
+                else:
+                    drop_work(db, [row.id])
+        return final
+
+    def add_attempts(self, rows: Sequence[ImageStatus], *, epoch: int) -> None:
+        """Journal attempts that ended without a final row, such as a crash that is to be tried again."""
+        now = time.time()
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(r.id, epoch, now, r.seconds, "crashed", r.reason, r.message, r.worker) for r in rows],
+            )
+
+    def reopen(self, reasons: Sequence[str] | None = None) -> int:
+        """Give failed inputs another chance (all, or those of some reasons); return how many."""
+        query = (
+            "UPDATE inputs SET status = NULL, reason = NULL, message = NULL"
+            " WHERE status = 'failed' AND name IS NOT NULL"
+        )
+        with self.transaction() as db:
+            if reasons is None:
+                return db.execute(query).rowcount
+            marks = ",".join("?" * len(reasons))
+            return db.execute(f"{query} AND reason IN ({marks})", tuple(reasons)).rowcount
+
+    # ---- what the job published and measured ---------------------------------------------------------------------
+
+    def final_inputs(self) -> Iterator[FinalInput]:
+        """The rows of the manifest, in order of the sealed list."""
+        rows = self._db.execute(
+            "SELECT id, seq, path, size, status, reason, message, degraded, width, height,"
+            " (SELECT json_group_array(json(outputs)) FROM work WHERE input = inputs.id)"
+            " FROM inputs WHERE status IS NOT NULL ORDER BY seq"
+        )
+        for number, seq, path, size, status, reason, message, degraded, width, height, outputs in rows:
+            yield FinalInput(
+                id=number,
+                seq=seq,
+                path=path,
+                size=size,
+                status=status,
+                reason=reason,
+                message=message,
+                degraded=degraded,
+                width=width,
+                height=height,
+                outputs=_merged_outputs(json.loads(outputs)),
+            )
+
+    def results(self, first_seq: int, end_seq: int) -> list[ResultRow]:
+        """Where the results of the done inputs of a range lie, ordered by input and recipe."""
+        rows = self._db.execute(
+            "SELECT inputs.id, seq, path, recipe, part, row FROM inputs JOIN work ON work.input = inputs.id"
+            " WHERE status = 'done' AND part IS NOT NULL AND seq >= ? AND seq < ? ORDER BY seq, recipe",
+            (first_seq, end_seq),
+        )
+        return [
+            ResultRow(input=i, seq=s, path=p, recipe=recipe, part=part, row=row) for i, s, p, recipe, part, row in rows
+        ]
+
+    def parts(self) -> set[str]:
+        """Every file of results that the ledger refers to."""
+        return {part for (part,) in self._db.execute("SELECT DISTINCT part FROM work WHERE part IS NOT NULL")}
+
+    def move_results(self, part: str, rows: Iterable[tuple[int, int]]) -> None:
+        """Point the results of inputs, given as (input, row), at the sealed part that holds them all now."""
+        with self.transaction() as db:
+            db.executemany(
+                "UPDATE work SET part = ?, row = ? WHERE input = ? AND part IS NOT NULL",
+                [(part, row, number) for number, row in rows],
+            )
+
+    # ---- files of earlier plans and attempts ---------------------------------------------------------------------
+
+    def add_stale(self, files: Iterable[tuple[str, str]]) -> None:
+        """Remember files, as (relative path, sha256), that attempts of ours may have left."""
+        with self.transaction() as db:
+            db.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", files)
+
+    def has_stale(self) -> bool:
+        return self._db.execute("SELECT 1 FROM stale LIMIT 1").fetchone() is not None
+
+    def known_files(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Which of the paths earlier attempts of this job published, with their sha256."""
+        query = "SELECT path, sha256 FROM stale WHERE path = ?"
+        return tuple((p, s) for path in paths for p, s in self._db.execute(query, (path,)))
+
+    def take_stale(self) -> list[tuple[str, str]]:
+        """All stale files that are no output now, as (relative path, sha256), and forget them."""
+        with self.transaction() as db:
+            found = db.execute("SELECT path, sha256 FROM stale").fetchall()
+            db.execute("DELETE FROM stale")
+        return found
+
+
+def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
+    """Forget all products of inputs; their files become stale. Part of the caller's transaction."""
+    for number in numbers:
+        for (outputs,) in db.execute("SELECT outputs FROM work WHERE input = ?", (number,)).fetchall():
+            make_stale(db, outputs_from_json(outputs))
+        db.execute("DELETE FROM work WHERE input = ?", (number,))
+
+
+def make_stale(db: sqlite3.Connection, outputs: Iterable[Output]) -> None:
+    """Note that no product refers to the files any more. Part of the caller's transaction."""
+    db.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", [(o.path, o.sha256) for o in outputs])
+
+
+def outputs_from_json(text: str) -> tuple[Output, ...]:
+    """The files of one row of ``work``."""
+    return _merged_outputs([json.loads(text)])
+
+
+def _merged_outputs(groups: Sequence[Sequence[Sequence[Any]]]) -> tuple[Output, ...]:
+    found = {
+        path: Output(product=product, path=path, sha256=sha256, bytes=size)
+        for group in groups
+        for product, path, sha256, size in group
+    }
+    return tuple(found[path] for path in sorted(found))
+
+
+def _outputs_to_json(outputs: Iterable[Output]) -> str:
+    return json.dumps([[output.product, output.path, output.sha256, output.bytes] for output in outputs])
