@@ -1,0 +1,48 @@
+"""Result tables: from the columns of the analyses to the files that a person opens.
+
+results of one image -> to_batch -> write_part -> (part files of many workers)
+part files + inputs in order -> assemble -> write_table -> parquet, csv, json, xlsx
+
+schema.py     which columns, types and units        batches.py   results -> record batch
+parts.py      crash-safe files between the workers   assemble.py  parts -> batches in final order
+cells.py      names and texts made harmless          formats.py   TABLE_FORMATS, write_table
+manifest.py   what happened to every input           *_table.py   one file per format
+
+Nothing here depends on the clock, the host or the order in which workers finished: the same rows give the same bytes.
+"""
+
+from pipelines.tables.assemble import InputParts, PartColumns, assemble
+from pipelines.tables.batches import to_batch, to_rows_batch
+from pipelines.tables.cells import printable, readable_path, safe_cell
+from pipelines.tables.formats import TABLE_FORMATS, write_table
+from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
+from pipelines.tables.parquet_table import needs_directory, write_parquet_directory
+from pipelines.tables.parts import publish, read_part, write_part
+from pipelines.tables.schema import analyses_schema, part_schema, rows_schema
+from pipelines.tables.xlsx_table import Sheet, write_xlsx
+
+__all__ = [
+    "TABLE_FORMATS",
+    "InputParts",
+    "PartColumns",
+    "Sheet",
+    "analyses_schema",
+    "assemble",
+    "manifest_batch",
+    "manifest_schema",
+    "needs_directory",
+    "part_schema",
+    "printable",
+    "publish",
+    "read_part",
+    "readable_path",
+    "rows_schema",
+    "safe_cell",
+    "to_batch",
+    "to_rows_batch",
+    "write_manifest",
+    "write_parquet_directory",
+    "write_part",
+    "write_table",
+    "write_xlsx",
+]

@@ -1,0 +1,137 @@
+"""Rows scattered over part files, gathered in final order while memory stays flat.
+
+Covers finding an input's rows in its parts and joining parts that hold different columns of it (a job that ran again
+with one analysis more has two). Which parts an input has, and the order, is told by the caller.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.errors import RayjobsError
+from pipelines.tables.parts import read_part
+from pipelines.tables.schema import INPUT, INPUT_ID, row_bytes
+
+BATCH_BYTES = 32 * 2**20
+OPEN_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PartColumns:
+    """A part file and which of its columns count for an input."""
+
+    path: Path
+    columns: frozenset[str] | None = None
+    """None: all. A job that ran with other parameters in between left columns of the same name that are not meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputParts:
+    """Where the rows of one input lie."""
+
+    input: str
+    """Readable path, as it will stand in the table."""
+    input_id: int
+    """Its number in the ledger, as it stands in the parts."""
+    parts: tuple[PartColumns, ...]
+    """Oldest first: where two hold the same column, the later one counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    batch: pa.RecordBatch
+    places: dict[int, tuple[int, int]]
+    """input_id -> first row and number of rows."""
+
+
+def assemble(
+    inputs: Iterable[InputParts], schema: pa.Schema, *, several: bool = False, open_parts: int = OPEN_PARTS
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the inputs, in the order of the inputs, as batches of about 32 MiB in the final schema.
+
+    Parameters
+    ----------
+    inputs
+        In final order; inputs without results (failed, skipped) are not among them.
+    schema
+        As ``analyses_schema`` or ``rows_schema`` gives it. A column that none of an input's parts has is null.
+    several
+        An input may have any number of rows (a table of objects), and none at all; otherwise exactly one.
+    open_parts
+        How many parts are kept in memory; neighbours in the final order mostly lie in the same part.
+
+    Raises
+    ------
+    RayjobsError
+        A part is damaged or doesn't hold the row that it should.
+    """
+    reader = _Parts(open_parts)
+    limit = max(BATCH_BYTES // row_bytes(schema), 1)
+    pieces: list[pa.RecordBatch] = []
+    rows = 0
+    for entry in inputs:
+        piece = _rows_of(entry, schema, reader, several)
+        if piece.num_rows:
+            pieces.append(piece)
+            rows += piece.num_rows
+        if rows >= limit:
+            yield pa.concat_batches(pieces)
+            pieces, rows = [], 0
+    if pieces:
+        yield pa.concat_batches(pieces)
+
+
+class _Parts:
+    """The parts used last, and where each input's rows begin in them."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._open: OrderedDict[Path, _Part] = OrderedDict()
+
+    def slice(self, path: Path, input_id: int) -> pa.RecordBatch:
+        """The rows of one input, without a copy; an empty batch when it has none there."""
+        part = self._open.pop(path, None) or _load(path)
+        self._open[path] = part
+        if len(self._open) > self._capacity:
+            self._open.popitem(last=False)
+        start, count = part.places.get(input_id, (0, 0))
+        return part.batch.slice(start, count)
+
+
+def _load(path: Path) -> _Part:
+    batch = read_part(path)
+    ids = batch.column(INPUT_ID).to_numpy()
+    starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
+    counts = np.diff(starts, append=len(ids))
+    places = dict(zip(ids[starts].tolist(), zip(starts.tolist(), counts.tolist(), strict=True), strict=True))
+    if len(places) != len(starts):
+        raise RayjobsError(f"part {path.name} holds the rows of an input in two places")
+    return _Part(batch, places)
+
+
+def _rows_of(entry: InputParts, schema: pa.Schema, reader: _Parts, several: bool) -> pa.RecordBatch:
+    found = [reader.slice(part.path, entry.input_id) for part in entry.parts]
+    counts = {batch.num_rows for batch in found}
+    if not several and counts != {1}:
+        raise RayjobsError(f"the results of {entry.input} are not in the parts that the ledger names")
+    if len(counts) > 1:
+        raise RayjobsError(f"the parts of {entry.input} disagree on the number of its objects")
+    rows = counts.pop() if counts else 0
+    chosen = list(zip(entry.parts, found, strict=True))
+    arrays = [_column(field, chosen, rows) for field in list(schema)[1:]]
+    first = pa.array([entry.input] * rows, schema.field(INPUT).type)
+    return pa.RecordBatch.from_arrays([first, *arrays], schema=schema)
+
+
+def _column(field: pa.Field, chosen: Sequence[tuple[PartColumns, pa.RecordBatch]], rows: int) -> pa.Array:
+    for part, batch in reversed(chosen):
+        index = batch.schema.get_field_index(field.name)
+        if index >= 0 and (part.columns is None or field.name in part.columns):
+            return batch.column(index)
+    return pa.nulls(rows, field.type)

@@ -1,0 +1,40 @@
+"""Tables as JSON: one array, written as a stream with one object per line, so that both parsers and line tools read it.
+
+Arrays are nested lists in their shape. NaN and infinities, which JSON doesn't have, become null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.tables.schema import field_shape
+from pipelines.tables.values import array_values, scalar_values
+
+
+def write_json(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write one file with an object per row; the keys are the columns, every one of them in every object."""
+    between = "[\n"
+    with path.open("w", encoding="utf-8", newline="\n") as sink:
+        for batch in batches:
+            for row in _objects(batch, schema):
+                sink.write(between)
+                sink.write(json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+                between = ",\n"
+        sink.write("[]\n" if between == "[\n" else "\n]\n")
+
+
+def _objects(batch: pa.RecordBatch, schema: pa.Schema) -> Iterable[dict[str, Any]]:
+    # Row by row, because nested lists take many times the memory of the arrays.
+    for row in range(batch.num_rows):
+        single = batch.slice(row, 1)
+        yield {field.name: _value(column, field) for field, column in zip(schema, single.columns, strict=True)}
+
+
+def _value(column: pa.Array, field: pa.Field) -> Any:
+    shape = field_shape(field)
+    return (array_values(column, shape) if shape else scalar_values(column))[0]

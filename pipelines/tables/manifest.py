@@ -1,0 +1,64 @@
+"""The manifest: one row per input, saying what became of it.
+
+Covers its columns and its file. Nothing in it depends on the run; attempts, seconds and workers are in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.tables.cells import readable_path
+from pipelines.tables.parquet_table import write_parquet
+
+
+def manifest_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """The columns of ``manifest.parquet``; ``metadata`` (job name, versions) becomes the file's key-values."""
+    output = pa.struct(
+        [
+            pa.field("path", pa.string(), nullable=False),
+            pa.field("sha256", pa.string(), nullable=False),
+            pa.field("bytes", pa.int64(), nullable=False),
+        ]
+    )
+    return pa.schema(
+        [
+            _field("input", pa.string(), "path of the input, readable", nullable=False),
+            _field("input_bytes", pa.binary(), "path of the input, exact", nullable=False),
+            _field("status", pa.string(), "done, failed or skipped", nullable=False),
+            _field("reason", pa.string(), "why it failed or was skipped, from a fixed list"),
+            _field("message", pa.string(), "the same in words"),
+            _field("degraded", pa.string(), "what is lesser about a result that was made all the same"),
+            _field("width", pa.int32(), "width of the input in px"),
+            _field("height", pa.int32(), "height of the input in px"),
+            _field("bytes", pa.int64(), "size of the input in bytes"),
+            _field("outputs", pa.list_(pa.field("element", output)), "files made from it, below the output directory"),
+        ],
+        metadata=dict(metadata) if metadata else None,
+    )
+
+
+def manifest_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows as mappings from column to value, as a batch; ``input`` is made from ``input_bytes``.
+
+    Raises
+    ------
+    ValueError
+        A row lacks its status.
+    """
+    if any(row.get("status") is None for row in rows):
+        raise ValueError("a row of the manifest lacks its status")
+    complete = [{**row, "input": readable_path(row["input_bytes"])} for row in rows]
+    return pa.RecordBatch.from_pylist(complete, schema)
+
+
+def write_manifest(path: Path, batches: Iterable[pa.RecordBatch], *, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the manifest into the file ``path`` (in place, as ``write_table``), rows sorted by input by the caller."""
+    write_parquet(path, manifest_schema(metadata), batches)
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})

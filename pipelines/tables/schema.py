@@ -1,0 +1,127 @@
+"""The columns of the result tables as Arrow types: names, types, units and meanings.
+
+Covers the tables ``analyses`` (one row per image) and those with one row per object, both as a person reads them and
+as workers write them in parts. Does not cover the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from pipelines.analyses.registry import ANALYSES, Analysis, Column
+from pipelines.errors import RayjobsError
+from pipelines.models import AnalysisRequest
+
+INPUT = "input"
+"""First column of every final table: the input's readable path."""
+INPUT_ID = "input_id"
+"""First column of every part: the input's number in the job's ledger."""
+FLAT_VALUES = 1024
+"""Longest array that becomes one cell of text."""
+
+_SCALARS = {
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+}
+_ARRAY = re.compile(r"(?P<value>[a-z0-9]+)\[(?P<shape>[1-9][0-9]*(?:,[1-9][0-9]*)*)\]")
+
+
+def array_shape(type_name: str) -> tuple[int, ...]:
+    """The shape of a column type: ``uint32[256,256]`` gives (256, 256), a scalar gives ()."""
+    match = _ARRAY.fullmatch(type_name)
+    return tuple(map(int, match["shape"].split(","))) if match else ()
+
+
+def arrow_type(type_name: str) -> pa.DataType:
+    """The Arrow type of a column type as ``Column.type`` writes it; arrays become flat fixed-size lists."""
+    match = _ARRAY.fullmatch(type_name)
+    value = _SCALARS.get(match["value"] if match else type_name)
+    if value is None or (match and value == pa.string()):
+        raise RayjobsError(
+            f"unknown column type {type_name!r}; known: {', '.join(_SCALARS)}, or numbers as uint32[256]"
+        )
+    # "element" is the name that the Parquet standard gives to list items, so it is the same after reading back.
+    return pa.list_(pa.field("element", value), math.prod(array_shape(type_name))) if match else value
+
+
+def column_field(column: Column, prefix: str = "") -> pa.Field:
+    """One column as an Arrow field; unit, meaning and shape are its metadata."""
+    metadata = {"unit": column.unit, "meaning": column.meaning}
+    shape = array_shape(column.type)
+    if shape:
+        metadata["shape"] = ",".join(map(str, shape))
+    return pa.field(prefix + column.name, arrow_type(column.type), nullable=True, metadata=metadata)
+
+
+def field_shape(field: pa.Field) -> tuple[int, ...]:
+    """The shape of the array in one cell of a field; () for a scalar."""
+    if not pa.types.is_fixed_size_list(field.type):
+        return ()
+    text = (field.metadata or {}).get(b"shape", str(field.type.list_size).encode())
+    return tuple(map(int, text.decode().split(",")))
+
+
+def columns_schema(fields: Iterable[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """A final table's schema: ``input`` first, then the fields; the key ``columns`` describes all of them as JSON.
+
+    Field metadata reaches only readers that know Arrow; the JSON text reaches every reader of Parquet.
+    """
+    listed = list(fields)
+    described = {
+        field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items()} for field in listed
+    }
+    first = pa.field(INPUT, pa.string(), nullable=False, metadata={"meaning": "path of the input, readable"})
+    text = json.dumps(described, ensure_ascii=False, separators=(",", ":"))
+    return pa.schema([first, *listed], metadata={**(metadata or {}), "columns": text})
+
+
+def analyses_schema(
+    requests: Sequence[AnalysisRequest],
+    analyses: Mapping[str, Analysis] = ANALYSES,
+    metadata: Mapping[str, str] | None = None,
+) -> pa.Schema:
+    """The schema of the table ``analyses``: ``input``, then ``<analysis>_<column>`` in the order of the requests.
+
+    Every column but ``input`` is nullable. ``metadata`` (job name, versions) becomes the file's key-values.
+    """
+    fields = []
+    for request in requests:
+        entry = analyses[request.name]
+        fields += [column_field(column, f"{request.name}_") for column in entry.columns(**request.params)]
+    return columns_schema(fields, metadata)
+
+
+def rows_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """The schema of a table with several rows per input, such as ``objects``: ``input``, then the bare columns."""
+    return columns_schema([column_field(column) for column in columns], metadata)
+
+
+def part_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of the parts of a final table: ``input_id`` in the place of ``input``, and no key-values."""
+    return pa.schema([pa.field(INPUT_ID, pa.int64(), nullable=False), *list(schema)[1:]])
+
+
+def flat_columns(schema: pa.Schema) -> list[int]:
+    """The columns that a format of plain cells shows: scalars, and arrays of one dimension of at most 1,024 values."""
+    shapes = [field_shape(field) for field in schema]
+    return [index for index, shape in enumerate(shapes) if len(shape) < 2 and math.prod(shape) <= FLAT_VALUES]
+
+
+def row_bytes(schema: pa.Schema) -> int:
+    """About how many bytes one row takes in memory; texts count as 64 bytes."""
+    return sum(_width(field.type) for field in schema)
+
+
+def _width(kind: pa.DataType) -> int:
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _width(kind.value_type)
+    return int(kind.bit_width) // 8 or 1 if pa.types.is_primitive(kind) else 64
