@@ -1,6 +1,7 @@
 """The ledger of one job: its sealed inputs, what became of each, and every attempt, in one SQLite file.
 
-The driver that holds the output's lock is the only writer; anybody may read while it writes (WAL). Covers storage
+The driver that holds the output's lock is the only writer, from any of its threads; anybody may read meanwhile (WAL).
+Covers storage
 alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in files; the
 ledger knows in which file and row. See also ``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job
 still has to compute) and ``output_lock`` (who may write).
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,11 +117,13 @@ class JobLedger:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._lock = threading.RLock()
         if read_only:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+            uri = f"{path.absolute().as_uri()}?mode=ro"
+            self._db = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -132,24 +136,31 @@ class JobLedger:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; a reader sees none of it before the end."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._db
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _all(self, query: str, bound: Sequence[Any] = ()) -> list[Any]:
+        """All rows at once: a cursor left open would see what other threads write."""
+        with self._lock:
+            return self._db.execute(query, bound).fetchall()
 
     def durable(self) -> None:
         """Put all that was committed on disk, so that not even a power cut takes it back."""
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._lock:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # ---- facts about the job -------------------------------------------------------------------------------------
 
     def fact(self, key: str, default: Any = None) -> Any:
         """One value of the job's meta data, as it was put."""
-        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return json.loads(found[0]) if found else default
+        found = self._all("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(found[0][0]) if found else default
 
     def put_facts(self, **facts: Any) -> None:
         """Write values that JSON can hold."""
@@ -158,21 +169,19 @@ class JobLedger:
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def counts(self) -> Counts:
-        found = dict(self._db.execute("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1").fetchall())
+        found = dict(self._all("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1"))
         return Counts(sum(found.values()), found.get("done", 0), found.get("failed", 0), found.get("skipped", 0))
 
     def reasons(self) -> dict[str, int]:
         """reason -> number of inputs that failed or were skipped for it."""
         return dict(
-            self._db.execute(
-                "SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-            )
+            self._all("SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1")
         )
 
     # ---- recipes: sets of products -------------------------------------------------------------------------------
 
     def recipes(self) -> dict[int, dict[str, str]]:
-        return {number: json.loads(text) for number, text in self._db.execute("SELECT id, products FROM recipes")}
+        return {number: json.loads(text) for number, text in self._all("SELECT id, products FROM recipes")}
 
     def recipe_id(self, products: Products) -> int:
         """The number of a set of products, the same for the same set."""
@@ -183,16 +192,16 @@ class JobLedger:
 
     # ---- running -------------------------------------------------------------------------------------------------
 
-    def open_inputs(self, first_seq: int = 0, end_seq: int | None = None) -> Iterator[OpenInput]:
+    def open_inputs(self, first_seq: int, end_seq: int) -> list[OpenInput]:
         """Inputs without a final row with first_seq <= seq < end_seq, in order."""
-        rows = self._db.execute(
+        rows = self._all(
             "SELECT id, seq, path, size, mtime_ns, name,"
             " (SELECT group_concat(recipe) FROM work WHERE input = inputs.id)"
             " FROM inputs WHERE status IS NULL AND seq >= ? AND seq < ? ORDER BY seq",
-            (first_seq, 2**62 if end_seq is None else end_seq),
+            (first_seq, end_seq),
         )
-        for number, seq, path, size, mtime_ns, name, recipes in rows:
-            yield OpenInput(
+        return [
+            OpenInput(
                 id=number,
                 seq=seq,
                 path=path,
@@ -201,15 +210,18 @@ class JobLedger:
                 name=name,
                 recipes=tuple(map(int, recipes.split(","))) if recipes else (),
             )
+            for number, seq, path, size, mtime_ns, name, recipes in rows
+        ]
 
-    def open_seqs(self) -> Iterator[int]:
-        """The places of the inputs without a final row, in order."""
-        return (seq for (seq,) in self._db.execute("SELECT seq FROM inputs WHERE status IS NULL ORDER BY seq"))
+    def next_open_seq(self, first_seq: int) -> int | None:
+        """The first place at or after ``first_seq`` whose input has no final row."""
+        found = self._all("SELECT min(seq) FROM inputs WHERE status IS NULL AND seq >= ?", (first_seq,))
+        return None if found[0][0] is None else int(found[0][0])
 
     def still_open(self, ids: Iterable[int]) -> list[int]:
         """Those of the inputs that have no final row."""
         query = "SELECT 1 FROM inputs WHERE id = ? AND status IS NULL"
-        return [number for number in ids if self._db.execute(query, (number,)).fetchone()]
+        return [number for number in ids if self._all(query, (number,))]
 
     def attempts_of(self, number: int, *, epoch: int | None = None) -> int:
         """How often an input was tried, hand-backs not counted."""
@@ -217,7 +229,7 @@ class JobLedger:
         bound: tuple[int, ...] = (number,)
         if epoch is not None:
             query, bound = query + " AND epoch = ?", (number, epoch)
-        return int(self._db.execute(query, bound).fetchone()[0])
+        return int(self._all(query, bound)[0][0])
 
     def commit(self, rows: Sequence[ImageStatus], *, epoch: int) -> int:
         """Take over what workers report, in one transaction; return how many inputs became final by it.
@@ -276,30 +288,32 @@ class JobLedger:
     # ---- what the job published and measured ---------------------------------------------------------------------
 
     def final_inputs(self) -> Iterator[FinalInput]:
-        """The rows of the manifest, in order of the sealed list."""
-        rows = self._db.execute(
+        """The rows of the manifest, in order of the sealed list; read in pages, so memory stays flat."""
+        seq = -1
+        while page := self._all(
             "SELECT id, seq, path, size, status, reason, message, degraded, width, height,"
             " (SELECT json_group_array(json(outputs)) FROM work WHERE input = inputs.id)"
-            " FROM inputs WHERE status IS NOT NULL ORDER BY seq"
-        )
-        for number, seq, path, size, status, reason, message, degraded, width, height, outputs in rows:
-            yield FinalInput(
-                id=number,
-                seq=seq,
-                path=path,
-                size=size,
-                status=status,
-                reason=reason,
-                message=message,
-                degraded=degraded,
-                width=width,
-                height=height,
-                outputs=_merged_outputs(json.loads(outputs)),
-            )
+            " FROM inputs WHERE status IS NOT NULL AND seq > ? ORDER BY seq LIMIT 2000",
+            (seq,),
+        ):
+            for number, seq, path, size, status, reason, message, degraded, width, height, outputs in page:
+                yield FinalInput(
+                    id=number,
+                    seq=seq,
+                    path=path,
+                    size=size,
+                    status=status,
+                    reason=reason,
+                    message=message,
+                    degraded=degraded,
+                    width=width,
+                    height=height,
+                    outputs=_merged_outputs(json.loads(outputs)),
+                )
 
     def results(self, first_seq: int, end_seq: int) -> list[ResultRow]:
         """Where the results of the done inputs of a range lie, ordered by input and recipe."""
-        rows = self._db.execute(
+        rows = self._all(
             "SELECT inputs.id, seq, path, recipe, part, row FROM inputs JOIN work ON work.input = inputs.id"
             " WHERE status = 'done' AND part IS NOT NULL AND seq >= ? AND seq < ? ORDER BY seq, recipe",
             (first_seq, end_seq),
@@ -310,7 +324,7 @@ class JobLedger:
 
     def parts(self) -> set[str]:
         """Every file of results that the ledger refers to."""
-        return {part for (part,) in self._db.execute("SELECT DISTINCT part FROM work WHERE part IS NOT NULL")}
+        return {part for (part,) in self._all("SELECT DISTINCT part FROM work WHERE part IS NOT NULL")}
 
     def move_results(self, part: str, rows: Iterable[tuple[int, int]]) -> None:
         """Point the results of inputs, given as (input, row), at the sealed part that holds them all now."""
@@ -328,12 +342,12 @@ class JobLedger:
             db.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", files)
 
     def has_stale(self) -> bool:
-        return self._db.execute("SELECT 1 FROM stale LIMIT 1").fetchone() is not None
+        return bool(self._all("SELECT 1 FROM stale LIMIT 1"))
 
     def known_files(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Which of the paths earlier attempts of this job published, with their sha256."""
         query = "SELECT path, sha256 FROM stale WHERE path = ?"
-        return tuple((p, s) for path in paths for p, s in self._db.execute(query, (path,)))
+        return tuple((p, s) for path in paths for p, s in self._all(query, (path,)))
 
     def take_stale(self) -> list[tuple[str, str]]:
         """All stale files that are no output now, as (relative path, sha256), and forget them."""

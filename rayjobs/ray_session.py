@@ -1,0 +1,135 @@
+"""Where Ray starts: embedded on this machine, on the cluster of ``RAY_ADDRESS``, or inside a submitted job.
+
+The only place that calls ``ray.init``. Authentication is always decided here, because Ray's own default differs
+between ``ray.init`` and ``ray start``; Ray reads that decision when it is imported, so it is imported after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import JobError
+
+NAMESPACE = "rayjobs"
+STAGE_RESOURCES = ("render", "analyze", "export_io")
+EMBEDDED_STORE_BYTES = 2 * 2**30
+"""Fused streams pass rows only, so the object store of an embedded run can stay small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Ray cluster that this process is connected to."""
+
+    id: str
+    cpus: int
+    embedded: bool
+    declared: frozenset[str]
+    """Which of ``STAGE_RESOURCES`` the nodes declare."""
+
+
+def in_submitted_job() -> bool:
+    """Whether this process is the driver of a job that Ray's Jobs API started."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def cluster_address() -> str | None:
+    """The address of the cluster to use, or None for an embedded one."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+@contextmanager
+def ray_session(*, name: str, workers: int | None = None, dashboard: bool = False) -> Iterator[Cluster]:
+    """Be connected to Ray; an embedded cluster ends with the block.
+
+    Parameters
+    ----------
+    name
+        Of the job, for the dashboard.
+    workers
+        CPUs of an embedded cluster; all of the machine unless told otherwise.
+    dashboard
+        Whether an embedded cluster serves Ray's dashboard.
+
+    Raises
+    ------
+    JobError
+        The cluster can't be reached, or refuses us.
+    """
+    address = cluster_address()
+    embedded = address is None and not in_submitted_job()
+    _decide_authentication(embedded=embedded)
+    _quiet_logs()
+    import ray
+    from ray.job_config import JobConfig
+
+    try:
+        if embedded:
+            cpus = workers or os.cpu_count() or 1
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                resources=dict.fromkeys(STAGE_RESOURCES, cpus),
+                object_store_memory=EMBEDDED_STORE_BYTES,
+                include_dashboard=dashboard,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                job_config=JobConfig(metadata={"name": name}),
+            )
+        else:
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise JobError(_unreachable(address, error)) from error
+    try:
+        yield _describe(embedded)
+    finally:
+        ray.shutdown()
+
+
+def _describe(embedded: bool) -> Cluster:
+    import ray
+
+    resources = ray.cluster_resources()
+    return Cluster(
+        id=ray.get_runtime_context().gcs_address if not embedded else f"embedded-{os.getpid()}",
+        cpus=int(resources.get("CPU", 0)),
+        embedded=embedded,
+        declared=frozenset(name for name in STAGE_RESOURCES if resources.get(name, 0) >= 1),
+    )
+
+
+def _decide_authentication(*, embedded: bool) -> None:
+    """Set ``RAY_AUTH_MODE`` unless the user did: a token that only this run knows, or the cluster's if there is one."""
+    if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+        return
+    if embedded:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        return
+    has_token = (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or (Path.home() / ".ray" / "auth_token").is_file()
+    )
+    os.environ["RAY_AUTH_MODE"] = "token" if has_token else "disabled"
+
+
+def _quiet_logs() -> None:
+    """The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if address is None:
+        return f"Ray can't start on this machine: {first}; `rayjobs doctor` looks for the cause"
+    return f"the Ray cluster at RAY_ADDRESS={address} can't be used: {first}; check the address and RAY_AUTH_TOKEN"
