@@ -58,8 +58,8 @@ def images(
 
 def _as_dtype(picture: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind == "f":
-        return picture.astype(dtype)
-    return np.rint(picture * np.iinfo(dtype).max).astype(dtype)
+        return np.asarray(picture, dtype)
+    return np.asarray(np.rint(picture * np.iinfo(dtype).max), dtype)
 
 
 def _read_only(image: NDArray[Any]) -> NDArray[Any]:
