@@ -1,0 +1,174 @@
+"""The heavy half of colour.py: HSV, mixing channels, and tetrahedral interpolation.
+
+Imports numba and OpenCV: import this module inside functions only. Images are gray (M, N) or RGB (M, N, 3).
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.operations.planes import Limits, Plane, as_rgb, bands, change_by_bands, clipping
+from pipelines.operations.registry import Image
+
+WEIGHT_UNIT = 30_000
+"""Gray weights are whole multiples of 1 / WEIGHT_UNIT; 65,535 * WEIGHT_UNIT stays below 2**32."""
+
+Factors = tuple[np.float32, np.float32]
+
+
+def hue_saturation(image: Image, hue_degrees: float, saturation: float, value: float) -> Image:
+    """HSV turned and scaled; RGB only. The result is rounded half up."""
+    limits = clipping(image.dtype)
+    factors = np.float32(saturation), np.float32(value)
+    turn = np.float32(hue_degrees / 60)
+
+    def change(red: Plane, green: Plane, blue: Plane, rows: slice) -> None:
+        if hue_degrees:
+            _turn(red.ravel(), green.ravel(), blue.ravel(), turn, factors, limits)
+        else:
+            _saturate(red.ravel(), green.ravel(), blue.ravel(), factors, limits)
+
+    return change_by_bands(image, change)
+
+
+# The two kernels are free of branches and divide by a positive number even where the quotient isn't used: so they
+# compile to vector instructions, 4 ms instead of 30 ms for 2.4 megapixels of uint8.
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _saturate(red: Plane, green: Plane, blue: Plane, factors: Factors, limits: Limits) -> None:
+    saturation, value = factors
+    low, high, half = limits
+    one, tiny = np.float32(1), np.float32(1e-30)
+    for i in range(red.size):
+        r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
+        top = max(r, g, b)
+        gain = min(value, high / max(top, tiny))
+        chroma_gain = gain * min(saturation, max(one, top / max(top - min(r, g, b), tiny)))
+        top_new = top * gain
+        red[i] = max(low, top_new - (top - r) * chroma_gain) + half
+        green[i] = max(low, top_new - (top - g) * chroma_gain) + half
+        blue[i] = max(low, top_new - (top - b) * chroma_gain) + half
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _turn(red: Plane, green: Plane, blue: Plane, turn: np.float32, factors: Factors, limits: Limits) -> None:
+    saturation, value = factors
+    low, high, half = limits
+    zero, one, two, four, six = np.float32(0), np.float32(1), np.float32(2), np.float32(4), np.float32(6)
+    tiny, sixth = np.float32(1e-30), np.float32(1 / 6)
+    for i in range(red.size):
+        r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
+        top = max(r, g, b)
+        chroma = top - min(r, g, b)
+        per_chroma = one / max(chroma, tiny)
+        hue = four + (r - g) * per_chroma
+        hue = two + (b - r) * per_chroma if g == top else hue
+        hue = (g - b) * per_chroma if r == top else hue
+        hue = hue + turn
+        gain = min(value, high / max(top, tiny))
+        chroma_new = chroma * gain * min(saturation, max(one, top * per_chroma))
+        top_new = top * gain
+        # c = V' - C' * clip(min(k, 4 - k), 0, 1), k = (n + H') mod 6 with n = 5, 3, 1 for red, green, blue
+        k = hue + np.float32(5)
+        k = k - six * np.floor(k * sixth)
+        red[i] = max(low, top_new - chroma_new * max(zero, min(k, four - k, one))) + half
+        k = hue + np.float32(3)
+        k = k - six * np.floor(k * sixth)
+        green[i] = max(low, top_new - chroma_new * max(zero, min(k, four - k, one))) + half
+        k = hue + one
+        k = k - six * np.floor(k * sixth)
+        blue[i] = max(low, top_new - chroma_new * max(zero, min(k, four - k, one))) + half
+
+
+def mix_channels(image: Image, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Image:
+    """matrix @ (R, G, B) + offset for every pixel, offset as a share of full scale; gives RGB."""
+    _, high, _ = clipping(image.dtype)
+    full = 1.0 if image.dtype.kind == "f" else float(high)
+    return np.asarray(cv2.transform(as_rgb(image), np.column_stack([matrix, offset * full])))
+
+
+def weighted_sum(image: Image, weights: Sequence[float]) -> Image:
+    """A gray image from an RGB one; integers exactly, with halves rounded up."""
+    if image.dtype.kind == "f":
+        return np.asarray(sum(image[..., i] * np.float32(weights[i]) for i in range(3)), image.dtype)
+    gray = np.empty(image.shape[:2], image.dtype)
+    wholes = tuple(np.uint32(round(weight * WEIGHT_UNIT)) for weight in weights)
+    for rows, (red, green, blue) in bands(image):
+        _weigh(red.ravel(), green.ravel(), blue.ravel(), wholes, gray[rows].reshape(-1))
+    return gray
+
+
+@numba.njit(cache=True, nogil=True)
+def _weigh(red: Plane, green: Plane, blue: Plane, weights: tuple[np.uint32, ...], gray: Plane) -> None:
+    for i in range(gray.size):
+        total = np.uint32(red[i]) * weights[0] + np.uint32(green[i]) * weights[1] + np.uint32(blue[i]) * weights[2]
+        gray[i] = (total + np.uint32(WEIGHT_UNIT // 2)) // np.uint32(WEIGHT_UNIT)
+
+
+def tetrahedral(image: Image, table: NDArray[np.float32], domain: tuple[Sequence[float], Sequence[float]]) -> Image:
+    """Each pixel looked up in a (blue, green, red, 3) table with tetrahedral interpolation; gives RGB.
+
+    ``domain`` holds the least and the largest input of each channel. Rounded half up; a NaN makes the pixel NaN.
+    """
+    rgb = np.ascontiguousarray(as_rgb(image))
+    low, high, half = clipping(image.dtype)
+    full = 1.0 if image.dtype.kind == "f" else float(high)
+    size = table.shape[0]
+    least, most = np.array(domain[0]), np.array(domain[1])
+    scale = ((size - 1) / (most - least) / full).astype(np.float32)
+    shift = (-least * (size - 1) / (most - least)).astype(np.float32)
+    result = np.empty(rgb.shape, rgb.dtype)
+    pixels = rgb.reshape(-1, 3)
+    pixels.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
+    limits = np.float32(full), low, high, half
+    _tetrahedral(pixels, table.reshape(-1, 3), size, (scale, shift), limits, result.reshape(-1, 3))
+    if rgb.dtype.kind == "f":
+        result[np.isnan(rgb).any(axis=-1)] = np.nan
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _tetrahedral(pixels, table, size, place, limits, result) -> None:  # type: ignore[no-untyped-def]
+    """Kasson, Nin, Plouffe and Hafner, J. Electronic Imaging 4(3), 1995: a cube is cut into six tetrahedra."""
+    scale, shift = place
+    full, low, high, half = limits
+    one, last = np.float32(1), np.float32(size - 1)
+    step_r, step_g, step_b = 1, size, size * size
+    for i in range(pixels.shape[0]):
+        x = np.float32(pixels[i, 0]) * scale[0] + shift[0]
+        y = np.float32(pixels[i, 1]) * scale[1] + shift[1]
+        z = np.float32(pixels[i, 2]) * scale[2] + shift[2]
+        x = min(x, last) if x > 0 else np.float32(0)  # a NaN counts as 0 here
+        y = min(y, last) if y > 0 else np.float32(0)
+        z = min(z, last) if z > 0 else np.float32(0)
+        r, g, b = min(int(x), size - 2), min(int(y), size - 2), min(int(z), size - 2)
+        x, y, z = x - np.float32(r), y - np.float32(g), z - np.float32(b)
+        corner = r * step_r + g * step_g + b * step_b
+        far = corner + step_r + step_g + step_b
+        if x >= y:
+            if y >= z:
+                first, second, a, m, c = step_r, step_g, x, y, z
+            elif x >= z:
+                first, second, a, m, c = step_r, step_b, x, z, y
+            else:
+                first, second, a, m, c = step_b, step_r, z, x, y
+        elif x >= z:
+            first, second, a, m, c = step_g, step_r, y, x, z
+        elif y >= z:
+            first, second, a, m, c = step_g, step_b, y, z, x
+        else:
+            first, second, a, m, c = step_b, step_g, z, y, x
+        near = corner + first
+        next_ = near + second
+        for j in range(3):
+            sample = (
+                (one - a) * table[corner, j] + (a - m) * table[near, j] + (m - c) * table[next_, j] + c * table[far, j]
+            )
+            result[i, j] = min(max(sample * full, low), high) + half
