@@ -1,0 +1,253 @@
+"""The chain: running the operations of a job one after the other on an image.
+
+Covers checking the parameters, composing neighbouring lookup tables into one, taking alpha off and putting it back,
+EXIF orientation, and naming the operation that failed. Doesn't read, write or tile images. The result never depends on
+the composing: tables are composed after rounding, so that one look-up gives what several would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.models import ImageOperation
+from pipelines.operations.lookup import compose, look_up
+from pipelines.operations.registry import OPERATIONS, Image, Operation
+
+UPRIGHT = 1
+"""The EXIF orientation of an image that needs no turning."""
+AUTO_ORIENT = "auto_orient"
+"""The operation that gets the image's own orientation."""
+CV_OUT_OF_MEMORY = -4
+"""``cv2.Error.StsNoMem``."""
+
+Resolved = tuple[tuple[ImageOperation, Operation], ...]
+"""Requests with what they stand for at the moment: a key for caches that outlives no change of the registry."""
+
+
+class ChainError(RayjobsError):
+    """A chain names an unknown operation or gives it wrong parameters; the text says which, by number and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainResult:
+    """What a chain gives."""
+
+    pixels: Image
+    """May be the input array itself when nothing changes it."""
+    orientation: int
+    """The EXIF orientation still to be applied by whoever shows the pixels: 1 after auto_orient."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One operation of a chain with its checked parameters."""
+
+    label: str
+    """For messages: ``operation 2 (curves)``."""
+    operation: Operation
+    arguments: Mapping[str, Any]
+    """Every parameter of the operation, defaults included."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LookUp:
+    """One or several neighbouring steps as a single table."""
+
+    label: str
+    table: NDArray[Any]
+
+
+def compile_chain(operations: Sequence[ImageOperation]) -> tuple[Step, ...]:
+    """Check a chain before any image is read.
+
+    Raises
+    ------
+    ChainError
+        For an unknown name, an unknown parameter, or a value of the wrong type or out of range.
+    """
+    return _steps(_resolved(operations))
+
+
+def chain_halo(operations: Sequence[ImageOperation]) -> int | None:
+    """Pixels of surroundings that a tile needs on each side; None if some operation needs the whole image.
+
+    Raises ChainError as ``compile_chain`` does.
+    """
+    halo = 0
+    for step in compile_chain(operations):
+        if step.operation.reach == "local" and step.operation.halo is not None:
+            halo += step.operation.halo(**step.arguments)
+        elif step.operation.reach != "point":
+            return None
+    return halo
+
+
+def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orientation: int = UPRIGHT) -> ChainResult:
+    """Run a chain on an image.
+
+    Parameters
+    ----------
+    image : ndarray
+        uint8, uint16 or float32; shape (M, N), (M, N, 3) or (M, N, 4). Pixels as stored; never changed.
+    operations : sequence of ImageOperation
+        Applied in this order. Alpha is handed to the operations that handle it and kept as it is by all others.
+    orientation : int
+        The image's EXIF orientation, 1 to 8. ``auto_orient`` applies it, unless the job gives that an orientation of
+        its own; without ``auto_orient`` it is handed on.
+
+    Returns
+    -------
+    ChainResult
+        Pixels of the input's dtype, and the orientation that remains.
+
+    Raises
+    ------
+    ImageError
+        ``operation_error``, with number and name of the operation; ``out_of_memory``; ``bad_shape`` for an array that
+        is no image; or the reason that an operation gives itself.
+    """
+    _check_image(image)
+    try:
+        stages = _stages(_resolved(operations), image.dtype.name)
+    except ChainError as error:
+        raise ImageError(FailedReason.OPERATION_ERROR, str(error)) from error
+    result = ChainResult(image, orientation)
+    for stage in stages:
+        result = _run(stage, result)
+    return result
+
+
+def _resolved(operations: Sequence[ImageOperation]) -> Resolved:
+    pairs = []
+    for number, request in enumerate(operations, start=1):
+        label = _label(number, request)
+        if request.name not in OPERATIONS:
+            raise ChainError(f"{label}: unknown operation{OPERATIONS.hint(request.name)}")
+        try:
+            hash(request)
+        except TypeError as error:
+            raise ChainError(f"{label}: parameters must be plain values, as in a job file ({error})") from error
+        pairs.append((request, OPERATIONS[request.name]))
+    return tuple(pairs)
+
+
+def _label(number: int, request: ImageOperation) -> str:
+    return f"operation {number} ({request.name})"
+
+
+@lru_cache(maxsize=32)
+def _steps(resolved: Resolved) -> tuple[Step, ...]:
+    steps = []
+    for number, (request, operation) in enumerate(resolved, start=1):
+        label = _label(number, request)
+        try:
+            checked = operation.parameters(**request.params)
+        except ValidationError as error:
+            raise ChainError(f"{label}: {_complaints(error)}") from error
+        arguments = {name: getattr(checked, name) for name in operation.parameters.model_fields}
+        steps.append(Step(label, operation, arguments))
+    return tuple(steps)
+
+
+def _complaints(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
+
+
+@lru_cache(maxsize=32)
+def _stages(resolved: Resolved, dtype_name: str) -> tuple[Step | LookUp, ...]:
+    """What to run for this dtype: neighbouring steps with tables become one look-up, unless the images are floats."""
+    steps, dtype = _steps(resolved), np.dtype(dtype_name)
+    if dtype.kind == "f":
+        return steps
+    stages: list[Step | LookUp] = []
+    for has_table, group in groupby(steps, key=lambda step: step.operation.table is not None):
+        members = list(group)
+        stages.extend([_composed(members, dtype)] if has_table else members)
+    return tuple(stages)
+
+
+def _composed(steps: list[Step], dtype: np.dtype[Any]) -> LookUp:
+    label = steps[0].label if len(steps) == 1 else f"{steps[0].label} to {steps[-1].label}"
+    return LookUp(label, reduce(compose, (_table(step, dtype) for step in steps)))
+
+
+def _table(step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
+    assert step.operation.table is not None
+    try:
+        return step.operation.table(dtype, **step.arguments)
+    except Exception as error:  # as in _run
+        raise ChainError(f"{step.label}: {type(error).__name__}: {error}") from error
+
+
+def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
+    try:
+        if isinstance(stage, LookUp) or not stage.operation.handles_alpha:
+            return replace(before, pixels=_on_colours(stage, before.pixels))
+        return _with_alpha(stage, before)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{stage.label}: {error}") from error
+    except Exception as error:  # whatever an operation raises, plug-ins included, is this image's failure alone
+        reason = FailedReason.OUT_OF_MEMORY if _is_out_of_memory(error) else FailedReason.OPERATION_ERROR
+        text = str(error) if isinstance(error, RayjobsError) else f"{type(error).__name__}: {error}"
+        raise ImageError(reason, f"{stage.label}: {text}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from_opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == CV_OUT_OF_MEMORY
+    return isinstance(error, MemoryError) or from_opencv
+
+
+def _with_alpha(step: Step, before: ChainResult) -> ChainResult:
+    if step.operation.name != AUTO_ORIENT:
+        return replace(before, pixels=_checked(step.operation.function(before.pixels, **step.arguments), before.pixels))
+    own = step.arguments["orientation"]
+    turn = before.orientation if own is None else own
+    turned = step.operation.function(before.pixels, **{**step.arguments, "orientation": turn})
+    return ChainResult(_checked(turned, before.pixels), UPRIGHT)
+
+
+def _on_colours(stage: Step | LookUp, image: Image) -> Image:
+    if image.ndim == 2 or image.shape[2] == 3:
+        return _changed(stage, image)
+    from pipelines.operations.alpha import join_alpha, split_alpha  # noqa: PLC0415
+
+    colours, alpha = split_alpha(image)
+    changed = _changed(stage, colours)
+    if changed.shape[:2] != alpha.shape:
+        raise RayjobsError(f"made {changed.shape[:2]} of {alpha.shape} pixels, but doesn't handle alpha")
+    return join_alpha(changed, alpha)
+
+
+def _changed(stage: Step | LookUp, image: Image) -> Image:
+    if isinstance(stage, LookUp):
+        return look_up(image, stage.table)
+    return _checked(stage.operation.function(image, **stage.arguments), image)
+
+
+def _checked(result: object, image: Image) -> Image:
+    if not isinstance(result, np.ndarray):
+        raise RayjobsError(f"returned {type(result).__name__} instead of an array")
+    if result.dtype != image.dtype or not _has_image_shape(result):
+        raise RayjobsError(f"returned {result.dtype} {result.shape} for {image.dtype} {image.shape}")
+    return result
+
+
+def _check_image(image: Image) -> None:
+    if image.dtype not in (np.uint8, np.uint16, np.float32) or not _has_image_shape(image):
+        raise ImageError(
+            FailedReason.BAD_SHAPE,
+            f"{image.dtype} {image.shape}: images are uint8, uint16 or float32, (M, N), (M, N, 3) or (M, N, 4)",
+        )
+
+
+def _has_image_shape(array: NDArray[Any]) -> bool:
+    return array.size > 0 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4)))
