@@ -1,0 +1,127 @@
+"""Filters: what a pixel's surroundings do to it. Smoothing and sharpening; see ``denoising`` and ``segmentation``.
+
+Each channel is filtered alone, except by ``bilateral``, which compares colours. Everything is local: outside the image
+lies its mirror image about the border pixel (``median``: the border pixel repeated), and a tile with a halo gives the
+pixels of the whole image, exactly for integers and within 1e-6 of full scale for float32. Float32 is never clipped.
+Kernels and OpenCV are imported when an operation runs, so that listing operations stays cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.operations.registry import Image, operation
+from pipelines.operations.samples import full_scale
+
+TRUNCATE = 4
+"""Gaussians end after this many standard deviations, as in scipy and scikit-image."""
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Pixels of surroundings that count in a Gaussian: four standard deviations, rounded."""
+    return int(TRUNCATE * sigma + 0.5)
+
+
+def blur(image: Image, sigma: float) -> Image:
+    """The image convolved with a Gaussian; see ``gaussian``."""
+    import cv2
+
+    radius = gaussian_radius(sigma)
+    if image.dtype == np.uint8 and sigma <= 3:
+        radius = int(3 * sigma + 0.5)  # what lies beyond weighs less than OpenCV's unit of 1/256
+    side = 2 * radius + 1
+    return np.asarray(cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101))
+
+
+def _gaussian_halo(*, sigma: float) -> int:
+    return gaussian_radius(sigma)
+
+
+@operation("filters", reach="local", halo=_gaussian_halo)
+def gaussian(
+    image: Image,
+    *,
+    sigma: Annotated[float, Field(gt=0, le=200, description="Standard deviation in pixels")] = 1.0,
+) -> Image:
+    """Blur with a Gaussian.
+
+    As ``skimage.filters.gaussian(image, sigma, mode="mirror", truncate=4)`` within 1.5 levels for uint8 and uint16
+    (computed in fixed point, with weights of 1/256 and 1/65,536) and within 1e-5 for float32. A NaN spreads as far as
+    the Gaussian.
+    """
+    return blur(image, sigma)
+
+
+def _window_halo(*, radius: int) -> int:
+    return radius
+
+
+@operation("filters", reach="local", halo=_window_halo)
+def median(
+    image: Image,
+    *,
+    radius: Annotated[int, Field(ge=1, le=50, description="The window is 2 radius + 1 pixels wide and high")] = 1,
+) -> Image:
+    """Replace each sample by the median of a square window: removes specks and keeps edges.
+
+    Equals ``skimage.filters.median(image, np.ones((2 * radius + 1,) * 2), mode="nearest")`` per channel, exactly. A NaN
+    counts as larger than every number.
+    """
+    import cv2
+
+    fast = image.dtype == np.uint8 or radius <= 2
+    if fast and not (image.dtype.kind == "f" and np.isnan(image.min())):
+        return np.asarray(cv2.medianBlur(image, 2 * radius + 1))
+    from pipelines.operations import smoothing_kernels
+
+    return smoothing_kernels.wide_median(image, radius)
+
+
+def _bilateral_halo(*, sigma_space: float, sigma_color: float) -> int:
+    return math.ceil(2 * sigma_space)
+
+
+@operation("filters", reach="local", halo=_bilateral_halo)
+def bilateral(
+    image: Image,
+    *,
+    sigma_space: Annotated[float, Field(gt=0, le=25, description="Standard deviation of the place, pixels")] = 2.0,
+    sigma_color: Annotated[float, Field(gt=0, le=10, description="Of the difference; 1 is full scale")] = 0.1,
+) -> Image:
+    """Smooth areas of similar colour and keep the edges between them.
+
+    Mean over a square window of 2 ceil(2 sigma_space) + 1 pixels, with the weight exp(-place ** 2 / (2 sigma_space **
+    2)) * exp(-difference ** 2 / (2 sigma_color ** 2)) (Tomasi and Manduchi 1998); the difference is the Euclidean
+    distance of the colours. Within 1 level, or 1e-4, of that formula in float64. A NaN makes its window NaN.
+    """
+    from pipelines.operations import smoothing_kernels
+
+    return smoothing_kernels.smooth_alike(image, sigma_space, sigma_color * full_scale(image.dtype))
+
+
+def _unsharp_halo(*, radius: float, amount: float, threshold: float) -> int:
+    return gaussian_radius(radius)
+
+
+@operation("filters", reach="local", halo=_unsharp_halo)
+def unsharp_mask(
+    image: Image,
+    *,
+    radius: Annotated[float, Field(gt=0, le=200, description="Standard deviation of the blur, pixels")] = 1.0,
+    amount: Annotated[float, Field(ge=-1, le=20, description="Share of the difference that is added")] = 1.0,
+    threshold: Annotated[float, Field(ge=0, le=1, description="Differences below stay; 1 is full scale")] = 0.0,
+) -> Image:
+    """Sharpen by adding the difference between the image and its blurred copy.
+
+    v' = v + amount * (v - blurred) where that difference reaches the threshold, as ``skimage.filters.unsharp_mask``
+    (which knows no threshold, and reflects borders otherwise): within 1 + 1.5 amount levels for uint8 and uint16, whose
+    blurred copy is rounded, and within 1e-5 * (1 + amount) for float32. Integers are clipped; a NaN spreads as far as
+    the blur.
+    """
+    from pipelines.operations import smoothing_kernels
+
+    return smoothing_kernels.sharpened(image, blur(image, radius), amount, threshold * full_scale(image.dtype))

@@ -1,0 +1,214 @@
+"""The inner loops of filters.py: sharpening by a mask, the median of a wide window, the bilateral filter.
+
+Imports numba and OpenCV: import this module inside functions only. No loop depends on where in the image it starts, so
+tiles with their surroundings give exactly the pixels of the whole image.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.operations.registry import Image
+from pipelines.operations.samples import float_planes, full_scale, interleaved
+
+Samples = NDArray[Any]
+Plane = NDArray[np.float32]
+
+
+def sharpened(image: Image, blurred: Image, amount: float, threshold: float) -> Image:
+    """image + amount * (image - blurred) where the difference reaches the threshold (stored units)."""
+    result = np.empty(image.shape, image.dtype)
+    samples = np.ascontiguousarray(image).reshape(-1).view()
+    samples.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
+    arguments = (samples, blurred.reshape(-1), result.reshape(-1), np.float32(amount), np.float32(threshold))
+    if image.dtype.kind == "f":
+        _sharpen_floats(*arguments)
+    else:
+        _sharpen(*arguments, np.float32(full_scale(image.dtype)))
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _sharpen(
+    image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32, top: np.float32
+) -> None:
+    for i in range(image.size):
+        value = np.float32(image[i])
+        difference = value - np.float32(blurred[i])
+        sharp = value + amount * difference
+        sharp = value if abs(difference) < threshold else sharp
+        sharp = max(np.float32(0), min(sharp, top))
+        result[i] = np.int32(sharp + np.float32(0.5))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sharpen_floats(
+    image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32
+) -> None:
+    for i in range(image.size):
+        difference = image[i] - blurred[i]
+        sharp = image[i] + amount * difference
+        result[i] = image[i] if abs(difference) < threshold else sharp
+
+
+BLOCK = 256
+"""Side of the blocks, margins included, in which float samples are ranked: their ranks fit in 16 bits."""
+
+
+def wide_median(image: Image, radius: int) -> Image:
+    """The median of square windows of a uint16 or float32 image, the border pixel repeated outside."""
+    channels = (image,) if image.ndim == 2 else tuple(image[..., channel] for channel in range(image.shape[-1]))
+    planes = []
+    for channel in channels:
+        plane = np.ascontiguousarray(channel)
+        padded = np.asarray(cv2.copyMakeBorder(plane, radius, radius, radius, radius, cv2.BORDER_REPLICATE))
+        result = np.empty(plane.shape, plane.dtype)
+        if plane.dtype.kind == "f":
+            _median_by_rank(padded, radius, result)
+        else:
+            _window_median(padded, radius, result)
+        planes.append(result)
+    return interleaved(tuple(planes), image.dtype)
+
+
+def _median_by_rank(padded: Plane, radius: int, result: Plane) -> None:
+    step = BLOCK - 2 * radius
+    for row in range(0, result.shape[0], step):
+        for column in range(0, result.shape[1], step):
+            target = result[row : row + step, column : column + step]
+            rows, columns = target.shape
+            block = padded[row : row + rows + 2 * radius, column : column + columns + 2 * radius]
+            values, ranks = np.unique(block, return_inverse=True)
+            medians = np.empty(target.shape, np.uint16)
+            _window_median(ranks.reshape(block.shape).astype(np.uint16), radius, medians)
+            target[:] = values[medians]
+
+
+@numba.njit(cache=True, nogil=True)
+def _window_median(padded: NDArray[np.uint16], radius: int, result: NDArray[np.uint16]) -> None:
+    """The median of each window of 2 radius + 1; ``padded`` is larger than ``result`` by ``radius`` on each side.
+
+    A running histogram in four levels of 16 bins each: a column of the window enters, one leaves, and the median is
+    found in at most 64 steps (after Huang, Yang and Tang 1979).
+    """
+    side = 2 * radius + 1
+    half = side * side // 2
+    counts = np.zeros((4, 65536), np.uint16)
+    for row in range(result.shape[0]):
+        counts[:] = 0
+        for column in range(side):
+            _count_column(padded, row, side, column, counts, 1)
+        for column in range(result.shape[1]):
+            result[row, column] = _at_rank(counts, half)
+            if column + 1 < result.shape[1]:
+                _count_column(padded, row, side, column, counts, -1)
+                _count_column(padded, row, side, column + side, counts, 1)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _count_column(
+    padded: NDArray[np.uint16], row: int, side: int, column: int, counts: NDArray[np.uint16], change: int
+) -> None:
+    for line in range(row, row + side):
+        value = padded[line, column]
+        counts[0, value >> 12] += change
+        counts[1, value >> 8] += change
+        counts[2, value >> 4] += change
+        counts[3, value] += change
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _at_rank(counts: NDArray[np.uint16], rank: int) -> int:
+    place = 0
+    for level in range(4):
+        place *= 16
+        while counts[level, place] <= rank:
+            rank -= counts[level, place]
+            place += 1
+    return place
+
+
+def smooth_alike(image: Image, sigma_space: float, sigma_color: float) -> Image:
+    """The bilateral filter; ``sigma_color`` in stored units."""
+    radius = ceil(2 * sigma_space)
+    offsets = np.arange(-radius, radius + 1) ** 2
+    weights = np.exp(-(offsets[:, None] + offsets[None, :]) / (2 * sigma_space**2)).astype(np.float32)
+    padded = np.stack(float_planes(image, radius))
+    result = np.empty((len(padded), *image.shape[:2]), np.float32)
+    _bilateral(padded, weights, np.float32(1 / (2 * sigma_color**2)), result)
+    return interleaved(tuple(result), image.dtype)
+
+
+STRIP = 512
+"""Columns that are worked on together, so that the buffers of the bilateral filter stay in the processor's cache."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _bilateral(padded: Plane, weights: Plane, scale: np.float32, result: Plane) -> None:
+    """Mean of each window, weighted by place (``weights``) and by exp(-scale * squared distance of the colours).
+
+    ``padded`` (channels, rows, columns) is larger than ``result`` by half of ``weights`` on each side. The exponential
+    is the power (1 - t / 64 + (t / 64) ** 2 / 2) ** 64, within 1e-4.
+    """
+    channels, rows, columns = result.shape
+    radius = weights.shape[0] // 2
+    total, norm, near = (
+        np.empty((channels, STRIP), np.float32),
+        np.empty(STRIP, np.float32),
+        np.empty(STRIP, np.float32),
+    )
+    for row in range(rows):
+        for start in range(0, columns, STRIP):
+            width = min(STRIP, columns - start)
+            total[:] = 0
+            norm[:] = 0
+            for dy in range(weights.shape[0]):
+                for dx in range(weights.shape[1]):
+                    near[:] = 0
+                    for channel in range(channels):
+                        here = padded[channel, row + radius, start + radius : start + radius + width]
+                        there = padded[channel, row + dy, start + dx : start + dx + width]
+                        _add_squared_difference(here, there, near)
+                    _weigh(near, scale / np.float32(64), weights[dy, dx], norm)
+                    for channel in range(channels):
+                        there = padded[channel, row + dy, start + dx : start + dx + width]
+                        _accumulate(there, near, total[channel])
+            for channel in range(channels):
+                for i in range(width):
+                    result[channel, row, start + i] = total[channel, i] / norm[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_squared_difference(here: Plane, there: Plane, near: Plane) -> None:
+    for i in range(here.size):
+        difference = here[i] - there[i]
+        near[i] += difference * difference
+
+
+@numba.njit(cache=True, nogil=True)
+def _weigh(near: Plane, scale: np.float32, weight: np.float32, norm: Plane) -> None:
+    for i in range(near.size):
+        t = near[i] * scale
+        t = np.float32(1) if t > np.float32(1) else t
+        power = np.float32(1) - t + np.float32(0.5) * t * t
+        power *= power
+        power *= power
+        power *= power
+        power *= power
+        power *= power
+        power *= power
+        near[i] = power * weight
+        norm[i] += near[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _accumulate(there: Plane, near: Plane, total: Plane) -> None:
+    for i in range(there.size):
+        total[i] += near[i] * there[i]
