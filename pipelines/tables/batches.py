@@ -47,7 +47,7 @@ def to_rows_batch(input_ids: Sequence[int], tables: Sequence[Mapping[str, Any]],
     ``schema`` as ``part_schema(rows_schema(...))``. An image without objects gives no row.
     """
     names = schema.names[1:]
-    counts = [len(table[names[0]]) for table in tables]
+    counts = np.array([len(table[names[0]]) for table in tables], np.int64)
     arrays = [pa.array(np.repeat(np.asarray(input_ids, np.int64), counts), pa.int64())]
     for field in list(schema)[1:]:
         arrays.append(_concatenated(field, [table[field.name] for table in tables]))

@@ -1,0 +1,114 @@
+"""The files of a report: pages from the template, thumbnails, links between them.
+
+Names of files are hostile text: the template escapes everything, links are percent-encoded bytes, and a page allows no
+script, no network and no style but its own. Covers form only; what is shown is decided in ``report``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.errors import FailedReason, SkippedReason
+from pipelines.tables import printable, publish
+from rayjobs.report_numbers import number_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+REASONS = tuple(reason.value for reason in (*FailedReason, *SkippedReason))
+_KEY = re.compile(r"[0-9a-f]{8,64}")
+_OURS = ("page-*.html", "thumbnails/*.jpg", "*.tmp", "thumbnails/*.tmp")
+
+
+class ReportPages:
+    """Writes into ``report/`` of an output; every file appears whole, and ``finish`` removes those of older reports."""
+
+    def __init__(self, output: Path) -> None:
+        self.folder = output / "report"
+        self._thumbnails = self.folder / "thumbnails"
+        self._thumbnails.mkdir(parents=True, exist_ok=True)
+        self._written: set[Path] = set()
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"number": number_text, "printable": printable}
+        self._template = environment.get_template("report.html.j2")
+        self._style = (TEMPLATES / "report.css").read_text(encoding="utf-8") + _filter_style()
+
+    def write_page(self, number: int, values: Mapping[str, Any]) -> None:
+        """Write one page; page 1 is ``index.html``."""
+        text = self._template.render(
+            values, page=number, page_link=page_link, style=Markup(self._style), policy=_policy(self._style)
+        )
+        self._write(self.folder / page_link(number), text.encode("utf-8", "backslashreplace"))
+
+    def thumbnail(self, key: str) -> Path:
+        """Where the thumbnail of that key lies, whether it exists or not; ``key`` is a digest in hexadecimal."""
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"a thumbnail's key is a hexadecimal digest, not {key!r}")
+        return self._thumbnails / f"{key}.jpg"
+
+    def keep_thumbnail(self, key: str) -> str:
+        """Count an existing thumbnail to this report; returns its link."""
+        path = self.thumbnail(key)
+        self._written.add(path)
+        return f"thumbnails/{path.name}"
+
+    def write_thumbnail(self, key: str, data: bytes) -> None:
+        self._write(self.thumbnail(key), data)
+
+    def finish(self) -> None:
+        """Remove pages and thumbnails of earlier reports that this one doesn't have."""
+        for pattern in _OURS:
+            for path in self.folder.glob(pattern):
+                if path not in self._written:
+                    path.unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_bytes(data)
+        publish(temporary, path)
+        self._written.add(path)
+
+
+def page_link(number: int) -> str:
+    """The file name of a page, which is also the link to it."""
+    return "index.html" if number == 1 else f"page-{number:04d}.html"
+
+
+def output_link(path: str) -> str:
+    """The link from a page to a file of the output, given relative to the output."""
+    return "../" + quote(os.fsencode(path), safe="/")
+
+
+def file_link(path: bytes) -> str:
+    """The link to a file of this machine, given as an absolute path."""
+    return "file://" + quote(path, safe="/")
+
+
+def _filter_style() -> str:
+    """One rule per reason of the fixed list, so that choosing one needs no script."""
+    return "".join(
+        f'\n#reason-{reason}:checked ~ .rows tbody tr:not([data-reason="{reason}"]) {{ display: none; }}'
+        for reason in REASONS
+    )
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; img-src 'self' file: data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
