@@ -1,0 +1,244 @@
+"""The ledger: sealed inputs, first committer wins, products, stale files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.input_plan import FoundInput, Naming, seal_inputs
+from actors.job_ledger import JobLedger
+from actors.product_plan import apply_products
+from pipelines.errors import JobError
+from pipelines.models import ImageStatus, Output
+
+NAMING = Naming(
+    name=lambda relative, _: relative.decode().rpartition(".")[0],
+    key=str.casefold,
+    renamed=lambda name, number: f"{name}-{number}",
+)
+STATISTICS = 'analysis:["statistics",{}]'
+SHARPNESS = 'analysis:["sharpness",{}]'
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[JobLedger]:
+    opened = JobLedger(tmp_path / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def found(*names: str, size: int = 10) -> list[FoundInput]:
+    return [FoundInput(path=b"/in/" + name.encode(), relative=name.encode(), size=size, mtime_ns=1) for name in names]
+
+
+def names(ledger: JobLedger) -> dict[bytes, str]:
+    return {entry.path: entry.name for entry in ledger.open_inputs(0, 10**9)}
+
+
+def done(ledger: JobLedger, products: dict[str, str], *, part: str | None = None) -> None:
+    """Finish all open inputs with these products."""
+    recipe = ledger.recipe_id(products)
+    rows = [
+        ImageStatus(
+            id=entry.id,
+            status="done",
+            recipe=recipe,
+            outputs=tuple(
+                Output(product=p, path=f"{p}/{entry.name}", sha256=d, bytes=1)
+                for p, d in products.items()
+                if not p.startswith("analysis:")
+            ),
+            part=part,
+            row=0 if part else None,
+        )
+        for entry in ledger.open_inputs(0, 10**9)
+    ]
+    ledger.commit(rows, epoch=1)
+
+
+def test_inputs_are_sealed_in_order_of_path_and_once_each(ledger: JobLedger) -> None:
+    sealed = seal_inputs(ledger, found("b.jpg", "a.jpg", "b.jpg"), NAMING)
+    assert (sealed.total, sealed.added) == (2, 2)
+    assert [(entry.seq, entry.path) for entry in ledger.open_inputs(0, 9)] == [(0, b"/in/a.jpg"), (1, b"/in/b.jpg")]
+
+
+def test_sealing_again_changes_nothing(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    done(ledger, {"image": "1"})
+    sealed = seal_inputs(ledger, found("b.jpg", "a.jpg"), NAMING)
+    assert (sealed.added, sealed.changed, sealed.removed) == (0, 0, 0)
+    assert ledger.counts().done == 2
+
+
+def test_changed_input_is_open_again_and_its_file_is_stale(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    done(ledger, {"image": "1"})
+    sealed = seal_inputs(ledger, [*found("a.jpg"), *found("b.jpg", size=11)], NAMING)
+    assert sealed.changed == 1
+    assert [entry.path for entry in ledger.open_inputs(0, 9)] == [b"/in/b.jpg"]
+    assert ledger.known_files(["image/a", "image/b"]) == (("image/b", "1"),)
+
+
+def test_vanished_input_leaves_and_its_file_is_stale(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    done(ledger, {"image": "1"})
+    assert seal_inputs(ledger, found("b.jpg"), NAMING).removed == 1
+    assert ledger.counts().total == 1
+    assert ledger.take_stale() == [("image/a", "1")]
+    assert not ledger.has_stale()
+
+
+def test_clashing_names_are_numbered_by_path_whatever_the_order(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("X.png", "x.jpg", "x-2.jpg", "x.tif"), NAMING)
+    assert names(ledger) == {b"/in/X.png": "X", b"/in/x-2.jpg": "x-2", b"/in/x.jpg": "x-3", b"/in/x.tif": "x-4"}
+
+
+def test_clashing_names_can_be_refused_and_leave_the_ledger_as_it_was(ledger: JobLedger) -> None:
+    strict = Naming(name=NAMING.name, key=NAMING.key, renamed=NAMING.renamed, collisions="error")
+    with pytest.raises(JobError, match="2 inputs would share output names: x"):
+        seal_inputs(ledger, found("x.jpg", "x.png"), strict)
+    assert ledger.counts().total == 0
+
+
+def test_name_of_a_foreign_file_is_not_used(ledger: JobLedger) -> None:
+    naming = Naming(name=NAMING.name, key=NAMING.key, renamed=NAMING.renamed, taken=lambda name: name in {"a", "a-2"})
+    assert seal_inputs(ledger, found("a.jpg", "b.jpg"), naming).renamed == 1
+    assert names(ledger) == {b"/in/a.jpg": "a-3", b"/in/b.jpg": "b"}
+
+
+@given(st.lists(st.text("aAbB.", min_size=1, max_size=4), min_size=1, max_size=12, unique=True), st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_names_are_unique_and_independent_of_discovery_order(stems: list[str], random: Random) -> None:
+    inputs = found(*(stem + ".x" for stem in stems))
+    results = []
+    for _ in range(2):
+        ledger = JobLedger(Path(":memory:"))
+        seal_inputs(ledger, inputs, NAMING)
+        results.append(names(ledger))
+        ledger.close()
+        random.shuffle(inputs)
+    assert results[0] == results[1]
+    assert len({name.casefold() for name in results[0].values()}) == len(stems)
+
+
+def test_first_final_row_wins_and_both_are_journalled(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    [entry] = ledger.open_inputs(0, 9)
+    row = ImageStatus(id=entry.id, status="failed", reason="corrupt", message="broken")
+    assert ledger.commit([row], epoch=1) == 1
+    assert ledger.commit([ImageStatus(id=entry.id, status="done")], epoch=1) == 0
+    assert [(f.status, f.reason) for f in ledger.final_inputs()] == [("failed", "corrupt")]
+    assert ledger.attempts_of(entry.id) == 2
+
+
+def test_released_input_stays_open_and_is_no_attempt(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    [entry] = ledger.open_inputs(0, 9)
+    ledger.commit([ImageStatus(id=entry.id, status="released")], epoch=1)
+    assert ledger.counts().open == 1
+    assert ledger.attempts_of(entry.id) == 0
+
+
+def test_failed_inputs_can_be_reopened_by_reason(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    first, second = ledger.open_inputs(0, 9)
+    ledger.commit([ImageStatus(id=first.id, status="failed", reason="corrupt")], epoch=1)
+    ledger.commit([ImageStatus(id=second.id, status="failed", reason="timeout")], epoch=1)
+    assert ledger.reopen(["timeout"]) == 1
+    assert [entry.id for entry in ledger.open_inputs(0, 9)] == [second.id]
+    assert ledger.reopen() == 1
+
+
+def test_same_products_open_nothing(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    apply_products(ledger, {"image": "1", STATISTICS: "2"})
+    done(ledger, {"image": "1", STATISTICS: "2"}, part="p")
+    apply_products(ledger, {STATISTICS: "2", "image": "1"})
+    assert ledger.counts().open == 0
+
+
+def test_one_analysis_more_opens_inputs_that_keep_what_they_have(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    have = {"image": "1", STATISTICS: "2"}
+    done(ledger, have, part="p")
+    apply_products(ledger, {**have, SHARPNESS: "3"})
+    [entry] = ledger.open_inputs(0, 9)
+    assert [ledger.recipes()[number] for number in entry.recipes] == [have]
+    done(ledger, {SHARPNESS: "3"}, part="q")
+    assert [(row.recipe, row.part) for row in ledger.results(0, 9)] == [(1, "p"), (2, "q")]
+    [final] = ledger.final_inputs()
+    assert [output.path for output in final.outputs] == ["image/a"]
+
+
+def test_one_analysis_less_opens_nothing_and_keeps_its_numbers(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    all_of_them = {"image": "1", STATISTICS: "2", SHARPNESS: "3"}
+    done(ledger, all_of_them, part="p")
+    apply_products(ledger, {"image": "1", STATISTICS: "2"})
+    assert ledger.counts().open == 0
+    apply_products(ledger, all_of_them)
+    assert ledger.counts().open == 0
+
+
+def test_dropped_chart_becomes_stale_and_is_drawn_again_when_asked_for(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    with_chart = {"image": "1", "chart:statistics": "9"}
+    done(ledger, with_chart)
+    apply_products(ledger, {"image": "1"})
+    assert ledger.counts().open == 0
+    assert [output.path for output in next(ledger.final_inputs()).outputs] == ["image/a"]
+    assert ledger.known_files(["chart:statistics/a"]) == (("chart:statistics/a", "9"),)
+    apply_products(ledger, with_chart)
+    assert ledger.counts().open == 1
+
+
+def test_new_look_opens_everything_and_makes_all_files_stale(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    done(ledger, {"image": "1", STATISTICS: "2"}, part="p")
+    apply_products(ledger, {"image": "other", STATISTICS: "other"})
+    [entry] = ledger.open_inputs(0, 9)
+    assert entry.recipes == ()
+    assert ledger.take_stale() == [("image/a", "1")]
+
+
+def test_new_plan_gives_failed_inputs_another_chance(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    apply_products(ledger, {"image": "1"})
+    [entry] = ledger.open_inputs(0, 9)
+    ledger.commit([ImageStatus(id=entry.id, status="failed", reason="operation_error")], epoch=1)
+    apply_products(ledger, {"image": "1"})
+    assert ledger.counts().failed == 1
+    apply_products(ledger, {"image": "2"})
+    assert ledger.counts().open == 1
+
+
+def test_input_that_fails_later_loses_its_products(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    done(ledger, {"image": "1"})
+    apply_products(ledger, {"image": "1", STATISTICS: "2"})
+    [entry] = ledger.open_inputs(0, 9)
+    ledger.commit([ImageStatus(id=entry.id, status="failed", reason="analysis_error")], epoch=2)
+    assert next(ledger.final_inputs()).outputs == ()
+    assert ledger.take_stale() == [("image/a", "1")]
+
+
+def test_reader_sees_committed_rows_while_the_writer_works(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    reader = JobLedger(ledger.path, read_only=True)
+    assert reader.counts().open == 1
+    done(ledger, {"image": "1"})
+    assert reader.counts().done == 1
+    with pytest.raises(Exception, match="readonly"):
+        reader.put_facts(state="mine")
+    reader.close()
+
+
+def test_facts_come_back_as_they_were(ledger: JobLedger) -> None:
+    ledger.put_facts(state="running", epoch=3, products={"b": "2", "a": "1"})
+    assert (ledger.fact("state"), ledger.fact("epoch"), ledger.fact("products")) == ("running", 3, {"a": "1", "b": "2"})
+    assert ledger.fact("nothing", "default") == "default"

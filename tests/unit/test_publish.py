@@ -1,0 +1,95 @@
+"""Output files appear whole, and never over a stranger's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import FailedReason, ImageError
+from pipelines.publish import Publisher, sha256_of_file
+from pipelines.worker_journal import WorkerJournal, inputs_in_hand, published_files
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    journal = WorkerJournal(tmp_path / "tmp")
+    yield Publisher(tmp_path / "out", tmp_path / "tmp", journal)
+    journal.close()
+
+
+def leftovers(tmp_path: Path) -> list[str]:
+    return [p.name for p in (tmp_path / "tmp").iterdir() if not p.name.endswith((".journal", ".hung"))]
+
+
+def test_file_appears_with_its_sha_and_no_temporary_stays(publisher: Publisher, tmp_path: Path) -> None:
+    output = publisher.publish("image", "images/a/b.jpg", b"pixels")
+    assert (tmp_path / "out/images/a/b.jpg").read_bytes() == b"pixels"
+    assert output.sha256 == hashlib.sha256(b"pixels").hexdigest() == sha256_of_file(tmp_path / "out/images/a/b.jpg")
+    assert output.bytes == 6
+    assert leftovers(tmp_path) == []
+
+
+def test_same_bytes_are_adopted(publisher: Publisher, tmp_path: Path) -> None:
+    first = publisher.publish("image", "a.jpg", b"pixels")
+    inode = (tmp_path / "out/a.jpg").stat().st_ino
+    assert publisher.publish("image", "a.jpg", b"pixels") == first
+    assert (tmp_path / "out/a.jpg").stat().st_ino == inode
+
+
+def test_foreign_file_stays_unless_the_job_says_overwrite(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.jpg").write_bytes(b"mine")
+    with pytest.raises(ImageError, match=r"a\.jpg exists and is not this job's") as caught:
+        publisher.publish("image", "a.jpg", b"pixels")
+    assert caught.value.reason is FailedReason.WRITE_ERROR
+    assert (tmp_path / "out/a.jpg").read_bytes() == b"mine"
+    publisher.publish("image", "a.jpg", b"pixels", overwrite=True)
+    assert (tmp_path / "out/a.jpg").read_bytes() == b"pixels"
+    assert leftovers(tmp_path) == []
+
+
+def test_own_file_of_an_earlier_plan_is_replaced(publisher: Publisher, tmp_path: Path) -> None:
+    old = publisher.publish("image", "a.jpg", b"old look")
+    publisher.publish("image", "a.jpg", b"new look", known=[old.sha256])
+    assert (tmp_path / "out/a.jpg").read_bytes() == b"new look"
+
+
+def test_link_out_of_the_output_is_not_followed(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/images").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ImageError, match="outside the output"):
+        publisher.publish("image", "images/a.jpg", b"pixels")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_link_in_the_place_of_a_file_is_not_written_through(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "out/a.jpg").symlink_to(tmp_path / "precious")
+    with pytest.raises(ImageError):
+        publisher.publish("image", "a.jpg", b"pixels")
+    publisher.publish("image", "a.jpg", b"pixels", overwrite=True)
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+def test_name_that_no_file_system_takes_is_a_failure_of_the_input(publisher: Publisher) -> None:
+    with pytest.raises(ImageError) as caught:
+        publisher.publish("image", "x" * 300 + ".jpg", b"pixels")
+    assert caught.value.reason is FailedReason.NAME_INVALID
+
+
+def test_journal_knows_files_and_the_input_in_hand(publisher: Publisher, tmp_path: Path) -> None:
+    journal = WorkerJournal(tmp_path / "tmp")
+    journal.started(1)
+    journal.idle()
+    journal.started(2)
+    published = publisher.publish("image", "a.jpg", b"pixels")
+    with next((tmp_path / "tmp").glob("*.journal")).open("ab") as torn:
+        torn.write(b'["started", 7')  # what a kill in the middle of a line leaves
+    journal.close()
+    assert inputs_in_hand(tmp_path / "tmp") == {2: False}
+    assert list(published_files(tmp_path / "tmp")) == [("a.jpg", published.sha256)]
