@@ -218,7 +218,7 @@ def _with_alpha(step: Step, before: ChainResult) -> ChainResult:
 def _on_colours(stage: Step | LookUp, image: Image) -> Image:
     if image.ndim == 2 or image.shape[2] == 3:
         return _changed(stage, image)
-    from pipelines.operations.alpha import join_alpha, split_alpha  # noqa: PLC0415
+    from pipelines.operations.alpha import join_alpha, split_alpha
 
     colours, alpha = split_alpha(image)
     changed = _changed(stage, colours)

@@ -50,7 +50,7 @@ def hue_saturation(
     Computed in float32: within one level of ``skimage.color.rgb2hsv`` and back for uint8 and uint16. Without a turn no
     hue is computed.
     """
-    from pipelines.operations import colour_kernels  # noqa: PLC0415
+    from pipelines.operations import colour_kernels
 
     if (hue, saturation, value) == (0, 1, 1):
         return image
@@ -143,9 +143,9 @@ def channel_mixer(
 ) -> Image:
     """Mix the channels by a 3 x 3 matrix.
 
-    (R', G', B') = matrix (R, G, B) + offset, computed in float32: within one level of the exact sum.
+    (R', G', B') = matrix (R, G, B) + offset, computed in float32: within half a level of the exact sum, plus 1e-6.
     """
-    from pipelines.operations import colour_kernels  # noqa: PLC0415
+    from pipelines.operations import colour_kernels
 
     return colour_kernels.mix_channels(image, np.array(matrix), np.array(offset))
 
@@ -163,7 +163,7 @@ def grayscale(
     channel alone. Integers: the exact weighted sum, halves rounded up. The result has shape (M, N); an image with alpha
     stays RGBA. A gray image stays as it is.
     """
-    from pipelines.operations import colour_kernels, planes  # noqa: PLC0415
+    from pipelines.operations import colour_kernels, planes
 
     gray = image if image.ndim == 2 else colour_kernels.weighted_sum(image, GRAY_WEIGHTS[method])
     return planes.as_rgb(gray) if keep_channels else gray
@@ -181,7 +181,7 @@ def lut3d(
     end, for float32 as well. Within one level of the interpolation in float64. The file is read again when its size or
     time changes; cache keys must contain ``cube_lut.file_digest(path)``.
     """
-    from pipelines.operations import colour_kernels, cube_lut  # noqa: PLC0415
+    from pipelines.operations import colour_kernels, cube_lut
 
     lut = cube_lut.load(path)
     if lut.dimensions == 1:

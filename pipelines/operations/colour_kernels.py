@@ -1,6 +1,6 @@
 """The heavy half of colour.py: HSV, mixing channels, and tetrahedral interpolation.
 
-Imports numba and OpenCV: import this module inside functions only. Images are gray (M, N) or RGB (M, N, 3).
+Imports numba: import this module inside functions only. Images are gray (M, N) or RGB (M, N, 3).
 """
 
 # mypy: disable-error-code="untyped-decorator"
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -88,10 +87,28 @@ def _turn(red: Plane, green: Plane, blue: Plane, turn: np.float32, factors: Fact
 
 
 def mix_channels(image: Image, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> Image:
-    """matrix @ (R, G, B) + offset for every pixel, offset as a share of full scale; gives RGB."""
-    _, high, _ = clipping(image.dtype)
-    full = 1.0 if image.dtype.kind == "f" else float(high)
-    return np.asarray(cv2.transform(as_rgb(image), np.column_stack([matrix, offset * full])))
+    """matrix @ (R, G, B) + offset for every pixel, offset as a share of full scale; gives RGB, rounded half up."""
+    limits = clipping(image.dtype)
+    full = 1.0 if image.dtype.kind == "f" else float(limits[1])
+    rows = np.column_stack([matrix, offset * full]).astype(np.float32)
+
+    def change(red: Plane, green: Plane, blue: Plane, band: slice) -> None:
+        _mix(red.ravel(), green.ravel(), blue.ravel(), rows, limits)
+
+    return change_by_bands(as_rgb(image), change)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mix(red: Plane, green: Plane, blue: Plane, rows: NDArray[np.float32], limits: Limits) -> None:
+    low, high, half = limits
+    for i in range(red.size):
+        r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
+        x = rows[0, 0] * r + rows[0, 1] * g + rows[0, 2] * b + rows[0, 3]
+        y = rows[1, 0] * r + rows[1, 1] * g + rows[1, 2] * b + rows[1, 3]
+        z = rows[2, 0] * r + rows[2, 1] * g + rows[2, 2] * b + rows[2, 3]
+        red[i] = min(max(x, low), high) + half
+        green[i] = min(max(y, low), high) + half
+        blue[i] = min(max(z, low), high) + half
 
 
 def weighted_sum(image: Image, weights: Sequence[float]) -> Image:
@@ -152,21 +169,11 @@ def _tetrahedral(pixels, table, size, place, limits, result) -> None:  # type: i
         x, y, z = x - np.float32(r), y - np.float32(g), z - np.float32(b)
         corner = r * step_r + g * step_g + b * step_b
         far = corner + step_r + step_g + step_b
-        if x >= y:
-            if y >= z:
-                first, second, a, m, c = step_r, step_g, x, y, z
-            elif x >= z:
-                first, second, a, m, c = step_r, step_b, x, z, y
-            else:
-                first, second, a, m, c = step_b, step_r, z, x, y
-        elif x >= z:
-            first, second, a, m, c = step_g, step_r, y, x, z
-        elif y >= z:
-            first, second, a, m, c = step_g, step_b, y, z, x
-        else:
-            first, second, a, m, c = step_b, step_g, z, y, x
-        near = corner + first
-        next_ = near + second
+        # the tetrahedron: from the corner along the axis of the largest fraction, last along that of the smallest
+        largest = step_r if x >= y and x >= z else (step_g if y >= z else step_b)
+        smallest = step_b if z <= x and z <= y else (step_g if y <= x else step_r)
+        near, next_ = corner + largest, far - smallest
+        a, m, c = max(x, y, z), max(min(x, y), min(max(x, y), z)), min(x, y, z)
         for j in range(3):
             sample = (
                 (one - a) * table[corner, j] + (a - m) * table[near, j] + (m - c) * table[next_, j] + c * table[far, j]

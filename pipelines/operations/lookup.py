@@ -43,7 +43,7 @@ def apply_curve(image: Image, curve: Curve, **params: Any) -> Image:
 
 def look_up(image: Image, table: NDArray[Any]) -> Image:
     """``table[image]`` for a gray or RGB integer image; a (levels, 3) table makes an RGB image of a gray one."""
-    import cv2  # noqa: PLC0415
+    import cv2
 
     if table.ndim == 1:
         return np.asarray(cv2.LUT(image, table))

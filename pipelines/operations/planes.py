@@ -36,10 +36,12 @@ def change_by_bands(image: Image, change: Change) -> Image:
     """A new RGB image whose bands of rows went through ``change``. A pixel with a NaN becomes NaN in all channels."""
     result = np.empty(image.shape, image.dtype)
     for rows, (red, green, blue) in bands(image):
+        unknown = np.isnan(red + green + blue) if image.dtype.kind == "f" else None
         change(red, green, blue, rows)
-        result[rows] = cv2.merge([red, green, blue])
-    if image.dtype.kind == "f":
-        result[np.isnan(image).any(axis=-1)] = np.nan
+        band = result[rows]
+        band[...] = cv2.merge([red, green, blue])
+        if unknown is not None:
+            band[unknown] = np.nan
     return result
 
 

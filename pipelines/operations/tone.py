@@ -121,7 +121,7 @@ def levels(
 def _bend(values: Values, points: Sequence[Point] | None) -> Values:
     if points is None:
         return values
-    from scipy.interpolate import PchipInterpolator  # noqa: PLC0415
+    from scipy.interpolate import PchipInterpolator
 
     x, y = np.array(points).T
     inside = np.clip(values, 0, 1)
@@ -209,7 +209,7 @@ def autocontrast(
     together (numpy's method ``inverted_cdf``: values that occur), so that colours keep their balance. Integers are
     clipped to 0..1. An image of which a = b stays as it is; NaN isn't counted.
     """
-    from pipelines.operations import tone_kernels  # noqa: PLC0415
+    from pipelines.operations import tone_kernels
 
     black, white = tone_kernels.percentiles(image, (low, high))
     if not white > black:
@@ -229,7 +229,7 @@ def equalize(image: Image) -> Image:
     the rounding to a level), with 256 bins over the image's range for float32. Of a colour image the HSV value is
     equalized; hue and saturation stay. An image of a single value stays as it is; NaN isn't counted.
     """
-    from pipelines.operations import tone_kernels  # noqa: PLC0415
+    from pipelines.operations import tone_kernels
 
     value = tone_kernels.value_of(image)
     if value.dtype.kind == "f":
@@ -253,6 +253,6 @@ def clahe(
     stretches the result to 0..1 and counts reflected borders: its result differs by less than 3 % of full scale on
     average. Float32 values are clipped to 0..1; NaN stays NaN and isn't counted. ``clip_limit: 1`` limits nothing.
     """
-    from pipelines.operations import tone_kernels  # noqa: PLC0415
+    from pipelines.operations import tone_kernels
 
     return tone_kernels.with_value(image, tone_kernels.clahe(tone_kernels.value_of(image), clip_limit, tiles))

@@ -29,7 +29,7 @@ def gray_world_gains(image: Image) -> Gains:
 
 def white_patch_gains(image: Image, percentile: float) -> Gains:
     """Gains that raise this percentile of each channel (linear) to the largest of the three."""
-    from pipelines.operations import tone_kernels  # noqa: PLC0415
+    from pipelines.operations import tone_kernels
 
     bright = [tone_kernels.percentiles(image[..., channel], (percentile,))[0] for channel in range(3)]
     whites = to_linear(np.array(bright))
@@ -72,7 +72,7 @@ def _linear_mean(channel: NDArray[Any]) -> float:
     if channel.dtype.kind == "f":
         samples = channel[~np.isnan(channel)]
         return float(to_linear(samples.astype(np.float64)).mean()) if samples.size else float("nan")
-    from pipelines.operations import tone_kernels  # noqa: PLC0415
+    from pipelines.operations import tone_kernels
 
     count = levels(channel.dtype)
     light = to_linear(np.arange(count) / (count - 1))
