@@ -2,11 +2,13 @@
 
 results of one image -> to_batch -> write_part -> (part files of many workers)
 part files + inputs in order -> assemble -> write_table -> parquet, csv, json, xlsx
+                                         -> seal_part   -> one range of a large table, as Parquet
 
 schema.py     which columns, types and units        batches.py   results -> record batch
 parts.py      crash-safe files between the workers   assemble.py  parts -> batches in final order
 cells.py      names and texts made harmless          formats.py   TABLE_FORMATS, write_table
 manifest.py   what happened to every input           *_table.py   one file per format
+sealing.py    final files of one range each          values.py    Arrow arrays as Python values
 
 Nothing here depends on the clock, the host or the order in which workers finished: the same rows give the same bytes.
 """
@@ -16,28 +18,31 @@ from pipelines.tables.batches import to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
-from pipelines.tables.parquet_table import needs_directory, write_parquet_directory
+from pipelines.tables.parquet_table import rows_per_file, write_parquet_directory
 from pipelines.tables.parts import publish, read_part, write_part
 from pipelines.tables.schema import analyses_schema, part_schema, rows_schema
+from pipelines.tables.sealing import SealRequest, seal_part
 from pipelines.tables.xlsx_table import Sheet, write_xlsx
 
 __all__ = [
     "TABLE_FORMATS",
     "InputParts",
     "PartColumns",
+    "SealRequest",
     "Sheet",
     "analyses_schema",
     "assemble",
     "manifest_batch",
     "manifest_schema",
-    "needs_directory",
     "part_schema",
     "printable",
     "publish",
     "read_part",
     "readable_path",
+    "rows_per_file",
     "rows_schema",
     "safe_cell",
+    "seal_part",
     "to_batch",
     "to_rows_batch",
     "write_manifest",

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import RayjobsError
-from pipelines.tables.parts import read_part
+from pipelines.tables.parts import SealedPart, read_part
 from pipelines.tables.schema import INPUT, INPUT_ID, row_bytes
 
 BATCH_BYTES = 32 * 2**20
@@ -29,6 +29,8 @@ class PartColumns:
     path: Path
     columns: frozenset[str] | None = None
     """None: all. A job that ran with other parameters in between left columns of the same name that are not meant."""
+    row: int | None = None
+    """The input's row, if the part is a sealed one (Parquet), where rows bear no number; None for a worker's part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ def assemble(
     several
         An input may have any number of rows (a table of objects), and none at all; otherwise exactly one.
     open_parts
-        How many parts are kept in memory; neighbours in the final order mostly lie in the same part.
+        How many parts, or row groups of sealed parts, are kept in memory; neighbours in the final order mostly lie in
+        the same one.
 
     Raises
     ------
@@ -88,24 +91,42 @@ def assemble(
 
 
 class _Parts:
-    """The parts used last, and where each input's rows begin in them."""
+    """The batches used last: a worker's part whole, of a sealed part one row group at a time."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._open: OrderedDict[Path, _Part] = OrderedDict()
+        self._loaded: OrderedDict[tuple[Path, int], _Part] = OrderedDict()
+        self._sealed: OrderedDict[Path, SealedPart] = OrderedDict()
 
-    def slice(self, path: Path, input_id: int) -> pa.RecordBatch:
+    def slice(self, part: PartColumns, input_id: int) -> pa.RecordBatch:
         """The rows of one input, without a copy; an empty batch when it has none there."""
-        part = self._open.pop(path, None) or _load(path)
-        self._open[path] = part
-        if len(self._open) > self._capacity:
-            self._open.popitem(last=False)
-        start, count = part.places.get(input_id, (0, 0))
-        return part.batch.slice(start, count)
+        if part.row is None:
+            loaded = self._load(part.path, 0)
+            start, count = loaded.places.get(input_id, (0, 0))
+            return loaded.batch.slice(start, count)
+        group, start = self._open(part.path).place(part.row)
+        return self._load(part.path, group).batch.slice(start, 1)
+
+    def _load(self, path: Path, group: int) -> _Part:
+        key = (path, group)
+        loaded = self._loaded.pop(key, None)
+        if loaded is None:
+            sealed = self._sealed.get(path)
+            loaded = _index(path, read_part(path)) if sealed is None else _Part(sealed.read(group), {})
+        self._loaded[key] = loaded
+        if len(self._loaded) > self._capacity:
+            self._loaded.popitem(last=False)
+        return loaded
+
+    def _open(self, path: Path) -> SealedPart:
+        sealed = self._sealed.pop(path, None) or SealedPart(path)
+        self._sealed[path] = sealed
+        if len(self._sealed) > self._capacity:
+            self._sealed.popitem(last=False)
+        return sealed
 
 
-def _load(path: Path) -> _Part:
-    batch = read_part(path)
+def _index(path: Path, batch: pa.RecordBatch) -> _Part:
     ids = batch.column(INPUT_ID).to_numpy()
     starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
     counts = np.diff(starts, append=len(ids))
@@ -116,7 +137,7 @@ def _load(path: Path) -> _Part:
 
 
 def _rows_of(entry: InputParts, schema: pa.Schema, reader: _Parts, several: bool) -> pa.RecordBatch:
-    found = [reader.slice(part.path, entry.input_id) for part in entry.parts]
+    found = [reader.slice(part, entry.input_id) for part in entry.parts]
     counts = {batch.num_rows for batch in found}
     if not several and counts != {1}:
         raise RayjobsError(f"the results of {entry.input} are not in the parts that the ledger names")

@@ -22,8 +22,9 @@ from pipelines.tables.schema import row_bytes
 
 GROUP_BYTES = 32 * 2**20
 """Raw size of a row group: what a reader of one group, and the writer, must hold."""
-FILE_BYTES = 4 * 2**30
-"""Raw size from which a table becomes a directory of files; the six scopes of some 3,000 images."""
+FILE_BYTES = 2**30
+"""Raw size of one file of a table that is a directory: the six scopes of some 800 images, 150 MB as written."""
+FILE_ROWS = 2**16
 ZSTD_LEVEL = 1
 
 
@@ -36,15 +37,15 @@ def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatc
 
 
 def write_parquet_directory(
-    directory: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, file_bytes: int = FILE_BYTES
+    directory: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, file_rows: int | None = None
 ) -> list[Path]:
     """Write ``part-00000.parquet`` and so on into a new directory and return them; no rows give one empty part.
 
-    ``file_bytes`` is the raw size of one part, rounded down to whole row groups.
+    ``file_rows`` (``rows_per_file`` unless told otherwise) is rounded down to whole row groups.
     """
     directory.mkdir()
     rows = _rows_per_group(schema)
-    groups_per_file = max(file_bytes // row_bytes(schema) // rows, 1)
+    groups_per_file = max((file_rows or rows_per_file(schema)) // rows, 1)
     groups = rebatch(batches, rows)
     written: list[Path] = []
     for first in groups:
@@ -56,13 +57,14 @@ def write_parquet_directory(
     return written
 
 
-def needs_directory(schema: pa.Schema, row_count: int) -> bool:
-    """Whether a table of so many rows is large enough to become a directory of parts."""
-    return row_count * row_bytes(schema) > FILE_BYTES
+def rows_per_file(schema: pa.Schema) -> int:
+    """How many rows a file may have, always whole row groups; a table with more becomes a directory."""
+    group = _rows_per_group(schema)
+    return max(min(FILE_BYTES // row_bytes(schema), FILE_ROWS) // group, 1) * group
 
 
 def _rows_per_group(schema: pa.Schema) -> int:
-    return min(max(GROUP_BYTES // row_bytes(schema), 1), 2**20)
+    return min(max(GROUP_BYTES // row_bytes(schema), 1), FILE_ROWS)
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:

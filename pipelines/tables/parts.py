@@ -1,15 +1,18 @@
 """Part files: the rows of a few images, written often by workers and read once at the end.
 
-Covers Arrow IPC files compressed with lz4 and the step that makes a finished file visible. Which part holds which
-input is the ledger's knowledge.
+Covers Arrow IPC files compressed with lz4, reading single row groups of sealed parts (Parquet), and the step that makes
+a finished file visible. Which part holds which input is the ledger's knowledge.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
 
@@ -44,6 +47,43 @@ def read_part(path: Path) -> pa.RecordBatch:
             return pa.ipc.open_file(source).get_batch(0)
     except (OSError, pa.ArrowException) as error:
         raise RayjobsError(f"part {path.name} can't be read: {error}") from error
+
+
+class SealedPart:
+    """A sealed part that is read row group by row group.
+
+    Raises
+    ------
+    RayjobsError
+        The file is not there or is not a whole Parquet file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with pa.OSFile(os.fsencode(path), "rb") as source:
+                self._metadata = pq.read_metadata(source)
+        except (OSError, pa.ArrowException) as error:
+            raise RayjobsError(f"part {path.name} can't be read: {error}") from error
+        rows = (self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups))
+        self._starts = list(accumulate(rows, initial=0))
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The row group of a row, and the row in it."""
+        if not 0 <= row < self._starts[-1]:
+            raise RayjobsError(f"part {self._path.name} has no row {row}")
+        group = bisect_right(self._starts, row) - 1
+        return group, row - self._starts[group]
+
+    def read(self, group: int) -> pa.RecordBatch:
+        """One row group whole."""
+        try:
+            with pa.OSFile(os.fsencode(self._path), "rb") as source:
+                file = pq.ParquetFile(source, metadata=self._metadata)
+                table = file.read_row_group(group, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise RayjobsError(f"part {self._path.name} can't be read: {error}") from error
+        return table.combine_chunks().to_batches()[0]
 
 
 def publish(temporary: Path, final: Path, *, durable: bool = False) -> None:
