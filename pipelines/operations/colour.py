@@ -181,9 +181,9 @@ def lut3d(
     end, for float32 as well. Within one level of the interpolation in float64. The file is read again when its size or
     time changes; cache keys must contain ``cube_lut.file_digest(path)``.
     """
-    from pipelines.operations import colour_kernels, cube_lut
+    from pipelines.operations import cube_lut, tetrahedral
 
     lut = cube_lut.load(path)
     if lut.dimensions == 1:
         return apply_curve(image, lut.interpolate)
-    return colour_kernels.tetrahedral(image, lut.table, lut.domain)
+    return tetrahedral.interpolate(image, lut.table, lut.domain)

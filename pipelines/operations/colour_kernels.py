@@ -1,4 +1,4 @@
-"""The heavy half of colour.py: HSV, mixing channels, and tetrahedral interpolation.
+"""The heavy half of colour.py: HSV, mixing channels, and gray. See ``tetrahedral`` for 3D tables.
 
 Imports numba: import this module inside functions only. Images are gray (M, N) or RGB (M, N, 3).
 """
@@ -127,55 +127,3 @@ def _weigh(red: Plane, green: Plane, blue: Plane, weights: tuple[np.uint32, ...]
     for i in range(gray.size):
         total = np.uint32(red[i]) * weights[0] + np.uint32(green[i]) * weights[1] + np.uint32(blue[i]) * weights[2]
         gray[i] = (total + np.uint32(WEIGHT_UNIT // 2)) // np.uint32(WEIGHT_UNIT)
-
-
-def tetrahedral(image: Image, table: NDArray[np.float32], domain: tuple[Sequence[float], Sequence[float]]) -> Image:
-    """Each pixel looked up in a (blue, green, red, 3) table with tetrahedral interpolation; gives RGB.
-
-    ``domain`` holds the least and the largest input of each channel. Rounded half up; a NaN makes the pixel NaN.
-    """
-    rgb = np.ascontiguousarray(as_rgb(image))
-    low, high, half = clipping(image.dtype)
-    full = 1.0 if image.dtype.kind == "f" else float(high)
-    size = table.shape[0]
-    least, most = np.array(domain[0]), np.array(domain[1])
-    scale = ((size - 1) / (most - least) / full).astype(np.float32)
-    shift = (-least * (size - 1) / (most - least)).astype(np.float32)
-    result = np.empty(rgb.shape, rgb.dtype)
-    pixels = rgb.reshape(-1, 3)
-    pixels.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
-    limits = np.float32(full), low, high, half
-    _tetrahedral(pixels, table.reshape(-1, 3), size, (scale, shift), limits, result.reshape(-1, 3))
-    if rgb.dtype.kind == "f":
-        result[np.isnan(rgb).any(axis=-1)] = np.nan
-    return result
-
-
-@numba.njit(cache=True, nogil=True)
-def _tetrahedral(pixels, table, size, place, limits, result) -> None:  # type: ignore[no-untyped-def]
-    """Kasson, Nin, Plouffe and Hafner, J. Electronic Imaging 4(3), 1995: a cube is cut into six tetrahedra."""
-    scale, shift = place
-    full, low, high, half = limits
-    one, last = np.float32(1), np.float32(size - 1)
-    step_r, step_g, step_b = 1, size, size * size
-    for i in range(pixels.shape[0]):
-        x = np.float32(pixels[i, 0]) * scale[0] + shift[0]
-        y = np.float32(pixels[i, 1]) * scale[1] + shift[1]
-        z = np.float32(pixels[i, 2]) * scale[2] + shift[2]
-        x = min(x, last) if x > 0 else np.float32(0)  # a NaN counts as 0 here
-        y = min(y, last) if y > 0 else np.float32(0)
-        z = min(z, last) if z > 0 else np.float32(0)
-        r, g, b = min(int(x), size - 2), min(int(y), size - 2), min(int(z), size - 2)
-        x, y, z = x - np.float32(r), y - np.float32(g), z - np.float32(b)
-        corner = r * step_r + g * step_g + b * step_b
-        far = corner + step_r + step_g + step_b
-        # the tetrahedron: from the corner along the axis of the largest fraction, last along that of the smallest
-        largest = step_r if x >= y and x >= z else (step_g if y >= z else step_b)
-        smallest = step_b if z <= x and z <= y else (step_g if y <= x else step_r)
-        near, next_ = corner + largest, far - smallest
-        a, m, c = max(x, y, z), max(min(x, y), min(max(x, y), z)), min(x, y, z)
-        for j in range(3):
-            sample = (
-                (one - a) * table[corner, j] + (a - m) * table[near, j] + (m - c) * table[next_, j] + c * table[far, j]
-            )
-            result[i, j] = min(max(sample * full, low), high) + half

@@ -15,7 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 from skimage import color
 from skimage.color.colorconv import xyz_from_rgb
 
-from pipelines.operations import OPERATIONS
+from pipelines.operations import OPERATIONS, tetrahedral
 from pipelines.operations.cube_lut import CubeLutError
 from pipelines.operations.srgb import from_linear, to_linear
 from pipelines.operations.white_point import planckian_chromaticity
@@ -279,6 +279,16 @@ def test_1d_and_3d_tables_of_gray_images(dtype: str, tmp_path: Path) -> None:
     assert_allclose(unit(run("lut3d", gray, path=str(tint)))[..., 1], unit(gray) / 2, atol=level(gray))
     path = cube(tmp_path / "same.cube", 4, lambda rgb: rgb)
     assert_allclose(unit(run("lut3d", gray, path=path))[..., 2], unit(gray), atol=level(gray))
+
+
+@settings(deadline=None, max_examples=40)
+@given(image=images(channels=(3,)), look=st.integers(0, 2))
+def test_lut3d_stays_between_the_corners_of_its_cell(image: NDArray[Any], look: int) -> None:
+    """Any table, any size of band: within the range of the table's values, plus half a level."""
+    table = np.random.default_rng(look).random((4 + look,) * 3 + (3,), np.float32) * 0.5 + 0.25
+    result = unit(tetrahedral.interpolate(image, table, ((0, 0, 0), (1, 1, 1))))
+    assert result.min() >= table.min() - level(image)
+    assert result.max() <= table.max() + level(image)
 
 
 def test_a_wrong_file_is_named(tmp_path: Path) -> None:
