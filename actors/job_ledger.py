@@ -13,6 +13,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,10 @@ class JobLedger:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._lock = threading.RLock()
+        self._counts: Counts | None = None
+        """Kept up to date by ``commit``, so that asking often costs nothing; any other writing forgets it."""
         if read_only:
             uri = f"{path.absolute().as_uri()}?mode=ro"
             self._db = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
@@ -137,6 +141,7 @@ class JobLedger:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; a reader sees none of it before the end."""
         with self._lock:
+            self._counts = None
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -169,8 +174,12 @@ class JobLedger:
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def counts(self) -> Counts:
-        found = dict(self._all("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1"))
-        return Counts(sum(found.values()), found.get("done", 0), found.get("failed", 0), found.get("skipped", 0))
+        with self._lock:
+            if self._counts is None or self._read_only:
+                found = dict(self._all("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1"))
+                finals = (found.get(status, 0) for status in ("done", "failed", "skipped"))
+                self._counts = Counts(sum(found.values()), *finals)
+            return self._counts
 
     def reasons(self) -> dict[str, int]:
         """reason -> number of inputs that failed or were skipped for it."""
@@ -237,32 +246,24 @@ class JobLedger:
         The first final row of an input wins: a late second one is journalled as an attempt and otherwise ignored.
         """
         now = time.time()
-        final = 0
-        with self.transaction() as db:
-            db.executemany(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(r.id, epoch, now, r.seconds, r.status, r.reason, r.message, r.worker) for r in rows],
+        gained = Counter[str]()
+        with self._lock:
+            before = self.counts()
+            with self.transaction() as db:
+                db.executemany(
+                    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [(r.id, epoch, now, r.seconds, r.status, r.reason, r.message, r.worker) for r in rows],
+                )
+                for row in rows:
+                    if row.status != "released" and _finish(db, row):
+                        gained[row.status] += 1
+            self._counts = Counts(
+                before.total,
+                before.done + gained["done"],
+                before.failed + gained["failed"],
+                before.skipped + gained["skipped"],
             )
-            for row in rows:
-                if row.status == "released":
-                    continue
-                changed = db.execute(
-                    "UPDATE inputs SET status = ?, reason = ?, message = ?, degraded = ?, width = ?, height = ?"
-                    " WHERE id = ? AND status IS NULL",
-                    (row.status, row.reason, row.message, row.degraded, row.width, row.height, row.id),
-                ).rowcount
-                final += changed
-                if not changed:
-                    continue
-                if row.status == "done":
-                    db.execute(
-                        "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)",
-                        (row.id, row.recipe, row.part, row.row, _outputs_to_json(row.outputs)),
-                    )
-                    db.executemany("DELETE FROM stale WHERE path = ?", [(output.path,) for output in row.outputs])
-                else:
-                    drop_work(db, [row.id])
-        return final
+        return gained.total()
 
     def add_attempts(self, rows: Sequence[ImageStatus], *, epoch: int) -> None:
         """Journal attempts that ended without a final row, such as a crash that is to be tried again."""
@@ -355,6 +356,26 @@ class JobLedger:
             found = db.execute("SELECT path, sha256 FROM stale").fetchall()
             db.execute("DELETE FROM stale")
         return found
+
+
+def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
+    """Make a row final; False when its input has a final row already."""
+    changed = db.execute(
+        "UPDATE inputs SET status = ?, reason = ?, message = ?, degraded = ?, width = ?, height = ?"
+        " WHERE id = ? AND status IS NULL",
+        (row.status, row.reason, row.message, row.degraded, row.width, row.height, row.id),
+    ).rowcount
+    if not changed:
+        return False
+    if row.status == "done":
+        db.execute(
+            "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)",
+            (row.id, row.recipe, row.part, row.row, _outputs_to_json(row.outputs)),
+        )
+        db.executemany("DELETE FROM stale WHERE path = ?", [(output.path,) for output in row.outputs])
+    else:
+        drop_work(db, [row.id])
+    return True
 
 
 def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:

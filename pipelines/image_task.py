@@ -1,0 +1,221 @@
+"""One input, from its file to its files: render, analyze, export.
+
+The three stages are plain functions, run one after the other in one process or as three operators side by side; what
+they do to an image is the same. Everything that can go wrong with one image ends here, as a failed row.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pipelines.analyses import AnalysisCalculator, Result
+from pipelines.charts import ChartOptions, draw_chart
+from pipelines.errors import FailedReason, ImageError, SkippedReason
+from pipelines.image_io import (
+    DecodedImage,
+    EncodeOptions,
+    ImageHeader,
+    ReadPolicy,
+    decode_image,
+    encode_image,
+    probe_header,
+    read_bytes,
+)
+from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
+from pipelines.operations import Image, apply_operations
+from pipelines.publish import Publisher
+
+Results = Mapping[str, Result]
+"""Analysis name -> its columns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What to compute for an input: the products that it lacks."""
+
+    id: int
+    """Number of this set of products in the job's ledger."""
+    operations: tuple[ImageOperation, ...] = ()
+    read: ReadPolicy
+    image: EncodeOptions | None = None
+    """None: no image is wanted, or it is there already."""
+    image_suffix: str = ""
+    """Follows the item's name: ``.jpg``."""
+    analyses: tuple[AnalysisRequest, ...] = ()
+    charts: ChartOptions | None = None
+    charted: tuple[str, ...] = ()
+    """Analyses to draw; each of them is among ``analyses``."""
+    on_conflict: Literal["refuse", "skip", "overwrite"] = "refuse"
+    """When a file that isn't the job's has an output's name."""
+    memory_per_image: int | None = None
+    """Bytes that decoding one image may need."""
+
+    def image_path(self, item: WorkItem) -> str:
+        return f"images/{item.name}{self.image_suffix}"
+
+    def chart_path(self, item: WorkItem, analysis: str) -> str:
+        suffix = "" if self.charts is None else f".{self.charts.format}"
+        return f"charts/{analysis}/{item.name}{suffix}"
+
+    def paths(self, item: WorkItem) -> list[str]:
+        """Every file that this recipe publishes for an item, relative to the output."""
+        image = [self.image_path(item)] if self.image is not None else []
+        return image + [self.chart_path(item, analysis) for analysis in self.charted]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An image after its operations, with what its file said that the outputs need."""
+
+    pixels: Image
+    orientation: int
+    """What is left to do for a viewer (EXIF 1..8)."""
+    source: DecodedImage
+
+
+def render(item: WorkItem, recipe: Recipe) -> Rendered:
+    """Read, decode and process one input.
+
+    Raises
+    ------
+    ImageError
+        For every reason that lies in the file or in an operation.
+    """
+    data = read_bytes(
+        item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
+    )
+    header = probe_header(data, recipe.read)
+    _check_memory(header, recipe.memory_per_image)
+    decoded = decode_image(data, recipe.read)
+    result = apply_operations(decoded.pixels, recipe.operations, orientation=decoded.orientation)
+    return Rendered(result.pixels, result.orientation, decoded)
+
+
+def analyze(rendered: Rendered, recipe: Recipe) -> Results:
+    """Measure one rendered image.
+
+    Raises
+    ------
+    ImageError
+        ``analysis_error`` or ``out_of_memory``.
+    """
+    return _calculator(recipe.analyses).calculate_analyses(rendered.pixels) if recipe.analyses else {}
+
+
+def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, publisher: Publisher) -> list[Output]:
+    """Encode and draw everything, and only then publish: an input whose last chart fails leaves no file.
+
+    Raises
+    ------
+    ImageError
+        ``chart_error``, ``write_error``, ``no_space`` or ``name_invalid``.
+    """
+    files: list[tuple[str, str, bytes]] = []
+    if recipe.image is not None:
+        options = recipe.image
+        data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
+        files.append(("image", recipe.image_path(item), data))
+    for analysis in recipe.charted:
+        assert recipe.charts is not None  # a recipe with charted analyses has options
+        files.append((f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe)))
+    known: dict[str, set[str]] = {}
+    for path, sha256 in item.known:
+        known.setdefault(path, set()).add(sha256)
+    overwrite = recipe.on_conflict == "overwrite"
+    return [
+        publisher.publish(product, path, data, known=known.get(path, ()), overwrite=overwrite)
+        for product, path, data in files
+    ]
+
+
+def process(item: WorkItem, recipe: Recipe, publisher: Publisher, *, worker: str = "") -> tuple[ImageStatus, Results]:
+    """All three stages of one input; never raises for anything that the input may cause."""
+    started = time.perf_counter()
+    if existing := already_there(item, recipe, publisher):
+        return existing, {}
+    rendered: Rendered | None = None
+    try:
+        rendered = render(item, recipe)
+        results = analyze(rendered, recipe)
+        outputs = export(item, rendered, results, recipe, publisher)
+    except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
+        return failed_status(item, recipe, error, started, worker), {}
+    return done_status(item, recipe, rendered, outputs, started, worker), results
+
+
+def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> ImageStatus | None:
+    """The skipped row of an item whose image exists, when the job's policy is to leave such an input out."""
+    if recipe.on_conflict != "skip" or recipe.image is None:
+        return None
+    path = recipe.image_path(item)
+    if any(path == known for known, _ in item.known) or not os.path.lexists(publisher.root / path):
+        return None
+    message = f"{path} exists (on_conflict: skip)"
+    return ImageStatus(id=item.id, status="skipped", reason=SkippedReason.EXISTS, message=message, recipe=recipe.id)
+
+
+def done_status(
+    item: WorkItem, recipe: Recipe, rendered: Rendered, outputs: list[Output], started: float, worker: str
+) -> ImageStatus:
+    """The row of an input whose products are all published."""
+    header = rendered.source.header
+    return ImageStatus(
+        id=item.id,
+        status="done",
+        degraded=rendered.source.degraded,
+        width=header.width,
+        height=header.height,
+        outputs=tuple(outputs),
+        recipe=recipe.id,
+        seconds=time.perf_counter() - started,
+        worker=worker,
+    )
+
+
+def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: float, worker: str) -> ImageStatus:
+    """The row of an input that failed, with a reason of the fixed list and one line of text."""
+    if isinstance(error, ImageError):
+        reason, message = error.reason, str(error)
+    elif isinstance(error, MemoryError):
+        reason, message = FailedReason.OUT_OF_MEMORY, "not enough memory for this image"
+    else:
+        reason, message = FailedReason.OPERATION_ERROR, f"unexpected {type(error).__name__}: {error}"
+    return ImageStatus(
+        id=item.id,
+        status="failed",
+        reason=reason,
+        message=" ".join(message.split())[:500],
+        recipe=recipe.id,
+        seconds=time.perf_counter() - started,
+        worker=worker,
+    )
+
+
+def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> bytes:
+    assert recipe.charts is not None
+    try:
+        return draw_chart(analysis, results[analysis], title=PurePosixPath(item.title).name, options=recipe.charts)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageError(FailedReason.CHART_ERROR, f"chart of {analysis}: {type(error).__name__}: {error}") from error
+
+
+def _check_memory(header: ImageHeader, limit: int | None) -> None:
+    if limit is not None and header.predicted_bytes > limit:
+        raise ImageError(
+            FailedReason.TOO_LARGE,
+            f"{header.width} x {header.height} {header.dtype} needs {header.predicted_bytes:,} bytes decoded, more than "
+            f"limits.memory_per_image ({limit:,})",
+        )
+
+
+@lru_cache(maxsize=16)
+def _calculator(requests: tuple[AnalysisRequest, ...]) -> AnalysisCalculator:
+    return AnalysisCalculator(requests)

@@ -1,0 +1,162 @@
+"""The stream of one shard: Ray Data runs render, analyze and export over blocks of inputs and brings the rows back.
+
+Fused, the three are one operator; staged, they are three that run side by side and pass the pixels through the object
+store. Both do the same to an image. Which inputs, and what to do about rows that don't come back, is the caller's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import ray.data
+from ray.data import DataContext, Dataset, ExecutionResources
+
+from pipelines import block_task, staged_task
+from pipelines.block_task import Workspace
+from pipelines.image_task import Recipe
+from pipelines.models import ImageStatus, Output, WorkItem
+
+BLOCK_ROWS = 128
+"""Inputs per task at most: a task's start costs about 0.2 s of a slot."""
+SMALLEST_BLOCK_ROWS = 8
+STAGED_ROWS = 8
+"""Images per task between the staged operators; they lie in the object store meanwhile."""
+
+_ITEMS = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("path", pa.binary()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("name", pa.string()),
+        ("title", pa.string()),
+        ("recipe", pa.int64()),
+        ("known", pa.list_(pa.list_(pa.string()))),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a shard runs; none of it changes a byte of the outputs."""
+
+    name: str
+    """Of the dataset, as the dashboard shows it."""
+    slots: int
+    """CPUs that the shard was granted."""
+    stages: Literal["fused", "staged"] = "fused"
+    declared: frozenset[str] = frozenset()
+    """Which of the resources ``render``, ``analyze`` and ``export_io`` the cluster's nodes have."""
+    memory_per_task: int | None = None
+    """Bytes of memory that Ray reserves for each task."""
+
+
+def stream_statuses(
+    items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace, options: StreamOptions
+) -> Iterator[list[ImageStatus]]:
+    """Yield status rows while the shard runs; rows of a worker that died don't come.
+
+    Leaving the iterator early (``close``) stops the stream and cancels its tasks.
+    """
+    context = _context()
+    blocks = [_to_table(block) for block in blocks_of(items, options.slots)]
+    with DataContext.current(context):
+        dataset = ray.data.from_arrow(blocks)
+        dataset.set_name(options.name)
+        dataset = _operators(dataset, recipes, workspace, options)
+    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
+    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield _to_statuses(table)
+
+
+def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]:
+    """Cut a shard into blocks: large ones first, smaller ones towards the end so that all slots end together."""
+    blocks: list[Sequence[WorkItem]] = []
+    start = 0
+    while start < len(items):
+        fair = -(-(len(items) - start) // (2 * slots))
+        rows = min(max(fair, SMALLEST_BLOCK_ROWS), BLOCK_ROWS)
+        blocks.append(items[start : start + rows])
+        start += rows
+    return blocks
+
+
+def _context() -> DataContext:
+    context = DataContext.get_current().copy()
+    context.target_max_block_size = 2 * 1024  # rows leave a running task at once
+    context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
+    context.execution_options.preserve_order = False
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    return context
+
+
+def _operators(
+    dataset: Dataset, recipes: Mapping[int, Recipe], workspace: Workspace, options: StreamOptions
+) -> Dataset:
+    # A crash is never retried blindly: the rows that a task gave before it stay, the caller looks for the culprit.
+    common: dict[str, Any] = {
+        "batch_format": "pyarrow",
+        "num_cpus": 1,
+        "max_retries": 0,
+        "memory": options.memory_per_task,
+        "fn_args": (recipes, workspace),
+    }
+    if options.stages == "fused":
+        resources = dict.fromkeys(sorted(options.declared), 1)
+        return dataset.map_batches(render_analyze_export, batch_size=None, resources=resources, **common)
+    stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
+    for function, resource, rows in stages:
+        resources = {resource: 1} if resource in options.declared else {}
+        # Operators whose remote arguments come from a function are never fused with their neighbours.
+        dataset = dataset.map_batches(function, batch_size=rows, resources=resources, ray_remote_args_fn=dict, **common)
+    return dataset
+
+
+def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
+    """The fused operator."""
+    for rows in block_task.render_analyze_export(_to_items(table), recipes, workspace):
+        if rows:
+            yield _from_statuses(rows)
+
+
+def render(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
+    """First staged operator: inputs -> pixels."""
+    return staged_task.render(table, _to_items(table), recipes, workspace)
+
+
+def analyze(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
+    """Second staged operator: pixels -> pixels and results."""
+    return staged_task.analyze(table, recipes, workspace)
+
+
+def export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
+    """Third staged operator: pixels and results -> files and rows."""
+    for rows in staged_task.export(table, _to_items(table), recipes, workspace):
+        if rows:
+            yield _from_statuses(rows)
+
+
+def _to_table(items: Sequence[WorkItem]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(item) for item in items], schema=_ITEMS)
+
+
+def _to_items(table: pa.Table) -> list[WorkItem]:
+    rows = table.select(_ITEMS.names).to_pylist()
+    return [WorkItem(**{**row, "known": tuple(tuple(pair) for pair in row["known"])}) for row in rows]
+
+
+def _from_statuses(rows: Sequence[ImageStatus]) -> pa.Table:
+    return pa.table({"row": [json.dumps(asdict(row)) for row in rows]})
+
+
+def _to_statuses(table: pa.Table) -> list[ImageStatus]:
+    found = []
+    for text in table.column("row").to_pylist():
+        row = json.loads(text)
+        found.append(ImageStatus(**{**row, "outputs": tuple(Output(**output) for output in row["outputs"])}))
+    return found

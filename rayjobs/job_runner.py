@@ -1,0 +1,229 @@
+"""The driver's loop: ask the coordinator for shards, run those that it grants, listen to whoever wants the job to stop.
+
+Each granted shard runs in a thread of its own; this thread only watches. It looks a few times a second for a signal,
+for a request by another process (``rayjobs cancel``), for too many failures, and for what the coordinator decides.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from actors.output_lock import LEASE_S, OutputLock
+from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
+from rayjobs.progress import Display, Rate, Snapshot
+from rayjobs.shard_runner import ShardContext, ShardEngine, run_shard
+
+POLL_S = 0.2
+GRACE_S = 10.0
+"""How long shards may take to hand their inputs back before the driver leaves them to their end."""
+SHARD_ROWS = 4096
+"""Inputs per shard, about: what one grant is for, and what an urgent job interrupts."""
+
+
+class RunEnd(StrEnum):
+    """Why the loop ended."""
+
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    PAUSED = "paused"
+    INTERRUPTED = "interrupted"
+    TOO_MANY_FAILURES = "too_many_failures"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The coordinator gives a shard its CPUs."""
+
+    shard: str
+    cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The coordinator wants a shard's CPUs back: it shall stop between two images."""
+
+    shard: str
+
+
+class Grants(Protocol):
+    """The coordinator, as the loop needs it; see ``shard_grants``."""
+
+    def request(self, shard: str) -> None:
+        """Queue a shard."""
+        ...
+
+    def end(self, shard: str, *, finished: bool) -> None:
+        """Give the CPUs of a shard back; an unfinished one is queued again in its old place."""
+        ...
+
+    def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
+        """What was decided since the last call; waits at most so long for the first decision."""
+        ...
+
+
+@dataclass(slots=True)
+class _Shard:
+    name: str
+    first_seq: int
+    end_seq: int
+    stop: Path
+    thread: threading.Thread | None = None
+    finished: bool = False
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class JobRunner:
+    """Runs the open inputs of one job to their end."""
+
+    name: str
+    context: ShardContext
+    output: OutputDirectory
+    lock: OutputLock
+    grants: Grants
+    engine: Callable[[str, int, Path], ShardEngine]
+    """(shard, CPUs, stop file) -> what runs its work."""
+    display: Display
+    interrupted: threading.Event
+    most_failures: int | None
+    """More failed inputs than this end the run early; None: none do."""
+    ahead: int = 2
+    """Shards that are queued or running at a time."""
+    _shards: dict[str, _Shard] = field(default_factory=dict)
+    _rate: Rate = field(default_factory=Rate)
+    _renewed: float = 0.0
+
+    def run(self) -> RunEnd:
+        """Block until every input is final or the run is stopped.
+
+        Raises
+        ------
+        RayjobsError
+            A shard can't be run; the others have stopped.
+        """
+        ranges = self._ranges()
+        end: RunEnd | None = None
+        stopped_at = 0.0
+        while True:
+            if end is None:
+                self._queue_shards(ranges)
+                end = self._stop_wanted()
+                if end is not None:
+                    stopped_at = time.monotonic()
+                    self._stop_all()
+            if not self._shards:
+                break
+            for decision in self.grants.decisions(POLL_S):
+                self._follow(decision, stopping=end is not None)
+            error = self._reap()
+            if error is not None:
+                self._stop_all()
+                raise error
+            self._beat()
+            if end is not None and time.monotonic() - stopped_at > GRACE_S:
+                break
+        self._show("running")
+        return end or RunEnd.FINISHED
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
+        """Runs of places with open inputs, whole ranges of the results' store each."""
+        rows = max(SHARD_ROWS // self.context.store.range_rows, 1) * self.context.store.range_rows
+        rows = min(rows, max(SHARD_ROWS, self.context.store.range_rows))
+        place = 0
+        while (seq := self.context.ledger.next_open_seq(place)) is not None:
+            place = seq // rows * rows + rows
+            yield place - rows, place
+
+    def _queue_shards(self, ranges: Iterator[tuple[int, int]]) -> None:
+        while len(self._shards) < self.ahead:
+            found = next(ranges, None)
+            if found is None:
+                return
+            name = f"{self.name}/{self.context.epoch}/{found[0]}"
+            stop = self.output.temporary / str(self.context.epoch) / f"stop-{found[0]}"
+            stop.unlink(missing_ok=True)
+            self._shards[name] = _Shard(name, *found, stop)
+            self.grants.request(name)
+
+    def _stop_wanted(self) -> RunEnd | None:
+        if self.interrupted.is_set():
+            return RunEnd.INTERRUPTED
+        request = self.output.requested()
+        if request is not None:
+            return {CANCEL: RunEnd.CANCELLED, PAUSE: RunEnd.PAUSED}[request]
+        if self.most_failures is not None and self.context.ledger.counts().failed > self.most_failures:
+            return RunEnd.TOO_MANY_FAILURES
+        return None
+
+    def _stop_all(self) -> None:
+        for shard in list(self._shards.values()):
+            if shard.thread is None:
+                self.grants.end(shard.name, finished=True)
+                del self._shards[shard.name]
+            else:
+                shard.stop.touch()
+
+    def _follow(self, decision: Granted | Revoked, *, stopping: bool) -> None:
+        shard = self._shards.get(decision.shard)
+        if shard is None:
+            return
+        if isinstance(decision, Revoked):
+            shard.stop.touch()
+            return
+        if shard.thread is not None or stopping:
+            return
+        shard.stop.unlink(missing_ok=True)
+        engine = self.engine(shard.name, decision.cpus, shard.stop)
+        shard.thread = threading.Thread(target=self._run, args=(shard, engine), name=shard.name, daemon=True)
+        shard.thread.start()
+
+    def _run(self, shard: _Shard, engine: ShardEngine) -> None:
+        try:
+            shard.finished = run_shard(shard.first_seq, shard.end_seq, engine, self.context, shard.stop.exists)
+        except Exception as error:  # noqa: BLE001 - handed to the thread that watches, which raises it
+            shard.error = error
+
+    def _reap(self) -> Exception | None:
+        """Take note of threads that ended; return the error of one that failed."""
+        for shard in list(self._shards.values()):
+            if shard.thread is None or shard.thread.is_alive():
+                continue
+            shard.thread.join()
+            stopping = self._stop_wanted() is not None or shard.error is not None
+            if shard.finished or stopping:
+                del self._shards[shard.name]
+                self.grants.end(shard.name, finished=True)
+            else:
+                shard.thread = None
+                self.grants.end(shard.name, finished=False)
+            if shard.error is not None:
+                return shard.error
+        return None
+
+    def _beat(self) -> None:
+        now = time.time()
+        if now - self._renewed > LEASE_S / 6:
+            self.lock.renew(now)
+            self._renewed = now
+        self._show("running" if any(shard.thread for shard in self._shards.values()) else "waiting for its turn")
+
+    def _show(self, phase: str) -> None:
+        counts = self.context.ledger.counts()
+        rate = self._rate.update(counts.total - counts.open, time.monotonic())
+        self.display.show(
+            Snapshot(
+                name=self.name,
+                phase=phase,
+                total=counts.total,
+                done=counts.done,
+                failed=counts.failed,
+                skipped=counts.skipped,
+                rate=rate,
+            )
+        )

@@ -1,0 +1,154 @@
+"""The store of analysis results: parts that workers left become sealed Parquet parts, and those become the tables.
+
+A sealed part holds the rows of one range of the sealed input list, so its bytes depend on the inputs and the job alone.
+It is the store and, by a hard link, the table that the user opens. Asking for fewer analyses, or for another table
+format, reads the store; asking for one more seals its ranges again with one group of columns more.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.job_ledger import JobLedger, ResultRow
+from actors.product_plan import ANALYSIS
+from pipelines.analyses import ANALYSES
+from pipelines.models import AnalysisRequest
+from pipelines.tables import (
+    InputParts,
+    PartColumns,
+    SealRequest,
+    analyses_schema,
+    readable_path,
+    rows_per_file,
+)
+from rayjobs.output_directory import OutputDirectory
+
+SEALED_SUFFIX = ".parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeSeal:
+    """A range that has to be sealed: what a worker writes, and what the ledger learns afterwards."""
+
+    part: str
+    request: SealRequest
+    rows: tuple[tuple[int, int], ...]
+    """(input, row in the part)."""
+
+
+class ResultsStore:
+    """The sealed parts of one job."""
+
+    def __init__(self, ledger: JobLedger, output: OutputDirectory, requests: Sequence[AnalysisRequest]) -> None:
+        self._ledger = ledger
+        self._output = output
+        self.requests = tuple(requests)
+        self.range_rows = rows_per_file(analyses_schema(self.requests))
+        """Places of the sealed list per range."""
+
+    def ranges(self, first_seq: int, end_seq: int) -> list[int]:
+        """The numbers of the ranges that lie wholly within first_seq <= seq < end_seq."""
+        first = -(-first_seq // self.range_rows)
+        total = self._ledger.counts().total
+        last = -(-total // self.range_rows) if end_seq >= total else end_seq // self.range_rows
+        return list(range(first, last))
+
+    def to_seal(self, number: int) -> RangeSeal | None:
+        """What has to be written for a range; None when its sealed part is as it should be."""
+        rows = self._rows(number)
+        if not rows or self._is_sealed(rows):
+            return None
+        recipes = self._ledger.recipes()
+        columns = {number: _columns(_requests(products)) for number, products in recipes.items()}
+        requests = self._all_requests({row.recipe for row in rows}, recipes)
+        inputs: list[InputParts] = []
+        for group in _by_input(rows):
+            parts = tuple(
+                PartColumns(
+                    path=self._path(row.part),
+                    columns=columns[row.recipe],
+                    row=row.row if row.part.endswith(SEALED_SUFFIX) else None,
+                )
+                for row in group
+            )
+            inputs.append(InputParts(input=readable_path(group[0].path), input_id=group[0].input, parts=parts))
+        part = f"{number:06d}-{uuid.uuid4().hex}{SEALED_SUFFIX}"
+        return RangeSeal(
+            part=part,
+            request=SealRequest(target=self._output.store / part, requests=requests, inputs=tuple(inputs)),
+            rows=tuple((entry.input_id, row) for row, entry in enumerate(inputs)),
+        )
+
+    def record(self, seal: RangeSeal) -> None:
+        """Take a written part over: from now on the results of its inputs are there."""
+        self._ledger.put_facts(**{f"sealed:{seal.part}": [r.canonical() for r in seal.request.requests]})
+        self._ledger.move_results(seal.part, seal.rows)
+
+    def sealed_part(self, number: int) -> tuple[Path, tuple[AnalysisRequest, ...]] | None:
+        """The sealed part of a range and its analyses, in order of its columns; None when no input of it is done."""
+        rows = self._rows(number)
+        if not rows:
+            return None
+        part = rows[0].part
+        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"sealed:{part}")))
+
+    def remove_unused(self) -> None:
+        """Delete parts that the ledger no longer refers to; call it when no worker is running."""
+        used = self._ledger.parts()
+        for directory in (self._output.parts, self._output.store):
+            if directory.is_dir():
+                for path in directory.iterdir():
+                    if path.name not in used:
+                        path.unlink()
+
+    def _rows(self, number: int) -> list[ResultRow]:
+        return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows)
+
+    def _is_sealed(self, rows: Sequence[ResultRow]) -> bool:
+        parts = {row.part for row in rows}
+        if len(parts) > 1 or not rows[0].part.endswith(SEALED_SUFFIX):
+            return False
+        places = [group[0].row for group in _by_input(rows)]
+        return places == list(range(len(places)))
+
+    def _path(self, part: str) -> Path:
+        return (self._output.store if part.endswith(SEALED_SUFFIX) else self._output.parts) / part
+
+    def _all_requests(self, used: set[int], recipes: dict[int, dict[str, str]]) -> tuple[AnalysisRequest, ...]:
+        """The analyses that the job asks for, then those that it once asked for and still has."""
+        kept = {request.canonical(): request for number in sorted(used) for request in _requests(recipes[number])}
+        asked = {request.name for request in self.requests}
+        others = [request for _, request in sorted(kept.items()) if request.name not in asked]
+        return (*self.requests, *others)
+
+
+def _by_input(rows: Sequence[ResultRow]) -> Iterator[list[ResultRow]]:
+    group: list[ResultRow] = []
+    for row in rows:
+        if group and group[0].input != row.input:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _requests(products: dict[str, str]) -> list[AnalysisRequest]:
+    return [_from_canonical(name.removeprefix(ANALYSIS)) for name in products if name.startswith(ANALYSIS)]
+
+
+def _from_canonical(text: str) -> AnalysisRequest:
+    name, params = json.loads(text)
+    return AnalysisRequest(name, params)
+
+
+def _columns(requests: Sequence[AnalysisRequest]) -> frozenset[str]:
+    return frozenset(
+        f"{request.name}_{column.name}"
+        for request in requests
+        for column in ANALYSES[request.name].columns(**request.params)
+    )
