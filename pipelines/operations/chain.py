@@ -159,7 +159,11 @@ def _steps(resolved: Resolved) -> tuple[Step, ...]:
 
 
 def _complaints(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False))
+    complaints = [
+        f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_url=False)
+    ]
+    return "; ".join(complaints)
 
 
 @lru_cache(maxsize=32)

@@ -90,7 +90,7 @@ def test_alpha_is_carried_through(name: str, dtype: str) -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([ImageOperation("gama")], r"operation 1 \(gama\): unknown operation; did you mean 'gamma'\?"),
+        ([ImageOperation("gama")], r"operation 1 \(gama\): unknown operation; did you mean 'gamma'"),
         ([STEPS[0], ImageOperation("gamma", {"gamma": -1})], r"operation 2 \(gamma\): gamma: Input should be greater"),
         ([ImageOperation("gamma", {"gama": 1})], r"operation 1 \(gamma\): gama: Extra inputs"),
         ([ImageOperation("curves", {"points": [[0, 0], [1]]})], r"operation 1 \(curves\): points.1.1: Field required"),
@@ -221,22 +221,25 @@ def test_caches_follow_the_registry(register: Register) -> None:
     assert_array_equal(apply_operations(image, steps).pixels, image)
 
 
-def test_orientation_goes_to_auto_orient_once(register: Register) -> None:
-    def auto_orient(image: Image, *, orientation: int | None = None) -> Image:
-        return np.ascontiguousarray(np.rot90(image, -1)) if orientation == 6 else image
-
-    assert auto_orient.__name__ == AUTO_ORIENT
-    register(auto_orient, reach="geometry", handles_alpha=True)
+@pytest.mark.parametrize("params", [{}, {"orientation": None}], ids=["left out", "null"])
+def test_auto_orient_gets_the_orientation_of_the_image_once(params: dict[str, Any]) -> None:
+    """EXIF 6: the first column is the top, so that the picture is shown turned by a quarter clockwise."""
     image = example_image("uint8", 4)
-    for params in ({}, {"orientation": None}):
-        steps = [ImageOperation("gamma"), ImageOperation(AUTO_ORIENT, params)]
-        result = apply_operations(image, steps * 2, orientation=6)
-        assert_array_equal(result.pixels, np.rot90(image, -1))
-        assert result.orientation == 1
-    own = apply_operations(image, [ImageOperation(AUTO_ORIENT, {"orientation": 1})], orientation=6)
-    assert_array_equal(own.pixels, image)
+    steps = [ImageOperation("gamma"), ImageOperation(AUTO_ORIENT, params)]
+    result = apply_operations(image, steps * 2, orientation=6)
+    assert_array_equal(result.pixels, np.rot90(image, -1))
+    assert result.orientation == 1
+
+
+def test_an_orientation_given_by_the_job_wins() -> None:
+    image = example_image("uint8", 4)
+    own = apply_operations(image, [ImageOperation(AUTO_ORIENT, {"orientation": 3})], orientation=6)
+    assert_array_equal(own.pixels, image[::-1, ::-1])
     assert own.orientation == 1
-    assert apply_operations(image, [ImageOperation("gamma")], orientation=6).orientation == 6
+
+
+def test_without_auto_orient_the_orientation_is_handed_on() -> None:
+    assert apply_operations(example_image("uint8", 3), [ImageOperation("gamma")], orientation=6).orientation == 6
 
 
 def test_halo_is_the_sum_of_the_local_operations(register: Register) -> None:
