@@ -1,7 +1,7 @@
 """Pixels of a chart to the bytes of a PNG or JPEG file; the same bytes on every call and machine.
 
 PNG is written here because a palette with one filter type and libdeflate's level 1 is what a chart needs: measured on
-608 x 344 px, 0.7 ms and 40 kB against 9 ms and 180 kB for OpenCV's truecolour. libdeflate's output, unlike zlib-ng's,
+a waveform of 640 x 400 px, 1.1 ms and 82 kB against 9.7 ms and 184 kB for OpenCV's truecolour at level 1. libdeflate's output, unlike zlib-ng's,
 doesn't depend on the processor. No times, names or versions go into the files.
 """
 

@@ -204,11 +204,9 @@ def _paint_trace(canvas: Canvas, trace: Trace, panel: Panel, box: Box) -> None:
     levels = np.ascontiguousarray(trace.levels[::-1])
     rows, columns = levels.shape
     size = (right - left, bottom - top)
-    if size[0] % columns == 0 and size[1] % rows == 0:
-        levels = cv2.resize(levels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    else:
-        smaller = size[0] < columns or size[1] < rows
-        levels = cv2.resize(levels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR_EXACT)
+    smaller = (min(size[0], columns), min(size[1], rows))
+    levels = cv2.resize(levels, smaller, interpolation=cv2.INTER_AREA)  # mean of the cells that share a px
+    levels = cv2.resize(levels, size, interpolation=cv2.INTER_NEAREST_EXACT)
     colours = canvas.indices(ramp(trace.colour))
     np.copyto(canvas.pixels[top:bottom, left:right], colours[levels], where=levels > 0)
 

@@ -44,8 +44,8 @@ def share_axis(high: float, *, total: int, log_counts: bool) -> Axis:
     step = nice_step(high / 4)
     count = math.floor(high * (1 + 1e-9) / step)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    ticks = tuple(Tick(step * k, f"{step * k:.{digits}f} %" if k else "0") for k in range(count + 1))
-    return Axis(label="share of pixels", low=0, high=high, ticks=ticks)
+    ticks = tuple(Tick(step * k, f"{step * k:.{digits}f}" if k else "0") for k in range(count + 1))
+    return Axis(label="% of pixels", low=0, high=high, ticks=ticks)
 
 
 def degree_axis() -> Axis:

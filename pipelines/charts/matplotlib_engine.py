@@ -50,7 +50,7 @@ from pipelines.charts.layout import (
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.text import drawable, font_path
 
-DPI = 100
+DPI = 96  # of CSS: an SVG has the size in px that was asked for
 POINTS_PER_PX = 72 / DPI
 _SETTINGS_LOCK = threading.Lock()
 
@@ -124,7 +124,9 @@ def _add_layer(axes: Axes, layer: Bars | Steps | Trace | Marker) -> None:
         case Trace():
             extent = (layer.left, layer.right, layer.bottom, layer.top)
             pixels = np.dstack([ramp(layer.colour)[layer.levels], np.where(layer.levels, 255, 0).astype(np.uint8)])
-            axes.imshow(pixels, extent=extent, origin="lower", aspect="auto", interpolation="auto", zorder=3)
+            axes.imshow(
+                pixels, extent=extent, origin="lower", aspect="auto", interpolation=_smoothing(axes, layer), zorder=3
+            )
         case Marker():
             for marker, size in (("o", 12), ("+", 20)):
                 axes.plot(
@@ -138,6 +140,13 @@ def _add_layer(axes: Axes, layer: Bars | Steps | Trace | Marker) -> None:
                     path_effects=[withStroke(linewidth=3 * POINTS_PER_PX, foreground=_rgb(PLOT_BACKGROUND))],
                     zorder=4,
                 )
+
+
+def _smoothing(axes: Axes, trace: Trace) -> str:
+    """Cells stay flat tiles where they are enlarged, and are averaged where several share a px."""
+    area = axes.get_window_extent()
+    rows, columns = trace.levels.shape
+    return "hanning" if area.width < columns or area.height < rows else "nearest"
 
 
 def _bars(bars: Bars) -> PolyCollection:

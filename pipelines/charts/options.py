@@ -14,8 +14,8 @@ ChartFormat = Literal["png", "svg", "jpeg"]
 Scale = Literal["8bit", "10bit", "ire"]
 Density = Literal["log", "gamma"]
 
-WIDTH_RANGE_PX = (480, 4096)  # below, 360 hue bars no longer get a pixel column each
-HEIGHT_RANGE_PX = (240, 4096)
+WIDTH_RANGE_PX = (540, 4096)  # below, labels touch, and 360 hue bars no longer get a column of px each
+HEIGHT_RANGE_PX = (300, 4096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

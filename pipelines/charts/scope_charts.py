@@ -141,7 +141,7 @@ def saturation_histogram(result: Result, title: str, options: ChartOptions) -> C
 def lab_chromaticity(result: Result, title: str, options: ChartOptions) -> ChartData:
     """Where the colours lie in a* and b*: the whole plane, and the neighbourhood of neutral four times larger."""
     counts = _column(result, "counts", (256, 256))
-    levels = density_levels(counts, options.density).T
+    levels = density_levels(counts, options.density, faintest=16).T  # to be seen on the tiles
     mean_a, mean_b = _number(result["mean_a"]), _number(result["mean_b"])
     known = math.isfinite(mean_a) and math.isfinite(mean_b) and bool(counts.any())
     tiles = _lab_backdrop()
@@ -174,8 +174,8 @@ def lab_chromaticity(result: Result, title: str, options: ChartOptions) -> Chart
     return ChartData(title=title, name="CIELAB chromaticity", panels=tuple(panels), legend=legend)
 
 
-def density_levels(counts: NDArray[Any], density: Density) -> NDArray[np.uint8]:
-    """Brightness of each cell, 0 for an empty one, 1 to ``DENSITY_LEVELS`` for the others.
+def density_levels(counts: NDArray[Any], density: Density, *, faintest: int = 1) -> NDArray[np.uint8]:
+    """Brightness of each cell, 0 for an empty one, ``faintest`` to ``DENSITY_LEVELS`` for the others.
 
     Full brightness is reached at the count that 99.5 % of the cells in use don't exceed (65535 at most), so that one
     flat area doesn't darken the rest.
@@ -189,7 +189,9 @@ def density_levels(counts: NDArray[Any], density: Density) -> NDArray[np.uint8]:
     reference = int(np.searchsorted(np.cumsum(frequency), 0.995 * used))
     values = np.arange(frequency.size)
     share = np.log1p(values) / np.log1p(reference) if density == "log" else (values / reference) ** 0.4
-    levels: NDArray[np.uint8] = np.ceil(np.minimum(share, 1.0) * DENSITY_LEVELS).astype(np.uint8)[clipped]
+    steps = np.ceil(np.minimum(share, 1.0) * (DENSITY_LEVELS - faintest + 1)) + (faintest - 1)
+    steps[0] = 0
+    levels: NDArray[np.uint8] = steps.astype(np.uint8)[clipped]
     return levels
 
 
@@ -230,7 +232,8 @@ def _inner_peak(heights: list[NDArray[np.float64]]) -> float:
 
 
 def _percent(count: int, total: int) -> str:
-    return f"{100 * count / max(total, 1):.1f} %"
+    share = 100 * count / max(total, 1)
+    return f"{share:.1f} %" if share < 9.95 else f"{share:.0f} %"
 
 
 @functools.cache
@@ -259,6 +262,6 @@ def _lab_backdrop() -> NDArray[np.uint8]:
     linear = xyz @ matrix.T
     inside = np.all((linear >= 0) & (linear <= 1), axis=-1, keepdims=True)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)
-    tiles = np.where(inside, np.rint(encoded * 0.42 * 255), PLOT_BACKGROUND).astype(np.uint8)
+    tiles = np.where(inside, np.rint(encoded * 0.4 * 255), PLOT_BACKGROUND).astype(np.uint8)
     tiles.flags.writeable = False
     return tiles

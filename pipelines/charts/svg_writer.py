@@ -52,7 +52,7 @@ def write_svg(chart: ChartData, options: ChartOptions) -> bytes:
         '<?xml version="1.0" encoding="UTF-8"?>',
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="DejaVu Sans, sans-serif" font-size="{LABEL_SIZE_PX}">',
+        f'xml:space="preserve" font-family="DejaVu Sans, sans-serif" font-size="{LABEL_SIZE_PX}">',
         f"<title>{escape(f'{chart.name}: {chart.title}')}</title>",
         _rectangle(0, 0, width, height, BACKGROUND),
         *_header(chart, width),

@@ -30,8 +30,7 @@ def clean_title(title: str) -> str:
     Control characters, lone surrogates (undecodable bytes of a file name), private and unassigned characters become
     U+FFFD; invisible formatting such as bidirectional overrides is left out.
     """
-    clean = "".join(map(_visible, title))
-    return " ".join(clean.split(" ")).strip()
+    return "".join(map(_visible, title)).strip()
 
 
 def shorten(text: str, size_px: int, width_px: float) -> str:
