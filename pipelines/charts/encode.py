@@ -1,8 +1,8 @@
 """Pixels of a chart to the bytes of a PNG or JPEG file; the same bytes on every call and machine.
 
 PNG is written here because a palette with one filter type and libdeflate's level 1 is what a chart needs: measured on
-a waveform of 640 x 400 px, 1.1 ms and 82 kB against 9.7 ms and 184 kB for OpenCV's truecolour at level 1. libdeflate's output, unlike zlib-ng's,
-doesn't depend on the processor. No times, names or versions go into the files.
+a waveform of 640 x 400 px, 1.1 ms and 82 kB against 9.7 ms and 184 kB for OpenCV's truecolour at level 1.
+libdeflate's output, unlike zlib-ng's, doesn't depend on the processor. No times, names or versions go into the files.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any, get_args
 
 import cv2
@@ -28,6 +29,7 @@ from pipelines.models import AnalysisRequest
 from pipelines.registry import UnknownNameError
 
 NAMES = ("color_histogram", "luma_waveform", "rgb_parade", "hue_histogram", "saturation_histogram", "lab_chromaticity")
+ROOT = Path(__file__).resolve().parents[2]
 FORMATS = get_args(ChartFormat)
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -104,7 +106,7 @@ def test_importing_the_package_loads_no_drawing_library() -> None:
         "heavy = {'matplotlib', 'cv2', 'numba', 'PIL', 'imagecodecs', 'skimage'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -159,13 +161,12 @@ def test_bytes_are_the_same_on_every_call(engine: str, format: ChartFormat) -> N
 def test_bytes_are_the_same_in_another_process() -> None:
     """Nothing random, no order of a set, no date: also not with another seed of the hashes."""
     code = (
-        "import hashlib, sys; sys.path.insert(0, '.')\n"
-        "from tests.unit.test_charts import all_bytes\n"
-        "print(hashlib.sha256(all_bytes()).hexdigest())"
+        "import hashlib\nfrom tests.unit.test_charts import all_bytes\nprint(hashlib.sha256(all_bytes()).hexdigest())"
     )
     runs = {
         subprocess.run(
             [sys.executable, "-c", code],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
