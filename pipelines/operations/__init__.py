@@ -9,7 +9,7 @@ SciPy are imported when an operation first needs them, so that a job with nothin
 
 from __future__ import annotations
 
-from pipelines.operations import colour, filters, geometry, tone
+from pipelines.operations import colour, denoising, filters, geometry, tone
 from pipelines.operations.chain import (
     ChainError,
     ChainResult,
@@ -29,6 +29,7 @@ __all__ = [
     "chain_halo",
     "colour",
     "compile_chain",
+    "denoising",
     "filters",
     "geometry",
     "tone",
