@@ -91,9 +91,7 @@ def write_manifest_file(ledger: JobLedger, output: OutputDirectory, metadata: Ma
     publish(temporary, output.manifest, durable=True)
 
 
-def write_report_pages(
-    ledger: JobLedger, output: OutputDirectory, store: ResultsStore, summary: ReportSummary
-) -> Path:
+def write_report_pages(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, summary: ReportSummary) -> Path:
     """Write ``report/index.html`` and the pages that it leads to."""
     return write_report(
         output.root,

@@ -1,0 +1,152 @@
+"""Output names: a pure function of the input's name, its place and the job.
+
+Covers the pattern grammar, making each field one harmless path component, layouts, and when two names would be one
+file. Which of two clashing inputs gets which name is decided where all of them are known: ``actors.input_plan``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from string import Formatter
+from typing import Literal
+
+FIELDS = ("stem", "ext", "index", "job", "relpath", "width", "height")
+MAX_COMPONENT_BYTES = 200
+"""File systems take 255; the rest is for suffixes."""
+
+_NUMBERS = {"index", "width", "height"}
+_FORMAT = re.compile(r"0?\d{1,2}d?")
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """A parsed name pattern such as ``{stem}_{index:04d}``."""
+
+    text: str
+    parts: tuple[tuple[str, str, str], ...]
+    """(literal text before it, field or empty, format) each."""
+
+    @classmethod
+    def parse(cls, text: str) -> NamePattern:
+        """Check a pattern.
+
+        Raises
+        ------
+        ValueError
+            An unknown field, a format that the field doesn't take, a path that could leave the output, or no field
+            that tells inputs apart.
+        """
+        try:
+            parsed = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(f"not a name pattern: {error}") from error
+        parts = []
+        for literal, name, spec, conversion in parsed:
+            if name is not None:
+                _check_field(name, spec or "", conversion)
+            parts.append((literal, name or "", spec or ""))
+        literals = "".join(literal for literal, _, _ in parts)
+        if text.startswith("/") or ".." in text or _FORBIDDEN.search(literals.replace("/", "")):
+            raise ValueError("a name pattern is relative, with / between directories and no .. or control characters")
+        if not {name for _, name, _ in parts} & {"stem", "relpath", "index"}:
+            raise ValueError("a name pattern needs {stem}, {relpath} or {index}, or all inputs get one name")
+        return cls(text, tuple(parts))
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the inputs' headers must be read to name them."""
+        return any(name in ("width", "height") for _, name, _ in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameSource:
+    """What a name is made of."""
+
+    relative: bytes
+    """The input's path below its root, exact."""
+    index: int
+    """Its place in the sealed list."""
+    job: str
+    width: int = 0
+    height: int = 0
+
+
+def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mirror", "flat", "beside"]) -> str:
+    """The relative path below ``images/``, without the suffix of the format; always harmless, mostly readable.
+
+    A field becomes part of one component: separators, control characters and what Windows forbids are replaced. When
+    that lost something, a short hash of the exact bytes keeps different inputs apart.
+    """
+    directory, _, base = source.relative.rpartition(b"/")
+    stem, dot, ext = base.rpartition(b".")
+    if not stem:
+        stem, dot, ext = base, b"", b""
+    fields = {
+        "stem": _component(stem),
+        "ext": _component(ext) if dot else "",
+        "job": source.job,
+        "relpath": "/".join(_component(part) for part in [*directory.split(b"/"), stem] if part),
+    }
+    numbers = {"index": source.index, "width": source.width, "height": source.height}
+    text = ""
+    for literal, name, spec in pattern.parts:
+        text += literal
+        if name in _NUMBERS:
+            text += format(numbers[name], spec)
+        elif name:
+            text += fields[name]
+    own = [_safe(part) for part in text.split("/") if part]
+    above = [] if layout == "flat" or directory == b"" else [_component(part) for part in directory.split(b"/") if part]
+    if any(name == "relpath" for _, name, _ in pattern.parts):
+        above = []
+    return "/".join(above + own)
+
+
+def collision_key(name: str) -> str:
+    """Names with the same key are one file where names are case-insensitive or normalised (NTFS, APFS, SMB)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def renamed(name: str, number: int) -> str:
+    """The ``number``-th name (2, 3, ...) for inputs that would all be called ``name``."""
+    return f"{name}-{number}"
+
+
+def _check_field(name: str, spec: str, conversion: str | None) -> None:
+    if name not in FIELDS:
+        raise ValueError(f"unknown field {{{name}}} in the name pattern; known: {', '.join(FIELDS)}")
+    if conversion:
+        raise ValueError(f"{{{name}!{conversion}}}: conversions are not part of name patterns")
+    if spec and (name not in _NUMBERS or not _FORMAT.fullmatch(spec)):
+        raise ValueError(f"{{{name}:{spec}}}: only {{index}}, {{width}} and {{height}} take a format, such as :04d")
+
+
+def _component(raw: bytes) -> str:
+    """One path component from exact bytes."""
+    text = raw.decode("utf-8", "surrogateescape")
+    readable = re.sub(r"[\ud800-\udfff]", "_", text)
+    safe = _safe(readable)
+    if safe == text:
+        return safe
+    digest = hashlib.sha256(raw).hexdigest()[:8]
+    return f"{_cut(safe, MAX_COMPONENT_BYTES - 9)}-{digest}"
+
+
+def _safe(text: str) -> str:
+    """A component that every file system takes; ``_`` stands for what is forbidden."""
+    safe = _FORBIDDEN.sub("_", text)
+    safe = safe.rstrip(" .") or "_"
+    if safe.startswith((" ", "-")) or safe in ("..", "."):
+        safe = f"_{safe[1:]}"
+    if _RESERVED.fullmatch(safe):
+        safe = f"_{safe}"
+    return _cut(safe, MAX_COMPONENT_BYTES)
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return text.encode()[:most_bytes].decode("utf-8", "ignore")

@@ -1,0 +1,168 @@
+"""``rayjobs doctor``: looks at what usually goes wrong before a job does, and says what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlparse
+
+from pipelines.errors import RayjobsError
+
+Verdict = Literal["ok", "warning", "problem"]
+
+PACKAGES = ("ray", "numpy", "scikit-image", "pyarrow", "opencv-python-headless", "numba", "Pillow", "tifffile")
+_MIN_RAY = (2, 60)
+_MIN_SHM_BYTES = 512 * 2**20
+_MIN_FREE_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    verdict: Verdict
+    what: str
+    text: str
+
+
+def diagnose(*, start_ray: bool = True) -> Iterator[Finding]:
+    """All findings, one after the other; starting Ray takes some seconds and comes last."""
+    checks: list[Callable[[], Finding]] = [
+        _python,
+        _packages,
+        _ours,
+        _temporary_space,
+        _shared_memory,
+        _home,
+        _authentication,
+    ]
+    if start_ray:
+        checks.append(_ray)
+    for check in checks:
+        yield check()
+
+
+def rayjobs_home() -> Path:
+    """Where the list of jobs and the clusters' ledgers lie: ``$RAYJOBS_HOME``, or ``~/.rayjobs``."""
+    return Path(os.environ.get("RAYJOBS_HOME") or Path.home() / ".rayjobs")
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
+    return Finding("ok" if good else "problem", "Python", version if good else f"{version}; use 3.11 to 3.13")
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding("problem", "packages", f"missing: {', '.join(missing)}; run `make setup`")
+    version = tuple(int(part) for part in importlib.metadata.version("ray").split(".")[:2])
+    if version != _MIN_RAY:
+        return Finding("warning", "packages", f"{found[0]} is not the tested version 2.60")
+    return Finding("ok", "packages", ", ".join(found))
+
+
+def _ours() -> Finding:
+    """Three packages with generic names: another distribution may have taken one of them."""
+    root = Path(__file__).resolve().parent.parent
+    strangers = []
+    for name in ("pipelines", "actors", "rayjobs"):
+        module = importlib.import_module(name)
+        place = Path(str(module.__file__)).resolve()
+        if not place.is_relative_to(root):
+            strangers.append(f"{name} comes from {place.parent}")
+    if strangers:
+        return Finding("problem", "our packages", "; ".join(strangers) + "; use an environment of its own")
+    return Finding("ok", "our packages", str(root))
+
+
+def _temporary_space() -> Finding:
+    place = Path(tempfile.gettempdir())
+    usage = shutil.disk_usage(place)
+    text = f"{place}: {usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f} GiB"
+    if usage.free < 0.05 * usage.total:
+        return Finding("problem", "temporary files", f"{text}; Ray's object store stops at 95 % full, make room")
+    return Finding("warning" if usage.free < _MIN_FREE_BYTES else "ok", "temporary files", text)
+
+
+def _shared_memory() -> Finding:
+    place = Path("/dev/shm")
+    if not place.is_dir():
+        return Finding("warning", "shared memory", "no /dev/shm: Ray's object store falls back to slow files")
+    free = shutil.disk_usage(place).free
+    text = f"{free / 2**30:.1f} GiB free in {place}"
+    if free < _MIN_SHM_BYTES:
+        return Finding("warning", "shared memory", f"{text}; in a container raise it (docker run --shm-size=2g)")
+    return Finding("ok", "shared memory", text)
+
+
+def _home() -> Finding:
+    home = rayjobs_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        return Finding("problem", "RAYJOBS_HOME", f"{home}: {error.strerror}; set RAYJOBS_HOME to a directory of yours")
+    good = os.access(home, os.W_OK)
+    return Finding("ok" if good else "problem", "RAYJOBS_HOME", str(home) if good else f"{home} can't be written")
+
+
+def _authentication() -> Finding:
+    mode = os.environ.get("RAY_AUTH_MODE")
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return Finding("ok", "authentication", "embedded runs use a token of their own; no RAY_ADDRESS is set")
+    if mode == "token" or (mode is None and _has_token()):
+        return Finding("ok", "authentication", f"{address}, with a token")
+    if _is_loopback(address):
+        return Finding("warning", "authentication", f"{address} without a token: every user of this machine can use it")
+    return Finding(
+        "problem",
+        "authentication",
+        f"{address} is reachable without a token: whoever reaches it can run code there; start its nodes with "
+        "RAY_AUTH_MODE=token (`ray get-auth-token --generate`)",
+    )
+
+
+def _ray() -> Finding:
+    from rayjobs.ray_session import cluster_address, ray_session
+
+    try:
+        with ray_session(name="doctor", workers=1) as cluster:
+            declared = ", ".join(sorted(cluster.declared)) or "none: they are counted by the coordinator"
+            where = "an embedded Ray starts" if cluster.embedded else f"{cluster_address()} answers"
+            return Finding("ok", "Ray", f"{where}, {cluster.cpus} CPUs; declared resources: {declared}")
+    except RayjobsError as error:
+        return Finding("problem", "Ray", str(error))
+
+
+def _has_token() -> bool:
+    return bool(
+        os.environ.get("RAY_AUTH_TOKEN")
+        or os.environ.get("RAY_AUTH_TOKEN_PATH")
+        or (Path.home() / ".ray" / "auth_token").is_file()
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlparse(address if "//" in address else f"//{address}").hostname or ""
+    if host in ("auto", "local"):
+        return True
+    try:
+        return socket.gethostbyname(host).startswith("127.")
+    except OSError:
+        return False

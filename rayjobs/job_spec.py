@@ -1,0 +1,156 @@
+"""A job as a user asks for it: the model of the job file.
+
+Covers names, types, ranges and defaults. Reading YAML and telling where in the file a mistake is: ``job_file``. What
+follows from a job for the workers: ``job_plan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator
+
+from pipelines.analyses import ANALYSES
+from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
+from pipelines.models import AnalysisRequest, ImageOperation
+from pipelines.operations import OPERATIONS
+from pipelines.output_names import NamePattern
+from rayjobs.quantities import Bytes, Count, Failures, Seconds
+
+ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]
+DataFormat = Literal["parquet", "csv", "json", "xlsx"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ImageExport(_Section):
+    """How rendered images are written."""
+
+    format: ImageFormat = Field("jpeg", description="Format; `original` keeps each input's own")
+    quality: int = Field(90, ge=1, le=100, description="Of JPEG, WebP and AVIF")
+    compression: str | int | None = Field(None, description="Of PNG (0-9) and TIFF (none, deflate, lzw, zstd, ...)")
+    bit_depth: Literal[8, 16] | None = Field(None, description="Bits per sample; as rendered unless given")
+    metadata: Literal["strip", "keep"] = Field("strip", description="EXIF of the input; its colour profile stays")
+    layout: Literal["mirror", "flat", "beside"] = Field(
+        "mirror", description="The inputs' tree again, all in one directory, or beside each source"
+    )
+    name: str = Field("{stem}", description="Name pattern: {stem} {ext} {index:04d} {job} {relpath} {width} {height}")
+    on_conflict: Literal["rename", "skip", "overwrite", "error"] = Field(
+        "rename", description="When names clash, or a file that isn't the job's is there already"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_pattern(cls, value: str) -> str:
+        NamePattern.parse(value)
+        return value
+
+
+class ChartExport(_Section):
+    """How charts are drawn."""
+
+    format: Literal["png", "svg", "jpeg"] = Field("png", description="Format of the pictures")
+    engine: str = Field("fast", description="`fast` or `matplotlib`; both draw the same content")
+    scale: Literal["8bit", "10bit", "ire"] = Field("8bit", description="Labels of levels")
+    width: int = Field(608, ge=WIDTH_RANGE_PX[0], le=WIDTH_RANGE_PX[1], description="px")
+    height: int = Field(344, ge=HEIGHT_RANGE_PX[0], le=HEIGHT_RANGE_PX[1], description="px")
+
+
+def _switch(model: type[_Section]) -> BeforeValidator:
+    """``true`` stands for the defaults, ``false`` for nothing."""
+    return BeforeValidator(lambda value: model() if value is True else None if value is False else value)
+
+
+class Export(_Section):
+    """What is written."""
+
+    images: Annotated[ImageExport | None, _switch(ImageExport)] = Field(
+        None, description="Rendered images; false for none. Without the key: images if there are operations"
+    )
+    data: list[DataFormat] = Field(["parquet"], description="Table formats of the analyses")
+    charts: Annotated[ChartExport | None, _switch(ChartExport)] = Field(
+        None, description="A chart per image and analysis; false for none"
+    )
+
+
+class Limits(_Section):
+    """Bounds for one image and for the run."""
+
+    memory_per_image: Bytes = Field(2 * 1024**3, description="What one image may need decoded, as its header says")
+    item_timeout: Seconds = Field(120.0, description="Time for one image; then it has failed")
+    attempts: int = Field(3, ge=1, le=10, description="How often an image may end its process")
+    max_pixels: Count = Field(2_000_000_000, description="Width x height x frames, checked before decoding")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
+        "auto", description="CPUs of an embedded run"
+    )
+
+
+class Read(_Section):
+    """How inputs are decoded."""
+
+    truncated: Literal["strict", "salvage", "flag"] = Field("strict", description="What a cut-off file becomes")
+    frames: Literal["first", "all"] = Field("first", description="Of files with several images")
+    color: Literal["srgb", "keep"] = Field("srgb", description="Convert embedded colour profiles to sRGB, or keep them")
+
+
+class JobSpec(_Section):
+    """One job, complete with defaults."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dot, dash, underscore"
+    )
+    inputs: list[str] = Field(min_length=1, description="Globs, directories, files, and @lists of files")
+    exclude: list[str] = Field([], description="Patterns of inputs to leave out, with their reason in the manifest")
+    operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
+    analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
+    export: Export = Field(default_factory=Export)
+    output: str = Field(min_length=1, description="Directory of the results, relative to the job file")
+    priority: Literal["urgent", "high", "normal", "low"] = "normal"
+    limits: Limits = Field(default_factory=Limits)
+    read: Read = Field(default_factory=Read)
+    max_failures: Failures = Field(
+        0,
+        description="A number or a share (5%) of inputs that may fail. 0: run to the end, and exit with 2 if any "
+        "failed; else the job stops early as soon as more failed",
+    )
+    stages: Literal["auto", "staged", "fused"] = "auto"
+    durability: Literal["process", "power"] = Field("process", description="What published files survive")
+    plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
+
+    @field_serializer("operations", "analyses")
+    def _steps(self, steps: tuple[ImageOperation | AnalysisRequest, ...]) -> list[dict[str, Any]]:
+        return [{step.name: dict(step.params)} for step in steps]
+
+
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema of a job file, for editors, with every operation and analysis spelled out."""
+    schema = JobSpec.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Rayjobs job file"
+    properties = schema["properties"]
+    for key in ("operations", "analyses"):
+        properties[key].pop("default", None)
+    properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
+    properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
+    for name in ("ImageOperation", "AnalysisRequest"):
+        schema["$defs"].pop(name, None)
+    for key in ("images", "charts"):
+        schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
+    for limit in ("memory_per_image", "item_timeout", "max_pixels"):
+        schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
+    return schema
+
+
+def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[str, Any]:
+    """A bare name, or one name with its parameters."""
+    named = []
+    for name, entry in sorted(registry.items()):
+        parameters = entry.parameters.model_json_schema()
+        parameters["description"] = entry.summary
+        named.append(
+            {"type": "object", "properties": {name: parameters}, "required": [name], "additionalProperties": False}
+        )
+    return {"anyOf": [{"enum": [*shorthands, *sorted(registry)]}, *named]}
