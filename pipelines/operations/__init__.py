@@ -9,7 +9,7 @@ SciPy are imported when an operation first needs them, so that a job with nothin
 
 from __future__ import annotations
 
-from pipelines.operations import colour, denoising, filters, geometry, tone
+from pipelines.operations import colour, denoising, filters, geometry, segmentation, tone
 from pipelines.operations.chain import (
     ChainError,
     ChainResult,
@@ -32,5 +32,6 @@ __all__ = [
     "denoising",
     "filters",
     "geometry",
+    "segmentation",
     "tone",
 ]
