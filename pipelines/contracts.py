@@ -1,0 +1,59 @@
+"""The three interfaces that plug-ins implement, as the seed design defines them.
+
+``rayjobs`` re-exports them. How implementations are found, allowed and isolated: ``extension_manager``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.resources import ResourceAllocation, ResourceInfo
+from pipelines.tasks import ExtensibleTask, TaskResult
+
+
+class ProcessorExtension(ABC):
+    """An operation that a job file uses by name."""
+
+    @abstractmethod
+    def process(self, image: NDArray[np.generic], config: dict[str, Any]) -> NDArray[np.generic]:
+        """Return the processed image; ``image`` is read-only: uint8, uint16 or float32, (M, N), (M, N, 3) or (M, N, 4)."""
+
+    @abstractmethod
+    def get_name(self) -> str:
+        """The name in a job file."""
+
+    @abstractmethod
+    def get_supported_configs(self) -> list[str]:
+        """The keys that ``config`` may have."""
+
+
+class ResourceProvider(ABC):
+    """A resource that Ray doesn't know: licence tokens, a scanner, memory of a GPU."""
+
+    @abstractmethod
+    def get_available_resources(self) -> ResourceInfo:
+        """Total and free units."""
+
+    @abstractmethod
+    def allocate(self, amount: int) -> ResourceAllocation:
+        """Take units; raises when there are not enough."""
+
+    @abstractmethod
+    def release(self, allocation: ResourceAllocation) -> None:
+        """Give units back; giving them back twice changes nothing."""
+
+
+class TaskHandler(ABC):
+    """Runs tasks of one or several types."""
+
+    @abstractmethod
+    def handle_task(self, task: ExtensibleTask) -> TaskResult:
+        """Do the work of one task; called in a Ray worker."""
+
+    @abstractmethod
+    def get_supported_task_types(self) -> list[str]:
+        """The task types that it runs."""

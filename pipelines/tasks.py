@@ -1,0 +1,110 @@
+"""Tasks as the coordinator and the managers know them: what is asked for, how it stands, what came of it.
+
+The dataclasses of the seed design keep its names, fields and mutability; values of our own are frozen. Covers data only:
+what order tasks run in is decided in ``actors.task_queue``, what they do by their ``TaskHandler``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from pipelines.resources import ResourceAllocation, ResourceEstimate
+
+
+class TaskPriority(IntEnum):
+    """Who goes first; a smaller number is more urgent."""
+
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+class TaskStatus(StrEnum):
+    """How a task stands; the last three are terminal and never change."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One unit that the coordinator queues and grants resources to."""
+
+    task_id: str
+    """Chosen by whoever submits; submitting the same id again is the same task."""
+    task_type: str
+    """``render``, ``analyze``, ``export`` or a registered type; concurrency limits count per type."""
+    job_id: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values that the type's handler reads."""
+    resources: ResourceEstimate = field(default_factory=ResourceEstimate)
+    depends_on: tuple[str, ...] = ()
+    """Ids of tasks that must complete first; their failure or cancellation passes on."""
+    outputs: tuple[str, ...] = ()
+    """Paths that it writes: two tasks with a common one never run at the same time."""
+    exclusive: tuple[str, ...] = ()
+    """Names of resources that only one task at a time may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHandle:
+    """What ``submit_task`` gives back."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskResult:
+    """What came of a task."""
+
+    task_id: str
+    status: TaskStatus
+    value: Any = None
+    """What the handler returned: plain values."""
+    error: str | None = None
+    """One line for a person, when the task failed or was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """The coordinator's queue at one moment."""
+
+    pending: int
+    running: int
+    by_type: Mapping[str, int]
+    """Running tasks per type."""
+    by_priority: Mapping[str, int]
+    """Pending tasks per priority, by its lower-case name."""
+    limits: Mapping[str, int]
+    """Concurrency limits per type, where one is set."""
+
+
+@dataclass
+class ExtensibleTask:
+    """A task of any registered type."""
+
+    task_id: str
+    job_id: str
+    task_type: str
+    config: dict[str, Any]
+    status: TaskStatus = TaskStatus.PENDING
+    progress: int = 0
+    """0 to 100."""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    result: dict[str, Any] | None = None
+    error_info: str | None = None
+    resource_allocation: ResourceAllocation | None = None
+    extension_data: dict[str, Any] = field(default_factory=dict)
