@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from pipelines.registry import Parameters, Registry, parameters_of
 
 Result = Mapping[str, Any]
-"""Column name -> number, text, None or array, as the analysis' columns say."""
+"""Column name -> number, text, None or array, as the analysis' columns say; of an analysis of objects also ``ROWS``."""
+
+ROWS = "rows"
+"""Key of a result under which the objects of the image lie: column name -> 1-D array, one value per object, with
+exactly the names of the analysis' ``row_columns``. It is no column of the table of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Analysis:
     columns: Callable[..., Sequence[Column]]
     """Parameters -> the columns of the result, in table order."""
     grain: Literal["image", "object"] = "image"
-    """``image``: one row per image in ``analyses``; ``object``: also rows of a table of its own."""
+    """``image``: one row per image in ``analyses``; ``object``: also rows of a table of its own, named as the analysis."""
+    row_columns: Callable[..., Sequence[Column]] | None = None
+    """For ``object``: parameters -> the columns of the table of objects, in table order, without a prefix."""
     accumulator: Callable[..., Accumulator] | None = None
     """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from tiles."""
     version: int = 1
@@ -72,11 +78,14 @@ def analysis(
     group: Literal["scopes", "measurements"],
     *,
     columns: Sequence[Column] | Callable[..., Sequence[Column]],
-    grain: Literal["image", "object"] = "image",
+    row_columns: Callable[..., Sequence[Column]] | None = None,
     accumulator: Callable[..., Accumulator] | None = None,
     version: int = 1,
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
-    """Register a function as an analysis under its own name; the function itself stays as it is."""
+    """Register a function as an analysis under its own name; the function itself stays as it is.
+
+    With ``row_columns`` it is one of objects: its results hold their rows under ``ROWS``.
+    """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
         ANALYSES.register(
@@ -87,7 +96,8 @@ def analysis(
                 function=function,
                 parameters=parameters_of(function),
                 columns=columns if callable(columns) else lambda **_: columns,
-                grain=grain,
+                grain="object" if row_columns else "image",
+                row_columns=row_columns,
                 accumulator=accumulator,
                 version=version,
             ),
