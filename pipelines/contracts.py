@@ -20,7 +20,7 @@ class ProcessorExtension(ABC):
 
     @abstractmethod
     def process(self, image: NDArray[np.generic], config: dict[str, Any]) -> NDArray[np.generic]:
-        """Return the processed image; ``image`` is read-only: uint8, uint16 or float32, (M, N), (M, N, 3) or (M, N, 4)."""
+        """Return the processed image; ``image`` is read-only uint8, uint16 or float32, (M, N), (M, N, 3) or (M, N, 4)."""
 
     @abstractmethod
     def get_name(self) -> str:

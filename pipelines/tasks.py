@@ -1,6 +1,6 @@
 """Tasks as the coordinator and the managers know them: what is asked for, how it stands, what came of it.
 
-The dataclasses of the seed design keep its names, fields and mutability; values of our own are frozen. Covers data only:
+The dataclasses of the seed design keep its names, fields and mutability; values of our own are frozen. Data only:
 what order tasks run in is decided in ``actors.task_queue``, what they do by their ``TaskHandler``.
 """
 

@@ -1,0 +1,139 @@
+"""A block of inputs in one worker: process each, save the results in parts, hand the status rows over in small groups.
+
+A row leaves only when everything it speaks of is safe: its files are published and its results lie in a part. No Ray
+here: the same generator runs inside a Ray Data operator and in a plain process.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.analyses import Result
+from pipelines.image_task import Recipe, process
+from pipelines.models import ImageStatus, WorkItem
+from pipelines.publish import Publisher
+from pipelines.tables import analyses_schema, part_schema, to_batch, write_part
+from pipelines.worker_journal import WorkerJournal
+
+FLUSH_ROWS = 16
+FLUSH_S = 0.7
+"""A row waits at most about so long for its part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Where the workers of one run leave things. All below the output directory."""
+
+    root: Path
+    epoch: int
+    """Number of this run of the job; names its temporary directory."""
+    stop: Path
+    """Workers stop between two images once this file exists."""
+    item_timeout_s: float | None = None
+    durable: bool = False
+
+    @property
+    def temporary(self) -> Path:
+        return self.root / ".rayjobs" / "tmp" / str(self.epoch)
+
+    @property
+    def parts(self) -> Path:
+        return self.root / ".rayjobs" / "parts"
+
+
+def render_analyze_export(
+    items: Iterable[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
+) -> Iterator[list[ImageStatus]]:
+    """Exactly one row per item, in order, in groups; after a stop the rest of the items are ``released``."""
+    worker = open_worker(workspace)
+    rows = RowBuffer(workspace)
+    try:
+        for item in items:
+            if os.path.exists(workspace.stop):
+                rows.add(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name), {})
+                continue
+            worker.journal.started(item.id, workspace.item_timeout_s)
+            status, results = process(item, recipes[item.recipe], worker.publisher, worker=worker.name)
+            rows.add(status, results, recipes[item.recipe])
+            if rows.due():
+                yield rows.flush()
+        yield rows.flush()
+    finally:
+        worker.journal.idle()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a process keeps over the blocks of one run."""
+
+    name: str
+    journal: WorkerJournal
+    publisher: Publisher
+
+
+_open: dict[Path, Worker] = {}
+"""This process' worker, by the temporary directory of its run; one at a time."""
+
+
+def open_worker(workspace: Workspace) -> Worker:
+    """This process' journal and publisher for a run; made at its first block."""
+    if workspace.temporary not in _open:
+        for other in _open.values():
+            other.journal.close()
+        _open.clear()
+        _one_thread()
+        workspace.parts.mkdir(parents=True, exist_ok=True)
+        journal = WorkerJournal(workspace.temporary)
+        publisher = Publisher(workspace.root, workspace.temporary, journal, durable=workspace.durable)
+        _open[workspace.temporary] = Worker(journal.name, journal, publisher)
+    return _open[workspace.temporary]
+
+
+class RowBuffer:
+    """Rows that wait for their results to be saved."""
+
+    def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.monotonic) -> None:
+        self._workspace = workspace
+        self._clock = clock
+        self._rows: list[ImageStatus] = []
+        self._results: list[Mapping[str, Result]] = []
+        self._recipe: Recipe | None = None
+        self._oldest = 0.0
+
+    def add(self, status: ImageStatus, results: Mapping[str, Result], recipe: Recipe | None = None) -> None:
+        """Take a row; results of one buffer all come from one recipe."""
+        if not self._rows:
+            self._oldest = self._clock()
+        self._rows.append(status)
+        self._results.append(results)
+        self._recipe = recipe if results else self._recipe
+
+    def due(self) -> bool:
+        return len(self._rows) >= FLUSH_ROWS or (bool(self._rows) and self._clock() - self._oldest >= FLUSH_S)
+
+    def flush(self) -> list[ImageStatus]:
+        """Save the results and give the rows out, saying where their results lie."""
+        rows, self._rows = self._rows, []
+        results, self._results = self._results, []
+        measured = [index for index, result in enumerate(results) if result]
+        if not measured or self._recipe is None:
+            return rows
+        name = f"{uuid.uuid4().hex}.arrow"
+        schema = part_schema(analyses_schema(self._recipe.analyses))
+        batch = to_batch([rows[i].id for i in measured], [results[i] for i in measured], schema)
+        write_part(self._workspace.parts / name, batch, durable=self._workspace.durable)
+        for row, index in enumerate(measured):
+            rows[index] = replace(rows[index], part=name, row=row)
+        return rows
+
+
+def _one_thread() -> None:
+    """One task, one core: the kernels' own thread pools would fight with Ray's idea of a CPU."""
+    import cv2
+
+    cv2.setNumThreads(1)
