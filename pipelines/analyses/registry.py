@@ -57,7 +57,7 @@ class Analysis:
     columns: Callable[..., Sequence[Column]]
     """Parameters -> the columns of the result, in table order."""
     grain: Literal["image", "object"] = "image"
-    """``image``: one row per image in ``analyses``; ``object``: also rows of a table of its own, named as the analysis."""
+    """``image``: one row per image in ``analyses``; ``object``: also rows of a table that bears the analysis' name."""
     row_columns: Callable[..., Sequence[Column]] | None = None
     """For ``object``: parameters -> the columns of the table of objects, in table order, without a prefix."""
     accumulator: Callable[..., Accumulator] | None = None

@@ -2,6 +2,7 @@
 
 tone.py      what a pixel's value becomes          colour.py    what a pixel's colour becomes
 filters.py   what a pixel's surroundings do to it  geometry.py  where a pixel goes
+denoising.py, segmentation.py and background.py are filters as well.
 
 chain.py runs them one after the other. Importing this package fills ``OPERATIONS`` and stays light: OpenCV, numba and
 SciPy are imported when an operation first needs them, so that a job with nothing left to do doesn't wait for them.
@@ -9,7 +10,7 @@ SciPy are imported when an operation first needs them, so that a job with nothin
 
 from __future__ import annotations
 
-from pipelines.operations import colour, denoising, filters, geometry, segmentation, tone
+from pipelines.operations import background, colour, denoising, filters, geometry, segmentation, tone
 from pipelines.operations.chain import (
     ChainError,
     ChainResult,
@@ -26,6 +27,7 @@ __all__ = [
     "Image",
     "Operation",
     "apply_operations",
+    "background",
     "chain_halo",
     "colour",
     "compile_chain",
