@@ -41,8 +41,8 @@ class FoundInput:
 class Naming:
     """How outputs are named; see ``pipelines.output_names``."""
 
-    name: Callable[[bytes, int], str]
-    """(relative path, place in the sealed list) -> name below ``images/``, without the suffix of the format."""
+    name: Callable[[bytes, bytes, int], str]
+    """(path, relative path, place in the sealed list) -> name below ``images/``, without the suffix of the format."""
     key: Callable[[str], str]
     """Names with the same key would be one file on some file system."""
     renamed: Callable[[str, int], str]
@@ -94,7 +94,7 @@ def _name_all(db: sqlite3.Connection, naming: Naming) -> None:
     while batch := rows.fetchmany(_BATCH):
         named = []
         for path, relative, status in batch:
-            name = None if status else naming.name(relative, seq)
+            name = None if status else naming.name(path, relative, seq)
             named.append((seq, name, None if name is None else naming.key(name), path))
             seq += 1
         # Writing behind the cursor is safe: path, the order, stays as it is.

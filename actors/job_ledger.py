@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS inputs (
     reason    TEXT, message TEXT, degraded TEXT, width INTEGER, height INTEGER
 );
 CREATE INDEX IF NOT EXISTS inputs_by_seq ON inputs (seq);
+CREATE INDEX IF NOT EXISTS inputs_by_name ON inputs (name);
 CREATE INDEX IF NOT EXISTS inputs_open ON inputs (seq) WHERE status IS NULL;
 CREATE TABLE IF NOT EXISTS recipes (  -- sets of products, as JSON: {"image": digest, "analysis:...": digest, ...}
     id INTEGER PRIMARY KEY, products TEXT NOT NULL UNIQUE
@@ -344,6 +345,10 @@ class JobLedger:
 
     def has_stale(self) -> bool:
         return bool(self._all("SELECT 1 FROM stale LIMIT 1"))
+
+    def knows_name(self, name: str) -> bool:
+        """Whether an input of this job has, or had in an earlier plan that got as far as running, this output name."""
+        return bool(self._all("SELECT 1 FROM inputs WHERE name = ? LIMIT 1", (name,)))
 
     def known_files(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Which of the paths earlier attempts of this job published, with their sha256."""

@@ -17,7 +17,7 @@ from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 
 NAMING = Naming(
-    name=lambda relative, _: relative.decode().rpartition(".")[0],
+    name=lambda path, relative, _: relative.decode().rpartition(".")[0],
     key=str.casefold,
     renamed=lambda name, number: f"{name}-{number}",
 )
