@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlparse
 
+from actors.home import rayjobs_home
 from pipelines.errors import RayjobsError
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -49,11 +50,6 @@ def diagnose(*, start_ray: bool = True) -> Iterator[Finding]:
         checks.append(_ray)
     for check in checks:
         yield check()
-
-
-def rayjobs_home() -> Path:
-    """Where the list of jobs and the clusters' ledgers lie: ``$RAYJOBS_HOME``, or ``~/.rayjobs``."""
-    return Path(os.environ.get("RAYJOBS_HOME") or Path.home() / ".rayjobs")
 
 
 def _python() -> Finding:
