@@ -115,7 +115,7 @@ def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orie
         ``operation_error``, with number and name of the operation; ``out_of_memory``; ``bad_shape`` for an array that
         is no image; or the reason that an operation gives itself.
     """
-    _check_image(image)
+    check_image(image)
     try:
         stages = _stages(_resolved(operations), image.dtype.name)
     except ChainError as error:
@@ -152,18 +152,19 @@ def _steps(resolved: Resolved) -> tuple[Step, ...]:
         try:
             checked = operation.parameters(**request.params)
         except ValidationError as error:
-            raise ChainError(f"{label}: {_complaints(error)}") from error
+            raise ChainError(f"{label}: {complaints(error)}") from error
         arguments = {name: getattr(checked, name) for name in operation.parameters.model_fields}
         steps.append(Step(label, operation, arguments))
     return tuple(steps)
 
 
-def _complaints(error: ValidationError) -> str:
-    complaints = [
+def complaints(error: ValidationError) -> str:
+    """What is wrong with the parameters, one clause per mistake."""
+    clauses = [
         f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
         for each in error.errors(include_url=False)
     ]
-    return "; ".join(complaints)
+    return "; ".join(clauses)
 
 
 @lru_cache(maxsize=32)
@@ -200,12 +201,13 @@ def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
     except ImageError as error:
         raise ImageError(error.reason, f"{stage.label}: {error}") from error
     except Exception as error:  # whatever an operation raises, plug-ins included, is this image's failure alone
-        reason = FailedReason.OUT_OF_MEMORY if _is_out_of_memory(error) else FailedReason.OPERATION_ERROR
+        reason = FailedReason.OUT_OF_MEMORY if is_out_of_memory(error) else FailedReason.OPERATION_ERROR
         text = str(error) if isinstance(error, RayjobsError) else f"{type(error).__name__}: {error}"
         raise ImageError(reason, f"{stage.label}: {text}") from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was what failed, in Python, numpy or OpenCV."""
     from_opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == CV_OUT_OF_MEMORY
     return isinstance(error, MemoryError) or from_opencv
 
@@ -245,7 +247,8 @@ def _checked(result: object, image: Image) -> Image:
     return result
 
 
-def _check_image(image: Image) -> None:
+def check_image(image: Image) -> None:
+    """Raise ImageError ``bad_shape`` unless the array is an image as operations and analyses take it."""
     if image.dtype not in (np.uint8, np.uint16, np.float32) or not _has_image_shape(image):
         raise ImageError(
             FailedReason.BAD_SHAPE,
