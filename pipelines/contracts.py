@@ -1,6 +1,6 @@
-"""The three interfaces that plug-ins implement, as the seed design defines them.
+"""The three interfaces that plug-ins implement, as the seed design defines them, and the tables of two of them.
 
-``rayjobs`` re-exports them. How implementations are found, allowed and isolated: ``extension_manager``.
+``rayjobs.plugins`` re-exports the interfaces. How plug-ins are found, allowed and isolated: ``extension_manager``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.registry import Registry
 from pipelines.resources import ResourceAllocation, ResourceInfo
 from pipelines.tasks import ExtensibleTask, TaskResult
 
@@ -20,7 +21,11 @@ class ProcessorExtension(ABC):
 
     @abstractmethod
     def process(self, image: NDArray[np.generic], config: dict[str, Any]) -> NDArray[np.generic]:
-        """Return the processed image; ``image`` is read-only uint8, uint16 or float32, (M, N), (M, N, 3) or (M, N, 4)."""
+        """Return the processed image, of the same dtype.
+
+        ``image`` is read-only: uint8, uint16 or float32; (M, N), (M, N, 3) RGB or (M, N, 4) RGBA. ``config`` holds the
+        keys that the job file gives, with plain values.
+        """
 
     @abstractmethod
     def get_name(self) -> str:
@@ -57,3 +62,10 @@ class TaskHandler(ABC):
     @abstractmethod
     def get_supported_task_types(self) -> list[str]:
         """The task types that it runs."""
+
+
+RESOURCES: Registry[ResourceProvider] = Registry("resource")
+"""Resources that plug-ins provide, by name."""
+
+TASK_TYPES: Registry[TaskHandler] = Registry("task type")
+"""Task types that plug-ins run, with their handlers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -32,6 +32,7 @@ class Registry(Generic[T], Mapping[str, T]):
         self.kind = kind
         """What the entries are, in the singular, for messages: ``operation``."""
         self._entries: dict[str, T] = {}
+        self._absent: dict[str, str] = {}
 
     def register(self, name: str, entry: T) -> Callable[[], None]:
         """Add an entry; the returned function takes it out again."""
@@ -44,6 +45,19 @@ class Registry(Generic[T], Mapping[str, T]):
 
         return undo
 
+    def explain(self, name: str, text: str) -> Callable[[], None]:
+        """Say in messages why a name is not there, such as a plug-in that can't be loaded; returns the undoing."""
+        self._absent[name] = text
+
+        def undo() -> None:
+            self._absent.pop(name, None)
+
+        return undo
+
+    def is_explained(self, name: str) -> bool:
+        """Whether a name is missing for a reason that is known."""
+        return name in self._absent and name not in self._entries
+
     def __getitem__(self, name: str) -> T:
         try:
             return self._entries[name]
@@ -51,15 +65,22 @@ class Registry(Generic[T], Mapping[str, T]):
             raise UnknownNameError(f"unknown {self.kind} {name!r}{self.hint(name)}") from None
 
     def hint(self, name: str) -> str:
-        """``"; did you mean 'gamma'?"``, or an empty text when nothing is near."""
-        near = difflib.get_close_matches(name, self._entries, n=3, cutoff=0.5)
-        return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        """Why it isn't there, or ``"; did you mean 'gamma'?"``, or an empty text when nothing is near."""
+        if name in self._absent:
+            return f": {self._absent[name]}"
+        return nearest(name, self._entries)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'gamma'?"``, or an empty text when nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class Parameters(BaseModel):

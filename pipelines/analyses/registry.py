@@ -62,8 +62,8 @@ class Analysis:
     """For ``object``: parameters -> the columns of the table of objects, in table order, without a prefix."""
     accumulator: Callable[..., Accumulator] | None = None
     """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from tiles."""
-    version: int = 1
-    """Raised whenever a number changes; part of every cache key."""
+    version: int | str = 1
+    """Raised whenever a number changes; part of every cache key. Of a plug-in: its package's version."""
 
     @property
     def summary(self) -> str:

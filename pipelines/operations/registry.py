@@ -26,7 +26,7 @@ class Operation:
     name: str
     """The name in a job file."""
     group: str
-    """tone, colour, filters or geometry."""
+    """tone, colour, filters, geometry or plug-ins."""
     function: Callable[..., Image]
     """``function(image, **params) -> image``; gets colour channels only, unless it ``handles_alpha``."""
     parameters: type[Parameters]
@@ -41,8 +41,8 @@ class Operation:
     entries of that dtype, shape (levels,) or (levels, 3). The chain composes neighbouring tables into one look-up."""
     handles_alpha: bool = False
     """Gets RGBA as it is (geometry); else the chain takes alpha off before and puts it back after."""
-    version: int = 1
-    """Raised whenever the resulting pixels change; part of every cache key."""
+    version: int | str = 1
+    """Raised whenever the resulting pixels change; part of every cache key. Of a plug-in: its package's version."""
 
     @property
     def summary(self) -> str:
