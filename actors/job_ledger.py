@@ -100,6 +100,27 @@ class ResultRow:
     row: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One journalled attempt at one input."""
+
+    path: bytes
+    epoch: int
+    """Number of the run."""
+    finished: float
+    """Unix seconds."""
+    seconds: float
+    outcome: str
+    """``done``, ``failed``, ``skipped``, ``released``, or ``crashed`` when another attempt followed."""
+    reason: str | None
+    message: str | None
+    worker: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the path."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "path"}
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many inputs are in which final state; ``open`` have none yet."""
@@ -240,6 +261,33 @@ class JobLedger:
         if epoch is not None:
             query, bound = query + " AND epoch = ?", (number, epoch)
         return int(self._all(query, bound)[0][0])
+
+    def mean_seconds(self) -> float | None:
+        """Mean time of the latest done attempts; None when there are none."""
+        query = "SELECT avg(seconds) FROM (SELECT seconds FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC"
+        found = self._all(f"{query} LIMIT 1000)")[0][0]
+        return None if found is None else float(found)
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every attempt in the order in which they ended; read in pages, so memory stays flat."""
+        last = 0
+        while page := self._all(
+            "SELECT attempts.rowid, path, epoch, finished, seconds, outcome, attempts.reason, attempts.message, worker"
+            " FROM attempts JOIN inputs ON inputs.id = input WHERE attempts.rowid > ?"
+            " ORDER BY attempts.rowid LIMIT 2000",
+            (last,),
+        ):
+            for last, path, epoch, finished, seconds, outcome, reason, message, worker in page:  # noqa: B007
+                yield Attempt(
+                    path=path,
+                    epoch=epoch,
+                    finished=finished,
+                    seconds=seconds,
+                    outcome=outcome,
+                    reason=reason,
+                    message=message,
+                    worker=worker,
+                )
 
     def commit(self, rows: Sequence[ImageStatus], *, epoch: int) -> int:
         """Take over what workers report, in one transaction; return how many inputs became final by it.

@@ -26,6 +26,7 @@ from pipelines.image_io import (
     encode_image,
     probe_header,
     read_bytes,
+    suffix_of,
 )
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image, apply_operations
@@ -45,8 +46,8 @@ class Recipe:
     read: ReadPolicy
     image: EncodeOptions | None = None
     """None: no image is wanted, or it is there already."""
-    image_suffix: str = ""
-    """Follows the item's name: ``.jpg``."""
+    image_suffixes: tuple[str, ...] = ()
+    """What may follow the item's name: ``.jpg``; several when each input keeps its own format."""
     analyses: tuple[AnalysisRequest, ...] = ()
     charts: ChartOptions | None = None
     charted: tuple[str, ...] = ()
@@ -56,8 +57,9 @@ class Recipe:
     memory_per_image: int | None = None
     """Bytes that decoding one image may need."""
 
-    def image_path(self, item: WorkItem) -> str:
-        return f"images/{item.name}{self.image_suffix}"
+    def image_paths(self, item: WorkItem) -> list[str]:
+        """Where the rendered image may lie."""
+        return [f"images/{item.name}{suffix}" for suffix in self.image_suffixes]
 
     def chart_path(self, item: WorkItem, analysis: str) -> str:
         suffix = "" if self.charts is None else f".{self.charts.format}"
@@ -65,8 +67,7 @@ class Recipe:
 
     def paths(self, item: WorkItem) -> list[str]:
         """Every file that this recipe publishes for an item, relative to the output."""
-        image = [self.image_path(item)] if self.image is not None else []
-        return image + [self.chart_path(item, analysis) for analysis in self.charted]
+        return self.image_paths(item) + [self.chart_path(item, analysis) for analysis in self.charted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe,
     if recipe.image is not None:
         options = recipe.image
         data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
-        files.append(("image", recipe.image_path(item), data))
+        suffix = suffix_of(options.format, rendered.source.header.format)
+        files.append(("image", f"images/{item.name}{suffix}", data))
     for analysis in recipe.charted:
         assert recipe.charts is not None  # a recipe with charted analyses has options
         files.append((f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe)))
@@ -153,10 +155,11 @@ def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> Image
     """The skipped row of an item whose image exists, when the job's policy is to leave such an input out."""
     if recipe.on_conflict != "skip" or recipe.image is None:
         return None
-    path = recipe.image_path(item)
-    if any(path == known for known, _ in item.known) or not os.path.lexists(publisher.root / path):
+    ours = {path for path, _ in item.known}
+    there = [path for path in recipe.image_paths(item) if os.path.lexists(publisher.root / path)]
+    if not there or ours.intersection(there):
         return None
-    message = f"{path} exists (on_conflict: skip)"
+    message = f"{there[0]} exists (on_conflict: skip)"
     return ImageStatus(id=item.id, status="skipped", reason=SkippedReason.EXISTS, message=message, recipe=recipe.id)
 
 

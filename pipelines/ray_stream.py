@@ -18,7 +18,7 @@ from ray.data import DataContext, Dataset, ExecutionResources
 from pipelines import block_task, staged_task
 from pipelines.block_task import Workspace
 from pipelines.image_task import Recipe
-from pipelines.models import ImageStatus, Output, WorkItem
+from pipelines.models import ImageStatus, WorkItem
 
 BLOCK_ROWS = 128
 """Inputs per task at most: a task's start costs about 0.2 s of a slot."""
@@ -131,7 +131,7 @@ def render(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace)
 
 def analyze(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Second staged operator: pixels -> pixels and results."""
-    return staged_task.analyze(table, recipes, workspace)
+    return staged_task.analyze(table, _to_items(table), recipes, workspace)
 
 
 def export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
@@ -155,8 +155,4 @@ def _from_statuses(rows: Sequence[ImageStatus]) -> pa.Table:
 
 
 def _to_statuses(table: pa.Table) -> list[ImageStatus]:
-    found = []
-    for text in table.column("row").to_pylist():
-        row = json.loads(text)
-        found.append(ImageStatus(**{**row, "outputs": tuple(Output(**output) for output in row["outputs"])}))
-    return found
+    return [staged_task.status_from_json(text) for text in table.column("row").to_pylist()]

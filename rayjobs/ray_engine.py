@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
@@ -15,6 +16,8 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_stream import StreamOptions, stream_statuses
 from pipelines.tables import SealRequest, seal_part
 from pipelines.worker_journal import inputs_in_hand
+from rayjobs.job_spec import JobSpec
+from rayjobs.ray_session import Cluster
 from rayjobs.shard_runner import Crash, recipes_needed, timeout_crash
 
 START_S = 60.0
@@ -66,6 +69,33 @@ class RayEngine:
                 ray.get(done)
             except RayError as error:
                 raise JobError(f"{self.job}: the results can't be sealed: {error}") from error
+
+
+def shard_engines(
+    spec: JobSpec, root: Path, epoch: int, recipes: Mapping[int, Recipe], cluster: Cluster
+) -> Callable[[str, int, Path], RayEngine]:
+    """What makes the engine of each granted shard of a job: (shard, CPUs, stop file) -> engine.
+
+    ``recipes`` may grow while shards run.
+    """
+
+    def engine(shard: str, cpus: int, stop: Path) -> RayEngine:
+        workspace = Workspace(
+            root=root,
+            epoch=epoch,
+            stop=stop,
+            item_timeout_s=spec.limits.item_timeout,
+            durable=spec.durability == "power",
+        )
+        options = StreamOptions(
+            name=shard,
+            slots=cpus,
+            stages="staged" if spec.stages == "staged" else "fused",
+            declared=cluster.declared,
+        )
+        return RayEngine(job=spec.name, recipes=recipes, workspace=workspace, options=options)
+
+    return engine
 
 
 @ray.remote(num_cpus=1, max_retries=0)

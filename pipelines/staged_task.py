@@ -1,0 +1,220 @@
+"""The three stages as separate operators: what travels between them, and one row per input at the end.
+
+An image travels as plain columns (bytes, numbers, texts), so nothing has to be pickled. An image that fails in a stage
+travels on as its failed row alone. Same work, same bytes as ``block_task.render_analyze_export``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import image_task
+from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
+from pipelines.image_io import DecodedImage, ImageHeader
+from pipelines.image_task import Recipe, Rendered, Results
+from pipelines.models import ImageStatus, Output, WorkItem
+from pipelines.operations import Image
+from pipelines.result_codec import pack_results, unpack_results
+
+TRAVELLING = pa.schema(
+    [
+        ("status", pa.string()),  # the final row as JSON, of an image that already has one
+        ("pixels", pa.large_binary()),
+        ("facts", pa.string()),  # shape, dtype, orientation and what the file said, as JSON
+        ("results", pa.large_binary()),  # see result_codec
+        ("seconds", pa.float64()),
+    ]
+)
+"""Columns that the stages add to those of the items."""
+
+
+def render(
+    table: pa.Table, items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
+) -> Iterator[pa.Table]:
+    """Items -> pixels, one table of one row per image."""
+    worker = open_worker(workspace)
+    try:
+        for place, item in enumerate(items):
+            yield _joined(table, place, _render(item, recipes[item.recipe], workspace, worker))
+    finally:
+        worker.journal.idle()
+
+
+def analyze(
+    table: pa.Table, items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
+) -> Iterator[pa.Table]:
+    """Pixels -> pixels and results."""
+    worker = open_worker(workspace)
+    try:
+        for place, item in enumerate(items):
+            row = _row(table, place)
+            if row["status"] is None:
+                row |= _analyze(item, row, recipes[item.recipe], workspace, worker)
+            yield _joined(table, place, row)
+    finally:
+        worker.journal.idle()
+
+
+def export(
+    table: pa.Table, items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
+) -> Iterator[list[ImageStatus]]:
+    """Pixels and results -> files and rows."""
+    worker = open_worker(workspace)
+    rows = RowBuffer(workspace)
+    try:
+        for place, item in enumerate(items):
+            recipe = recipes[item.recipe]
+            status, results = _export(item, _row(table, place), recipe, workspace, worker)
+            rows.add(status, results, recipe)
+            if rows.due():
+                yield rows.flush()
+        yield rows.flush()
+    finally:
+        worker.journal.idle()
+
+
+def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker) -> dict[str, Any]:
+    if os.path.exists(workspace.stop):
+        return _ended(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
+    worker.journal.started(item.id, workspace.item_timeout_s)
+    started = time.perf_counter()
+    existing = image_task.already_there(item, recipe, worker.publisher)
+    if existing is not None:
+        return _ended(existing)
+    try:
+        rendered = image_task.render(item, recipe)
+    except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
+        return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
+    return {
+        "status": None,
+        "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
+        "facts": _Facts.of(rendered).to_json(),
+        "results": None,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def _analyze(
+    item: WorkItem, row: Mapping[str, Any], recipe: Recipe, workspace: Workspace, worker: Worker
+) -> dict[str, Any]:
+    worker.journal.started(item.id, workspace.item_timeout_s)
+    started = time.perf_counter()
+    try:
+        results = image_task.analyze(_rendered(row), recipe)
+        packed = pack_results(results)
+    except Exception as error:  # noqa: BLE001 - as in _render
+        return _ended(image_task.failed_status(item, recipe, error, started - row["seconds"], worker.name))
+    return {"results": packed, "seconds": row["seconds"] + time.perf_counter() - started}
+
+
+def _export(
+    item: WorkItem, row: Mapping[str, Any], recipe: Recipe, workspace: Workspace, worker: Worker
+) -> tuple[ImageStatus, Results]:
+    if row["status"] is not None:
+        return status_from_json(row["status"]), {}
+    worker.journal.started(item.id, workspace.item_timeout_s)
+    started = time.perf_counter() - row["seconds"]
+    try:
+        rendered, results = _rendered(row), unpack_results(row["results"])
+        outputs = image_task.export(item, rendered, results, recipe, worker.publisher)
+    except Exception as error:  # noqa: BLE001 - as in _render
+        return image_task.failed_status(item, recipe, error, started, worker.name), {}
+    return image_task.done_status(item, recipe, rendered, outputs, started, worker.name), results
+
+
+# ---- what travels ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """A rendered image without its pixels."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    orientation: int
+    degraded: str | None
+    icc: str | None
+    header: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, rendered: Rendered) -> _Facts:
+        header = asdict(rendered.source.header)
+        return cls(
+            shape=rendered.pixels.shape,
+            dtype=rendered.pixels.dtype.name,
+            orientation=rendered.orientation,
+            degraded=rendered.source.degraded,
+            icc=_to_text(rendered.source.icc),
+            header={**header, "icc": _to_text(header["icc"]), "exif": _to_text(header["exif"])},
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def _rendered(row: Mapping[str, Any]) -> Rendered:
+    facts = _Facts(**json.loads(row["facts"]))
+    header = dict(facts.header)
+    header |= {"icc": _to_bytes(header["icc"]), "exif": _to_bytes(header["exif"]), "notes": tuple(header["notes"])}
+    pixels: Image = np.frombuffer(row["pixels"], facts.dtype).reshape(facts.shape)
+    source = DecodedImage(
+        pixels=pixels[:0],  # what was decoded stays with the first stage; only what its file says is needed here
+        header=ImageHeader(**header),
+        degraded=facts.degraded,
+        icc=_to_bytes(facts.icc),
+    )
+    return Rendered(pixels, facts.orientation, source)
+
+
+def _to_text(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _to_bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
+
+
+def _ended(status: ImageStatus) -> dict[str, Any]:
+    """An image that has its final row already."""
+    nothing = dict.fromkeys(TRAVELLING.names)
+    return nothing | {"status": json.dumps(asdict(status)), "seconds": status.seconds}
+
+
+def status_from_json(text: str) -> ImageStatus:
+    """A row as ``json.dumps(asdict(row))`` wrote it."""
+    row = json.loads(text)
+    return ImageStatus(**{**row, "outputs": tuple(Output(**output) for output in row["outputs"])})
+
+
+def _row(table: pa.Table, place: int) -> dict[str, Any]:
+    """The travelling columns of one image; its pixels are not copied."""
+    row = {name: table.column(name)[place] for name in TRAVELLING.names}
+    pixels = row.pop("pixels")
+    return {name: scalar.as_py() for name, scalar in row.items()} | {"pixels": pixels.as_buffer()}
+
+
+def _joined(table: pa.Table, place: int, row: Mapping[str, Any]) -> pa.Table:
+    """One image as a table: the columns of its item, then those that travel."""
+    item = table.select([name for name in table.column_names if name not in TRAVELLING.names]).slice(place, 1)
+    for field in TRAVELLING:
+        value = row[field.name]
+        if isinstance(value, pa.Buffer):
+            column = pa.Array.from_buffers(field.type, 1, [None, pa.py_buffer(_ends(value.size)), value])
+        else:
+            column = pa.array([value], field.type)
+        item = item.append_column(field, column)
+    return item
+
+
+def _ends(size: int) -> bytes:
+    """Offsets of a large binary column of one value."""
+    return np.array([0, size], np.int64).tobytes()

@@ -1,0 +1,9 @@
+"""``python -m rayjobs``: the same as the console script."""
+
+from __future__ import annotations
+
+import sys
+
+from rayjobs.cli import main
+
+sys.exit(main())

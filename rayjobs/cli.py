@@ -1,0 +1,122 @@
+"""The command line: arguments in, one clear message or JSON out, an exit code back.
+
+Covers parsing and dispatch; what a command does is in ``commands``. Exit codes: 0 all done, or failures within
+``max_failures``; 1 the job could not run; 2 finished, but more inputs failed; 130 cancelled or interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipelines.errors import RayjobsError
+from rayjobs import commands
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        return command(arguments)
+    except RayjobsError as error:
+        print(f"rayjobs: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("rayjobs: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `rayjobs list | head`
+        sys.stderr.close()
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
+    top = argparse.ArgumentParser(
+        prog="rayjobs",
+        description="Renders, analyses and exports image collections in parallel on Ray.",
+        epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",
+    )
+    top.add_argument("--version", action="version", version=commands.version_text())
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        return sub
+
+    def add_for_file(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        sub = add(name, command, summary)
+        sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
+        sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
+        return sub
+
+    def add_for_job(name: str, command: Command, summary: str, *, json: bool = True) -> argparse.ArgumentParser:
+        sub = add(name, command, summary)
+        sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
+        if json:
+            _json(sub)
+        return sub
+
+    run = add_for_file("run", commands.run, "Run a job here, or on the cluster of RAY_ADDRESS")
+    _priority(run)
+    _json(run)
+    _allow(run)
+    submit = add_for_file("submit", commands.submit, "Submit a job to a cluster through Ray's Jobs API")
+    submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
+    submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
+    _priority(submit)
+    _allow(submit)
+    plan = add_for_file("plan", commands.plan, "Show what a job would do, and which inputs it leaves out and why")
+    _json(plan)
+    _allow(plan)
+    add_for_job("status", commands.status, "Show how a job stands")
+    add_for_job("watch", commands.watch, "Show a running job's progress until it ends")
+    resume = add_for_job("resume", commands.resume, "Go on with a job that was interrupted, paused or cancelled")
+    _allow(resume)
+    retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
+    retry.add_argument("--reason", action="append", default=[], help="only those that failed for it; repeatable")
+    _allow(retry)
+    add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
+    add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
+    history = add_for_job("history", commands.history, "Show every attempt of a job's inputs")
+    history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
+    report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
+    report.add_argument("--open", action="store_true", help="show it in the browser")
+    _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
+    _json(add("operations", commands.operations, "List the operations with their parameters"))
+    _json(add("analyses", commands.analyses, "List the analyses with their parameters and columns"))
+    init = add("init", commands.init, "Write an example job file")
+    init.add_argument("file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE")
+    init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
+    doctor = add("doctor", commands.doctor, "Look at what usually goes wrong before a job does")
+    doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")
+    _json(doctor)
+    return top
+
+
+def _json(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def _priority(sub: argparse.ArgumentParser) -> None:
+    choices = ("urgent", "high", "normal", "low")
+    sub.add_argument("--priority", choices=choices, help="instead of the job file's priority")
+
+
+def _allow(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--allow-plugin",
+        action="append",
+        default=[],
+        dest="allowed",
+        metavar="NAME",
+        help="allow the job to use this extension; repeatable (also: RAYJOBS_ALLOW_PLUGINS=a,b)",
+    )

@@ -1,0 +1,401 @@
+"""What each command does: load, call, print. Everything it knows comes from the modules that do the work."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import threading
+import time
+from dataclasses import replace
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from pipelines.analyses import ANALYSES
+from pipelines.errors import JobError
+from pipelines.operations import OPERATIONS
+from pipelines.tables import printable, readable_path
+from rayjobs.job_file import load_job
+from rayjobs.job_state import COMPLETE, TERMINAL, JobState, JobStatus, find_output, read_state
+from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
+from rayjobs.progress import Rate, Snapshot, format_duration, open_display
+from rayjobs.run import (
+    InterruptedBySignalError,
+    RunRequest,
+    request_of,
+    run_job,
+    set_stopped,
+    stopping_on_signals,
+    stored_request,
+)
+
+EXIT_OK = 0
+EXIT_PROBLEM = 1
+EXIT_FAILURES = 2
+EXIT_INTERRUPTED = 130
+WATCH_INTERVAL_S = 0.5
+STOP_WAIT_S = 60.0
+
+
+def version_text() -> str:
+    """``rayjobs 1.2.3``."""
+    return f"rayjobs {metadata.version('rayjobs-app')}"
+
+
+# ---- running -----------------------------------------------------------------------------------------------------
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``rayjobs run``."""
+    return _run(_request(arguments), as_json=arguments.json)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """``rayjobs resume``."""
+    return _run(stored_request(find_output(arguments.job)), as_json=arguments.json)
+
+
+def retry_failed(arguments: argparse.Namespace) -> int:
+    """``rayjobs retry-failed``."""
+    request = stored_request(find_output(arguments.job))
+    return _run(replace(request, retry=tuple(arguments.reason)), as_json=arguments.json)
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """``rayjobs submit``."""
+    from rayjobs.ray_submit import submit_job
+
+    request = _request(arguments)
+    submitted = submit_job(request, address=arguments.address, allowed=arguments.allowed, wait=arguments.wait)
+    print(submitted.job_id)
+    return submitted.exit_code
+
+
+def _request(arguments: argparse.Namespace) -> RunRequest:
+    from rayjobs.ray_session import in_submitted_job
+
+    spec = load_job(arguments.file)
+    if getattr(arguments, "priority", None):
+        spec = spec.model_copy(update={"priority": arguments.priority})
+    output: Path | None = arguments.output
+    chosen = output or Path(spec.output)
+    if in_submitted_job() and not chosen.is_absolute():
+        raise JobError(
+            f"output {chosen}: inside of a Ray job a relative output would land in a disposable copy of the working "
+            "directory; give --output with an absolute path, or use `rayjobs submit`"
+        )
+    return request_of(spec, arguments.file.parent, output)
+
+
+def _run(request: RunRequest, *, as_json: bool) -> int:
+    interrupted = threading.Event()
+    display = open_display(quiet=as_json)
+    try:
+        with stopping_on_signals(interrupted):
+            state = run_job(request, display, interrupted)
+    except InterruptedBySignalError as error:
+        display.close()
+        print(f"rayjobs: {error}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    finally:
+        display.close()
+    if as_json:
+        _print_json(state.to_json())
+    else:
+        _print_end(state, OutputDirectory(request.output))
+    return exit_code(state)
+
+
+def exit_code(state: JobState) -> int:
+    """What a run that ended in this state tells the shell."""
+    if state.status in COMPLETE:
+        return EXIT_OK if state.within_limit else EXIT_FAILURES
+    return EXIT_FAILURES if state.status is JobStatus.FAILED else EXIT_INTERRUPTED
+
+
+def _print_end(state: JobState, output: OutputDirectory) -> None:
+    print(_summary(state))
+    for reason, count in state.reasons.items():
+        print(f"  {count:>6,}  {reason}")
+    if state.status in COMPLETE:
+        print(f"report:   {output.report}")
+        print(f"manifest: {output.manifest}")
+    else:
+        print(f"go on with: rayjobs resume {_quoted(output.root)}")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _summary(state: JobState) -> str:
+    text = f"{state.name}: {state.status.replace('_', ' ')}: {state.done:,} of {state.total:,} done"
+    if state.failed:
+        text += f", {state.failed:,} failed"
+    if state.skipped:
+        text += f", {state.skipped:,} skipped"
+    if state.started and state.finished and state.finished > state.started:
+        text += f" in {format_duration(state.finished - state.started)}"
+    return text
+
+
+# ---- looking -----------------------------------------------------------------------------------------------------
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """``rayjobs plan``."""
+    from rayjobs.dry_run import dry_run
+
+    outlook = dry_run(_request(arguments))
+    if arguments.json:
+        _print_json(outlook.to_json())
+    else:
+        print("\n".join(outlook.lines()))
+    return EXIT_OK
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """``rayjobs status``."""
+    output = find_output(arguments.job)
+    state = read_state(output)
+    if arguments.json:
+        _print_json(state.to_json())
+        return EXIT_OK
+    print(_summary(state))
+    print(f"  {state.job_id}  {output.root}")
+    for reason, count in state.reasons.items():
+        print(f"  {count:>6,}  {reason}")
+    if state.error:
+        print(f"  {state.error}")
+    return EXIT_OK
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    """``rayjobs watch``."""
+    output = find_output(arguments.job)
+    display, rate = open_display(quiet=arguments.json), Rate()
+    try:
+        while True:
+            state = read_state(output)
+            if arguments.json:
+                _print_json(state.to_json())
+            finished = state.done + state.failed + state.skipped
+            display.show(
+                Snapshot(
+                    name=state.name,
+                    phase=state.status,
+                    total=state.total,
+                    done=state.done,
+                    failed=state.failed,
+                    skipped=state.skipped,
+                    rate=rate.update(finished, time.monotonic()),
+                )
+            )
+            if not output.running:
+                break
+            time.sleep(WATCH_INTERVAL_S)
+    finally:
+        display.close()
+    if not arguments.json:
+        _print_end(state, output)
+    return exit_code(state)
+
+
+def list_jobs(arguments: argparse.Namespace) -> int:
+    """``rayjobs list``."""
+    from actors.job_registry import JobRegistry
+
+    rows: list[dict[str, Any]] = []
+    for job in JobRegistry().jobs():
+        output = OutputDirectory(job.output)
+        if output.exists:
+            rows.append(read_state(output).to_json())
+        else:
+            rows.append({"job_id": job.job_id, "name": job.name, "status": "removed", "output": str(job.output)})
+    if arguments.json:
+        _print_json(rows)
+        return EXIT_OK
+    for row in rows:
+        counts = f"{row['done']:,}/{row['total']:,}" if "total" in row else ""
+        print(f"{row['job_id']:<32} {row['status']:<24} {counts:>15}  {row['output']}")
+    if not rows:
+        print("no jobs yet; `rayjobs init` writes an example job file")
+    return EXIT_OK
+
+
+def history(arguments: argparse.Namespace) -> int:
+    """``rayjobs history``."""
+    output = find_output(arguments.job)
+    ledger = output.read_ledger()
+    try:
+        for attempt in ledger.attempts():
+            path = readable_path(attempt.path)
+            if arguments.input and arguments.input not in path:
+                continue
+            if arguments.json:
+                _print_json({**attempt.to_json(), "input": path})
+            else:
+                when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.finished))
+                text = f"{when}  run {attempt.epoch}  {attempt.outcome:<8} {attempt.seconds:7.2f} s  {printable(path)}"
+                print(f"{text}  {attempt.reason}: {printable(attempt.message or '')}" if attempt.reason else text)
+    finally:
+        ledger.close()
+    return EXIT_OK
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """``rayjobs report``."""
+    output = find_output(arguments.job)
+    if not output.report.is_file():
+        raise JobError(f"{output.root}: no report yet; it is written when the job completes")
+    print(output.report)
+    if arguments.open:
+        import webbrowser
+
+        webbrowser.open(output.report.as_uri())
+    return EXIT_OK
+
+
+# ---- stopping ----------------------------------------------------------------------------------------------------
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """``rayjobs cancel``."""
+    return _stop(arguments, CANCEL, JobStatus.CANCELLED)
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    """``rayjobs pause``."""
+    return _stop(arguments, PAUSE, JobStatus.PAUSED)
+
+
+def _stop(arguments: argparse.Namespace, request: str, target: JobStatus) -> int:
+    output = find_output(arguments.job)
+    if output.running:
+        output.request(request)
+        deadline = time.monotonic() + STOP_WAIT_S
+        while output.running and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if output.running:
+            raise JobError(f"{output.root}: asked to {request}, but still ending after {STOP_WAIT_S:.0f} s")
+    elif read_state(output).status not in TERMINAL:
+        set_stopped(output, target)
+    state = read_state(output)
+    if arguments.json:
+        _print_json(state.to_json())
+    else:
+        print(_summary(state))
+    return EXIT_OK
+
+
+# ---- reference ---------------------------------------------------------------------------------------------------
+
+
+def operations(arguments: argparse.Namespace) -> int:
+    """``rayjobs operations``."""
+    entries = [
+        {
+            "name": name,
+            "group": entry.group,
+            "summary": entry.summary,
+            "reach": entry.reach,
+            "parameters": _parameters(entry.parameters),
+        }
+        for name, entry in OPERATIONS.items()
+    ]
+    return _print_reference(entries, arguments)
+
+
+def analyses(arguments: argparse.Namespace) -> int:
+    """``rayjobs analyses``."""
+    entries = [
+        {
+            "name": name,
+            "group": entry.group,
+            "summary": entry.summary,
+            "grain": entry.grain,
+            "parameters": _parameters(entry.parameters),
+            "columns": [
+                {"name": f"{name}_{column.name}", "type": column.type, "unit": column.unit, "meaning": column.meaning}
+                for column in entry.columns(**_defaults(entry.parameters))
+            ],
+        }
+        for name, entry in ANALYSES.items()
+    ]
+    return _print_reference(entries, arguments)
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """Name -> type, range, default and meaning, as JSON Schema says them."""
+    schema = model.model_json_schema()
+    found: dict[str, Any] = schema.get("properties", {})
+    return {name: {key: value for key, value in entry.items() if key != "title"} for name, entry in found.items()}
+
+
+def _defaults(model: Any) -> dict[str, Any]:
+    return {name: field.get_default() for name, field in model.model_fields.items() if not field.is_required()}
+
+
+def _print_reference(entries: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        _print_json(entries)
+        return EXIT_OK
+    group = ""
+    for entry in entries:
+        if entry["group"] != group:
+            group = entry["group"]
+            print(f"\n{group}" if entry is not entries[0] else group)
+        print(f"  {entry['name']:<22} {entry['summary']}")
+        for name, parameter in entry["parameters"].items():
+            print(f"      {name:<18} {_parameter_text(parameter)}")
+    return EXIT_OK
+
+
+def _parameter_text(parameter: dict[str, Any]) -> str:
+    kind = parameter.get("type", "")
+    choices = parameter.get("enum") or [c for option in parameter.get("anyOf", []) for c in option.get("enum", [])]
+    low, high = parameter.get("minimum"), parameter.get("maximum")
+    range_text = f"{low} to {high}" if low is not None and high is not None else "|".join(map(str, choices)) or kind
+    default = f", default {parameter['default']}" if parameter.get("default") is not None else ""
+    return f"{range_text}{default}  {parameter.get('description', '')}".strip()
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``rayjobs init``."""
+    text = (resources.files("rayjobs") / "job_template.yaml").read_text(encoding="utf-8")
+    if arguments.schema:
+        from rayjobs.job_spec import job_schema
+
+        schema = arguments.file.with_suffix(".schema.json")
+        schema.write_text(json.dumps(job_schema(), indent=2) + "\n", encoding="utf-8")
+        text = f"# yaml-language-server: $schema={schema.name}\n{text}"
+        print(schema)
+    try:
+        with arguments.file.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise JobError(f"{arguments.file} exists; give another name: rayjobs init FILE") from None
+    except OSError as error:
+        raise JobError(f"{arguments.file}: {error.strerror}") from error
+    print(arguments.file)
+    return EXIT_OK
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """``rayjobs doctor``."""
+    from rayjobs.doctor import diagnose
+
+    problems = False
+    for finding in diagnose(start_ray=not arguments.no_ray):
+        problems |= finding.verdict == "problem"
+        if arguments.json:
+            _print_json({"verdict": finding.verdict, "what": finding.what, "text": finding.text})
+        else:
+            print(f"{finding.verdict:<8} {finding.what}: {finding.text}", flush=True)
+    return EXIT_PROBLEM if problems else EXIT_OK
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

@@ -1,0 +1,248 @@
+"""From a job to its plan: the products that it wants, the names that its outputs get, and what workers are told.
+
+Covers digests, naming and recipes. Which inputs there are: ``discovery``; what they have already: the ledger; what is
+then lacking: ``actors.product_plan``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from actors.input_plan import Naming
+from actors.job_ledger import JobLedger, OpenInput
+from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
+from pipelines.analyses import ANALYSES
+from pipelines.charts import ChartOptions, charts_of
+from pipelines.errors import ImageError
+from pipelines.image_io import EncodeOptions, ReadPolicy, probe_header, read_bytes, suffix_of
+from pipelines.image_task import Recipe
+from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
+from pipelines.operations import OPERATIONS
+from pipelines.output_names import NamePattern, NameSource, collision_key, output_name, renamed
+from pipelines.tables import readable_path
+from rayjobs.job_spec import JobSpec
+
+DECIDING_PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "Pillow", "tifffile", "imagecodecs")
+"""Whose versions may decide a pixel or a number, so another one makes a product anew."""
+DRAWING_PACKAGES = ("matplotlib",)
+CONFLICTS: Mapping[str, Literal["refuse", "skip", "overwrite"]] = {
+    "rename": "refuse",
+    "error": "refuse",
+    "skip": "skip",
+    "overwrite": "overwrite",
+}
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Package -> installed version."""
+    return {name: _version(name) for name in packages}
+
+
+@lru_cache(maxsize=64)
+def _version(package: str) -> str:
+    return metadata.version(package)
+
+
+def read_policy(spec: JobSpec) -> ReadPolicy:
+    """How the job's inputs are decoded."""
+    return ReadPolicy(
+        truncated=spec.read.truncated,
+        frames=spec.read.frames,
+        color=spec.read.color,
+        max_pixels=spec.limits.max_pixels,
+    )
+
+
+def encode_options(spec: JobSpec) -> EncodeOptions | None:
+    """How rendered images are written; None for a job that writes none."""
+    images = spec.export.images
+    if images is None:
+        return None
+    return EncodeOptions(
+        format=images.format,
+        quality=images.quality,
+        compression=images.compression,
+        bit_depth=images.bit_depth,
+        metadata=images.metadata,
+    )
+
+
+def chart_options(spec: JobSpec) -> ChartOptions | None:
+    """How charts are drawn; None for a job without."""
+    charts = spec.export.charts
+    if charts is None:
+        return None
+    return ChartOptions(
+        format=charts.format, engine=charts.engine, scale=charts.scale, width=charts.width, height=charts.height
+    )
+
+
+def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:
+    """Product -> digest of all that decides its bytes, but for the input itself.
+
+    ``extensions`` are the versions of the plug-ins that the job uses.
+    """
+    pixels = _digest(
+        [_operation_key(operation) for operation in spec.operations],
+        spec.read.model_dump(),
+        versions(DECIDING_PACKAGES),
+        dict(extensions),
+    )
+    found: dict[str, str] = {}
+    if spec.export.images is not None:
+        chosen = spec.export.images.model_dump(exclude={"on_conflict", "layout", "name"})
+        found[IMAGE] = _digest(pixels, chosen)
+    for request in spec.analyses:
+        found[ANALYSIS + request.canonical()] = _digest(pixels, ANALYSES[request.name].version)
+    charts = spec.export.charts
+    if charts is not None:
+        for name in charts_of(spec.analyses):
+            request = next(request for request in spec.analyses if request.name == name)
+            drawing = versions(DRAWING_PACKAGES) if charts.engine == "matplotlib" else {}
+            result = found[ANALYSIS + request.canonical()]
+            found[CHART + name] = _digest(result, request.canonical(), charts.model_dump(), drawing)
+    return found
+
+
+def _operation_key(operation: ImageOperation) -> list[Any]:
+    """What decides the pixels of one step; of a look-up file, its contents."""
+    files = {
+        name: hashlib.sha256(Path(value).read_bytes()).hexdigest()
+        for name, value in operation.params.items()
+        if name == "path" and isinstance(value, str)
+    }
+    return [operation.canonical() if not files else operation.name, files, OPERATIONS[operation.name].version]
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
+    """How the job names its outputs below the output directory ``root``.
+
+    A file that is there already is somebody else's, unless the ledger knows its name or its path.
+    """
+    images = spec.export.images
+    pattern = NamePattern.parse(images.name if images else "{stem}")
+    layout = images.layout if images else "mirror"
+    policy = read_policy(spec)
+
+    def name(path: bytes, relative: bytes, seq: int) -> str:
+        width, height = _size(path, policy) if pattern.needs_size else (0, 0)
+        source = NameSource(relative=relative, index=seq, job=spec.name, width=width, height=height)
+        return output_name(pattern, source, layout=layout)
+
+    def taken(name: str) -> bool:
+        assert images is not None
+        paths = [f"images/{name}{suffix}" for suffix in image_suffixes(images.format)]
+        there = [path for path in paths if os.path.lexists(root / path)]
+        return bool(there) and not ledger.knows_name(name) and not ledger.known_files(there)
+
+    conflict = images.on_conflict if images else "rename"
+    return Naming(
+        name=name,
+        key=collision_key,
+        renamed=renamed,
+        taken=taken if images is not None and conflict in ("rename", "error") else None,
+        collisions="error" if conflict == "error" else "rename",
+    )
+
+
+def image_suffixes(image_format: str) -> tuple[str, ...]:
+    """What may follow an output's name; several for ``original``, where each input decides."""
+    if image_format == "original":
+        return tuple(suffix_of(name) for name in ("jpeg", "png", "tiff", "webp", "avif", "bmp"))
+    return (suffix_of(image_format),)
+
+
+def _size(path: bytes, policy: ReadPolicy) -> tuple[int, int]:
+    """Width and height of an input; 0 x 0 when its header can't be read, which its row will say later."""
+    try:
+        header = probe_header(read_bytes(path, max_bytes=policy.max_file_bytes), policy)
+    except ImageError:
+        return 0, 0
+    return header.width, header.height
+
+
+class RecipeBook:
+    """What workers are told to do for an input: recipes by number, made as combinations of lacking products occur."""
+
+    def __init__(self, spec: JobSpec, wanted: Mapping[str, str], ledger: JobLedger) -> None:
+        self._spec = spec
+        self._wanted = wanted
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._by_have: dict[tuple[int, ...], int] = {}
+        self.recipes: dict[int, Recipe] = {}
+        """Recipe number -> recipe, for all items handed out so far."""
+
+    def items(self, inputs: Sequence[OpenInput]) -> list[WorkItem]:
+        """What a worker must know of each input. Safe to call from several threads."""
+        with self._lock:
+            return [self._item(entry) for entry in inputs]
+
+    def _item(self, entry: OpenInput) -> WorkItem:
+        number = self._by_have.get(entry.recipes)
+        if number is None:
+            number = self._by_have[entry.recipes] = self._add(entry.recipes)
+        item = WorkItem(
+            id=entry.id,
+            path=entry.path,
+            size=entry.size,
+            mtime_ns=entry.mtime_ns,
+            name=entry.name,
+            title=readable_path(entry.path),
+            recipe=number,
+        )
+        if not self._ledger.has_stale():
+            return item
+        known = self._ledger.known_files(self.recipes[number].paths(item))
+        return replace(item, known=known)
+
+    def _add(self, have: tuple[int, ...]) -> int:
+        recipes = self._ledger.recipes()
+        missing = missing_products(self._wanted, [recipes[number] for number in have])
+        charted = tuple(name for name in charts_of(self._spec.analyses) if CHART + name in missing)
+        requests = tuple(
+            request
+            for request in self._spec.analyses
+            if ANALYSIS + request.canonical() in missing or request.name in charted
+        )
+        # A chart is drawn from numbers: an analysis that only its chart needs is computed, and kept, once more.
+        missing |= {product: self._wanted[product] for product in map(_product_of, requests)}
+        number = self._ledger.recipe_id(missing)
+        self.recipes[number] = self._recipe(number, IMAGE in missing, requests, charted)
+        return number
+
+    def _recipe(
+        self, number: int, image: bool, requests: tuple[AnalysisRequest, ...], charted: tuple[str, ...]
+    ) -> Recipe:
+        spec = self._spec
+        images = spec.export.images
+        options = encode_options(spec) if image else None
+        return Recipe(
+            id=number,
+            operations=spec.operations,
+            read=read_policy(spec),
+            image=options,
+            image_suffixes=image_suffixes(options.format) if options else (),
+            analyses=requests,
+            charts=chart_options(spec) if charted else None,
+            charted=charted,
+            on_conflict=CONFLICTS[images.on_conflict] if images else "refuse",
+            memory_per_image=spec.limits.memory_per_image,
+        )
+
+
+def _product_of(request: AnalysisRequest) -> str:
+    return ANALYSIS + request.canonical()

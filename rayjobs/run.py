@@ -1,0 +1,364 @@
+"""One run of a job: lock, plan, work on Ray if anything is open, results, and only then the announcement.
+
+A run that was killed is not repaired: the next one plans again, sees what is final, and does the rest. The output's
+lock is held all the while, so the ledger has one writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.input_plan import Sealed, seal_inputs
+from actors.job_ledger import JobLedger
+from actors.job_registry import JobRegistry, job_id_of
+from actors.output_lock import OutputLock
+from actors.product_plan import apply_products
+from pipelines.errors import JobError
+from pipelines.worker_journal import published_files
+from rayjobs.discovery import Discovery
+from rayjobs.job_file import parse_job
+from rayjobs.job_plan import DECIDING_PACKAGES, RecipeBook, naming, versions, wanted_products
+from rayjobs.job_results import (
+    remove_stale_files,
+    write_job_json,
+    write_manifest_file,
+    write_report_pages,
+    write_tables,
+)
+from rayjobs.job_runner import JobRunner, RunEnd
+from rayjobs.job_spec import JobSpec
+from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
+from rayjobs.output_directory import OutputDirectory, check_writable
+from rayjobs.progress import Display, Snapshot
+from rayjobs.quantities import most_failures
+from rayjobs.report import ReportSummary
+from rayjobs.results_store import ResultsStore
+from rayjobs.shard_runner import ShardContext
+
+PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
+
+_STATUS_OF_END = {
+    RunEnd.CANCELLED: JobStatus.CANCELLED,
+    RunEnd.PAUSED: JobStatus.PAUSED,
+    RunEnd.INTERRUPTED: JobStatus.INTERRUPTED,
+    RunEnd.TOO_MANY_FAILURES: JobStatus.FAILED,
+}
+
+
+class InterruptedBySignalError(JobError):
+    """Ctrl-C or SIGTERM arrived before the job's work had begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What to run, where."""
+
+    spec: JobSpec
+    base: Path
+    """What relative paths of the job are relative to."""
+    output: Path
+    """Absolute."""
+    retry: tuple[str, ...] | None = None
+    """Try inputs again that failed for these reasons; empty: for any."""
+
+
+def request_of(spec: JobSpec, base: Path, output: Path | None) -> RunRequest:
+    """A run of a job as its file says, unless ``output`` says otherwise."""
+    base = base.resolve()
+    chosen = (base / spec.output) if output is None else Path.cwd() / output
+    return RunRequest(spec=spec, base=base, output=Path(_normal(chosen)))
+
+
+def stored_request(output: OutputDirectory) -> RunRequest:
+    """The run that an output directory's job was last asked for.
+
+    Raises
+    ------
+    JobError
+        No job has run there.
+    """
+    ledger = output.read_ledger()
+    try:
+        stored, base = ledger.fact("spec"), ledger.fact("base")
+    finally:
+        ledger.close()
+    if stored is None:
+        raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
+    spec = parse_job(json.dumps(stored), name=f"{output.root}: stored job", base=Path(base))
+    return RunRequest(spec=spec, base=Path(base), output=output.root)
+
+
+def run_job(request: RunRequest, display: Display, interrupted: threading.Event) -> JobState:
+    """Run a job to its end, or until it is stopped, and return how it then stands.
+
+    Parameters
+    ----------
+    interrupted
+        Set by whoever wants the run to stop, such as a signal handler.
+
+    Raises
+    ------
+    RayjobsError
+        The job can't run: bad inputs, no access, another run in the same output, no Ray.
+    """
+    output = OutputDirectory(request.output)
+    check_writable(output.root)
+    lock = OutputLock(output.lock)
+    try:
+        ledger = JobLedger(output.ledger)
+        try:
+            return _Run(request, output, ledger, lock, display, interrupted).run()
+        finally:
+            ledger.close()
+    finally:
+        lock.release()
+
+
+def set_stopped(output: OutputDirectory, status: JobStatus) -> None:
+    """Note that a job which nobody is running was cancelled or paused."""
+    lock = OutputLock(output.lock)
+    try:
+        ledger = JobLedger(output.ledger)
+        ledger.put_facts(status=status, finished=time.time())
+        ledger.durable()
+        ledger.close()
+    finally:
+        lock.release()
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run, as long as its lock is held."""
+
+    request: RunRequest
+    output: OutputDirectory
+    ledger: JobLedger
+    lock: OutputLock
+    display: Display
+    interrupted: threading.Event
+
+    def run(self) -> JobState:
+        spec = self.request.spec
+        started = time.time()
+        epoch = int(self.ledger.fact("epoch", 0)) + 1
+        self.ledger.put_facts(epoch=epoch)
+        self.output.clear_requests()
+        self._recover(epoch)
+        self.display.show(Snapshot(name=spec.name, phase="planning"))
+        sealed, discovery = self._seal()
+        self._stop_if_interrupted()
+        wanted = wanted_products(spec, {})
+        apply_products(self.ledger, wanted)
+        if self.request.retry is not None:
+            self.ledger.reopen(self.request.retry or None)
+        store = ResultsStore(self.ledger, self.output, spec.analyses)
+        key = _results_key(spec, wanted)
+        before = self.ledger.counts()
+        if before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key:
+            return self._state(started)
+        self._announce_start(started)
+        end = RunEnd.FINISHED
+        if before.open:
+            try:
+                end = self._work(epoch, store, wanted)
+            except JobError as error:
+                self.ledger.put_facts(status=JobStatus.FAILED, error=str(error), finished=time.time())
+                raise
+        if end is not RunEnd.FINISHED:
+            self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time())
+            self.ledger.durable()
+            return state_of(self.ledger, self.output)
+        self._write_results(store, key, started, before.open, discovery)
+        return state_of(self.ledger, self.output)
+
+    def _state(self, started: float) -> JobState:
+        """Nothing to do; a run that was killed between its manifest and its announcement is announced now."""
+        if JobStatus(self.ledger.fact("status")) not in COMPLETE:
+            self._announce_end(started)
+        return state_of(self.ledger, self.output)
+
+    def _recover(self, epoch: int) -> None:
+        """Note the files that runs which were killed may have published, and clear their temporary files away."""
+        self.output.temporary.mkdir(exist_ok=True)
+        for directory in self.output.temporary.iterdir():
+            if directory.name != str(epoch):
+                self.ledger.add_stale(published_files(directory))
+                shutil.rmtree(directory)
+        (self.output.temporary / str(epoch)).mkdir(exist_ok=True)
+
+    def _seal(self) -> tuple[Sealed, Discovery]:
+        request = self.request
+        discovery = Discovery(request.spec.inputs, request.base, request.spec.exclude, request.output)
+        sealed = seal_inputs(self.ledger, discovery.inputs(), naming(request.spec, request.output, self.ledger))
+        job_id = job_id_of(request.spec.name, request.output)
+        self.ledger.put_facts(
+            job_id=job_id,
+            name=request.spec.name,
+            spec=request.spec.model_dump(mode="json"),
+            base=str(request.base),
+            max_failures=most_failures(request.spec.max_failures, sealed.total),
+        )
+        JobRegistry().add(job_id, request.spec.name, request.output)
+        return sealed, discovery
+
+    def _stop_if_interrupted(self) -> None:
+        if self.interrupted.is_set():
+            raise InterruptedBySignalError("stopped before the work began")
+
+    def _announce_start(self, started: float) -> None:
+        """From here on files may change, so what said otherwise is taken back first."""
+        self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, results=None)
+        self.output.manifest.unlink(missing_ok=True)
+
+    def _work(self, epoch: int, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
+        # Ray and all that needs it is imported here alone: a job with nothing left to do never waits for it.
+        from rayjobs.ray_engine import shard_engines
+        from rayjobs.ray_session import ray_session
+        from rayjobs.shard_grants import ShardGrants
+
+        spec = self.request.spec
+        workers = None if spec.limits.workers == "auto" else spec.limits.workers
+        book = RecipeBook(spec, wanted, self.ledger)
+        self.display.show(Snapshot(name=spec.name, phase="starting Ray"))
+        context = ShardContext(
+            ledger=self.ledger,
+            epoch=epoch,
+            attempts=spec.limits.attempts,
+            items=book.items,
+            store=store,
+            committed=lambda: None,
+        )
+        with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(self.interrupted):
+            self._stop_if_interrupted()
+            job_id = self.ledger.fact("job_id")
+            with ShardGrants(job_id=job_id, priority=spec.priority, max_cpus=workers or cluster.cpus) as grants:
+                runner = JobRunner(
+                    name=spec.name,
+                    context=context,
+                    output=self.output,
+                    lock=self.lock,
+                    grants=grants,
+                    engine=shard_engines(spec, self.request.output, epoch, book.recipes, cluster),
+                    display=self.display,
+                    interrupted=self.interrupted,
+                    most_failures=self.ledger.fact("max_failures") or None,
+                )
+                return runner.run()
+
+    def _write_results(
+        self, store: ResultsStore, key: str, started: float, processed: int, discovery: Discovery
+    ) -> None:
+        spec = self.request.spec
+        self._show("writing tables")
+        remove_stale_files(self.ledger, self.output)
+        tables = write_tables(self.ledger, self.output, store, spec.export.data)
+        store.remove_unused()
+        write_manifest_file(self.ledger, self.output, {"job": spec.name})
+        self.ledger.put_facts(results=key)
+        self._show("writing the report")
+        status = self._final_status()
+        counts = self.ledger.counts()
+        finished = time.time()
+        summary = ReportSummary(
+            name=spec.name,
+            status=status,
+            done=counts.done,
+            failed=counts.failed,
+            skipped=counts.skipped,
+            seconds=finished - started,
+            processed=processed,
+            finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
+            operations=spec.operations,
+            analyses=spec.analyses,
+            versions=versions(PROVENANCE_PACKAGES),
+            files=tuple(tables),
+        )
+        write_report_pages(self.ledger, self.output, store, summary)
+        state = replace(state_of(self.ledger, self.output), status=status, started=started, finished=finished)
+        write_job_json(self.output, self._provenance(state, discovery))
+        shutil.rmtree(self.output.temporary, ignore_errors=True)
+        self._announce_end(started)
+
+    def _final_status(self) -> JobStatus:
+        return JobStatus.COMPLETED_WITH_FAILURES if self.ledger.counts().failed else JobStatus.COMPLETED
+
+    def _announce_end(self, started: float) -> None:
+        """The manifest is sealed: say so, durably, before anybody is told."""
+        self.ledger.put_facts(status=self._final_status(), started=started, finished=time.time(), error=None)
+        self.ledger.durable()
+
+    def _provenance(self, state: JobState, discovery: Discovery) -> dict[str, Any]:
+        return {
+            **state.to_json(),
+            "job": self.ledger.fact("spec"),
+            "base": self.ledger.fact("base"),
+            "epoch": self.ledger.fact("epoch"),
+            "versions": versions(PROVENANCE_PACKAGES),
+            "ignored_files": dict(discovery.ignored.most_common()),
+            "unreadable_directories": discovery.unreadable,
+        }
+
+    def _show(self, phase: str) -> None:
+        counts = self.ledger.counts()
+        self.display.show(
+            Snapshot(
+                name=self.request.spec.name,
+                phase=phase,
+                total=counts.total,
+                done=counts.done,
+                failed=counts.failed,
+                skipped=counts.skipped,
+            )
+        )
+
+
+@contextmanager
+def stopping_on_signals(interrupted: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM set the event, once; a second one ends the process as it would without us.
+
+    The handlers only set the event: Ray must not be shut down inside of one. Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in signals}
+
+    def stop(number: int, _frame: object) -> None:
+        interrupted.set()
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    for number in signals:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _changed(sealed: Sealed) -> bool:
+    return bool(sealed.added or sealed.changed or sealed.removed)
+
+
+def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
+    """Everything that decides tables, manifest and report but the inputs themselves."""
+    order = [request.canonical() for request in spec.analyses]
+    text = json.dumps([spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _normal(path: Path) -> str:
+    """Absolute and without ``..``, but with links as they are: the user knows the directory by that name."""
+    return os.path.normpath(path)
