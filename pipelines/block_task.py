@@ -10,10 +10,11 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.analyses import Result
+from pipelines.extension_manager import load_extensions
 from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import Publisher
@@ -36,6 +37,8 @@ class Workspace:
     """Workers stop between two images once this file exists."""
     item_timeout_s: float | None = None
     durable: bool = False
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """The plug-ins that the job uses, with the versions that it was planned with."""
 
     @property
     def temporary(self) -> Path:
@@ -87,6 +90,7 @@ def open_worker(workspace: Workspace) -> Worker:
             other.journal.close()
         _open.clear()
         _one_thread()
+        load_extensions(workspace.extensions)
         workspace.parts.mkdir(parents=True, exist_ok=True)
         journal = WorkerJournal(workspace.temporary)
         publisher = Publisher(workspace.root, workspace.temporary, journal, durable=workspace.durable)

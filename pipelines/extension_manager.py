@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -105,6 +106,18 @@ class ExtensionManager:
                 self._explain(name, problem)
             return problems
 
+    def load_exactly(self, versions: Mapping[str, str]) -> dict[str, str]:
+        """As ``load``, and take out what has another version than the given one."""
+        with self._lock:
+            problems = self.load(versions)
+            for name, own in self.versions(list(versions)).items():
+                if own != versions[name]:
+                    problem = f"plug-in {name!r} is {own} on {socket.gethostname()}, planned was {versions[name]}"
+                    problems[name] = self._broken[name] = f"{problem}; install the same version everywhere"
+                    self._unload(name)
+                    self._explain(name, problems[name])
+            return problems
+
     def require(self, names: Iterable[str]) -> None:
         """Load extensions.
 
@@ -183,7 +196,9 @@ class ExtensionManager:
         entries = self._entries().get(name)
         if not entries:
             near = nearest(name, self._entries())
-            return f"plug-in {name!r} isn't installed here{near}; `rayjobs extensions` lists what is"
+            return (
+                f"plug-in {name!r} isn't installed on {socket.gethostname()}{near}; `rayjobs extensions` lists what is"
+            )
         if problem := _ambiguous(entries):
             return problem
         origin = _origin(entries[0])
@@ -227,11 +242,17 @@ def process_extensions() -> ExtensionManager:
     return ExtensionManager()
 
 
-def load_extensions(names: Sequence[str]) -> Mapping[str, str]:
-    """Load, in a worker, what the driver allowed; give what is wrong, by name. Cheap when it was done before."""
+def load_extensions(versions: Mapping[str, str]) -> dict[str, str]:
+    """Load, in a worker, what the driver allowed; give what is wrong, by name. Cheap when it was done before.
+
+    ``versions`` is what the driver's manager gave. An extension of another version here would give other pixels than
+    the job's digests stand for, so it isn't used.
+    """
+    if not versions:
+        return {}
     manager = process_extensions()
-    manager.allow(names)
-    return manager.load(names)
+    manager.allow(versions)
+    return manager.load_exactly(versions)
 
 
 def _kind(entry: EntryPoint) -> ExtensionKind:

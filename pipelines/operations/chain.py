@@ -112,14 +112,17 @@ def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orie
     Raises
     ------
     ImageError
-        ``operation_error``, with number and name of the operation; ``out_of_memory``; ``bad_shape`` for an array that
-        is no image; or the reason that an operation gives itself.
+        ``operation_error``, with number and name of the operation; ``plugin_error``; ``out_of_memory``; ``bad_shape``
+        for an array that is no image; or the reason that an operation gives itself.
     """
     check_image(image)
     try:
         stages = _stages(_resolved(operations), image.dtype.name)
     except ChainError as error:
-        raise ImageError(FailedReason.OPERATION_ERROR, str(error)) from error
+        # The job was checked, so a name that is known to be missing is a plug-in that this process couldn't load.
+        missing = any(OPERATIONS.is_explained(request.name) for request in operations)
+        reason = FailedReason.PLUGIN_ERROR if missing else FailedReason.OPERATION_ERROR
+        raise ImageError(reason, str(error)) from error
     result = ChainResult(image, orientation)
     for stage in stages:
         result = _run(stage, result)
