@@ -118,10 +118,15 @@ def _home() -> Finding:
 
 
 def _authentication() -> Finding:
-    mode = os.environ.get("RAY_AUTH_MODE")
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return Finding("ok", "authentication", "embedded runs use a token of their own; no RAY_ADDRESS is set")
+    return authentication_of(address)
+
+
+def authentication_of(address: str) -> Finding:
+    """Whether a cluster's address is used with a token, as far as this side can tell."""
+    mode = os.environ.get("RAY_AUTH_MODE")
     if mode == "token" or (mode is None and _has_token()):
         return Finding("ok", "authentication", f"{address}, with a token")
     if _is_loopback(address):

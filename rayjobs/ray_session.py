@@ -64,7 +64,7 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     """
     address = cluster_address()
     embedded = address is None and not in_submitted_job()
-    _decide_authentication(embedded=embedded)
+    decide_authentication(embedded=embedded)
     _quiet_logs()
     import ray
     from ray.job_config import JobConfig
@@ -105,7 +105,7 @@ def _describe(embedded: bool) -> Cluster:
     )
 
 
-def _decide_authentication(*, embedded: bool) -> None:
+def decide_authentication(*, embedded: bool) -> None:
     """Set ``RAY_AUTH_MODE`` unless the user did: a token that only this run knows, or the cluster's if there is one."""
     if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
         return
