@@ -1,0 +1,129 @@
+"""Room on the output's disk: enough before a job starts, and enough left while it runs.
+
+Decisions are pure, over the numbers that ``statvfs`` gives. One write that still meets a full disk is the publisher's
+(``no_space``); here a whole job is refused, or ended cleanly so that it can be resumed once there is room.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import JobError
+
+RESERVE_BYTES = 64 * 2**20
+"""Always left free: the ledger and the manifest must still find room when images no longer do."""
+RESERVE_SHARE = 0.01
+FILE_OVERHEAD_BYTES = 4096
+"""Blocks and directory entries per file, about."""
+
+
+class NoSpaceError(JobError):
+    """The output's disk is full, or would be; a job that was running can be resumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSpace:
+    """A file system at one moment."""
+
+    total_bytes: int
+    free_bytes: int
+    """For this user."""
+    free_files: int | None = None
+    """Inodes left; None: the file system doesn't count them."""
+
+    def reserve_bytes(self, min_free_bytes: int | None = None) -> int:
+        """What has to stay free: what the user asks for, or a hundredth of the disk up to 64 MiB."""
+        if min_free_bytes is not None:
+            return min_free_bytes
+        return min(int(self.total_bytes * RESERVE_SHARE), RESERVE_BYTES)
+
+
+def disk_space(path: Path) -> DiskSpace:
+    """The file system that ``path``, or its nearest existing parent, lies on."""
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not hasattr(os, "statvfs"):
+        usage = shutil.disk_usage(place)
+        return DiskSpace(total_bytes=usage.total, free_bytes=usage.free)
+    stat = os.statvfs(place)
+    return DiskSpace(
+        total_bytes=stat.f_blocks * stat.f_frsize,
+        free_bytes=stat.f_bavail * stat.f_frsize,
+        free_files=stat.f_favail if stat.f_files else None,
+    )
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that can be written below ``path``."""
+    return disk_space(path).free_bytes
+
+
+def predicted_output_bytes(input_bytes: int, images: int, *, charts: int = 0, growth: float = 1.0) -> int:
+    """What a job will write, about: images as large as their inputs times ``growth``, and 16 KiB per chart.
+
+    A rough floor on purpose: a job is refused only when it could hardly fit.
+    """
+    files = images + images * charts
+    return int(input_bytes * growth) + images * charts * 16 * 1024 + files * FILE_OVERHEAD_BYTES
+
+
+def refusal(space: DiskSpace, needed_bytes: int, files: int = 0, *, min_free_bytes: int | None = None) -> str | None:
+    """Why a job that writes so much shouldn't start; None: there is room."""
+    reserve = space.reserve_bytes(min_free_bytes)
+    if space.free_bytes - reserve < needed_bytes:
+        return (
+            f"about {_size(needed_bytes)} are needed, {_size(space.free_bytes)} are free and {_size(reserve)} stay "
+            "reserved"
+        )
+    if space.free_files is not None and space.free_files < files:
+        return f"{files:,} files are to be written and the file system has room for {space.free_files:,} more"
+    return None
+
+
+def shortage(space: DiskSpace, *, min_free_bytes: int | None = None) -> str | None:
+    """Why a running job should stop now; None: go on."""
+    reserve = space.reserve_bytes(min_free_bytes)
+    if space.free_bytes < reserve:
+        return f"only {_size(space.free_bytes)} are free, {_size(reserve)} must stay so"
+    if space.free_files == 0:
+        return "the file system can't take another file"
+    return None
+
+
+def check_room(output: Path, needed_bytes: int, files: int = 0, *, min_free_bytes: int | None = None) -> None:
+    """Before a job starts.
+
+    Raises
+    ------
+    NoSpaceError
+        The disk can't take what the job will write.
+    """
+    reason = refusal(disk_space(output), needed_bytes, files, min_free_bytes=min_free_bytes)
+    if reason is not None:
+        raise NoSpaceError(f"output {output}: no space: {reason}; make room, or choose another with --output")
+
+
+def check_still_room(output: Path, *, min_free_bytes: int | None = None) -> None:
+    """While a job runs, once a second or so: one system call.
+
+    Raises
+    ------
+    NoSpaceError
+        The disk is about to be full; end the run as interrupted.
+    """
+    reason = shortage(disk_space(output), min_free_bytes=min_free_bytes)
+    if reason is not None:
+        raise NoSpaceError(f"output {output}: no space: {reason}; make room and run the job again, it continues")
+
+
+def _size(number: int) -> str:
+    value = float(number)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1024
+    return f"{number} bytes"

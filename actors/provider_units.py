@@ -1,0 +1,116 @@
+"""Units of resources that providers offer: how many there are, and taking them one provider after the other, or none.
+
+A provider is foreign code: whatever it raises becomes a message that names it. The count over all drivers of a cluster
+is the coordinator's, which learns the totals from here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Mapping
+
+from actors.resource_accounts import ResourcesBusyError
+from pipelines.contracts import RESOURCES, ResourceProvider
+from pipelines.errors import RayjobsError
+from pipelines.registry import Registry
+from pipelines.resources import ResourceAllocation
+
+log = logging.getLogger(__name__)
+
+
+class ProviderError(RayjobsError):
+    """A provider failed; the text names it."""
+
+
+class ProviderUnits:
+    """The providers that a driver registered and those of its plug-ins; safe to use from several threads."""
+
+    def __init__(self, plugins: Mapping[str, ResourceProvider] = RESOURCES) -> None:
+        self._plugins = plugins
+        self._own: Registry[ResourceProvider] = Registry("resource")
+        self._lock = threading.Lock()
+        self._taken: dict[str, list[tuple[str, ResourceProvider, ResourceAllocation]]] = {}
+        """By allocation id of the resource manager."""
+
+    def register(self, name: str, provider: ResourceProvider) -> Callable[[], None]:
+        """Offer a provider's units under a name; the returned function takes them away again.
+
+        Raises
+        ------
+        RayjobsError
+            The name is taken.
+        ProviderError
+            It can't say how many units it has.
+        """
+        _total(name, provider)
+        with self._lock:
+            if name in self._plugins:
+                raise RayjobsError(f"resource {name!r} is provided by a plug-in already")
+            return self._own.register(name, provider)
+
+    def names(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._plugins) | frozenset(self._own)
+
+    def totals(self) -> dict[str, float]:
+        """Units by name, as the providers say now.
+
+        Raises
+        ------
+        ProviderError
+            A provider can't say.
+        """
+        return {name: _total(name, provider) for name, provider in self._providers().items()}
+
+    def take(self, allocation_id: str, amounts: Mapping[str, float]) -> None:
+        """Take units of every provider that is asked for, or of none; a part of a unit takes a whole one.
+
+        Raises
+        ------
+        ResourcesBusyError
+            A provider has not enough, or fails.
+        """
+        taken: list[tuple[str, ResourceProvider, ResourceAllocation]] = []
+        for name, provider in self._providers().items():
+            if not amounts.get(name):
+                continue
+            try:
+                taken.append((name, provider, provider.allocate(math.ceil(amounts[name]))))
+            except Exception as error:
+                _give(taken)
+                raise ResourcesBusyError(f"{amounts[name]:g} of {name!r}: {error}") from error
+        if taken:
+            with self._lock:
+                self._taken[allocation_id] = taken
+
+    def give_back(self, allocation_id: str) -> None:
+        """Give an allocation's units back; twice changes nothing."""
+        with self._lock:
+            taken = self._taken.pop(allocation_id, [])
+        _give(taken)
+
+    def _providers(self) -> dict[str, ResourceProvider]:
+        with self._lock:
+            return {**self._plugins, **self._own}
+
+
+def _total(name: str, provider: ResourceProvider) -> float:
+    try:
+        total = provider.get_available_resources().total
+    except Exception as error:
+        raise ProviderError(f"provider of {name!r} can't say what it has: {error}") from error
+    if name in total:
+        return float(total[name])
+    if len(total) == 1:
+        return float(next(iter(total.values())))
+    raise ProviderError(f"provider of {name!r} tells of {', '.join(sorted(total)) or 'nothing'}, not of {name!r}")
+
+
+def _give(taken: list[tuple[str, ResourceProvider, ResourceAllocation]]) -> None:
+    for name, provider, allocation in reversed(taken):
+        try:
+            provider.release(allocation)
+        except Exception:  # the others must be given back all the same
+            log.exception("provider of %r did not take %s back", name, allocation.allocation_id)

@@ -1,0 +1,399 @@
+"""What a driver asks before it starts a task: is there a node for it, is there room now, which options enforce it.
+
+A client object of the driver. What nodes declare (CPUs, memory, GPUs, custom resources) Ray enforces and frees when a
+worker dies: ``ray_options`` says it in Ray's words. Units of providers are counted here for this driver and by the
+coordinator for the whole cluster. Thresholds look at the driver's machine; other nodes are guarded by what Ray reserves
+there. The decisions themselves are in ``resource_accounts`` and ``thresholds``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from actors.disk_space import free_bytes
+from actors.host_usage import HostUsage
+from actors.performance_monitor import PerformanceMonitor
+from actors.provider_units import ProviderUnits
+from actors.resource_accounts import (
+    BUILT_IN,
+    CPU,
+    DISK,
+    GPU,
+    MEMORY,
+    Holdings,
+    InfeasibleError,
+    Node,
+    ResourcesBusyError,
+    Supply,
+    check_limits,
+    demand_of,
+    limits_of,
+    refusal,
+    shortage,
+)
+from actors.thresholds import Callback, ThresholdWatch
+from pipelines.contracts import ResourceProvider
+from pipelines.errors import JobError
+from pipelines.registry import UnknownNameError
+from pipelines.resources import (
+    PerformanceMetrics,
+    ResourceAllocation,
+    ResourceConfig,
+    ResourceEstimate,
+    ResourceInfo,
+    ResourceLimits,
+    UsageSample,
+)
+
+NODES_S = 1.0
+"""How long a look at the cluster's nodes is good for."""
+WAIT_S = 0.2
+"""A waiting request looks again at least so often: a threshold may have been left."""
+
+
+class ClusterView(Protocol):
+    """The cluster, as the manager needs it; see ``ray_cluster``."""
+
+    def nodes(self) -> list[Node]:
+        """Nodes that are alive."""
+        ...
+
+    def available(self) -> dict[str, float]:
+        """What nobody holds now, by resource."""
+        ...
+
+
+class ResourceManager:
+    """Grants resources to the tasks of one driver; safe to use from several threads.
+
+    Parameters
+    ----------
+    config
+        Limits, thresholds, where tasks write.
+    cluster
+        Whose nodes count; the cluster that this process is connected to when it first asks.
+    monitor
+        Whose samples the thresholds look at; one of its own unless given.
+    """
+
+    def __init__(
+        self,
+        config: ResourceConfig | None = None,
+        *,
+        cluster: ClusterView | None = None,
+        monitor: PerformanceMonitor | None = None,
+    ) -> None:
+        self._config = config or ResourceConfig()
+        check_limits(self._config.limits)
+        self._limits = self._config.limits
+        self._cluster = cluster
+        self._own_monitor = monitor is None
+        self._monitor = monitor or PerformanceMonitor(
+            HostUsage(self._config.output),
+            interval_s=self._config.sample_interval_s,
+            history=self._config.history,
+        )
+        self._changed = threading.Condition()
+        """Guards everything below; notified when something was given back or allowed."""
+        self._holdings = Holdings()
+        self._units = ProviderUnits()
+        self._thresholds = ThresholdWatch(self._config)
+        self._peaks: dict[str, float] = {}
+        """Most of each counted resource that was held since the last sample."""
+        self._nodes: tuple[float, list[Node]] | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._refused = 0
+        self._held_back = 0
+        self._unlisten = self._monitor.listen(self._on_sample)
+
+    def __enter__(self) -> ResourceManager:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop watching and give back what is still held; a second time changes nothing."""
+        self._unlisten()
+        if self._own_monitor:
+            self._monitor.stop()
+        with self._changed:
+            held = self._holdings.ids()
+        for allocation_id in held:
+            self._release(allocation_id)
+
+    # Asking and giving back
+
+    def check_feasible(self, task_type: str, estimated_usage: ResourceEstimate) -> None:
+        """Refuse a request that would wait for ever.
+
+        Raises
+        ------
+        InfeasibleError
+            No node, provider or limit could ever serve it; the text says what, how much, and what there is.
+        """
+        self._feasible(task_type, demand_of(estimated_usage))
+
+    def allocate_resources(
+        self, task_type: str, estimated_usage: ResourceEstimate, *, owner: str = "", timeout_s: float = 0.0
+    ) -> ResourceAllocation:
+        """Hold what a task needs until it is released.
+
+        Parameters
+        ----------
+        task_type, estimated_usage
+            What for, and how much.
+        owner
+            Whoever's end gives it back: see ``release_owner``.
+        timeout_s
+            How long to wait when others hold it or a threshold is exceeded.
+
+        Raises
+        ------
+        InfeasibleError
+            It could never be had.
+        ResourcesBusyError
+            It can't be had now.
+        """
+        self._monitor.start()
+        demand = demand_of(estimated_usage)
+        deadline = time.monotonic() + timeout_s
+        waited = False
+        while True:
+            supply = self._feasible(task_type, demand)
+            allocation = ResourceAllocation(
+                allocation_id=uuid.uuid4().hex, resource_type=task_type, amounts=demand, owner=owner
+            )
+            reason = self._try_take(allocation, supply)
+            if reason is None:
+                return allocation
+            with self._changed:
+                self._held_back += not waited
+                waited = True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ResourcesBusyError(f"a task of type {task_type!r} {reason}; try again later")
+                self._changed.wait(min(left, WAIT_S))
+
+    def release_resources(self, allocation: ResourceAllocation) -> None:
+        """Give an allocation back; a second time changes nothing."""
+        self._release(allocation.allocation_id)
+
+    def release_owner(self, owner: str) -> None:
+        """Give back everything that an owner still holds."""
+        with self._changed:
+            held = self._holdings.of_owner(owner)
+        for allocation_id in held:
+            self._release(allocation_id)
+
+    def ray_options(self, allocation: ResourceAllocation) -> dict[str, Any]:
+        """The options of a Ray task that make the raylet enforce an allocation, as far as nodes declare it."""
+        amounts = allocation.amounts
+        declared = {name for node in self._fresh_nodes() for name in node.total} - self._units.names() - set(BUILT_IN)
+        options: dict[str, Any] = {"num_cpus": amounts.get(CPU, 0), "num_gpus": amounts.get(GPU, 0)}
+        if amounts.get(MEMORY):
+            options["memory"] = int(amounts[MEMORY])
+        options["resources"] = {name: amounts[name] for name in sorted(declared & amounts.keys())}
+        return options
+
+    def admission(self) -> str | None:
+        """Why no further task should start now, whatever it needs: a threshold is exceeded; None: go on."""
+        self._monitor.start()
+        return self._thresholds.hold_reason()
+
+    # Looking
+
+    def get_available_resources(self, resource_type: str = "all") -> ResourceInfo:
+        """Totals within the limits, and what is free of them now.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such type.
+        """
+        supply = self._supply()
+        total = supply.total()
+        ray_free = self._view().available()
+        with self._changed:
+            held = self._holdings.total()
+        on_nodes = {name for node in supply.nodes for name in node.total} - supply.units.keys()
+        available = {
+            name: max(min(amount - held.get(name, 0.0), ray_free.get(name, 0.0) if name in on_nodes else amount), 0.0)
+            for name, amount in total.items()
+        }
+        if resource_type == "all":
+            return ResourceInfo(total=total, available=available)
+        if resource_type not in total:
+            raise UnknownNameError(f"unknown resource type {resource_type!r}; there are {', '.join(sorted(total))}")
+        return ResourceInfo(
+            total={resource_type: total[resource_type]}, available={resource_type: available[resource_type]}
+        )
+
+    def get_supported_resource_types(self) -> list[str]:
+        """Built-in types, those that nodes declare, and those of providers."""
+        return sorted({CPU, MEMORY, GPU, *self._supply().total()})
+
+    def get_performance_metrics(self) -> PerformanceMetrics:
+        """How the machine and the work stand."""
+        metrics = self._monitor.get_performance_metrics()
+        with self._changed:
+            return dataclasses.replace(
+                metrics, allocations=len(self._holdings), refused=self._refused, held_back=self._held_back
+            )
+
+    # Changing
+
+    def set_resource_limits(self, limits: ResourceLimits) -> None:
+        """Replace the limits; what is held stays held, the next request meets the new ones.
+
+        Raises
+        ------
+        JobError
+            A limit is negative, or a percentage isn't one.
+        """
+        check_limits(limits)
+        with self._changed:
+            self._limits = limits
+            self._thresholds.set_limits(limits)
+            self._changed.notify_all()
+        self._tell_listeners()
+
+    def register_resource_provider(self, resource_type: str, provider: ResourceProvider) -> Callable[[], None]:
+        """Offer a provider's units to tasks that ask for ``custom={resource_type: n}``; returns what undoes it.
+
+        Raises
+        ------
+        RayjobsError
+            The type exists already, or the provider can't say how many units it has.
+        """
+        if resource_type in BUILT_IN:
+            raise JobError(f"resource type {resource_type!r} is built in: give the provider's another name")
+        undo = self._units.register(resource_type, provider)
+        self._tell_listeners()
+
+        def withdraw() -> None:
+            undo()
+            self._tell_listeners()
+
+        return withdraw
+
+    def unit_totals(self) -> dict[str, float]:
+        """Units of every provider within the limits: what the coordinator counts for the whole cluster."""
+        with self._changed:
+            limits = limits_of(self._limits)
+        return {name: min(total, limits.get(name, total)) for name, total in self._units.totals().items()}
+
+    def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` when providers or limits changed, in the thread that changed them; returns what ends it."""
+        with self._changed:
+            self._listeners.append(listener)
+
+        def undo() -> None:
+            with self._changed:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return undo
+
+    # Thresholds
+
+    def on_memory_threshold_exceeded(self, callback: Callback) -> Callable[[], None]:
+        """Call back when memory use goes over ``max_memory_percent``; see ``register_threshold_callback``."""
+        return self.register_threshold_callback(MEMORY, callback)
+
+    def on_cpu_threshold_exceeded(self, callback: Callback) -> Callable[[], None]:
+        """Call back when CPU use goes over ``max_cpu_percent``; see ``register_threshold_callback``."""
+        return self.register_threshold_callback(CPU, callback)
+
+    def register_threshold_callback(self, resource_type: str, callback: Callback) -> Callable[[], None]:
+        """Call back once each time a resource goes over its threshold; returns what ends it.
+
+        ``cpu`` and ``memory``: over their percentage of the limits, or else of the configuration. ``disk``: free space
+        below the output under its minimum. Any other: all units that there are were held. Callbacks run in the
+        monitor's thread of this process, one after the other; what they raise is logged.
+        """
+        self._monitor.start()
+        return self._thresholds.register(resource_type, callback)
+
+    # Inside
+
+    def _on_sample(self, sample: UsageSample) -> None:
+        totals = self._supply().total() if self._nodes is not None else {}
+        with self._changed:
+            held, self._peaks = self._peaks, self._holdings.total()
+        percent = {name: 100.0 * held.get(name, 0.0) / total for name, total in totals.items() if total > 0}
+        self._thresholds.see(
+            sample, {name: value for name, value in percent.items() if name not in (CPU, MEMORY, DISK)}
+        )
+        with self._changed:
+            self._changed.notify_all()
+
+    def _feasible(self, task_type: str, demand: Mapping[str, float]) -> Supply:
+        supply = self._supply()
+        reason = refusal(demand, supply)
+        if reason is not None:
+            with self._changed:
+                self._refused += 1
+            raise InfeasibleError(f"a task of type {task_type!r} {reason}")
+        return supply
+
+    def _try_take(self, allocation: ResourceAllocation, supply: Supply) -> str | None:
+        """Take it, or say why it has to wait."""
+        with self._changed:
+            reason = self._thresholds.hold_reason() or shortage(allocation.amounts, supply, self._holdings.total())
+            if reason is not None:
+                return reason
+            self._holdings.take(allocation.allocation_id, allocation.amounts, allocation.owner)
+            held = self._holdings.total()
+            self._peaks = {name: max(amount, self._peaks.get(name, 0.0)) for name, amount in held.items()}
+        try:
+            self._units.take(allocation.allocation_id, allocation.amounts)
+        except ResourcesBusyError as error:
+            self._release(allocation.allocation_id)
+            return f"has to wait for {error}"
+        return None
+
+    def _release(self, allocation_id: str) -> None:
+        with self._changed:
+            if not self._holdings.give_back(allocation_id):
+                return
+        self._units.give_back(allocation_id)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _supply(self) -> Supply:
+        return Supply(
+            nodes=self._fresh_nodes(),
+            units=self._units.totals(),
+            free_disk_bytes=None if self._config.output is None else free_bytes(self._config.output),
+            limits=self._limits,
+        )
+
+    def _view(self) -> ClusterView:
+        if self._cluster is None:
+            from actors.ray_cluster import RayCluster
+            from actors.ray_metrics import RayMetrics
+
+            self._cluster = RayCluster()
+            self._monitor.publish_to(RayMetrics())
+        return self._cluster
+
+    def _fresh_nodes(self) -> list[Node]:
+        seen, now = self._nodes, time.monotonic()
+        if seen is None or now - seen[0] > NODES_S:
+            seen = self._nodes = (now, self._view().nodes())
+        return seen[1]
+
+    def _tell_listeners(self) -> None:
+        with self._changed:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener()
