@@ -1,0 +1,31 @@
+"""Image files in and out: bytes to checked pixels, pixels to bytes; the one place where images are decoded.
+
+source_file.py      path -> bytes, with every reason why not
+image_probe.py      bytes -> header: format by magic, limits before any pixel
+image_decoding.py   bytes -> pixels, through the one reader of each format (``*_reader.py``)
+colour_profiles.py  embedded profile -> sRGB, or kept    exif.py  orientation, metadata
+image_encoding.py   pixels -> bytes (``*_writer.py``)
+
+Which library decodes what, and what is rejected: ``docs/decisions/decoding.md``. Importing this package stays light.
+"""
+
+from __future__ import annotations
+
+from pipelines.image_io.image_decoding import decode_image
+from pipelines.image_io.image_encoding import encode_image
+from pipelines.image_io.image_header import DecodedImage, ImageHeader
+from pipelines.image_io.image_probe import probe_header
+from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, suffix_of
+from pipelines.image_io.source_file import read_bytes
+
+__all__ = [
+    "DecodedImage",
+    "EncodeOptions",
+    "ImageHeader",
+    "ReadPolicy",
+    "decode_image",
+    "encode_image",
+    "probe_header",
+    "read_bytes",
+    "suffix_of",
+]

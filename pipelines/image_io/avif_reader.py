@@ -1,0 +1,99 @@
+"""AVIF: header by Pillow's libavif, pixels by imagecodecs' libavif, which keeps 10 and 12 bits.
+
+HDR transfer functions (PQ, HLG) are refused: their numbers aren't sRGB, and shown as such they would be wrong.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+import numpy as np
+
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.image_header import ImageHeader, RawPixels
+from pipelines.image_io.io_policies import ReadPolicy
+
+BRANDS = (b"avif", b"avis")
+_HDR_TRANSFER = {16: "PQ", 18: "HLG"}
+
+
+def probe(data: bytes, frame: int) -> ImageHeader:
+    """The header. Raises ImageError: ``truncated``, ``corrupt`` or ``unsupported_format``."""
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    if _is_cut(data):
+        raise ImageError(FailedReason.TRUNCATED, "AVIF is shorter than its boxes say; it can't be salvaged")
+    _check_transfer(data)
+    try:
+        with AvifImageFile(BytesIO(data)) as image:
+            width, height, mode = image.width, image.height, image.mode
+            frames = int(getattr(image, "n_frames", 1))
+            info = dict(image.info)
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+        raise ImageError(FailedReason.CORRUPT, f"AVIF can't be opened: {error}") from error
+    exif = info.get("exif")
+    exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
+    return ImageHeader(
+        format="avif",
+        width=width,
+        height=height,
+        channels=4 if mode == "RGBA" else 3,
+        dtype="uint16" if _depth(data) > 8 else "uint8",
+        frames=frames,
+        working_copies=2,
+        orientation=orientation_of(exif),
+        icc=info.get("icc_profile"),
+        exif=exif,
+    )
+
+
+def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int) -> RawPixels:
+    """The pixels, 10 and 12 bits scaled to 16. ``scale_denom`` is not for AVIF."""
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.avif_decode(data, index=frame if header.frames > 1 else None, numthreads=1))
+    if pixels.ndim == 2 or pixels.shape[2] < 3:  # gray (and alpha) is carried as colours, as Pillow says it
+        gray = pixels if pixels.ndim == 2 else pixels[..., 0]
+        planes = [gray] * 3 + ([pixels[..., 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else [])
+        pixels = np.stack(planes, axis=-1)
+    if pixels.dtype == np.uint16:
+        top = (1 << _depth(data)) - 1
+        pixels = ((pixels.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
+    return RawPixels(pixels)
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether a top-level box reaches beyond the end."""
+    position = 0
+    while position + 8 <= len(data):
+        length = int(struct.unpack_from(">I", data, position)[0])
+        if length == 0:
+            return False
+        if length == 1:
+            if position + 16 > len(data):
+                return True
+            length = int(struct.unpack_from(">Q", data, position + 8)[0])
+        if length < 8:
+            return False
+        position += length
+    return position != len(data) and position > len(data)
+
+
+def _depth(data: bytes) -> int:
+    """Bits per sample, of the first picture's AV1 configuration."""
+    at = data.find(b"av1C")
+    if at < 0 or at + 7 > len(data):
+        return 8
+    return 12 if data[at + 6] & 0x20 else 10 if data[at + 6] & 0x40 else 8
+
+
+def _check_transfer(data: bytes) -> None:
+    at = data.find(b"colrnclx")
+    if at >= 0 and at + 12 <= len(data):
+        transfer = int(struct.unpack_from(">H", data, at + 10)[0])
+        if transfer in _HDR_TRANSFER:
+            raise ImageError(
+                FailedReason.UNSUPPORTED_FORMAT, f"AVIF with HDR colours ({_HDR_TRANSFER[transfer]}); convert it first"
+            )

@@ -1,0 +1,137 @@
+"""Headers: the format by its first bytes, then size, type and frames, and the limits before any pixel is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import Protocol, cast
+
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.image_header import ImageFormat, ImageHeader, RawPixels
+from pipelines.image_io.io_policies import ReadPolicy
+
+_OTHERS = (
+    (b"8BPS", "Photoshop"),
+    (b"%!PS", "PostScript"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"\0\0\x01\0", "Windows icon"),
+    (b"\x76\x2f\x31\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"qoif", "QOI"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"FUJIFILM", "camera raw"),
+    (b"IIRO", "camera raw"),
+    (b"IIU\0", "camera raw"),
+)
+"""Image formats that are told apart only to say that they aren't read."""
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_AVIF_BRANDS, _HEIF_BRANDS = (b"avif", b"avis"), (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_CONTAINERS = (b"mif1", b"msf1", b"miaf", b"MA1B", b"MA1A")
+
+
+class Reader(Protocol):
+    """What each ``<format>_reader`` module offers."""
+
+    def probe(self, data: bytes, frame: int) -> ImageHeader: ...
+
+    def decode(
+        self, data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int
+    ) -> RawPixels: ...
+
+
+def probe_header(data: bytes, policy: ReadPolicy, *, frame: int = 0) -> ImageHeader:
+    """The header of one frame, checked against the policy's limits.
+
+    Raises
+    ------
+    ImageError
+        ``not_an_image``, ``unsupported_format``, ``codec_missing``, ``bad_shape``, ``corrupt``, ``truncated`` or
+        ``too_large``.
+    """
+    if len(data) > policy.max_file_bytes:
+        raise ImageError(
+            FailedReason.TOO_LARGE, f"{len(data):,} bytes of file, more than the limit of {policy.max_file_bytes:,}"
+        )
+    header = reader_of(format_of(data)).probe(data, frame)
+    taken = header.frames if policy.frames == "all" else 1
+    header = replace(header, file_bytes=len(data), frame_count=taken)
+    if header.width * header.height * taken > policy.max_pixels:
+        frames = f" x {taken} frames" if taken > 1 else ""
+        raise ImageError(
+            FailedReason.TOO_LARGE,
+            f"{header.width} x {header.height} px{frames}, more than limits.max_pixels ({policy.max_pixels:,})",
+        )
+    if not 0 <= frame < header.frames:
+        raise ImageError(FailedReason.BAD_SHAPE, f"the file has {header.frames} frames; there is no frame {frame}")
+    return header
+
+
+def format_of(data: bytes) -> ImageFormat:
+    """The format by content. Raises ImageError: ``not_an_image`` or ``unsupported_format``, which it names."""
+    if not data:
+        raise ImageError(FailedReason.EMPTY, "the file has 0 bytes")
+    found = _known_format(data)
+    if found is not None:
+        return found
+    other = _other_format(data)
+    if other is not None:
+        raise ImageError(
+            FailedReason.UNSUPPORTED_FORMAT, f"{other} isn't read; JPEG, PNG, TIFF, WebP, AVIF, BMP and GIF are"
+        )
+    raise ImageError(FailedReason.NOT_AN_IMAGE, "the content is no image, whatever the name says")
+
+
+def reader_of(format: ImageFormat) -> Reader:
+    """The one module that reads a format; imported when first needed."""
+    return cast(Reader, import_module(f"pipelines.image_io.{format}_reader"))
+
+
+def _known_format(data: bytes) -> ImageFormat | None:
+    tests: tuple[tuple[ImageFormat, bool], ...] = (
+        ("jpeg", data.startswith(b"\xff\xd8\xff")),
+        ("png", data.startswith(b"\x89PNG\r\n\x1a\n")),
+        ("gif", data.startswith((b"GIF87a", b"GIF89a"))),
+        ("tiff", data.startswith(_TIFF) and data[8:10] != b"CR"),
+        ("webp", data.startswith(b"RIFF") and data[8:12] == b"WEBP"),
+        ("bmp", _is_bmp(data)),
+        ("avif", _is_avif(data)),
+    )
+    return next((format for format, matches in tests if matches), None)
+
+
+def _is_bmp(data: bytes) -> bool:
+    """Two letters are too little to go by: the second header must be of a size that exists."""
+    return data[:2] == b"BM" and (len(data) < 18 or int.from_bytes(data[14:18], "little") in _BMP_HEADERS)
+
+
+def _is_avif(data: bytes) -> bool:
+    brands = _brands(data)
+    if not brands:
+        return False
+    return brands[0] in _AVIF_BRANDS or (brands[0] in _CONTAINERS and any(brand in _AVIF_BRANDS for brand in brands))
+
+
+def _brands(data: bytes) -> list[bytes]:
+    if data[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(data[:4], "big"), len(data), 256)
+    return [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
+
+
+def _other_format(data: bytes) -> str | None:
+    brands = _brands(data)
+    if brands and (brands[0] in _HEIF_BRANDS or brands[0] in _CONTAINERS):
+        return "HEIF"
+    if brands and brands[0] == b"crx ":
+        return "camera raw"
+    if data[:4] in _TIFF and data[8:10] == b"CR":
+        return "camera raw"
+    if data[128:132] == b"DICM":
+        return "DICOM"
+    if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3] in b"\n\r\t ":
+        return "Netpbm"
+    return next((name for magic, name in _OTHERS if data.startswith(magic)), None)

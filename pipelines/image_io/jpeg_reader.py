@@ -1,0 +1,172 @@
+"""JPEG: header by walking the markers, pixels by libjpeg-turbo in strict mode.
+
+Covers baseline, extended and progressive JPEG of 8 bits, gray, YCbCr, RGB, CMYK and YCCK. Further pictures in the file
+(depth maps, gain maps, previews) aren't frames. Damage that leaves valid codes can't be seen: JPEG has no checksums.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.image_header import ColourSpace, ImageHeader, RawPixels
+from pipelines.image_io.io_policies import ReadPolicy
+
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_DECODABLE = {0xC0, 0xC1, 0xC2}
+_PROGRESSIVE = 0xC2
+_SCAN, _END, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}
+_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_SPACES: dict[int, ColourSpace] = {1: "gray", 3: "rgb", 4: "cmyk"}
+
+
+@dataclass(slots=True)
+class _Markers:
+    """What stands before the first scan."""
+
+    frame: tuple[int, int, int, int, int] | None = None
+    """Marker, precision, height, width, components."""
+    scan: int | None = None
+    """Offset of the first scan."""
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc: dict[int, bytes] = field(default_factory=dict)
+
+
+def probe(data: bytes, frame: int) -> ImageHeader:
+    """The header. Raises ImageError: ``truncated``, ``corrupt`` or ``unsupported_format``."""
+    markers = _walk(data)
+    if markers.frame is None:
+        reason = FailedReason.TRUNCATED if markers.scan is None else FailedReason.CORRUPT
+        raise ImageError(reason, "JPEG without a frame header")
+    kind, precision, height, width, components = markers.frame
+    if kind not in _DECODABLE or precision != 8:
+        raise ImageError(
+            FailedReason.UNSUPPORTED_FORMAT,
+            f"JPEG of {precision} bits, process {kind - 0xC0}: only 8-bit baseline, extended and progressive are read",
+        )
+    if components not in _SPACES:
+        raise ImageError(FailedReason.BAD_SHAPE, f"JPEG of {components} components; 1, 3 and 4 are read")
+    if height == 0 or width == 0:
+        raise ImageError(FailedReason.CORRUPT, f"JPEG of {width} x {height} px")
+    return ImageHeader(
+        format="jpeg",
+        width=width,
+        height=height,
+        channels=1 if components == 1 else 3,
+        space=_SPACES[components],
+        # progressive: the decoder holds every coefficient in 16 bits; CMYK: the inks
+        working_copies=(2 if kind == _PROGRESSIVE else 0) + (2 if components == 4 else 0),
+        orientation=orientation_of(markers.exif, markers.xmp),
+        icc=b"".join(content for _, content in sorted(markers.icc.items())) or None,
+        exif=markers.exif,
+    )
+
+
+def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int) -> RawPixels:
+    """The pixels, at 1/``scale_denom`` of the size (1, 2, 4 or 8), rounded up."""
+    scan = _walk(data).scan
+    if scan is None:
+        raise ImageError(FailedReason.TRUNCATED, "JPEG ends before its first scan")
+    if data.find(b"\xff\xd9", scan) >= 0:
+        return RawPixels(_checked(data, header, scale_denom))
+    if policy.truncated == "strict":
+        raise ImageError(FailedReason.TRUNCATED, "JPEG ends in the middle of a scan; read.truncated: salvage shows it")
+    pixels = _turbo(data, header, scale_denom, strict=False)
+    if policy.truncated == "flag":
+        return RawPixels(pixels, "truncated")
+    valid = _valid_share(data, header)
+    if valid == 0:
+        raise ImageError(FailedReason.TRUNCATED, "JPEG ends before its first rows are whole")
+    return RawPixels(pixels, f"truncated: {valid:.0%} valid")
+
+
+def _walk(data: bytes) -> _Markers:
+    found, position = _Markers(), 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            raise ImageError(FailedReason.CORRUPT, f"JPEG has no marker at byte {position}")
+        marker = data[position + 1]
+        if marker == 0xFF or marker in _STANDALONE:
+            position += 1 if marker == 0xFF else 2
+            continue
+        if marker == _END:
+            break
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        content = data[position + 4 : position + 2 + length]
+        if length < 2:
+            raise ImageError(FailedReason.CORRUPT, f"JPEG has a marker of {length} bytes at byte {position}")
+        if len(content) < length - 2:
+            break
+        if marker == _SCAN:
+            found.scan = position
+            break
+        _take(found, marker, content)
+        position += 2 + length
+    return found
+
+
+def _take(found: _Markers, marker: int, content: bytes) -> None:
+    if marker in _FRAMES and len(content) >= 6:
+        found.frame = (marker, *struct.unpack_from(">BHHB", content))
+    elif marker == _APP1 and content.startswith(_EXIF):
+        found.exif = found.exif or content[len(_EXIF) :]
+    elif marker == _APP1 and content.startswith(_XMP):
+        found.xmp = found.xmp or content[len(_XMP) :]
+    elif marker == _APP2 and content.startswith(_ICC) and len(content) > len(_ICC) + 2:
+        found.icc.setdefault(content[len(_ICC)], content[len(_ICC) + 2 :])
+
+
+def _checked(data: bytes, header: ImageHeader, scale_denom: int) -> NDArray[Any]:
+    try:
+        return _turbo(data, header, scale_denom, strict=True)
+    except ValueError as error:
+        if not _is_padding(data, str(error)):
+            raise ImageError(FailedReason.CORRUPT, f"JPEG is damaged: {error}") from error
+    return _turbo(data, header, scale_denom, strict=False)
+
+
+def _is_padding(data: bytes, message: str) -> bool:
+    """Whether a warning is about nothing but the zeros that some cameras leave before the end."""
+    match = _EXTRANEOUS.search(message)
+    if match is None:
+        return False
+    count, end = int(match.group(1)), data.rfind(b"\xff\xd9")
+    padding = data[max(0, end - count) : end]
+    return padding.strip(b"\0") == b"" or padding.strip(b"\xff") == b""
+
+
+def _turbo(data: bytes, header: ImageHeader, scale_denom: int, *, strict: bool) -> NDArray[Any]:
+    size = {"min_height": -(-header.height // scale_denom), "min_width": -(-header.width // scale_denom)}
+    scaling: dict[str, int] = {} if scale_denom == 1 else size
+    pixels = turbo_decode(data, header.space, strict=strict, **scaling)
+    # Adobe stores the inks inverted, and everyone follows
+    return np.subtract(255, pixels, dtype=np.uint8) if header.space == "cmyk" else pixels
+
+
+def turbo_decode(data: bytes, space: ColourSpace, *, strict: bool = True, **scaling: int) -> NDArray[Any]:
+    """libjpeg-turbo's pixels; strict: ValueError for everything that it warns of and fills in."""
+    import simplejpeg  # type: ignore[import-untyped]
+
+    colours = {"gray": "GRAY", "rgb": "RGB", "cmyk": "CMYK"}[space]
+    pixels: NDArray[Any] = simplejpeg.decode_jpeg(data, colours, strict=strict, **scaling)
+    return pixels[..., 0] if space == "gray" else pixels
+
+
+def _valid_share(data: bytes, header: ImageHeader) -> float:
+    """Share of the rows that don't depend on what follows the cut: two different endings leave them the same."""
+    endings = (b"\x00" * 4096, b"\xaa" * 4096)
+    cut = data[:-2] if len(data) > 2 else data  # the last bytes may be half a code
+    first, second = (_turbo(cut + ending + b"\xff\xd9", header, 1, strict=False) for ending in endings)
+    same = (first == second).reshape(header.height, -1).all(axis=1)
+    differing = np.flatnonzero(~same)
+    return float(differing[0] / header.height) if differing.size else 1.0

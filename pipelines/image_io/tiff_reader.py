@@ -1,0 +1,165 @@
+"""TIFF: the file's structure by tifffile, its codecs by imagecodecs, and every strip or tile checked to be there.
+
+Covers classic and BigTIFF, strips and tiles, planar and interleaved, 1 to 16 bits unsigned, floats (as float32), gray,
+RGB, palette, CMYK, JPEG's YCbCr, alpha, several pages. What has no one meaning as a picture (signed or 32-bit integers,
+Lab, raw sensor data, unnamed extra channels) is refused. The meaning of samples: ``tiff_samples``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.exif import described_exif, orientation_of
+from pipelines.image_io.image_header import ImageHeader, RawPixels
+from pipelines.image_io.io_policies import ReadPolicy
+from pipelines.image_io.jpeg_reader import turbo_decode
+from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
+
+MAX_PAGES = 10_000
+_XMP, _ICC, _ORIENTATION, _SUBFILE = 700, 34675, 274, 254
+_JPEG = 7
+
+
+def probe(data: bytes, frame: int) -> ImageHeader:
+    """The header of a page. Raises ImageError."""
+    frames = len(_directories(data))
+    with _page(data, frame) as page:
+        layout = layout_of(page)
+        tags = page.tags
+        orientation = tags.valueof(_ORIENTATION, 1)
+        xmp = tags.valueof(_XMP)
+        return ImageHeader(
+            format="tiff",
+            width=int(page.imagewidth),
+            height=int(page.imagelength),
+            channels=layout.channels,
+            dtype=layout.dtype,
+            space=layout.space,
+            frames=frames,
+            working_copies=2,
+            orientation=orientation
+            if isinstance(orientation, int) and 2 <= orientation <= 8
+            else orientation_of(None, xmp if isinstance(xmp, bytes) else None),
+            icc=_bytes(tags.valueof(_ICC)),
+            exif=described_exif(data),
+            notes=layout.notes,
+        )
+
+
+def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int) -> RawPixels:
+    """The pixels of a page. ``scale_denom`` is not for TIFF."""
+    with _page(data, frame) as page:
+        layout = layout_of(page)
+        valid, padding = _present(page, len(data))
+        if not valid:
+            raise ImageError(FailedReason.TRUNCATED, "TIFF ends before its first strip or tile is whole")
+        if valid == 1:
+            return RawPixels(_pixels(page, layout, data))
+        if policy.truncated == "strict":
+            raise ImageError(
+                FailedReason.TRUNCATED, f"TIFF lacks {1 - valid:.0%} of its strips or tiles; read.truncated: salvage"
+            )
+    with _page(data + bytes(padding), frame) as page:
+        if not page.is_contiguous:
+            page.databytecounts = tuple(
+                count if offset + count <= len(data) else 0
+                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+            )
+        pixels = _pixels(page, layout, data)
+    return RawPixels(pixels, f"truncated: {valid:.0%} valid" if policy.truncated == "salvage" else "truncated")
+
+
+@contextmanager
+def _page(data: bytes, frame: int) -> Iterator[Any]:
+    """The page, with everything that tifffile may raise as an ImageError."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(BytesIO(data)) as file:
+            yield file.pages[frame]
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # tifffile and its codecs raise what a damaged file makes them
+        raise ImageError(FailedReason.CORRUPT, f"TIFF is damaged: {type(error).__name__}: {error}") from error
+
+
+def _pixels(page: Any, layout: Layout, data: bytes) -> Any:
+    if page.compression == _JPEG:
+        _check_jpegs(page, data)
+    stored = page.asarray(squeeze=False, maxworkers=1)
+    if stored.size == 0:
+        raise ImageError(FailedReason.CORRUPT, "TIFF page holds no pixels")
+    planes = stored[:, 0]  # (separate samples, height, width, samples)
+    interleaved = planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
+    return as_picture(interleaved, layout, page)
+
+
+def _present(page: Any, size: int) -> tuple[float, int]:
+    """Share of the strips' or tiles' bytes that the file holds, and how many bytes it lacks at its end."""
+    offsets, counts = page.dataoffsets, page.databytecounts
+    expected = int(np.prod(page.chunked))
+    if len(offsets) < len(counts) or (len(counts) < expected and not page.is_contiguous):
+        raise ImageError(FailedReason.CORRUPT, f"TIFF lists {len(counts)} of {expected} strips or tiles")
+    if any(offset <= 0 or count <= 0 for offset, count in zip(offsets, counts, strict=False)):
+        raise ImageError(FailedReason.CORRUPT, "TIFF has strips or tiles without data")
+    ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
+    missing = max(0, max(ends) - size)
+    if not missing:
+        return 1.0, 0
+    total = sum(counts)
+    if page.is_contiguous:
+        return max(0.0, 1 - missing / total), missing
+    return sum(count for end, count in zip(ends, counts, strict=False) if end <= size) / total, missing
+
+
+def _check_jpegs(page: Any, data: bytes) -> None:
+    """JPEG strips and tiles once more in strict mode, since tifffile's decoder fills gaps without a word."""
+    tables = page.jpegtables
+    head = tables[:-2] if tables else b"\xff\xd8"
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if not count:
+            continue
+        segment = data[offset + 2 : offset + count]
+        try:
+            turbo_decode(head + segment, "cmyk" if page.samplesperpixel == 4 else "gray")
+        except ValueError as error:
+            raise ImageError(FailedReason.CORRUPT, f"TIFF holds a damaged JPEG: {error}") from error
+
+
+def _bytes(value: object) -> bytes | None:
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else None
+
+
+def _directories(data: bytes) -> list[int]:
+    """Offsets of the pages' directories, each once: a chain that bites its tail ends there."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2], "<")
+    try:
+        (version,) = struct.unpack_from(order + "H", data, 2)
+        big = version == 43
+        pointer, count_format, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+        (offset,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
+    except struct.error as error:
+        raise ImageError(FailedReason.TRUNCATED, "TIFF ends in its header") from error
+    found: dict[int, None] = {}
+    while offset and offset not in found:
+        try:
+            (count,) = struct.unpack_from(order + count_format, data, offset)
+            after = offset + struct.calcsize("=" + count_format) + count * entry
+            found[offset] = None
+            (offset,) = struct.unpack_from(order + pointer, data, after)
+        except (struct.error, OverflowError) as error:
+            if len(found) > 1:
+                break  # a later page is cut off: the pages before it are counted
+            raise ImageError(FailedReason.TRUNCATED, "TIFF ends before its directory") from error
+        if len(found) > MAX_PAGES:
+            raise ImageError(FailedReason.TOO_LARGE, f"TIFF has more than {MAX_PAGES:,} pages")
+    if not found:
+        raise ImageError(FailedReason.CORRUPT, "TIFF without a page")
+    return list(found)
