@@ -7,23 +7,29 @@ Covers parsing and dispatch; what a command does is in ``commands``. Exit codes:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.errors import RayjobsError
+from pipelines.extension_manager import process_extensions
 from rayjobs import commands
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
+"""Names of extensions that any job may use, with commas between."""
 
 Command = Callable[[argparse.Namespace], int]
+Add = Callable[[str, Command, str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
+    process_extensions().allow([*getattr(arguments, "allowed", []), *_allowed_by_environment()])
     try:
         return command(arguments)
     except RayjobsError as error:
@@ -90,16 +96,32 @@ def parser() -> argparse.ArgumentParser:
     history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
     report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
     report.add_argument("--open", action="store_true", help="show it in the browser")
+    _add_references(add)
+    return top
+
+
+def _add_references(add: Add) -> None:
+    """Commands that concern no single job."""
     _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
     _json(add("operations", commands.operations, "List the operations with their parameters"))
     _json(add("analyses", commands.analyses, "List the analyses with their parameters and columns"))
+    extensions = add("extensions", commands.extensions, "List the plug-ins that are installed, without loading them")
+    _json(extensions)
+    _allow(extensions)
+    migrate = add("migrate", commands.migrate, "Turn jobs of the old batch format into job files")
+    migrate.add_argument("file", type=Path, metavar="OLD.json", help="file of the old batch system")
+    migrate.add_argument("-o", "--output", type=Path, metavar="DIR", help="where job files go, instead of beside it")
+    _json(migrate)
     init = add("init", commands.init, "Write an example job file")
     init.add_argument("file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE")
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
     doctor = add("doctor", commands.doctor, "Look at what usually goes wrong before a job does")
     doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")
     _json(doctor)
-    return top
+
+
+def _allowed_by_environment() -> list[str]:
+    return [name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip()]
 
 
 def _json(sub: argparse.ArgumentParser) -> None:
@@ -118,5 +140,5 @@ def _allow(sub: argparse.ArgumentParser) -> None:
         default=[],
         dest="allowed",
         metavar="NAME",
-        help="allow the job to use this extension; repeatable (also: RAYJOBS_ALLOW_PLUGINS=a,b)",
+        help=f"allow the job to use this extension; repeatable (also: {ALLOW_VARIABLE}=a,b)",
     )

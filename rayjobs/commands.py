@@ -8,13 +8,14 @@ import shlex
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError
+from pipelines.extension_manager import process_extensions
 from pipelines.operations import OPERATIONS
 from pipelines.tables import printable, readable_path
 from rayjobs.job_file import load_job
@@ -327,6 +328,20 @@ def analyses(arguments: argparse.Namespace) -> int:
     return _print_reference(entries, arguments)
 
 
+def extensions(arguments: argparse.Namespace) -> int:
+    """``rayjobs extensions``."""
+    rows = process_extensions().discover()
+    if arguments.json:
+        _print_json([asdict(row) for row in rows])
+        return EXIT_OK
+    for row in rows:
+        state = row.problem or ("allowed" if row.allowed else "not allowed")
+        print(f"{row.name:<24} {row.kind:<10} {row.distribution} {row.version}  {state}")
+    if not rows:
+        print("no plug-ins are installed; docs/how-to/plugins.md says how to write one")
+    return EXIT_OK
+
+
 def _parameters(model: Any) -> dict[str, Any]:
     """Name -> type, range, default and meaning, as JSON Schema says them."""
     schema = model.model_json_schema()
@@ -380,6 +395,18 @@ def init(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise JobError(f"{arguments.file}: {error.strerror}") from error
     print(arguments.file)
+    return EXIT_OK
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    """``rayjobs migrate``."""
+    from rayjobs.migrate import migrate_file
+
+    done = migrate_file(arguments.file, arguments.output)
+    if arguments.json:
+        _print_json(done.to_json())
+    else:
+        print("\n".join(done.lines()))
     return EXIT_OK
 
 

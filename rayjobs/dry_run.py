@@ -21,6 +21,7 @@ from actors.input_plan import seal_inputs
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import apply_products
 from pipelines.errors import ImageError
+from pipelines.extension_manager import process_extensions
 from pipelines.image_io import ReadPolicy, probe_header, read_bytes
 from pipelines.image_task import analyze, render
 from pipelines.tables import printable, readable_path
@@ -119,7 +120,7 @@ def dry_run(request: RunRequest) -> Outlook:
     with _copied_ledger(output) as ledger:
         discovery = Discovery(spec.inputs, request.base, spec.exclude, request.output)
         sealed = seal_inputs(ledger, discovery.inputs(), naming(spec, request.output, ledger))
-        wanted = wanted_products(spec, {})
+        wanted = wanted_products(spec, process_extensions().versions(spec.plugins))
         apply_products(ledger, wanted)
         counts = ledger.counts()
         opened = ledger.open_inputs(0, counts.total)

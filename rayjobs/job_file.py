@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses
 from pipelines.errors import JobError
+from pipelines.extension_manager import process_extensions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.registry import Registry
@@ -70,9 +71,11 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     raw = _construct(root)
     if not isinstance(raw, dict):
         raise JobFileError(f"{name}:1:1: a job file is a mapping such as `name: my-job`; `rayjobs init` writes one")
-    mistakes: list[Mistake] = []
+    plugins = raw.get("plugins")
+    mistakes = list(_load_plugins(plugins))
     operations = list(_operations(raw.pop("operations", None), base, mistakes))
     analyses = list(_analyses(raw.pop("analyses", None), mistakes))
+    mistakes += _unnamed_plugins([o.name for o in operations] + [a.name for a in analyses], plugins)
     spec: JobSpec | None = None
     try:
         spec = JobSpec.model_validate({**raw, "operations": tuple(operations), "analyses": tuple(analyses)})
@@ -93,6 +96,27 @@ def _with_default_images(spec: JobSpec) -> JobSpec:
     images = ImageExport() if spec.operations else None
     export = Export.model_construct(**{**dict(spec.export), "images": images})
     return spec.model_copy(update={"export": export})
+
+
+# ---- plug-ins --------------------------------------------------------------------------------------------------------
+
+
+def _load_plugins(names: Any) -> Iterator[Mistake]:
+    listed = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    problems = process_extensions().load(listed)
+    yield from (Mistake(("plugins", index), problems[name]) for index, name in enumerate(listed) if name in problems)
+
+
+def _unnamed_plugins(used: Sequence[str], plugins: Any) -> Iterator[Mistake]:
+    # An extension that another job of this process uses is loaded already; the workers of this job wouldn't know it.
+    for name in dict.fromkeys(used):
+        if name in process_extensions().versions() and name not in (plugins or []):
+            yield Mistake(("plugins",), f"{name!r} comes from a plug-in: name it here")
+
+
+def _installed_plugin(name: str) -> str:
+    found = [extension for extension in process_extensions().discover() if extension.name == name]
+    return f"; the plug-in of that name ({found[0].distribution}) must be named in `plugins`" if found else ""
 
 
 # ---- operations and analyses: checked against the registries ---------------------------------------------------------
@@ -148,10 +172,9 @@ def _steps(
             mistakes.append(Mistake(location, f"parameters are written as a mapping: {_example(key)}"))
         elif name in registry or name in shorthands:
             yield location, name, params
-        else:
-            mistakes.append(
-                Mistake(location, f"unknown {registry.kind} {name!r}{registry.hint(name)} (see `rayjobs {key}`)")
-            )
+        elif not registry.is_explained(name):  # then the mistake is at `plugins`
+            hint = _installed_plugin(name) or registry.hint(name)
+            mistakes.append(Mistake(location, f"unknown {registry.kind} {name!r}{hint} (see `rayjobs {key}`)"))
 
 
 def _example(key: str) -> str:

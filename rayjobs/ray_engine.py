@@ -11,6 +11,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.errors import FailedReason, JobError
+from pipelines.extension_manager import process_extensions
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_stream import StreamOptions, stream_statuses
@@ -86,6 +87,7 @@ def shard_engines(
             stop=stop,
             item_timeout_s=spec.limits.item_timeout,
             durable=spec.durability == "power",
+            extensions=process_extensions().versions(spec.plugins),
         )
         options = StreamOptions(
             name=shard,

@@ -25,6 +25,7 @@ from actors.job_registry import JobRegistry, job_id_of
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from pipelines.errors import JobError
+from pipelines.extension_manager import process_extensions
 from pipelines.worker_journal import published_files
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
@@ -158,7 +159,8 @@ class _Run:
         self.display.show(Snapshot(name=spec.name, phase="planning"))
         sealed, discovery = self._seal()
         self._stop_if_interrupted()
-        wanted = wanted_products(spec, {})
+        extensions = process_extensions().versions(spec.plugins)
+        wanted = wanted_products(spec, extensions)
         apply_products(self.ledger, wanted)
         if self.request.retry is not None:
             self.ledger.reopen(self.request.retry or None)
@@ -305,6 +307,7 @@ class _Run:
             "base": self.ledger.fact("base"),
             "epoch": self.ledger.fact("epoch"),
             "versions": versions(PROVENANCE_PACKAGES),
+            "plugins": process_extensions().versions(self.request.spec.plugins),
             "ignored_files": dict(discovery.ignored.most_common()),
             "unreadable_directories": discovery.unreadable,
         }
