@@ -1,7 +1,7 @@
 """Units of resources that providers offer: how many there are, and taking them one provider after the other, or none.
 
-A provider is foreign code: whatever it raises becomes a message that names it. The count over all drivers of a cluster
-is the coordinator's, which learns the totals from here.
+A provider is foreign code: it is called by one thread at a time, and whatever it raises becomes a message that names
+it. The count over all drivers of a cluster is the coordinator's, which learns the totals from here.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class ProviderUnits:
         self._plugins = plugins
         self._own: Registry[ResourceProvider] = Registry("resource")
         self._lock = threading.Lock()
+        self._calls = threading.RLock()
+        """Held while a provider is called."""
         self._taken: dict[str, list[tuple[str, ResourceProvider, ResourceAllocation]]] = {}
         """By allocation id of the resource manager."""
 
@@ -44,7 +46,8 @@ class ProviderUnits:
         ProviderError
             It can't say how many units it has.
         """
-        _total(name, provider)
+        with self._calls:
+            _total(name, provider)
         with self._lock:
             if name in self._plugins:
                 raise RayjobsError(f"resource {name!r} is provided by a plug-in already")
@@ -62,7 +65,8 @@ class ProviderUnits:
         ProviderError
             A provider can't say.
         """
-        return {name: _total(name, provider) for name, provider in self._providers().items()}
+        with self._calls:
+            return {name: _total(name, provider) for name, provider in self._providers().items()}
 
     def take(self, allocation_id: str, amounts: Mapping[str, float]) -> None:
         """Take units of every provider that is asked for, or of none; a part of a unit takes a whole one.
@@ -73,14 +77,15 @@ class ProviderUnits:
             A provider has not enough, or fails.
         """
         taken: list[tuple[str, ResourceProvider, ResourceAllocation]] = []
-        for name, provider in self._providers().items():
-            if not amounts.get(name):
-                continue
-            try:
-                taken.append((name, provider, provider.allocate(math.ceil(amounts[name]))))
-            except Exception as error:
-                _give(taken)
-                raise ResourcesBusyError(f"{amounts[name]:g} of {name!r}: {error}") from error
+        with self._calls:
+            for name, provider in self._providers().items():
+                if not amounts.get(name):
+                    continue
+                try:
+                    taken.append((name, provider, provider.allocate(math.ceil(amounts[name]))))
+                except Exception as error:
+                    _give(taken)
+                    raise ResourcesBusyError(f"{amounts[name]:g} of {name!r}: {error}") from error
         if taken:
             with self._lock:
                 self._taken[allocation_id] = taken
@@ -89,7 +94,8 @@ class ProviderUnits:
         """Give an allocation's units back; twice changes nothing."""
         with self._lock:
             taken = self._taken.pop(allocation_id, [])
-        _give(taken)
+        with self._calls:
+            _give(taken)
 
     def _providers(self) -> dict[str, ResourceProvider]:
         with self._lock:

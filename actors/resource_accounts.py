@@ -137,7 +137,7 @@ def shortage(demand: Mapping[str, float], supply: Supply, held: Mapping[str, flo
             continue
         free = max(total.get(name, 0.0) - held.get(name, 0.0), 0.0)
         if amount > free + EPSILON:
-            return f"asks for {say(name, amount)}, {say(name, free)} are free now"
+            return f"asks for {say(name, amount)}; free now: {say(name, free)}"
     return None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.analyses import Result
+from pipelines.cpu_threads import limit_threads
 from pipelines.extension_manager import load_extensions
 from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
@@ -89,7 +90,7 @@ def open_worker(workspace: Workspace) -> Worker:
         for other in _open.values():
             other.journal.close()
         _open.clear()
-        _one_thread()
+        limit_threads()
         load_extensions(workspace.extensions)
         workspace.parts.mkdir(parents=True, exist_ok=True)
         journal = WorkerJournal(workspace.temporary)
@@ -134,10 +135,3 @@ class RowBuffer:
         for row, index in enumerate(measured):
             rows[index] = replace(rows[index], part=name, row=row)
         return rows
-
-
-def _one_thread() -> None:
-    """One task, one core: the kernels' own thread pools would fight with Ray's idea of a CPU."""
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -28,11 +28,11 @@ def limit_threads(cpus: float = 1.0) -> int:
 
     threads = max(int(cpus), 1)
     os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
-    threadpool_limits(threads)
     cv2.setNumThreads(threads)
     numba = sys.modules.get("numba")
     if numba is None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     else:
         numba.set_num_threads(min(threads, int(numba.config.NUMBA_NUM_THREADS)))
+    threadpool_limits(threads)  # the last: numba's pool may have brought its own OpenMP
     return threads
