@@ -30,17 +30,17 @@ def background(
     radius: Annotated[
         int, Field(ge=1, le=200, description="Pixels: of the ball, larger than any object; of the blur (2 deviations)")
     ] = 50,
-    light: Annotated[
-        bool, Field(description="rolling_ball: the background is bright and the objects are dark")
-    ] = False,
+    polarity: Annotated[
+        Literal["bright", "dark"], Field(description="rolling_ball: objects, against the background")
+    ] = "bright",
 ) -> Image:
     """Take an uneven background away.
 
     ``rolling_ball`` (Sternberg 1983): a ball rolls below the surface of values; what it can't reach stays. The result
     is the image minus ``skimage.restoration.rolling_ball(image, radius=radius)`` of the values as floats, within the
     rounding; for other dtypes than uint8 the ball is as high as there, radius / 255 of full scale (within 1e-5 for
-    float32). With ``light`` the same happens to the negative. Time grows with the square of the radius: 2.4 megapixels
-    take about a second for 50. A NaN stays alone and limits no ball.
+    float32). For ``dark`` objects the same happens to the negative. Time grows with the square of the radius: 2.4
+    megapixels take about a second for 50. A NaN stays alone and limits no ball.
     ``flat_field``: v' = v * mean(b) / b, where b is the image blurred by a Gaussian of radius / 2, as
     ``skimage.filters.gaussian(image, radius / 2, mode="mirror")``, and at least 0.1 % of its mean; within 1e-4 of full
     scale where the light is at least half its mean. A NaN spreads as far as the Gaussian, and doesn't count in the
@@ -51,7 +51,7 @@ def background(
         return interleaved(tuple(_evened(plane, radius / 2) for plane in planes), image.dtype)
     top = np.float32(full_scale(image.dtype))
     unit = top / np.float32(255)
-    if not light:
+    if polarity == "bright":
         return interleaved(tuple(plane - _below(plane, radius, unit) for plane in planes), image.dtype)
     negatives = (top - plane for plane in planes)
     return interleaved(tuple(top - (plane - _below(plane, radius, unit)) for plane in negatives), image.dtype)

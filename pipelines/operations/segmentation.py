@@ -23,8 +23,6 @@ Shape = Literal["disk", "square", "diamond"]
 
 CANNY_UNIT = 8000
 """Gradient of Canny's integers for a step of 1 in the Sobel sums; 4 times it fits in int16."""
-SAME = 1e-5
-"""Differences from the local mean up to this share of full scale count as none: it is the blur's rounding."""
 
 
 def _luma(image: Image) -> Image:
@@ -33,11 +31,11 @@ def _luma(image: Image) -> Image:
         return image
     from pipelines.operations import colour_kernels
 
-    return np.asarray(colour_kernels.weighted_sum(image, GRAY_WEIGHTS["bt709"]))
+    return colour_kernels.weighted_sum(image, GRAY_WEIGHTS["bt709"])
 
 
 def _black_and_white(white: NDArray[np.bool_], dtype: np.dtype[Any]) -> Image:
-    return np.where(white, dtype.type(full_scale(dtype)), dtype.type(0))
+    return np.asarray(np.where(white, dtype.type(full_scale(dtype)), dtype.type(0)))
 
 
 def _check_limits(low: float, high: float) -> None:
@@ -128,7 +126,7 @@ def threshold(
     top = full_scale(image.dtype)
     if method == "local":
         floats = gray.astype(np.float32)
-        white = floats > blur(floats, radius / 3) + np.float32((SAME - offset) * top)
+        white = floats > blur(floats, radius / 3) + np.float32((thresholds.SAME - offset) * top)
     else:
         white = gray > (thresholds.otsu(gray) if method == "otsu" else thresholds.li(gray))
     return _black_and_white(white, image.dtype)

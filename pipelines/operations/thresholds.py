@@ -15,6 +15,8 @@ from pipelines.operations.registry import Image
 
 FLOAT_BINS = 256
 MAX_STEPS = 1000
+SAME = 1e-5
+"""Differences from a local mean up to this share of full scale count as none: they are the blur's rounding."""
 
 
 @dataclass(frozen=True, slots=True)

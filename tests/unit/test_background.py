@@ -19,7 +19,7 @@ from tests.strategies import example_image, images
 DTYPES = ("uint8", "uint16", "float32")
 CASES: Any = [
     pytest.param({"method": "rolling_ball", "radius": 4}, id="ball"),
-    pytest.param({"method": "rolling_ball", "radius": 4, "light": True}, id="ball-light"),
+    pytest.param({"method": "rolling_ball", "radius": 4, "polarity": "dark"}, id="ball-dark-objects"),
     pytest.param({"method": "flat_field", "radius": 6}, id="flat-field"),
 ]
 
@@ -79,7 +79,7 @@ def test_the_ball_of_any_image_is_that_of_scikit_image(image: NDArray[Any], radi
 def test_a_light_background_is_a_dark_one_in_the_negative(image: NDArray[Any], radius: int) -> None:
     top = image.dtype.type(scale(image.dtype))
     expected = top - background(top - image, radius=radius)
-    assert distance(background(image, radius=radius, light=True), expected) <= 1
+    assert distance(background(image, radius=radius, polarity="dark"), expected) <= 1
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("uint8", 0.51), ("uint16", 3), ("float32", 1e-4)])
