@@ -1,0 +1,138 @@
+"""Several analyses of one image: checks what is asked for, shares walks over the pixels, and names what failed.
+
+Covers names and groups of analyses, parameters and errors. Does not store results; the analyses know nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipelines.analyses.registry import ANALYSES, Analysis, Result
+from pipelines.analyses.scope_counts import SCOPES, count_scopes
+from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.models import AnalysisRequest
+from pipelines.operations.chain import check_image, complaints, is_out_of_memory
+
+GROUPS = ("scopes", "all")
+"""Words that stand for several analyses: the six scopes, and every analysis there is."""
+
+Asked = AnalysisRequest | str
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One analysis with its checked parameters."""
+
+    analysis: Analysis
+    arguments: Mapping[str, Any]
+    """Every parameter of the analysis, defaults included."""
+
+
+def expand_analyses(asked: Iterable[Asked]) -> list[AnalysisRequest]:
+    """Names, requests and the words ``scopes`` and ``all`` as requests: in order, each once.
+
+    A word stands for the analyses of its group that aren't asked for by name, so that
+    ``[{luma_waveform: {luma: bt601}}, scopes]`` gives six scopes. Requests that agree after filling in the defaults are
+    the same.
+
+    Raises
+    ------
+    RayjobsError
+        Unknown names (with the nearest ones), or wrong parameters.
+    """
+    listed = list(asked)
+    named = {_name(entry) for entry in listed}
+    found: list[AnalysisRequest] = []
+    seen: list[tuple[str, Mapping[str, Any]]] = []
+    for entry in listed:
+        if isinstance(entry, str) and entry in GROUPS and entry not in ANALYSES:
+            members = [name for name, one in ANALYSES.items() if entry in ("all", one.group)]
+            requests = [AnalysisRequest(name) for name in members if name not in named]
+        else:
+            requests = [AnalysisRequest(entry) if isinstance(entry, str) else entry]
+        for request in requests:
+            key = (request.name, _step(request).arguments)
+            if key not in seen:
+                seen.append(key)
+                found.append(request)
+    return found
+
+
+class AnalysisCalculator:
+    """Computes chosen analyses of images; keeps nothing between two images and may be used from several threads."""
+
+    def __init__(self, requests: Iterable[Asked] = ()) -> None:
+        """Check the analyses that ``calculate_analyses`` computes unless it is given others.
+
+        Raises
+        ------
+        RayjobsError
+            As ``expand_analyses``; or an analysis is asked for twice with different parameters.
+        """
+        self._steps = _steps(requests)
+
+    def calculate_analyses(self, image: NDArray[Any], analyses: Iterable[Asked] | None = None) -> dict[str, Result]:
+        """The analyses of one image: name -> columns, in the order they were asked for.
+
+        Parameters
+        ----------
+        image : ndarray
+            uint8, uint16 or float32; shape (M, N), (M, N, 3) or (M, N, 4); never changed.
+        analyses : iterable of AnalysisRequest or str, optional
+            Instead of those given to the constructor; a name, or ``scopes`` or ``all``, stands for defaults.
+
+        Raises
+        ------
+        ImageError
+            ``analysis_error`` with the name of the analysis; ``out_of_memory``; ``bad_shape`` for an array that is no
+            image; or the reason that an analysis gives itself.
+        """
+        steps = self._steps if analyses is None else _steps(analyses)
+        check_image(image)
+        together = [(step.analysis.name, step.arguments) for step in steps if step.analysis.name in SCOPES]
+        results = _guarded("scopes", lambda: count_scopes(image, together))
+        for step in steps:
+            name = step.analysis.name
+            if name not in SCOPES:
+                results[name] = _guarded(name, partial(step.analysis.function, image, **step.arguments))
+        return {step.analysis.name: results[step.analysis.name] for step in steps}
+
+
+def _steps(asked: Iterable[Asked]) -> tuple[Step, ...]:
+    steps = tuple(_step(request) for request in expand_analyses(asked))
+    names = [step.analysis.name for step in steps]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise RayjobsError(f"{', '.join(twice)}: asked for twice, with different parameters")
+    return steps
+
+
+def _step(request: AnalysisRequest) -> Step:
+    analysis = ANALYSES[request.name]
+    try:
+        checked = analysis.parameters(**request.params)
+    except ValidationError as error:
+        raise RayjobsError(f"analysis {request.name}: {complaints(error)}") from error
+    return Step(analysis, {name: getattr(checked, name) for name in analysis.parameters.model_fields})
+
+
+def _name(entry: Asked) -> str:
+    return entry if isinstance(entry, str) else entry.name
+
+
+def _guarded(name: str, compute: Callable[[], T]) -> T:
+    try:
+        return compute()
+    except ImageError as error:
+        raise ImageError(error.reason, f"{name}: {error}") from error
+    except Exception as error:  # whatever an analysis raises, plug-ins included, is this image's failure alone
+        reason = FailedReason.OUT_OF_MEMORY if is_out_of_memory(error) else FailedReason.ANALYSIS_ERROR
+        text = str(error) if isinstance(error, RayjobsError) else f"{type(error).__name__}: {error}"
+        raise ImageError(reason, f"{name}: {text}") from error

@@ -1,0 +1,117 @@
+"""An image for the scopes: bands of rows as planes, small enough for the processor's cache.
+
+Covers dtypes, channels, the declared range of floats and NaN. Does not count. Imports OpenCV and numba: import this
+module inside functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.analyses.scope_kernels import WEIGHT_UNIT, Plane, look_up, luma_of_integers
+from pipelines.operations.srgb import to_linear
+
+Luma = Literal["bt709", "bt601"]
+
+BAND_PIXELS = 1 << 15
+LUMA_WEIGHTS: dict[str, tuple[int, int, int]] = {"bt709": (2126, 7152, 722), "bt601": (2990, 5870, 1140)}
+"""Of R', G' and B', in 1 / WEIGHT_UNIT: ITU-R BT.709-6, 3.2, and ITU-R BT.601-7, 2.5.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Band:
+    """Whole rows of an image, flat. The three planes of a gray image are one array."""
+
+    values: tuple[Plane, Plane, Plane]
+    """Red, green and blue: as stored, or float64 in 0..1 with a missing pixel black."""
+    missing: NDArray[np.bool_] | None
+    """Pixels with a NaN; None when there are none."""
+
+    def levels(self) -> tuple[NDArray[np.uint8], ...]:
+        """Red, green and blue in 256 levels: the high byte of integers, 256 equal parts of the range of floats."""
+        return _each_once(self.values, _levels)
+
+    def luma(self, weights: Luma) -> NDArray[np.uint8]:
+        """Luma in 256 levels, rounded in the units of the samples before that."""
+        return _levels(luma_of(self.values, weights))
+
+    def linear(self) -> tuple[NDArray[np.float32], ...]:
+        """Red, green and blue as linear light in 0..1."""
+        return _each_once(self.values, _linear)
+
+
+def bands(image: NDArray[Any], float_range: tuple[float, float]) -> Iterator[Band]:
+    """The image from top to bottom; float samples as a share of ``float_range``, clipped to it."""
+    for planes in planes_by_band(image):
+        yield _floats(planes, float_range) if image.dtype.kind == "f" else Band(values=planes, missing=None)
+
+
+def _floats(planes: tuple[Plane, Plane, Plane], float_range: tuple[float, float]) -> Band:
+    unknown = np.isnan(planes[0]) | np.isnan(planes[1]) | np.isnan(planes[2])
+    missing = unknown if unknown.any() else None
+    return Band(values=_each_once(planes, lambda plane: _share(plane, float_range, missing)), missing=missing)
+
+
+def planes_by_band(image: NDArray[Any]) -> Iterator[tuple[Plane, Plane, Plane]]:
+    """From top to bottom: new flat arrays of red, green and blue, thrice the same array for gray."""
+    step = max(1, BAND_PIXELS // image.shape[1])
+    for start in range(0, image.shape[0], step):
+        part = image[start : start + step]
+        if part.ndim == 2:
+            yield (part.flatten(),) * 3
+        else:
+            red, green, blue = (plane.reshape(-1) for plane in cv2.split(part)[:3])
+            yield red, green, blue
+
+
+def luma_of(planes: Sequence[Plane], weights: Luma) -> Plane:
+    """Luma in the units of the planes: integers rounded half up, floats as float64. Gray is its own luma."""
+    red, green, blue = planes
+    whole = LUMA_WEIGHTS[weights]
+    if red.dtype.kind == "f":
+        wide = (plane.astype(np.float64, copy=False) * weight for plane, weight in zip(planes, whole, strict=True))
+        return np.asarray(sum(wide) / WEIGHT_UNIT)
+    luma = np.empty_like(red)
+    luma_of_integers(red, green, blue, (np.uint32(whole[0]), np.uint32(whole[1]), np.uint32(whole[2])), luma)
+    return luma
+
+
+def _each_once(planes: Sequence[Plane], change: Callable[[Plane], Plane]) -> tuple[Plane, Plane, Plane]:
+    red, green, blue = planes
+    changed = change(red)
+    return (changed,) * 3 if green is red else (changed, change(green), change(blue))
+
+
+def _share(plane: Plane, float_range: tuple[float, float], missing: NDArray[np.bool_] | None) -> Plane:
+    low, high = float_range
+    share = np.clip((plane.astype(np.float64) - low) / (high - low), 0, 1)
+    if missing is not None:
+        share[missing] = 0
+    return share
+
+
+def _levels(values: Plane) -> NDArray[np.uint8]:
+    if values.dtype.kind == "f":
+        return np.minimum(values * 256, 255).astype(np.uint8)
+    return (values >> 8 if values.dtype == np.uint16 else values).astype(np.uint8, copy=False)
+
+
+def _linear(values: Plane) -> NDArray[np.float32]:
+    if values.dtype.kind == "f":
+        return to_linear(values.astype(np.float32))
+    light = np.empty(values.size, np.float32)
+    look_up(values, _linear_table(values.dtype.name), light)
+    return light
+
+
+@lru_cache(maxsize=2)
+def _linear_table(dtype: str) -> NDArray[np.float32]:
+    top = np.iinfo(dtype).max
+    return np.asarray(to_linear(np.arange(top + 1) / top), np.float32)

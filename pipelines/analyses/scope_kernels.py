@@ -1,0 +1,167 @@
+"""The inner loops of the scopes: luma, hue, saturation and CIELAB per pixel, and counting.
+
+Imports numba: import this module inside functions only. Every array is one-dimensional and contiguous; the planes of
+red, green and blue hold the pixels of whole rows. What is computed per pixel goes to small buffers, without branches,
+so that it compiles to vector instructions; counting, which can't, is a loop of its own.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[Any]
+Counts = NDArray[np.uint32]
+
+FRACTION_BITS = 16
+"""a* and b* are kept as whole multiples of 2 ** -16, so that sums don't depend on the order."""
+NEUTRAL = 128 << FRACTION_BITS
+"""a* or b* of 0 in these units; they start at -128."""
+WEIGHT_UNIT = 10_000
+"""Luma weights are whole multiples of 1 / WEIGHT_UNIT; 65,535 * WEIGHT_UNIT stays below 2 ** 32."""
+
+_KAPPA = np.float32(24389 / 27 / 116)
+_EPSILON = np.float32(216 / 24389)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def luma_of_integers(
+    red: Plane, green: Plane, blue: Plane, weights: tuple[np.uint32, np.uint32, np.uint32], luma: Plane
+) -> None:
+    """Weighted sum in the units of the planes, exactly, halves rounded up."""
+    for i in range(luma.size):
+        total = np.uint32(red[i]) * weights[0] + np.uint32(green[i]) * weights[1] + np.uint32(blue[i]) * weights[2]
+        luma[i] = (total + np.uint32(WEIGHT_UNIT // 2)) // np.uint32(WEIGHT_UNIT)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def hue_bins(
+    red: Plane, green: Plane, blue: Plane, per_degree: float, offset: float, achromatic: int, hue: NDArray[np.uint16]
+) -> None:
+    """floor(HSV hue in degrees * per_degree + offset), at most ``achromatic - 1``; ``achromatic`` where R = G = B.
+
+    float64 holds the products of 16-bit samples exactly, and a quotient that is a whole number comes out as one.
+    """
+    for i in range(hue.size):
+        r, g, b = np.float64(red[i]), np.float64(green[i]), np.float64(blue[i])
+        top = max(r, g, b)
+        chroma = top - min(r, g, b)
+        turned = 60.0 * (r - g) + 240.0 * chroma
+        turned = 60.0 * (b - r) + 120.0 * chroma if g == top else turned
+        from_red = 60.0 * (g - b)
+        from_red = from_red + 360.0 * chroma if from_red < 0.0 else from_red
+        turned = from_red if r == top else turned
+        place = np.int32(turned * per_degree / max(chroma, 1e-300) + offset)
+        place = min(place, np.int32(achromatic - 1))
+        hue[i] = np.uint16(np.int32(achromatic) if chroma == 0.0 else place)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def saturation_bins(red: Plane, green: Plane, blue: Plane, saturation: NDArray[np.uint8]) -> None:
+    """floor(256 * HSV saturation), at most 255; 0 where R = G = B = 0."""
+    for i in range(saturation.size):
+        r, g, b = np.float64(red[i]), np.float64(green[i]), np.float64(blue[i])
+        top = max(r, g, b)
+        place = np.int32(256.0 * (top - min(r, g, b)) / max(top, 1e-300))
+        saturation[i] = np.uint8(min(place, np.int32(255)))
+
+
+@numba.njit(cache=True, nogil=True)
+def look_up(samples: Plane, table: NDArray[np.float32], values: NDArray[np.float32]) -> None:
+    """values[i] = table[samples[i]] for unsigned samples."""
+    for i in range(values.size):
+        values[i] = table[samples[i]]
+
+
+@numba.njit(inline="always")
+def _lightness_root(t: np.float32) -> np.float32:
+    """f(t) of CIE 1976: cube root above (6/29)**3, a line below.
+
+    The cube root is t * y * y with y = t ** (-1/3): a guess from the exponent, then three steps of Newton's iteration,
+    which reach the precision of float32 and need no division.
+    """
+    bits = np.float32(max(t, np.float32(1e-3))).view(np.int32)
+    y = np.int32(0x54A21D2A - bits // np.int32(3)).view(np.float32)
+    third, grow = t * np.float32(1 / 3), np.float32(4 / 3)
+    y = y * (grow - third * y * y * y)
+    y = y * (grow - third * y * y * y)
+    y = y * (grow - third * y * y * y)
+    return t * y * y if t > _EPSILON else _KAPPA * t + np.float32(16 / 116)
+
+
+@numba.njit(cache=True, nogil=True)
+def lab_of_linear(
+    red: NDArray[np.float32],
+    green: NDArray[np.float32],
+    blue: NDArray[np.float32],
+    matrix: tuple[np.float32, ...],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+) -> None:
+    """a* and b* of linear light in 0..1, as (value + 128) * 2 ** 16, rounded down.
+
+    ``matrix``: linear RGB to XYZ divided by the white, row by row. Pixels with R = G = B are neutral but for the digits
+    of the published matrix and white, which leave -0.0025 <= a* < 0 <= b* < 0.005 (0 for black): that is too little for
+    float32, so their place is given.
+    """
+    m0, m1, m2, m3, m4, m5, m6, m7, m8 = matrix
+    unit, shift = np.float32(1 << FRACTION_BITS), np.float32(128)
+    for i in range(a.size):
+        r, g, bl = red[i], green[i], blue[i]
+        x = _lightness_root(m0 * r + m1 * g + m2 * bl)
+        y = _lightness_root(m3 * r + m4 * g + m5 * bl)
+        z = _lightness_root(m6 * r + m7 * g + m8 * bl)
+        place_a = np.int32((np.float32(500) * (x - y) + shift) * unit)
+        place_b = np.int32((np.float32(200) * (y - z) + shift) * unit)
+        gray = (r == g) & (g == bl)
+        gray_a = np.int32(NEUTRAL) if r == 0 else np.int32(NEUTRAL - 1)
+        a[i] = gray_a if gray else place_a
+        b[i] = np.int32(NEUTRAL) if gray else place_b
+
+
+@numba.njit(cache=True, nogil=True)
+def count_lab(a: NDArray[np.int32], b: NDArray[np.int32], counts: Counts) -> tuple[int, int]:
+    """Count the pixels at [a, b], flat, on the grid of whole numbers; returns the sums of a and b."""
+    sum_a, sum_b = np.int64(0), np.int64(0)
+    for i in range(a.size):
+        sum_a += a[i]
+        sum_b += b[i]
+    for i in range(a.size):
+        counts[((a[i] >> FRACTION_BITS) << 8) + (b[i] >> FRACTION_BITS)] += 1
+    return int(sum_a), int(sum_b)
+
+
+@numba.njit(cache=True, nogil=True)
+def count_bins(bins: Plane, counts: Counts) -> None:
+    """counts[bin] += 1 for every bin; they are unsigned and lie within ``counts``."""
+    for i in range(bins.size):
+        counts[bins[i]] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def count_levels(
+    red: NDArray[np.uint8],
+    green: NDArray[np.uint8],
+    blue: NDArray[np.uint8],
+    luma: NDArray[np.uint8],
+    bounds: NDArray[np.int64],
+    counts: NDArray[np.uint32],
+) -> None:
+    """counts[column, channel, level] += 1: column by column, so that what a row touches stays near.
+
+    ``bounds`` (257,): the pixels of a row from bounds[c] up to bounds[c + 1] lie in column c; its last entry is the
+    width of the row.
+    """
+    width = bounds[-1]
+    for start in range(0, red.size, width):
+        for column in range(256):
+            here = counts[column]
+            for i in range(start + bounds[column], start + bounds[column + 1]):
+                here[0, red[i]] += 1
+                here[1, green[i]] += 1
+                here[2, blue[i]] += 1
+                here[3, luma[i]] += 1
