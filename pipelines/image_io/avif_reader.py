@@ -1,4 +1,4 @@
-"""AVIF: header by Pillow's libavif, pixels by imagecodecs' libavif, which keeps 10 and 12 bits.
+"""AVIF: header and pixels by Pillow; stills of 10 and 12 bits, which Pillow would make 8, by imagecodecs.
 
 HDR transfer functions (PQ, HLG) are refused: their numbers aren't sRGB, and shown as such they would be wrong.
 """
@@ -9,6 +9,7 @@ import struct
 from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.exif import orientation_of
@@ -51,17 +52,27 @@ def probe(data: bytes, frame: int) -> ImageHeader:
 
 def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int) -> RawPixels:
     """The pixels, 10 and 12 bits scaled to 16. ``scale_denom`` is not for AVIF."""
+    if header.dtype == "uint16":
+        return RawPixels(_deep(data, header))
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    with AvifImageFile(BytesIO(data)) as image:
+        image.seek(frame)
+        return RawPixels(np.asarray(image.convert("RGBA" if header.channels == 4 else "RGB")))
+
+
+def _deep(data: bytes, header: ImageHeader) -> NDArray[np.uint16]:
     import imagecodecs
 
-    pixels = np.asarray(imagecodecs.avif_decode(data, index=frame if header.frames > 1 else None, numthreads=1))
-    if pixels.ndim == 2 or pixels.shape[2] < 3:  # gray (and alpha) is carried as colours, as Pillow says it
+    if header.frames > 1:  # imagecodecs writes beyond its memory when asked for a frame of several
+        raise ImageError(FailedReason.UNSUPPORTED_FORMAT, "animated AVIF of more than 8 bits isn't read")
+    pixels = np.asarray(imagecodecs.avif_decode(data, numthreads=1))
+    if pixels.ndim == 2 or pixels.shape[2] == 2:  # carried as colours, as Pillow says in the header
         gray = pixels if pixels.ndim == 2 else pixels[..., 0]
-        planes = [gray] * 3 + ([pixels[..., 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else [])
-        pixels = np.stack(planes, axis=-1)
-    if pixels.dtype == np.uint16:
-        top = (1 << _depth(data)) - 1
-        pixels = ((pixels.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
-    return RawPixels(pixels)
+        pixels = np.stack([gray] * 3 + ([pixels[..., 1]] if pixels.ndim == 3 else []), axis=-1)
+    top = (1 << _depth(data)) - 1
+    scaled: NDArray[np.uint16] = ((pixels.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
+    return scaled
 
 
 def _is_cut(data: bytes) -> bool:

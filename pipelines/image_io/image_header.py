@@ -31,6 +31,8 @@ class ImageHeader:
     """Of the stored colours; CMYK is decoded to RGB."""
     frames: int = 1
     """Images in the file."""
+    frames_pixels: int = 0
+    """Width x height summed over all frames, where they differ in size; 0: all are as large as this one."""
     frame_count: int = 1
     """Images that the policy takes: 1 or ``frames``."""
     working_copies: int = 1

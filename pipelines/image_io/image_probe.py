@@ -59,7 +59,9 @@ def probe_header(data: bytes, policy: ReadPolicy, *, frame: int = 0) -> ImageHea
     header = reader_of(format_of(data)).probe(data, frame)
     taken = header.frames if policy.frames == "all" else 1
     header = replace(header, file_bytes=len(data), frame_count=taken)
-    if header.width * header.height * taken > policy.max_pixels:
+    own = header.width * header.height
+    total = max(own, header.frames_pixels or own * taken) if taken > 1 else own
+    if total > policy.max_pixels:
         frames = f" x {taken} frames" if taken > 1 else ""
         raise ImageError(
             FailedReason.TOO_LARGE,

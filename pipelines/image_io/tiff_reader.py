@@ -24,13 +24,17 @@ from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
 
 MAX_PAGES = 10_000
 _XMP, _ICC, _ORIENTATION, _SUBFILE = 700, 34675, 274, 254
+_WIDTH, _HEIGHT = 256, 257
+_INTEGERS = {3: "H", 4: "I", 16: "Q"}
+"""Field type -> how its number is stored."""
 _JPEG = 7
 
 
 def probe(data: bytes, frame: int) -> ImageHeader:
     """The header of a page. Raises ImageError."""
-    frames = len(_directories(data))
-    with _page(data, frame) as page:
+    directories = _directories(data)
+    frames = len(directories)
+    with _page(data, min(frame, frames - 1)) as page:
         layout = layout_of(page)
         tags = page.tags
         orientation = tags.valueof(_ORIENTATION, 1)
@@ -43,6 +47,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
             dtype=layout.dtype,
             space=layout.space,
             frames=frames,
+            frames_pixels=sum(directories.values()),
             working_copies=2,
             orientation=orientation
             if isinstance(orientation, int) and 2 <= orientation <= 8
@@ -137,8 +142,8 @@ def _bytes(value: object) -> bytes | None:
     return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
-def _directories(data: bytes) -> list[int]:
-    """Offsets of the pages' directories, each once: a chain that bites its tail ends there."""
+def _directories(data: bytes) -> dict[int, int]:
+    """Offset of each page's directory -> pixels of the page; a chain that bites its tail ends there."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "<")
     try:
         (version,) = struct.unpack_from(order + "H", data, 2)
@@ -147,13 +152,14 @@ def _directories(data: bytes) -> list[int]:
         (offset,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
     except struct.error as error:
         raise ImageError(FailedReason.TRUNCATED, "TIFF ends in its header") from error
-    found: dict[int, None] = {}
+    found: dict[int, int] = {}
     while offset and offset not in found:
         try:
             (count,) = struct.unpack_from(order + count_format, data, offset)
             after = offset + struct.calcsize("=" + count_format) + count * entry
-            found[offset] = None
-            (offset,) = struct.unpack_from(order + pointer, data, after)
+            (following,) = struct.unpack_from(order + pointer, data, after)
+            found[offset] = _page_pixels(data[after - count * entry : after], entry, order)
+            offset = following
         except (struct.error, OverflowError) as error:
             if len(found) > 1:
                 break  # a later page is cut off: the pages before it are counted
@@ -162,4 +168,15 @@ def _directories(data: bytes) -> list[int]:
             raise ImageError(FailedReason.TOO_LARGE, f"TIFF has more than {MAX_PAGES:,} pages")
     if not found:
         raise ImageError(FailedReason.CORRUPT, "TIFF without a page")
-    return list(found)
+    return found
+
+
+def _page_pixels(entries: bytes, entry: int, order: str) -> int:
+    """Width x height as a directory's entries say."""
+    sides = {_WIDTH: 0, _HEIGHT: 0}
+    for at in range(0, len(entries), entry):
+        tag, kind = struct.unpack_from(order + "HH", entries, at)
+        if tag in sides:
+            value_format = _INTEGERS.get(kind, "I")
+            (sides[tag],) = struct.unpack_from(order + value_format, entries, at + (8 if entry == 12 else 12))
+    return sides[_WIDTH] * sides[_HEIGHT]

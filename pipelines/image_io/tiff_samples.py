@@ -129,8 +129,8 @@ def _looked_up(indices: NDArray[Any], page: Any) -> NDArray[np.uint8]:
         raise ImageError(FailedReason.CORRUPT, "TIFF has pixels beyond its palette")
     # 16 bits by the standard, but some old writers stored 8
     wide = table.astype(np.uint32)
-    eight: NDArray[np.uint8] = (wide if wide.max() < 256 else (wide * 255 + 32767) // 65535).astype(np.uint8)
-    return eight[indices]
+    eight = (wide if wide.max() < 256 else (wide * 255 + 32767) // 65535).astype(np.uint8)
+    return np.asarray(eight[indices])
 
 
 def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
