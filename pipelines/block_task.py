@@ -38,6 +38,8 @@ class Workspace:
     """Workers stop between two images once this file exists."""
     item_timeout_s: float | None = None
     durable: bool = False
+    budget_bytes: int | None = None
+    """Memory that an image may need; one that needs more is handed back. None: there is no bound."""
     extensions: Mapping[str, str] = field(default_factory=dict)
     """The plug-ins that the job uses, with the versions that it was planned with."""
 
@@ -53,7 +55,7 @@ class Workspace:
 def render_analyze_export(
     items: Iterable[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
 ) -> Iterator[list[ImageStatus]]:
-    """Exactly one row per item, in order, in groups; after a stop the rest of the items are ``released``."""
+    """Exactly one row per item, in order, in groups; ``released`` ones were handed back."""
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
     try:
@@ -62,7 +64,9 @@ def render_analyze_export(
                 rows.add(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name), {})
                 continue
             worker.journal.started(item.id, workspace.item_timeout_s)
-            status, results = process(item, recipes[item.recipe], worker.publisher, worker=worker.name)
+            status, results = process(
+                item, recipes[item.recipe], worker.publisher, worker=worker.name, budget_bytes=workspace.budget_bytes
+            )
             rows.add(status, results, recipes[item.recipe])
             if rows.due():
                 yield rows.flush()

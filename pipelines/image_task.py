@@ -28,6 +28,7 @@ from pipelines.image_io import (
     read_bytes,
     suffix_of,
 )
+from pipelines.memory_need import MoreMemoryNeededError, check_budget
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image, apply_operations
 from pipelines.publish import Publisher
@@ -80,19 +81,22 @@ class Rendered:
     source: DecodedImage
 
 
-def render(item: WorkItem, recipe: Recipe) -> Rendered:
+def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> Rendered:
     """Read, decode and process one input.
 
     Raises
     ------
     ImageError
         For every reason that lies in the file or in an operation.
+    MoreMemoryNeededError
+        Its header says that it needs more memory than ``budget_bytes``.
     """
     data = read_bytes(
         item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
     )
     header = probe_header(data, recipe.read)
     _check_memory(header, recipe.memory_per_image)
+    check_budget(header, budget_bytes)
     decoded = decode_image(data, recipe.read)
     result = apply_operations(decoded.pixels, recipe.operations, orientation=decoded.orientation)
     return Rendered(result.pixels, result.orientation, decoded)
@@ -136,14 +140,19 @@ def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe,
     ]
 
 
-def process(item: WorkItem, recipe: Recipe, publisher: Publisher, *, worker: str = "") -> tuple[ImageStatus, Results]:
-    """All three stages of one input; never raises for anything that the input may cause."""
+def process(
+    item: WorkItem, recipe: Recipe, publisher: Publisher, *, worker: str = "", budget_bytes: int | None = None
+) -> tuple[ImageStatus, Results]:
+    """All three stages of one input; never raises for anything that the input may cause.
+
+    An input that needs more memory than ``budget_bytes`` is handed back undecoded.
+    """
     started = time.perf_counter()
     if existing := already_there(item, recipe, publisher):
         return existing, {}
     rendered: Rendered | None = None
     try:
-        rendered = render(item, recipe)
+        rendered = render(item, recipe, budget_bytes)
         results = analyze(rendered, recipe)
         outputs = export(item, rendered, results, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
@@ -182,7 +191,14 @@ def done_status(
 
 
 def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: float, worker: str) -> ImageStatus:
-    """The row of an input that failed, with a reason of the fixed list and one line of text."""
+    """The row of an input that failed, with a reason of the fixed list and one line of text.
+
+    One that needs more memory than its task has is released instead.
+    """
+    if isinstance(error, MoreMemoryNeededError):
+        return ImageStatus(
+            id=item.id, status="released", needs_bytes=error.needed_bytes, recipe=recipe.id, worker=worker
+        )
     if isinstance(error, ImageError):
         reason, message = error.reason, str(error)
     elif isinstance(error, MemoryError):

@@ -81,7 +81,7 @@ class ImageStatus:
 
     id: int
     status: Status
-    """``released``: handed back untouched because the shard was asked to stop."""
+    """``released``: handed back untouched, because the shard was asked to stop or for ``needs_bytes``."""
     reason: str | None = None
     message: str | None = None
     degraded: str | None = None
@@ -93,5 +93,7 @@ class ImageStatus:
     """File below ``.rayjobs/parts`` that holds the analysis results, and the row in it."""
     row: int | None = None
     recipe: int = 0
+    needs_bytes: int | None = None
+    """Of a released row: memory that the image needs and its task didn't have."""
     seconds: float = 0.0
     worker: str = ""

@@ -91,7 +91,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     if existing is not None:
         return _ended(existing)
     try:
-        rendered = image_task.render(item, recipe)
+        rendered = image_task.render(item, recipe, workspace.budget_bytes)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
     return {

@@ -1,0 +1,164 @@
+"""Memory budgets: what each task of a stream reserves, what a large image reserves, and what follows a kill.
+
+Every task of a stream reserves the share of a node's memory that goes with its CPU, so tasks never promise away more
+than there is and all CPUs stay busy. A worker reads an image's header first; an image that needs more than its task's
+share is handed back undecoded and runs in a task of its own with a reservation of its size. What is killed all the same
+is tried with more: the steps are ``ladder``'s. Reservations are Ray's to enforce; its memory monitor does the killing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from actors.resource_accounts import CPU, MEMORY, Node
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_task import Recipe
+
+MIB = 2**20
+WORKER_BYTES = 384 * MIB
+"""What a worker takes that has loaded its kernels but no image yet, about."""
+SMALLEST_BUCKET_BYTES = 256 * MIB
+ESCALATION = 4
+"""After a kill, so many times what was reserved before."""
+ALIKE = 1.1
+"""A node with hardly more than the shard's share isn't worth a step of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryStep:
+    """How an image is tried after its process ended."""
+
+    memory_bytes: int
+    """Reserved for its task."""
+    fewer_outputs: bool = False
+    """Only what matters most is made; the image is then ``degraded``."""
+
+
+def bucket(needed_bytes: int) -> int:
+    """Round up to a power of two from 256 MiB on: few sizes, so that Ray reuses its workers."""
+    size = SMALLEST_BUCKET_BYTES
+    while size < needed_bytes:
+        size *= 2
+    return size
+
+
+def ladder(reserved_bytes: int, share_bytes: int, node_bytes: int) -> list[MemoryStep]:
+    """Steps after kills: more memory, then all that there is, then fewer outputs with all that there is.
+
+    Parameters
+    ----------
+    reserved_bytes
+        What the image was tried with.
+    share_bytes
+        Memory that goes with all CPUs of the shard: free as soon as its stream has ended.
+    node_bytes
+        Memory of the largest node: free only once nobody else runs there.
+    """
+    share_bytes = min(share_bytes, node_bytes)
+    sizes = [min(ESCALATION * reserved_bytes, share_bytes)]
+    if node_bytes > ALIKE * share_bytes:
+        sizes.append(node_bytes)
+    most = max(sizes)
+    sizes = [size for size in sizes if size > reserved_bytes] or [most]
+    return [*(MemoryStep(memory_bytes=size) for size in sizes), MemoryStep(memory_bytes=most, fewer_outputs=True)]
+
+
+def lighter(recipe: Recipe) -> tuple[Recipe, str] | None:
+    """A recipe with fewer outputs, and in words what it leaves out; None when there is nothing lesser.
+
+    The image is what matters most: it goes without analyses and charts. Without an image, analyses go without charts.
+    """
+    if recipe.image is not None and recipe.analyses:
+        return replace(recipe, analyses=(), charted=()), "out of memory: analyses and charts left out"
+    if recipe.image is None and recipe.charted:
+        return replace(recipe, charted=()), "out of memory: charts left out"
+    return None
+
+
+class MemoryManager:
+    """The memory of a cluster's nodes as one shard may use it; safe to use from several threads.
+
+    Parameters
+    ----------
+    nodes
+        The nodes with what they have.
+    slots
+        CPUs that the shard was granted.
+    """
+
+    def __init__(self, nodes: Sequence[Node], slots: int) -> None:
+        shares = [
+            int(node.total[MEMORY] / node.total[CPU])
+            for node in nodes
+            if node.total.get(CPU, 0) >= 1 and node.total.get(MEMORY, 0) > 0
+        ]
+        self.task_bytes: int | None = min(shares) // MIB * MIB if shares else None
+        """What each task of a stream reserves; None: nodes don't say what memory they have."""
+        self.node_bytes = max((int(node.total.get(MEMORY, 0)) for node in nodes), default=0)
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._reserved: dict[int, int] = {}
+        self._steps: dict[int, list[MemoryStep]] = {}
+        self._killed: set[int] = set()
+
+    @property
+    def image_bytes(self) -> int | None:
+        """What an image may need in a task of a stream, on top of what its worker takes; None: there is no bound."""
+        return None if self.task_bytes is None else max(self.task_bytes - WORKER_BYTES, self.task_bytes // 4)
+
+    @property
+    def share_bytes(self) -> int:
+        """Memory that goes with all CPUs of the shard."""
+        return min((self.task_bytes or 0) * self._slots, self.node_bytes)
+
+    def reserve(self, number: int, needed_bytes: int) -> int:
+        """What the task of a large image reserves, by the image's number.
+
+        Raises
+        ------
+        ImageError
+            ``too_large``: no node has so much.
+        """
+        if self.task_bytes is not None and needed_bytes > self.node_bytes:
+            raise ImageError(
+                FailedReason.TOO_LARGE,
+                f"needs about {needed_bytes:,} bytes of memory, the largest node offers {self.node_bytes:,}",
+            )
+        # More than the shard's own share could wait for others for ever: it runs alone in the shard in any case.
+        reserved = min(bucket(needed_bytes + WORKER_BYTES), self.share_bytes)
+        with self._lock:
+            self._reserved[number] = reserved
+        return reserved
+
+    def next_step(self, number: int) -> MemoryStep | None:
+        """How to try an image whose process ended; each call is a step up.
+
+        Fewer outputs, and None for nothing left to try, follow only once it is known that memory was the reason; until
+        then the largest step comes again, and how often is the caller's to bound.
+        """
+        if self.task_bytes is None:
+            return MemoryStep(memory_bytes=0)
+        with self._lock:
+            if number not in self._steps:
+                reserved = self._reserved.get(number, self.task_bytes)
+                self._steps[number] = ladder(reserved, self.share_bytes, self.node_bytes)
+            steps = self._steps[number]
+            if len(steps) > 1:
+                return steps.pop(0)
+            if number not in self._killed:
+                return MemoryStep(memory_bytes=max(self.share_bytes, self._reserved.get(number, 0)))
+            return steps.pop() if steps else None
+
+    def killed(self, number: int) -> None:
+        """The image's process was ended for want of memory."""
+        with self._lock:
+            self._killed.add(number)
+
+    def forget(self, number: int) -> None:
+        """The image has its final row."""
+        with self._lock:
+            self._reserved.pop(number, None)
+            self._steps.pop(number, None)
+            self._killed.discard(number)

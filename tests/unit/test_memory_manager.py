@@ -1,0 +1,131 @@
+"""Memory budgets: shares, buckets, what follows a kill."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.memory_manager import WORKER_BYTES, MemoryManager, MemoryStep, bucket, ladder, lighter
+from actors.resource_accounts import Node
+from pipelines.charts import ChartOptions
+from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy
+from pipelines.image_task import Recipe
+from pipelines.memory_need import MoreMemoryNeededError, check_budget, needed_bytes
+from pipelines.models import AnalysisRequest
+
+MIB = 2**20
+GIB = 2**30
+SIZES = st.integers(1, 2**45)
+
+
+def node(cpus: float, memory: float, name: str = "n") -> Node:
+    return Node(name=name, total={"cpu": cpus, "memory": memory})
+
+
+def header(width: int, height: int) -> ImageHeader:
+    return ImageHeader(format="png", width=width, height=height, channels=3, dtype="uint8", file_bytes=1000)
+
+
+@given(SIZES)
+def test_buckets_hold_what_they_are_for_and_are_few(needed: int) -> None:
+    size = bucket(needed)
+    assert size >= needed
+    assert size == 256 * MIB or size < 2 * needed
+    assert (size // (256 * MIB)).bit_count() == 1
+
+
+def test_tasks_reserve_the_share_of_memory_of_their_cpu() -> None:
+    manager = MemoryManager([node(2, 16 * GIB + 5)], slots=2)
+    assert manager.task_bytes == 8 * GIB
+    assert manager.image_bytes == 8 * GIB - WORKER_BYTES
+    assert manager.share_bytes == 16 * GIB
+
+
+@given(st.lists(st.tuples(st.integers(1, 128), st.integers(2 * MIB, 2**42)), min_size=1, max_size=5))
+def test_reservations_never_exceed_any_node(nodes: list[tuple[int, int]]) -> None:
+    manager = MemoryManager([node(cpus, cpus * memory) for cpus, memory in nodes], slots=3)
+    assert manager.task_bytes is not None
+    assert all(manager.task_bytes * cpus <= cpus * memory for cpus, memory in nodes)
+
+
+def test_nodes_that_do_not_tell_their_memory_bound_nothing() -> None:
+    manager = MemoryManager([Node(name="n", total={"cpu": 2})], slots=2)
+    assert (manager.task_bytes, manager.image_bytes) == (None, None)
+    assert manager.next_step(1) == MemoryStep(memory_bytes=0)
+
+
+def test_large_image_reserves_its_bucket_up_to_the_shards_share() -> None:
+    manager = MemoryManager([node(4, 8 * GIB)], slots=2)
+    assert manager.reserve(1, 3 * GIB) == 4 * GIB
+    assert manager.reserve(2, GIB) == 2 * GIB
+    assert manager.reserve(3, 7 * GIB) == 4 * GIB
+    with pytest.raises(ImageError, match=r"needs about .* bytes of memory, the largest node offers") as caught:
+        manager.reserve(4, 9 * GIB)
+    assert caught.value.reason is FailedReason.TOO_LARGE
+
+
+def test_after_a_kill_more_memory_then_the_node_then_fewer_outputs() -> None:
+    assert ladder(GIB, share_bytes=8 * GIB, node_bytes=32 * GIB) == [
+        MemoryStep(memory_bytes=4 * GIB),
+        MemoryStep(memory_bytes=32 * GIB),
+        MemoryStep(memory_bytes=32 * GIB, fewer_outputs=True),
+    ]
+
+
+@given(reserved=SIZES, share=SIZES, most=SIZES)
+def test_ladder_only_goes_up_and_ends(reserved: int, share: int, most: int) -> None:
+    steps = ladder(reserved, share, most)
+    sizes = [step.memory_bytes for step in steps]
+    assert 2 <= len(steps) <= 3
+    assert sizes == sorted(sizes)
+    assert max(sizes) <= most
+    assert [step.fewer_outputs for step in steps] == [False] * (len(steps) - 1) + [True]
+
+
+def test_fewer_outputs_follow_only_when_memory_was_the_reason() -> None:
+    manager = MemoryManager([node(2, 4 * GIB)], slots=2)
+    whole = MemoryStep(memory_bytes=4 * GIB)
+    assert [manager.next_step(7) for _ in range(4)] == [whole] * 4
+    manager.killed(7)
+    assert manager.next_step(7) == MemoryStep(memory_bytes=4 * GIB, fewer_outputs=True)
+    assert manager.next_step(7) is None
+    manager.forget(7)
+    assert manager.next_step(7) == whole
+
+
+def recipe_of(*, image: bool, analyses: tuple[str, ...] = (), charted: tuple[str, ...] = ()) -> Recipe:
+    return Recipe(
+        id=1,
+        read=ReadPolicy(),
+        image=EncodeOptions(format="jpeg") if image else None,
+        analyses=tuple(AnalysisRequest(name) for name in analyses),
+        charts=ChartOptions(),
+        charted=charted,
+    )
+
+
+def test_image_goes_without_analyses_and_analyses_without_charts() -> None:
+    scopes = ("luma_waveform",)
+    assert lighter(recipe_of(image=True, analyses=scopes, charted=scopes)) == (
+        recipe_of(image=True),
+        "out of memory: analyses and charts left out",
+    )
+    assert lighter(recipe_of(image=False, analyses=scopes, charted=scopes)) == (
+        recipe_of(image=False, analyses=scopes),
+        "out of memory: charts left out",
+    )
+    assert lighter(recipe_of(image=True)) is None
+    assert lighter(recipe_of(image=False, analyses=scopes)) is None
+
+
+def test_need_is_known_from_the_header_alone() -> None:
+    small, large = header(100, 100), header(20_000, 20_000)
+    assert needed_bytes(small) < MIB
+    assert needed_bytes(large) > 20_000 * 20_000 * 3 * 5
+    check_budget(small, MIB)
+    check_budget(large, None)
+    with pytest.raises(MoreMemoryNeededError) as caught:
+        check_budget(large, GIB)
+    assert caught.value.needed_bytes == needed_bytes(large)
