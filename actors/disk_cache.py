@@ -1,0 +1,219 @@
+"""The second level: results on disk, shared by all jobs of a user, kept until room is needed.
+
+An entry is one file, written under a temporary name and renamed, so that a reader sees all of it or nothing; any number
+of processes may read and write at once, and a writer that is killed leaves at most a temporary file, swept later. Every
+read checks the checksum; a damaged entry is removed and counts as a miss. Local file systems only: that is what
+``$RAYJOBS_HOME`` is. Nothing here ever fails a job: a full or read-only disk only means that nothing is kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.cache_entry import DamagedEntryError, decode, encode
+from pipelines.result_cache import CacheStats
+
+DEFAULT_MAX_BYTES = 2 * 2**30
+STALE_S = 3600.0
+"""A temporary file of that age has no writer any more."""
+SHRINK_TO = 0.9
+"""Share of the bound that is left after making room, so that not every write must."""
+LARGEST_SHARE = 0.25
+"""A result larger than that share of the bound isn't kept: it would drive out everything else."""
+
+_KEY = re.compile(r"[0-9a-f]{8,128}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    bytes: int
+    used: float
+    """When it was last read or written (its mtime)."""
+
+
+class DiskCache:
+    """Implements ``pipelines.result_cache.ResultCache``; every method may be called from any thread and process.
+
+    Parameters
+    ----------
+    directory
+        Made when missing, readable by its owner alone.
+    max_bytes
+        Bound of all entries together. Each process counts what it writes, and looks at all files when that could have
+        crossed the bound: n processes that write at once may exceed it by n / 16 for a moment.
+    """
+
+    def __init__(self, directory: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._root = directory / "v1"
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._counts = CacheStats()
+        self._room: int | None = None
+        """Bytes that may still be written before all files must be looked at; None: not known yet."""
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """The result, with read-only arrays, or None."""
+        path = self._path(key)
+        try:
+            data = _read(path)
+            result = decode(key, data)
+        except FileNotFoundError:
+            self._count(misses=1)
+            return None
+        except (DamagedEntryError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            _log.warning("cache: %s is damaged and was removed (%s)", path, error)
+            _remove(path)
+            self._count(misses=1, damaged=1)
+            return None
+        except OSError as error:
+            _log.warning("cache: %s can't be read: %s", path, error)
+            self._count(misses=1)
+            return None
+        with suppress(OSError):  # removed or replaced meanwhile: what was read is still right
+            os.utime(path)
+        self._count(hits=1)
+        return result
+
+    def put(self, key: str, result: Mapping[str, Any]) -> None:
+        """Keep a result if there is room.
+
+        Raises
+        ------
+        TypeError
+            The result holds something else than JSON values and arrays of numbers.
+        """
+        path = self._path(key)
+        data = encode(key, result)
+        if len(data) > self._max_bytes * LARGEST_SHARE:
+            self._count(refused=1)
+            return
+        try:
+            self._make_room(len(data))
+            _write(path, data, self._temporary())
+        except OSError as error:
+            _log.warning("cache: nothing was kept in %s: %s", self._root, error.strerror or error)
+            self._count(refused=1)
+
+    def clear(self) -> None:
+        """Remove every entry; other processes go on with an empty cache."""
+        for file in self._files():
+            _remove(file.path)
+        self._sweep(older_than_s=STALE_S)
+        with self._lock:
+            self._room = None
+
+    def stats(self) -> CacheStats:
+        files = list(self._files())
+        with self._lock:
+            return replace(self._counts, entries=len(files), bytes=sum(file.bytes for file in files))
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is no key of the cache: keys are hexadecimal")
+        return self._root / key[:2] / key
+
+    def _temporary(self) -> Path:
+        return self._root / "tmp"
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
+
+    def _make_room(self, needed: int) -> None:
+        """Look at all files when what was written since the last look may cross the bound."""
+        with self._lock:
+            enough = self._room is not None and self._room >= needed
+            if enough and self._room is not None:
+                self._room -= needed
+        if enough:
+            return
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _exclusive(self._root / "lock"):
+            held = self._shrink(self._max_bytes - needed)
+            self._sweep(older_than_s=STALE_S)
+        with self._lock:
+            self._room = max(0, min(self._max_bytes - needed - held, self._max_bytes // 16))
+
+    def _shrink(self, limit: int) -> int:
+        """Remove the least recently used entries until at most ``limit`` bytes are left; returns what is left."""
+        files = sorted(self._files(), key=lambda file: file.used)
+        held = sum(file.bytes for file in files)
+        if held <= limit:
+            return held
+        for file in files:
+            if held <= min(limit, self._max_bytes * SHRINK_TO):
+                break
+            _remove(file.path)
+            held -= file.bytes
+            self._count(evicted=1)
+        return held
+
+    def _sweep(self, older_than_s: float) -> None:
+        oldest = time.time() - older_than_s
+        for file in _listed(self._temporary()):
+            if file.used < oldest:
+                _remove(file.path)
+
+    def _files(self) -> Iterator[_File]:
+        try:
+            directories = [entry.path for entry in os.scandir(self._root) if len(entry.name) == 2 and entry.is_dir()]
+        except FileNotFoundError:
+            return
+        for directory in directories:
+            yield from _listed(Path(directory))
+
+
+def _listed(directory: Path) -> Iterator[_File]:
+    try:
+        entries = list(os.scandir(directory))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        with suppress(FileNotFoundError):  # another process may remove entries meanwhile
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                yield _File(Path(entry.path), status.st_size, status.st_mtime)
+
+
+def _read(path: Path) -> bytes:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        return file.read()
+
+
+def _write(path: Path, data: bytes, temporary: Path) -> None:
+    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own = temporary / uuid.uuid4().hex
+    try:
+        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+        os.replace(own, path)
+    finally:
+        _remove(own)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # removed by another process, or a disk that became read-only
+        path.unlink()
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """One process and thread at a time."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
