@@ -1,0 +1,274 @@
+"""The processor's pool of workers: Ray tasks, started as workers become free.
+
+Waiting images are merged into tasks (``merging``), and there are never more tasks than workers, so that little lies in
+the object store at once; results are lent from it, read-only. A worker that dies costs its task only: its images are
+tried again, each alone.
+
+One thread talks to Ray; futures are resolved on it. The cluster is the caller's: see ``rayjobs.ray_session``.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from pipelines.errors import ImageError, RayjobsError
+from pipelines.merging import next_task
+from pipelines.operations.registry import Image
+from pipelines.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
+from pipelines.provider_leases import Lease, ProviderLeases
+from pipelines.ray_tasks import as_image_error, object_store_bytes, start_task, stored
+
+UNKNOWN_BYTES = 8 << 20
+"""What a reference is taken for when tasks are merged."""
+LENT_SHARE = 0.4
+"""Of the object store, for results that callers hold; beyond it they get copies."""
+TRIES_ALONE = 2
+"""Of an image whose worker dies with no other image in its task."""
+GRACE_S = 10.0
+"""Time that running tasks get to end at a shutdown."""
+LEASE_POLL_S = 0.1
+"""While images wait for units of a provider that someone else may give back."""
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A running task: its requests, their inputs as given to Ray, and its results."""
+
+    requests: list[RenderRequest]
+    inputs: list[object]
+    refs: list[Any]
+    """One per request, and the seconds."""
+    lease: Lease
+    tries_alone: int
+    """Of its image, with this one; 0 for several images."""
+
+
+class RayPool:
+    """Renders images in Ray tasks; implements ``processing_pool.ProcessingPool``.
+
+    Raises
+    ------
+    PoolError
+        This process isn't connected to Ray.
+    """
+
+    def __init__(self, max_workers: int, leases: ProviderLeases | None = None) -> None:
+        if not ray.is_initialized():
+            raise PoolError("images are rendered on Ray: create the processor inside `with rayjobs.ray_session(...)`")
+        self._max_workers = max_workers
+        self._leases = leases or ProviderLeases()
+        self._memory_bytes = object_store_bytes()
+        self._waiting: deque[RenderRequest] = deque()
+        self._again: deque[tuple[RenderRequest, int]] = deque()
+        """Images whose worker died, with the number of the try that comes; their futures run already."""
+        self._running: set[_Task] = set()
+        self._ended: deque[_Task] = deque()
+        self._tasks = 0
+        self._lent_bytes = 0
+        self._given_back: deque[int] = deque()
+        """Sizes of lent results that were freed: finalizers run anywhere, so they may not wait for a lock."""
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="rayjobs-processor", daemon=True)
+        self._thread.start()
+
+    def submit(self, requests: Sequence[RenderRequest]) -> None:
+        with self._changed:
+            if self._closing:
+                raise PoolError("the processor was shut down")
+            self._waiting.extend(requests)
+            self._changed.notify_all()
+
+    def is_reference(self, image: object) -> bool:
+        return isinstance(image, ray.ObjectRef)
+
+    def reference_key(self, reference: object) -> str:
+        assert isinstance(reference, ray.ObjectRef)
+        return str(reference.hex())
+
+    def fetch(self, handle: object) -> Image:
+        if isinstance(handle, np.ndarray):
+            return handle
+        try:
+            return self._lend(ray.get(handle))
+        except RayError as error:
+            raise PoolError(f"an image in the object store is lost ({type(error).__name__})") from error
+
+    def memory_bytes(self) -> int:
+        return self._memory_bytes
+
+    def stats(self) -> PoolStats:
+        with self._changed:
+            running = sum(len(task.requests) for task in self._running)
+            return PoolStats(waiting=len(self._waiting) + len(self._again), running=running, tasks=self._tasks)
+
+    def shutdown(self) -> None:
+        with self._changed:
+            self._closing = True
+            cancelled = [*self._waiting, *(request for request, _ in self._again)]
+            self._waiting.clear()
+            self._again.clear()
+            self._changed.notify_all()
+        for request in cancelled:
+            _cancel(request.future)
+        if not ray.is_initialized():
+            return  # the tasks are gone with the cluster
+        self._thread.join(GRACE_S)
+        with self._changed:
+            late = list(self._running)
+        for task in late:
+            ray.cancel(task.refs[-1], force=True)
+        if late:
+            self._thread.join(GRACE_S)
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work, timeout=LEASE_POLL_S if self._waiting else None)
+                ended = list(self._ended)
+                self._ended.clear()
+                if self._closing and not self._running:
+                    return
+            for task in ended:
+                self._collect(task)
+            while self._start_next():
+                pass
+
+    def _has_work(self) -> bool:
+        if self._ended or (self._closing and not self._running):
+            return True
+        candidates = (*(request for request, _ in self._again), *self._waiting)
+        return len(self._running) < self._max_workers and any(self._may_start(each.recipe) for each in candidates)
+
+    def _may_start(self, recipe: RenderRecipe) -> bool:
+        strategy = recipe.strategy
+        if strategy.alone and any(task.requests[0].recipe.strategy.alone for task in self._running):
+            return False
+        return not strategy.requires or self._leases.free(strategy.requires)
+
+    def _start_next(self) -> bool:
+        """Start one task, if there is room and work; whether there may be more to start."""
+        with self._changed:
+            if len(self._running) >= self._max_workers:
+                return False
+            again = next((each for each in self._again if self._may_start(each[0].recipe)), None)
+            if again is not None:
+                self._again.remove(again)
+            else:
+                workers, may_start = self._max_workers, self._may_start
+                requests = next_task(self._waiting, workers=workers, size_of=_size_of, may_start=may_start)
+                if not requests:
+                    return False
+        if again is not None:
+            self._start([again[0]], again[1])
+            return True
+        requests = [request for request in requests if request.future.set_running_or_notify_cancel()]
+        if requests:
+            self._start(requests, 1 if len(requests) == 1 else 0)
+        return True
+
+    def _start(self, requests: list[RenderRequest], tries_alone: int) -> None:
+        recipe = requests[0].recipe
+        lease: Lease | None = ()
+        try:
+            lease = self._leases.take(recipe.strategy.requires)
+            if lease is None:
+                self._try_again(requests[0], tries_alone)
+                return
+            inputs = [stored(request.image) for request in requests]
+            refs = start_task(recipe, inputs)
+        except (RayError, RayjobsError, ValueError, TypeError, OSError) as error:
+            self._leases.give_back(lease or ())
+            own = error if isinstance(error, RayjobsError) else PoolError(f"no task could be started: {error}")
+            for request in requests:
+                request.future.set_exception(own)
+            return
+        task = _Task(requests, inputs, refs, lease, tries_alone)
+        with self._changed:
+            self._running.add(task)
+            self._tasks += 1
+        refs[-1].future().add_done_callback(lambda _: self._end(task))
+
+    def _end(self, task: _Task) -> None:
+        """On a thread of Ray's."""
+        with self._changed:
+            self._ended.append(task)
+            self._changed.notify_all()
+
+    def _collect(self, task: _Task) -> None:
+        self._leases.give_back(task.lease)
+        try:
+            seconds: Sequence[float] = ray.get(task.refs[-1])
+            outcomes = [ray.get(ref) for ref in task.refs[:-1]]
+        except RayError as error:
+            self._lost(task, error)
+        else:
+            for i, request in enumerate(task.requests):
+                _resolve(request, self._outcome(task, i, outcomes[i], seconds[i]))
+        with self._changed:
+            self._running.discard(task)
+
+    def _outcome(self, task: _Task, i: int, outcome: Image | ImageError, seconds: float) -> RenderedImage | ImageError:
+        if isinstance(outcome, ImageError):
+            return outcome
+        pixels = self._lend(outcome)
+        return RenderedImage(pixels=pixels, seconds=seconds, source=task.inputs[i], result=task.refs[i])
+
+    def _lost(self, task: _Task, error: Exception) -> None:
+        """What to do about a task that brought nothing back."""
+        failed_itself = isinstance(error, RayTaskError)
+        if len(task.requests) > 1 or (task.tries_alone < TRIES_ALONE and not failed_itself):
+            for request in task.requests:
+                self._try_again(request, task.tries_alone + 1)
+            return
+        task.requests[0].future.set_exception(as_image_error(error))
+
+    def _try_again(self, request: RenderRequest, tries_alone: int) -> None:
+        with self._changed:
+            if not self._closing:
+                self._again.append((request, tries_alone))
+                return
+        request.future.set_exception(PoolError("the processor was shut down"))
+
+    def _lend(self, pixels: Image) -> Image:
+        """Pixels as callers get them: a view of the object store, or a copy when they hold much of it already."""
+        with self._changed:
+            while self._given_back:
+                self._lent_bytes -= self._given_back.popleft()
+            lends = self._lent_bytes + pixels.nbytes <= LENT_SHARE * self._memory_bytes
+            self._lent_bytes += pixels.nbytes if lends else 0
+        if lends:
+            weakref.finalize(pixels, self._given_back.append, pixels.nbytes).atexit = False
+            return pixels
+        own = pixels.copy()
+        own.flags.writeable = False
+        return own
+
+
+def _resolve(request: RenderRequest, outcome: RenderedImage | ImageError) -> None:
+    if isinstance(outcome, ImageError):
+        request.future.set_exception(outcome)
+        return
+    request.rendered(outcome)
+    request.future.set_result(outcome.pixels)
+
+
+def _cancel(future: Future[Image]) -> None:
+    if future.cancel():
+        future.set_running_or_notify_cancel()
+    else:  # it runs by the future's book: an image whose worker died, waiting for its next try
+        future.set_exception(PoolError("the processor was shut down"))
+
+
+def _size_of(request: RenderRequest) -> int:
+    return request.image.nbytes if isinstance(request.image, np.ndarray) else UNKNOWN_BYTES
