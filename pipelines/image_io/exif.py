@@ -14,6 +14,7 @@ MAX_EXIF_BYTES = 1 << 20
 """A larger block is left alone: JPEG can hold 64 KiB, and nobody needs more to turn a picture."""
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b")
 _SHORT = 3
+_INTEROPERABILITY = 0xA005
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # EXIF, GPS
 
 
@@ -72,6 +73,27 @@ def orientation_exif(orientation: int) -> bytes | None:
     if orientation == 1:
         return None
     return b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, ORIENTATION, _SHORT, 1, orientation, 0, 0)
+
+
+def directories(exif: bytes, offset: int) -> list[tuple[int, bytes]]:
+    """The EXIF and GPS directories of a block, by tag, as they must stand one after the other from ``offset`` on."""
+    from PIL import Image
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    block = Image.Exif()
+    block.load(b"Exif\0\0" + exif)
+    found = []
+    for tag in _SUB_DIRECTORIES:
+        fields = {key: value for key, value in block.get_ifd(tag).items() if not isinstance(value, dict)}
+        fields.pop(_INTEROPERABILITY, None)  # a directory below this one; says nothing about the picture
+        if fields:
+            directory = ImageFileDirectory_v2(b"II*\0\x08\0\0\0", group=tag)
+            directory.update(fields)
+            content = directory.tobytes(offset)
+            content += bytes(len(content) % 2)
+            found.append((tag, content))
+            offset += len(content)
+    return found
 
 
 _DESCRIPTIVE = {270, 271, 272, 305, 306, 315, 33432, *_SUB_DIRECTORIES}

@@ -28,7 +28,7 @@ class _Blocks:
 
 def probe(data: bytes, frame: int) -> ImageHeader:
     """The header. Raises ImageError: ``truncated`` or ``corrupt``."""
-    blocks = _walk(data)
+    blocks = _walk(data, frame)
     return ImageHeader(
         format="gif",
         width=blocks.width,
@@ -45,7 +45,7 @@ def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, sca
 
     from PIL.GifImagePlugin import GifImageFile
 
-    blocks = _walk(data)
+    blocks = _walk(data, frame)
     if not blocks.complete and (policy.truncated == "strict" or frame >= blocks.frames):
         raise ImageError(FailedReason.TRUNCATED, f"GIF ends after {blocks.frames} whole frames, without its last byte")
     with GifImageFile(BytesIO(data)) as image:
@@ -55,7 +55,8 @@ def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, sca
     return RawPixels(pixels, None if blocks.complete else f"truncated: {blocks.frames} whole frames")
 
 
-def _walk(data: bytes) -> _Blocks:
+def _walk(data: bytes, frame: int) -> _Blocks:
+    """All blocks; the size is that of the canvas when this frame is shown."""
     if len(data) < 13:
         raise ImageError(FailedReason.TRUNCATED, "GIF ends in its header")
     width, height, flags = struct.unpack_from("<HHB", data, 6)
@@ -71,7 +72,7 @@ def _walk(data: bytes) -> _Blocks:
                     blocks.clear = True
                 position = _after_pieces(data, position + 2)
             elif kind == _IMAGE:
-                position = _image(data, position, blocks)
+                position = _image(data, position, blocks, frame)
             else:
                 _refuse(f"GIF has an unknown block {kind:#04x} at byte {position}")
     except (IndexError, struct.error):
@@ -81,9 +82,9 @@ def _walk(data: bytes) -> _Blocks:
     return blocks
 
 
-def _image(data: bytes, position: int, blocks: _Blocks) -> int:
+def _image(data: bytes, position: int, blocks: _Blocks, frame: int) -> int:
     left, top, width, height, flags = struct.unpack_from("<HHHHB", data, position + 1)
-    if blocks.frames == 0:  # Pillow grows the canvas to the first frame
+    if blocks.frames <= frame:  # Pillow grows the canvas to what lies beyond it
         blocks.width, blocks.height = max(blocks.width, left + width), max(blocks.height, top + height)
         blocks.clear |= (left, top, width, height) != (0, 0, blocks.width, blocks.height)
     after = _after_pieces(data, position + 10 + _table_bytes(flags) + 1)
