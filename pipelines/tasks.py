@@ -56,6 +56,10 @@ class Task:
     """Paths that it writes: two tasks with a common one never run at the same time."""
     exclusive: tuple[str, ...] = ()
     """Names of resources that only one task at a time may use."""
+    max_cpus: float | None = None
+    """Elastic: granted whole CPUs from ``resources.cpus`` up to this, on one or more nodes; other needs are per CPU."""
+    preemptible: bool = False
+    """Hands its resources back soon after it is asked to, with its work kept; then a more urgent task may ask it to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,136 @@
+"""One round of decisions: who gets room now, and who is asked to yield so that a more urgent task gets it.
+
+Goes through the lines in the order of ``PriorityScheduler.by_turn``. What a more urgent task has been promised (room
+that others are handing back) isn't given to a less urgent one meanwhile. Pure: no Ray, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from actors.capacity import CPU, UNIT, Outlook, Placement
+from actors.grant_book import GrantBook, Running
+from actors.priority_scheduler import AGING_S, Entry, Line, PriorityScheduler
+
+PROTECTED_S = 10.0
+"""A task that got its turn by waiting isn't asked to yield at once; else it would never get anything done."""
+GATHER_S = 2.0
+"""How long an elastic task waits for CPUs that less urgent ones are handing back, rather than start with few."""
+MERGE_S = 0.5
+"""Small tasks of a line are merged into one grant up to about this much work."""
+MAX_MERGED = 64
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Decides over the grants of ``book`` and the lines of ``scheduler``."""
+
+    book: GrantBook
+    scheduler: PriorityScheduler
+    _outlook: Outlook = field(default_factory=Outlook)
+
+    def round(self, now: float) -> tuple[list[Running], list[Running]]:
+        """(new grants, grants that are to be handed back)."""
+        self._outlook = Outlook()
+        for running in self.book.running.values():
+            if running.revoked:
+                self._outlook.add(running.placement, 1)
+        granted: list[Running] = []
+        revoked: list[Running] = []
+        for line in self.scheduler.by_turn(now):
+            new = self._serve(line, revoked, now)
+            if new is not None:
+                granted.append(new)
+                self.scheduler.again(line, now)
+        return granted, revoked
+
+    def _serve(self, line: Line, revoked: list[Running], now: float) -> Running | None:
+        """Grant room to the front of a line, or see to it that there will be some."""
+        front = self.scheduler.front(line)
+        if front is None or self.book.full(front.task.task_type):
+            return None
+        most = self._most_cpus(line, front, now)
+        placement = self.book.capacity.place(front.needs, most, self._outlook)
+        wants_more = most is not None and (placement is None or placement.cpus < most)
+        if placement is None or wants_more:
+            coming = self._make_room(line, front, revoked, now)
+            if placement is None or (coming and line.waited_s(now) < GATHER_S):
+                if not coming and line.waited_s(now) >= AGING_S:
+                    self._reserve(front)
+                return None
+        return self._grant(line, front, placement, now)
+
+    def _grant(self, line: Line, front: Entry, placement: Placement, now: float) -> Running:
+        aged = line.level(now) < front.priority
+        entries = self.scheduler.start(line, now, count=self._merged(line, front, placement))
+        running = Running(
+            number=self.book.last_number + 1,
+            owner=front.owner,
+            task_type=front.task.task_type,
+            placement=placement,
+            entries={entry.task.task_id: entry for entry in entries},
+            protected_until=now + PROTECTED_S if aged else now,
+        )
+        self.book.open(running)
+        return running
+
+    def _most_cpus(self, line: Line, front: Entry, now: float) -> float | None:
+        """How many CPUs an elastic task may get: jobs that wait for room at the same time share it."""
+        if front.task.max_cpus is None:
+            return None
+        groups = max(self.scheduler.groups(line.level(now), now), 1)
+        fair = -(-self.book.capacity.free(CPU) // groups) if groups > 1 else front.task.max_cpus
+        return max(min(front.task.max_cpus, fair), front.task.resources.cpus)
+
+    def _merged(self, line: Line, front: Entry, placement: Placement) -> int:
+        """How many tasks of a line one grant is for, run one after the other."""
+        mean_s = self.book.mean_s(front.task.task_type)
+        if mean_s is None or front.task.max_cpus is not None or front.task.preemptible:
+            return 1
+        slots = max(self.book.capacity.total(CPU) / max(placement.cpus, 1.0), 1.0)
+        fair = int(line.length / (2 * slots))
+        return max(min(int(MERGE_S / max(mean_s, 1e-3)), fair, MAX_MERGED), 1)
+
+    def _make_room(self, line: Line, front: Entry, revoked: list[Running], now: float) -> bool:
+        """Ask less urgent tasks to yield for the front of a line; True when room is coming."""
+        needs = front.needs
+        if front.task.max_cpus is None:
+            headroom = self.book.headroom(front.task.task_type)
+            wanted = line.length if headroom is None else min(line.length, headroom)
+        else:
+            wanted = max(int(front.task.max_cpus), 1)
+            needs = tuple((name, UNIT if name == CPU else amount) for name, amount in needs)
+        capacity = self.book.capacity
+        victims = self._victims(front, now)
+        coming = any(running.revoked for running in self.book.running.values())
+        promised = False
+        for _ in range(min(wanted, round(capacity.total(CPU)) + 1)):
+            expected = capacity.expect(needs, self._outlook)
+            while expected is None and (victim := next(victims, None)) is not None:
+                victim.revoked = coming = True
+                revoked.append(victim)
+                self._outlook.add(victim.placement, 1)
+                expected = capacity.expect(needs, self._outlook)
+            if expected is None:
+                break
+            self._outlook.add(expected, -1)
+            promised = True
+        return coming and promised
+
+    def _victims(self, front: Entry, now: float) -> Iterator[Running]:
+        """Grants that may be asked to yield: least urgent first, youngest first."""
+        found = [
+            running
+            for running in self.book.running.values()
+            if not running.revoked
+            and now >= running.protected_until
+            and all(e.task.preemptible and e.priority > front.priority for e in running.entries.values())
+        ]
+        return iter(sorted(found, key=lambda r: (-min(e.priority for e in r.entries.values()), -r.number)))
+
+    def _reserve(self, front: Entry) -> None:
+        """Keep what a task needs from those behind it: it waited long enough for more than is free at once."""
+        reserved = self.book.capacity.reserve(front.needs, self._outlook)
+        if reserved is not None:
+            self._outlook.add(reserved, -1)

@@ -1,0 +1,247 @@
+"""Whose turn it is: lines of equal tasks, ordered by priority, waiting time and fair turns.
+
+Tasks of one priority, owner, job, type and need wait in one line, oldest first; what holds for the first holds for
+all behind it, so a round of decisions costs time by the number of lines, not of tasks. A line that gets nothing for
+``AGING_S`` rises by one priority, until it is served: nothing starves, however busy the more urgent are. Within a
+priority the job served longest ago goes first, so jobs share fairly whatever the length of their lines.
+
+A task that conflicts with a running one (same output, same exclusive resource) steps aside until that ends. Pure: no
+Ray, no clock. What fits where is asked of ``capacity``; ``task_queue`` puts the two together.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from actors.capacity import Needs
+from pipelines.tasks import Task, TaskPriority, TaskStatus
+
+AGING_S = 60.0
+
+
+class Place(Enum):
+    """Where a task waits to run, if it does."""
+
+    NOWHERE = "nowhere"
+    LINE = "line"
+    ASIDE = "aside"
+    """It conflicts with a running task."""
+
+
+LineKey = tuple[int, str, str, str, Needs, float | None, bool]
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One task in the queue."""
+
+    task: Task
+    owner: str
+    priority: TaskPriority
+    order: int
+    """Its place among all tasks ever submitted; kept when it is handed back."""
+    queued_at: float
+    needs: Needs
+    status: TaskStatus = TaskStatus.PENDING
+    waits_for: int = 0
+    """Dependencies that aren't complete yet."""
+    attempts: int = 0
+    """Processes that died with it in hand."""
+    number: int = 0
+    """Of its last grant."""
+    cancelling: bool = False
+    error: str | None = None
+    ticket: int = 0
+    """Changes whenever it leaves a line, which makes what is left of it in heaps stale."""
+    place: Place = Place.NOWHERE
+
+    @property
+    def group(self) -> str:
+        """What shares fairly with others: its job, or else its owner."""
+        return self.task.job_id or self.owner
+
+    @property
+    def line(self) -> LineKey:
+        task = self.task
+        return (self.priority, self.owner, self.group, task.task_type, self.needs, task.max_cpus, task.preemptible)
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """What no two running tasks may share."""
+        return (*(f"output {path}" for path in self.task.outputs), *(f"exclusive {n}" for n in self.task.exclusive))
+
+
+_Heap = list[tuple[int, int, Entry]]
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """Equal tasks that wait, oldest first."""
+
+    key: LineKey
+    heap: _Heap = field(default_factory=list)
+    length: int = 0
+    running: int = 0
+    served_at: float = float("-inf")
+
+    @property
+    def group(self) -> str:
+        return self.key[2]
+
+    def waited_s(self, now: float) -> float:
+        """How long it got nothing."""
+        if self.running or not self.heap:
+            return 0.0
+        return max(now - max(self.served_at, self.heap[0][2].queued_at), 0.0)
+
+    def level(self, now: float) -> int:
+        """Its priority, raised by waiting."""
+        return max(self.key[0] - int(self.waited_s(now) / AGING_S), 0)
+
+
+class PriorityScheduler:
+    """The lines, and who has stepped aside."""
+
+    def __init__(self) -> None:
+        self._lines: dict[LineKey, Line] = {}
+        self._group_lines: Counter[str] = Counter()
+        self._held: set[str] = set()
+        """Outputs and exclusive resources of running tasks."""
+        self._aside: dict[str, dict[LineKey, _Heap]] = {}
+        self._turns: dict[str, int] = {}
+        """When each group was last served, as a running number."""
+        self._turn = itertools.count(1)
+        self._round: list[tuple[int, int, int, Line]] = []
+
+    def add(self, entry: Entry) -> None:
+        """Put a task that is ready to run in its line, at the place that its order gives it."""
+        self._push((entry.order, entry.ticket, entry))
+
+    def remove(self, entry: Entry) -> None:
+        """Take a waiting task out."""
+        if entry.place is not Place.NOWHERE:
+            self._leave(entry)
+            self._wake(entry.conflicts)
+
+    def by_turn(self, now: float) -> Iterator[Line]:
+        """Lines with somebody in front, in the order in which they deserve room; ``again`` puts one back in."""
+        self._round.clear()
+        for line in list(self._lines.values()):
+            self.again(line, now)
+        while self._round:
+            *_, line = heapq.heappop(self._round)
+            yield line
+
+    def again(self, line: Line, now: float) -> None:
+        """Let a line have another turn in this round, if somebody is in front."""
+        front = self.front(line)
+        if front is not None:
+            heapq.heappush(self._round, (line.level(now), self._turns.get(line.group, 0), front.order, line))
+
+    def front(self, line: Line) -> Entry | None:
+        """The first of a line that conflicts with nothing running."""
+        while line.heap:
+            item = line.heap[0]
+            entry = item[2]
+            if item[1] != entry.ticket:
+                heapq.heappop(line.heap)
+                continue
+            clash = next((name for name in entry.conflicts if name in self._held), None)
+            if clash is None:
+                return entry
+            heapq.heappop(line.heap)
+            line.length -= 1
+            entry.place = Place.ASIDE
+            heapq.heappush(self._aside.setdefault(clash, {}).setdefault(line.key, []), item)
+            self._wake(entry.conflicts)
+        self._drop_if_idle(line)
+        return None
+
+    def start(self, line: Line, now: float, *, count: int = 1) -> list[Entry]:
+        """Take up to ``count`` tasks from the front; they run from now on. What conflicts or crashed runs alone."""
+        taken: list[Entry] = []
+        while len(taken) < count and (entry := self.front(line)) is not None:
+            special = bool(entry.conflicts or entry.attempts)
+            if taken and special:
+                break
+            line.running += 1
+            self._leave(entry)
+            self._held.update(entry.conflicts)
+            taken.append(entry)
+            if special:
+                break
+        line.served_at = now
+        self._turns[line.group] = next(self._turn)
+        return taken
+
+    def resume(self, entry: Entry, now: float) -> None:
+        """Count a task as running that was running before the coordinator restarted."""
+        line = self._line(entry.line)
+        line.running += 1
+        line.served_at = now
+        self._held.update(entry.conflicts)
+
+    def end(self, entry: Entry, now: float) -> None:
+        """A running task stopped running."""
+        line = self._line(entry.line)
+        line.running -= 1
+        line.served_at = now
+        self._held.difference_update(entry.conflicts)
+        self._wake(entry.conflicts)
+        self._drop_if_idle(line)
+
+    def groups(self, level: int, now: float) -> int:
+        """How many groups wait at a level or a more urgent one."""
+        return len({line.group for line in self._lines.values() if line.length and line.level(now) <= level})
+
+    def _line(self, key: LineKey) -> Line:
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key)
+            self._group_lines[line.group] += 1
+        return line
+
+    def _push(self, item: tuple[int, int, Entry]) -> None:
+        entry = item[2]
+        entry.place = Place.LINE
+        line = self._line(entry.line)
+        heapq.heappush(line.heap, item)
+        line.length += 1
+
+    def _leave(self, entry: Entry) -> None:
+        was, entry.place = entry.place, Place.NOWHERE
+        entry.ticket += 1
+        if was is Place.LINE:
+            line = self._line(entry.line)
+            line.length -= 1
+            self._drop_if_idle(line)
+
+    def _wake(self, names: Sequence[str]) -> None:
+        """Let the first of each line that stepped aside for something free come back."""
+        for name in names:
+            if name in self._held:
+                continue
+            aside = self._aside.get(name, {})
+            for key, heap in list(aside.items()):
+                while heap and heap[0][1] != heap[0][2].ticket:
+                    heapq.heappop(heap)
+                if heap:
+                    self._push(heapq.heappop(heap))
+                if not heap:
+                    del aside[key]
+            if not aside:
+                self._aside.pop(name, None)
+
+    def _drop_if_idle(self, line: Line) -> None:
+        if line.length or line.running or self._lines.get(line.key) is not line:
+            return
+        del self._lines[line.key]
+        self._group_lines[line.group] -= 1
+        if not self._group_lines[line.group]:
+            del self._group_lines[line.group]
+            self._turns.pop(line.group, None)

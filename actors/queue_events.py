@@ -1,0 +1,86 @@
+"""What goes into the queue and what comes out of it: how grants end, and what the owners of tasks are told.
+
+Data only; ``task_queue`` decides, ``coordinator_service`` carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipelines.tasks import TaskStatus
+
+
+class Outcome(StrEnum):
+    """How a task left its grant."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    """Handed back unfinished, by no fault of its own: it waits again in its old place."""
+    CRASHED = "crashed"
+    """Its process died while it had it in hand: it waits again, a bounded number of times, and alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """These tasks may run now, one after the other, in one place."""
+
+    owner: str
+    number: int
+    """Never given twice; whoever reports on a task says under which grant it ran."""
+    task_ids: tuple[str, ...]
+    cpus: float
+    node: str = ""
+    """Where; empty: on several nodes, or anywhere."""
+    memory_bytes: int = 0
+    gpus: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What else is to be asked of Ray: resources that nodes declare."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoke:
+    """The task shall hand its resources back soon; its work is kept and it will go on later."""
+
+    owner: str
+    number: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """The running task was cancelled."""
+
+    owner: str
+    number: int
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The task is final, and its owner wasn't the one to say so."""
+
+    owner: str
+    task_id: str
+    status: TaskStatus
+    error: str | None = None
+
+
+Decision = Grant | Revoke | Stop | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """An owner says how a task left its grant."""
+
+    task_id: str
+    number: int
+    outcome: Outcome
+    error: str | None = None
+    value: str | None = None
+    """What the handler returned, as JSON."""
+    seconds: float | None = None
+    """How long it ran."""
