@@ -1,0 +1,68 @@
+"""A driver's line to the cluster's coordinator: finds it, creates it when there is none, calls again when it died.
+
+Carries calls only; what they mean to the driver is in ``task_coordinator``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
+
+from actors.ray_coordinator import find_or_create, home_of_head
+from pipelines.errors import RayjobsError
+
+PATIENCE_S = 60.0
+"""How long a call is tried again while the coordinator can't be reached."""
+CALL_S = 20.0
+"""A call without an answer for so long is made again."""
+PAUSE_S = 0.1
+
+
+class CoordinatorLink:
+    """Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        if not ray.is_initialized():
+            raise RayjobsError("TaskCoordinator needs a connection to Ray; open rayjobs.ray_session first")
+        self._lock = threading.Lock()
+        self._home = home_of_head()
+        self._actor = find_or_create(self._home)
+
+    def change(self, method: str, *args: Any) -> Any:
+        """Make a call that changes something, with a request id, so that it may be made again."""
+        return self.call(method, uuid.uuid4().hex, *args)
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Make a call; it may arrive more than once.
+
+        Raises
+        ------
+        RayjobsError
+            The coordinator refused, or can't be reached.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            actor = self._actor
+            try:
+                return ray.get(getattr(actor, method).remote(*args), timeout=CALL_S)
+            except RayTaskError as error:
+                if isinstance(error.cause, RayjobsError):
+                    raise RayjobsError(str(error.cause)) from None
+                raise RayjobsError(f"the coordinator failed at {method}: {error.cause}") from error
+            except (RayActorError, GetTimeoutError, PendingCallsLimitExceeded, ValueError) as error:
+                if not ray.is_initialized() or time.monotonic() > deadline:
+                    raise RayjobsError(f"the coordinator can't be reached: {type(error).__name__}: {error}") from error
+                time.sleep(PAUSE_S)
+                if isinstance(error, RayActorError | ValueError):
+                    self._find_again(actor)
+
+    def _find_again(self, dead: Any) -> None:
+        """Look the coordinator up by its name, once for all threads that found it dead."""
+        with self._lock:
+            if self._actor is dead:
+                self._actor = find_or_create(self._home)

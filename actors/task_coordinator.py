@@ -1,0 +1,366 @@
+"""The coordinator as a driver uses it: submit tasks, wait for them, run those that are granted.
+
+A thin client of the one actor of the cluster (``ray_coordinator``). Tasks run in the driver that submitted them: a
+granted task whose type has a handler becomes a Ray task with the granted resources; a grant that somebody asked for
+(``request_grant``) is passed on. One thread listens for decisions, which also keeps the driver's lease alive; one
+reports; one per running Ray task collects results. When the coordinator restarts, the client attaches again and
+goes on; when the driver dies, its lease runs out and what it held goes to others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+
+from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.ray_coordinator_link import CoordinatorLink
+from actors.ray_task_bundle import Bundle
+from pipelines.contracts import TaskHandler
+from pipelines.errors import RayjobsError
+from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
+
+POLL_FOREIGN_S = 0.2
+"""How often tasks of other drivers are asked about while somebody waits for them."""
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[Decision], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """A task that this driver submitted."""
+
+    task: Task
+    priority: TaskPriority
+    listener: Listener | None = None
+    status: TaskStatus = TaskStatus.PENDING
+    number: int = 0
+    """Of its last grant."""
+    ended: int = 0
+    """The last grant that it left, as far as this driver is concerned."""
+    runs: bool = False
+    """Here, whatever the coordinator believes meanwhile."""
+    value: str | None = None
+    error: str | None = None
+
+    def leave(self, outcome: Outcome) -> None:
+        """It runs no more."""
+        self.runs, self.ended = False, self.number
+        if outcome in (Outcome.RELEASED, Outcome.CRASHED):
+            self.status = TaskStatus.PENDING
+
+
+class TaskCoordinator:
+    """Submits to the cluster's queue and runs what it grants; safe to use from several threads."""
+
+    def __init__(self, resource_manager: Any = None) -> None:
+        self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._link = CoordinatorLink()
+        self._changed = threading.Condition()
+        """Guards all below; notified when a task is final."""
+        self._known: dict[str, _Known] = {}
+        self._handlers: dict[str, ray.ObjectRef] = {}
+        self._bundles: dict[int, Bundle] = {}
+        self._reports: queue.SimpleQueue[TaskReport | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        self._incarnation, self._seen = "", 0
+        self._attach()
+        self._threads = [
+            threading.Thread(target=target, name=f"rayjobs-{target.__name__.strip('_')}", daemon=True)
+            for target in (self._listen, self._report)
+        ]
+        for thread in self._threads:
+            thread.start()
+        atexit.register(self.close)
+
+    # ---- the seed's interface ------------------------------------------------------------------------------------
+
+    def submit_task(self, task: Task, priority: TaskPriority = TaskPriority.NORMAL) -> TaskHandle:
+        """Queue a task; see ``submit_tasks``."""
+        return self.submit_tasks([task], priority)[0]
+
+    def submit_tasks(self, tasks: Sequence[Task], priority: TaskPriority = TaskPriority.NORMAL) -> list[TaskHandle]:
+        """Queue tasks, all or none; they are durable when this returns. An id that was submitted is the same task.
+
+        Raises
+        ------
+        RayjobsError
+            A type without a handler, needs that no node can meet, an unknown dependency or a circle.
+        """
+        with self._changed:
+            for task in tasks:
+                if task.task_type not in self._handlers:
+                    raise RayjobsError(
+                        f"no handler runs tasks of type {task.task_type!r} here; register one with register_handler"
+                    )
+        self._submit([_Known(task, TaskPriority(priority)) for task in tasks])
+        return [TaskHandle(task.task_id) for task in tasks]
+
+    def cancel_task(self, handle: TaskHandle) -> bool:
+        """Cancel a task and those that depend on it; False when it had ended otherwise before."""
+        return bool(self._link.change("cancel", self.owner, handle.task_id))
+
+    def get_task_status(self, handle: TaskHandle) -> TaskStatus:
+        """How a task stands, whoever submitted it."""
+        return self._results([handle])[0].status
+
+    def wait_for_completion(self, handles: Sequence[TaskHandle], timeout: float | None = None) -> list[TaskResult]:
+        """Wait until all tasks are final, or ``timeout`` seconds; results in the order of the handles.
+
+        A task that isn't final by then has the status it stands at.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            results = self._results(handles)
+            left = None if deadline is None else deadline - time.monotonic()
+            if all(result.status.terminal for result in results) or (left is not None and left <= 0):
+                return results
+            with self._changed:
+                own = [self._known[h.task_id] for h in handles if h.task_id in self._known]
+                foreign = len(own) < len(set(handles))
+                if self._closed.is_set():
+                    raise RayjobsError("the TaskCoordinator was closed while somebody waited for tasks")
+                if foreign or not own or all(known.status.terminal for known in own):
+                    self._changed.wait(POLL_FOREIGN_S if left is None else min(left, POLL_FOREIGN_S))
+                else:
+                    self._changed.wait(left)
+
+    def set_concurrency_limits(self, task_type: str, max_concurrent: int) -> None:
+        """At most so many tasks of a type run at a time in the whole cluster; running ones may end."""
+        self._link.change("set_limit", self.owner, task_type, max_concurrent)
+
+    def get_queue_status(self) -> QueueStatus:
+        """The cluster's queue at this moment."""
+        status: QueueStatus = self._link.call("status")
+        return status
+
+    # ---- beyond the seed -----------------------------------------------------------------------------------------
+
+    def register_handler(self, handler: TaskHandler) -> None:
+        """Let granted tasks of the handler's types run; it is sent to the workers once."""
+        ref = ray.put(handler)
+        with self._changed:
+            self._handlers.update(dict.fromkeys(handler.get_supported_task_types(), ref))
+
+    def set_resource_units(self, name: str, total: float) -> None:
+        """Say how many units of a provider's resource all tasks of the cluster may hold at a time."""
+        self._link.change("set_units", self.owner, name, total)
+
+    def request_grant(self, task: Task, priority: TaskPriority, listener: Listener) -> None:
+        """Queue a task that the caller runs itself: ``listener`` is told what is decided about it.
+
+        It is called on the listening thread and must return at once; ``end_grant`` gives the resources back.
+        """
+        self._submit([_Known(task, TaskPriority(priority), listener)])
+
+    def cluster_cpus(self) -> float:
+        """CPUs of all nodes."""
+        return float(ray.cluster_resources().get("CPU", 1.0))
+
+    def end_grant(self, task_id: str, outcome: Outcome, error: str | None = None) -> None:
+        """Say how a task that was asked for with ``request_grant`` ended; one that was never granted is cancelled."""
+        with self._changed:
+            known = self._known.get(task_id)
+            if known is None or known.status.terminal:
+                return
+            granted = known.runs
+            if granted:
+                known.leave(outcome)
+        if granted:
+            self._reports.put(TaskReport(task_id=task_id, number=known.number, outcome=outcome, error=error))
+        elif outcome is not Outcome.RELEASED:
+            self._link.change("cancel", self.owner, task_id)
+
+    def close(self) -> None:
+        """Cancel what is open and end the lease. Safe to call twice."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        atexit.unregister(self.close)
+        with self._changed:
+            bundles = list(self._bundles.values())
+            self._changed.notify_all()
+        for bundle in bundles:
+            bundle.stop(at_once=True)
+        self._reports.put(None)
+        if not ray.is_initialized():
+            return
+        try:
+            self._threads[1].join()
+            self._link.call("close_owner", self.owner)
+        except RayjobsError as error:
+            log.warning("the lease of this driver ends by itself: %s", error)
+        self._threads[0].join()
+
+    def __enter__(self) -> TaskCoordinator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # ---- inner workings ------------------------------------------------------------------------------------------
+
+    def _submit(self, tasks: Sequence[_Known]) -> None:
+        for known in tasks:
+            _refuse_odd_payload(known.task)
+        with self._changed:
+            if self._closed.is_set():
+                raise RayjobsError("this TaskCoordinator is closed")
+            new = {known.task.task_id: known for known in tasks if known.task.task_id not in self._known}
+            # Known before they are sent: a grant may arrive before the answer does.
+            self._known.update(new)
+        try:
+            self._link.change("submit", self.owner, [(known.task, known.priority) for known in new.values()])
+        except RayjobsError:
+            with self._changed:
+                for task_id in new:
+                    del self._known[task_id]
+            raise
+
+    def _results(self, handles: Sequence[TaskHandle]) -> list[TaskResult]:
+        with self._changed:
+            found = {h.task_id: _to_result(self._known[h.task_id]) for h in handles if h.task_id in self._known}
+        foreign = [h.task_id for h in handles if h.task_id not in found]
+        if foreign:
+            for task_id, outcome in zip(foreign, self._link.call("outcomes", foreign), strict=True):
+                if outcome is None:
+                    raise RayjobsError(f"the coordinator knows no task {task_id}; was it submitted to this cluster?")
+                status, error, value = outcome
+                found[task_id] = TaskResult(
+                    task_id=task_id, status=status, error=error, value=None if value is None else json.loads(value)
+                )
+        return [found[h.task_id] for h in handles]
+
+    def _attach(self) -> None:
+        """Come, or come back: learn what stands, and submit again what got lost."""
+        with self._changed:
+            open_tasks = [task_id for task_id, known in self._known.items() if not known.status.terminal]
+        attached = self._link.call("attach", self.owner, open_tasks)
+        self._incarnation, self._seen = attached.incarnation, 0
+        with self._changed:
+            lost = [self._known[task_id] for task_id in attached.unknown]
+            void = [known for known in self._known.values() if known.runs and known.number not in attached.grants]
+        if lost:
+            self._link.change("submit", self.owner, [(known.task, known.priority) for known in lost])
+        for known in void:
+            if known.listener is not None:
+                known.listener(Revoke(owner=self.owner, number=known.number, task_id=known.task.task_id))
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            try:
+                news = self._link.call("news", self.owner, self._incarnation, self._seen)
+                if self._closed.is_set():
+                    return
+                if news is None:
+                    self._attach()
+                    continue
+                for decision in news.decisions:
+                    self._follow(decision)
+                self._seen = news.last
+            except RayjobsError as error:
+                if not ray.is_initialized():
+                    return
+                log.warning("%s", error)
+
+    def _follow(self, decision: Decision) -> None:
+        match decision:
+            case Grant():
+                self._start(decision)
+            case Finished():
+                self._finish(decision)
+            case Revoke(task_id=task_id) | Stop(task_id=task_id):
+                with self._changed:
+                    known = self._known.get(task_id)
+                    bundle = next((b for b in self._bundles.values() if task_id in b.open), None)
+                if known is not None and known.listener is not None:
+                    known.listener(decision)
+                elif bundle is not None:
+                    bundle.stop()
+
+    def _start(self, grant: Grant) -> None:
+        with self._changed:
+            granted = [self._known[task_id] for task_id in grant.task_ids if task_id in self._known]
+            # After a restart a grant is told again; after a lost lease, what still runs may be granted anew.
+            granted = [known for known in granted if grant.number > known.ended and not known.status.terminal]
+            fresh = [known for known in granted if not known.runs]
+            for known in granted:
+                known.number, known.status, known.runs = grant.number, TaskStatus.RUNNING, True
+            if not fresh:
+                return
+            handler = self._handlers.get(fresh[0].task.task_type)
+        listener = fresh[0].listener
+        if listener is not None:
+            listener(grant)
+        elif handler is not None:
+            bundle = Bundle(handler, [known.task for known in fresh], grant, self._ended)
+            with self._changed:
+                self._bundles[grant.number] = bundle
+            bundle.start()
+
+    def _ended(self, report: TaskReport) -> None:
+        """A task of a bundle left it."""
+        with self._changed:
+            known = self._known[report.task_id]
+            known.leave(report.outcome)
+            known.value = report.value
+            number = report.number
+            if number in self._bundles and not self._bundles[number].open:
+                del self._bundles[number]
+        self._reports.put(replace(report, number=known.number))
+
+    def _finish(self, decision: Finished) -> None:
+        with self._changed:
+            known = self._known.get(decision.task_id)
+            if known is None or known.status.terminal:
+                return
+        if decision.status is TaskStatus.COMPLETED and known.value is None and known.listener is None:
+            known.value = self._link.call("outcomes", [decision.task_id])[0][2]
+        with self._changed:
+            known.status, known.error = decision.status, decision.error
+            self._changed.notify_all()
+        if known.listener is not None:
+            known.listener(decision)
+
+    def _report(self) -> None:
+        """Send reports, as many at a time as there are."""
+        while True:
+            reports = [self._reports.get()]
+            while not self._reports.empty():
+                reports.append(self._reports.get())
+            sent = [report for report in reports if report is not None]
+            while sent:
+                try:
+                    self._link.call("report", self.owner, sent)
+                    break
+                except RayjobsError as error:
+                    if self._closed.is_set() or not ray.is_initialized():
+                        return
+                    log.warning("%s", error)
+            if None in reports:
+                return
+
+
+def _to_result(known: _Known) -> TaskResult:
+    value = json.loads(known.value) if known.value is not None and known.status.terminal else None
+    return TaskResult(task_id=known.task.task_id, status=known.status, value=value, error=known.error)
+
+
+def _refuse_odd_payload(task: Task) -> None:
+    try:
+        json.dumps(dict(task.payload))
+    except (TypeError, ValueError) as error:
+        raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
