@@ -52,9 +52,7 @@ def test_one_job(sample: Path) -> None:
     assert [(step.name, dict(step.params)) for step in spec.operations][:1] == [
         ("brightness_contrast", {"brightness": 0.1, "contrast": 1.2})
     ]
-    assert spec.operations[1].params["points"] == [[0, 0], [96 / 255, 110 / 255], [1, 1]] or np.allclose(
-        spec.operations[1].params["points"], [[0, 0], [96 / 255, 110 / 255], [1, 1]]
-    )
+    np.testing.assert_allclose(spec.operations[1].params["points"], np.array([[0, 0], [96, 110], [255, 255]]) / 255)
     assert spec.inputs == ["@autumn.inputs.txt"]
     assert (sample / "autumn.inputs.txt").read_text() == "photos/IMG_0001.jpg\nphotos/IMG_0002.jpg\n"
     assert spec.output == "export"
@@ -264,18 +262,10 @@ def test_analyses_go_with_the_images_or_into_a_file_of_their_own(tmp_path: Path)
     assert [request.name for request in spec.analyses] == ["rgb_parade"]
     assert spec.export.images is not None
     assert values["analysis_export.selected_analysis_types[1]"] == "odd"
-    apart = (
-        migrate_file(
-            write(
-                tmp_path / "b",
-                {"name": "a", "source_paths": ["in"], "export_config": config, "analysis_export": {"export_path": "x"}},
-            )
-        )
-        if (tmp_path / "b").mkdir() is None
-        else None
-    )
-    assert apart is not None
-    assert [(path.name, load_job(path).output) for path in apart.jobs] == [("a.yaml", "out"), ("a-analysis.yaml", "x")]
+    both = {"name": "a", "source_paths": ["in"], "export_config": config, "analysis_export": {"export_path": "x"}}
+    apart = migrate_file(write(tmp_path, both), tmp_path / "new")
+    outputs = {path.name: load_job(path).output for path in apart.jobs}
+    assert outputs == {"a.yaml": "../out", "a-analysis.yaml": "../x"}
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -286,27 +276,15 @@ def test_long_and_odd_lists_of_inputs_become_a_list_file(tmp_path: Path) -> None
     spec, _ = migrated(tmp_path, source_paths=[*paths, "photos/line\nbreak.jpg", "photos/\udcff.jpg", "@at.jpg"])
     assert spec.inputs == ["@a.inputs.txt"]
     listed = (tmp_path / "a.inputs.txt").read_bytes().split(b"\0")
-    assert listed == [
-        *(os.fsencode(path) for path in paths),
-        b"photos/line\nbreak.jpg",
-        b"photos/\xff.jpg",
-        b"@at.jpg",
-        b"",
-    ]
+    assert listed[:300] == [os.fsencode(path) for path in paths]
+    assert listed[300:] == [b"photos/line\nbreak.jpg", b"photos/\xff.jpg", b"@at.jpg", b""]
 
 
 def test_names_of_job_files_are_unique_and_nothing_is_overwritten(tmp_path: Path) -> None:
     jobs = [{"name": name, "source_paths": ["in"]} for name in ("A", "a", "a", "", "日本", 7)]
     old = write(tmp_path, {"jobs": jobs})
     done = migrate_file(old)
-    assert [path.name for path in done.jobs] == [
-        "A.yaml",
-        "a-2.yaml",
-        "a-3.yaml",
-        "job-4.yaml",
-        "job-5.yaml",
-        "job-6.yaml",
-    ]
+    assert [path.stem for path in done.jobs] == ["A", "a-2", "a-3", "job-4", "job-5", "job-6"]
     content = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(JobError, match=r"exists; move it away, or give another directory with -o"):
         migrate_file(old)
