@@ -14,12 +14,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.analyses import Result
+from pipelines.analyses.registry import ROWS
 from pipelines.cpu_threads import limit_threads
 from pipelines.extension_manager import load_extensions
 from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import Publisher
-from pipelines.tables import analyses_schema, part_schema, to_batch, write_part
+from pipelines.tables import (
+    analyses_schema,
+    object_schemas,
+    objects_part,
+    part_schema,
+    to_batch,
+    to_rows_batch,
+    write_part,
+)
 from pipelines.worker_journal import WorkerJournal
 
 FLUSH_ROWS = 16
@@ -110,17 +119,15 @@ class RowBuffer:
         self._workspace = workspace
         self._clock = clock
         self._rows: list[ImageStatus] = []
-        self._results: list[Mapping[str, Result]] = []
-        self._recipe: Recipe | None = None
+        self._results: list[tuple[Recipe, Mapping[str, Result]] | None] = []
         self._oldest = 0.0
 
     def add(self, status: ImageStatus, results: Mapping[str, Result], recipe: Recipe | None = None) -> None:
-        """Take a row; results of one buffer all come from one recipe."""
+        """Take a row and, of a done one, the results that its recipe gave."""
         if not self._rows:
             self._oldest = self._clock()
         self._rows.append(status)
-        self._results.append(results)
-        self._recipe = recipe if results else self._recipe
+        self._results.append((recipe, results) if recipe is not None and results else None)
 
     def due(self) -> bool:
         return len(self._rows) >= FLUSH_ROWS or (bool(self._rows) and self._clock() - self._oldest >= FLUSH_S)
@@ -129,13 +136,20 @@ class RowBuffer:
         """Save the results and give the rows out, saying where their results lie."""
         rows, self._rows = self._rows, []
         results, self._results = self._results, []
-        measured = [index for index, result in enumerate(results) if result]
-        if not measured or self._recipe is None:
-            return rows
-        name = f"{uuid.uuid4().hex}.arrow"
-        schema = part_schema(analyses_schema(self._recipe.analyses))
-        batch = to_batch([rows[i].id for i in measured], [results[i] for i in measured], schema)
-        write_part(self._workspace.parts / name, batch, durable=self._workspace.durable)
-        for row, index in enumerate(measured):
-            rows[index] = replace(rows[index], part=name, row=row)
+        measured = [(index, *result) for index, result in enumerate(results) if result is not None]
+        for recipe in {recipe.id: recipe for _, recipe, _ in measured}.values():
+            chosen = [(index, result) for index, each, result in measured if each.id == recipe.id]
+            name = self._save([rows[index].id for index, _ in chosen], [result for _, result in chosen], recipe)
+            for row, (index, _) in enumerate(chosen):
+                rows[index] = replace(rows[index], part=name, row=row)
         return rows
+
+    def _save(self, ids: list[int], results: list[Mapping[str, Result]], recipe: Recipe) -> str:
+        """Write one part, and one file beside it for each table of objects; return the part's name."""
+        name = f"{uuid.uuid4().hex}.arrow"
+        parts, durable = self._workspace.parts, self._workspace.durable
+        for request, schema in object_schemas(recipe.analyses).items():
+            objects = to_rows_batch(ids, [result[request.name][ROWS] for result in results], part_schema(schema))
+            write_part(parts / objects_part(name, request.name), objects, durable=durable)
+        write_part(parts / name, to_batch(ids, results, part_schema(analyses_schema(recipe.analyses))), durable=durable)
+        return name

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, JsonValue, create_model
 
-from pipelines.analyses.registry import ANALYSES, Analysis, Result
+from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Result
 from pipelines.charts.data import ChartData
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEngine
@@ -154,23 +154,32 @@ def operation_of(found: object, origin: Origin) -> Operation:
 
 
 def analysis_of(found: object, origin: Origin) -> Analysis:
-    """An analysis whose results have exactly the columns that it declares."""
+    """An analysis whose results have exactly the columns that it declares, of objects as well."""
     if not isinstance(found, Analysis):
         raise _unfit(found, "an Analysis", origin)
     _check_name(found.name, origin)
-    function, columns = found.function, found.columns
+    function, columns, row_columns = found.function, found.columns, found.row_columns
 
     @functools.wraps(function)
     def measure(image: Image, **params: Any) -> Result:
         with _Guard(origin):
             result = function(_read_only(image), **params)
             declared = [column.name for column in columns(**params)]
-            if not isinstance(result, Mapping) or sorted(result) != sorted(declared):
-                given = sorted(result) if isinstance(result, Mapping) else type(result).__name__
-                raise TypeError(f"returned {given}, declared are the columns {declared}")
+            _check_columns(result, declared if row_columns is None else [*declared, ROWS], "the columns")
+            if row_columns is not None:
+                rows = result[ROWS]
+                _check_columns(rows, [column.name for column in row_columns(**params)], f"the columns of {ROWS!r}")
+                if len({len(values) for values in rows.values()}) > 1:
+                    raise TypeError(f"returned columns of {ROWS!r} that differ in length")
             return result
 
     return replace(found, group="measurements", function=measure, version=origin.key)
+
+
+def _check_columns(found: object, declared: list[str], what: str) -> None:
+    if not isinstance(found, Mapping) or sorted(found) != sorted(declared):
+        given = sorted(found) if isinstance(found, Mapping) else type(found).__name__
+        raise TypeError(f"returned {given}, declared are {what} {declared}")
 
 
 def chart_of(found: object, origin: Origin) -> ChartBuilder:

@@ -2,7 +2,8 @@
 
 A sealed part holds the rows of one range of the sealed input list, so its bytes depend on the inputs and the job alone.
 It is the store and, by a hard link, the table that the user opens. Asking for fewer analyses, or for another table
-format, reads the store; asking for one more seals its ranges again with one group of columns more.
+format, reads the store; asking for one more seals its ranges again with one group of columns more. Objects lie in files
+beside the parts, whose names follow from theirs: the ledger knows only parts.
 """
 
 from __future__ import annotations
@@ -18,16 +19,24 @@ from actors.product_plan import ANALYSIS
 from pipelines.analyses import ANALYSES
 from pipelines.models import AnalysisRequest
 from pipelines.tables import (
+    FILE_BYTES,
     InputParts,
+    ObjectsSeal,
     PartColumns,
     SealRequest,
     analyses_schema,
+    object_schemas,
+    objects_part,
+    part_of,
     readable_path,
+    row_bytes,
     rows_per_file,
 )
 from rayjobs.output_directory import OutputDirectory
 
 SEALED_SUFFIX = ".parquet"
+OBJECTS_PER_IMAGE = 1000
+"""A guess that keeps the files of objects near the size of other files; it only decides how many images one covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,10 @@ class ResultsStore:
         self._ledger = ledger
         self._output = output
         self.requests = tuple(requests)
-        self.range_rows = rows_per_file(analyses_schema(self.requests))
+        self.object_schemas = object_schemas(self.requests)
+        """Analysis of objects -> schema of its table."""
+        most = [FILE_BYTES // (OBJECTS_PER_IMAGE * row_bytes(schema)) for schema in self.object_schemas.values()]
+        self.range_rows = max(min([rows_per_file(analyses_schema(self.requests)), *most]), 1)
         """Places of the sealed list per range."""
 
     def ranges(self, first_seq: int, end_seq: int) -> list[int]:
@@ -79,9 +91,31 @@ class ResultsStore:
         part = f"{number:06d}-{uuid.uuid4().hex}{SEALED_SUFFIX}"
         return RangeSeal(
             part=part,
-            request=SealRequest(target=self._output.store / part, requests=requests, inputs=tuple(inputs)),
+            request=SealRequest(
+                target=self._output.store / part,
+                requests=requests,
+                inputs=tuple(inputs),
+                objects=tuple(self._objects_seal(part, request, rows, recipes) for request in object_schemas(requests)),
+            ),
             rows=tuple((entry.input_id, row) for row, entry in enumerate(inputs)),
         )
+
+    def _objects_seal(
+        self, part: str, request: AnalysisRequest, rows: Sequence[ResultRow], recipes: dict[int, dict[str, str]]
+    ) -> ObjectsSeal:
+        product = ANALYSIS + request.canonical()
+        inputs: list[InputParts] = []
+        for group in _by_input(rows):
+            found = [row for row in group if product in recipes[row.recipe]]
+            if found:
+                latest = found[-1].part
+                place = PartColumns(
+                    path=self._path(latest).with_name(objects_part(latest, request.name)),
+                    by_path=latest.endswith(SEALED_SUFFIX),
+                )
+                inputs.append(InputParts(input=readable_path(group[0].path), input_id=group[0].input, parts=(place,)))
+        target = self._output.store / objects_part(part, request.name)
+        return ObjectsSeal(target=target, request=request, inputs=tuple(inputs))
 
     def record(self, seal: RangeSeal) -> None:
         """Take a written part over: from now on the results of its inputs are there."""
@@ -96,13 +130,18 @@ class ResultsStore:
         part = rows[0].part
         return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"sealed:{part}")))
 
+    def sealed_objects(self, number: int, request: AnalysisRequest) -> Path | None:
+        """The file with the objects of a range; None when no input of it is done."""
+        sealed = self.sealed_part(number)
+        return None if sealed is None else sealed[0].with_name(objects_part(sealed[0].name, request.name))
+
     def remove_unused(self) -> None:
         """Delete parts that the ledger no longer refers to; call it when no worker is running."""
         used = self._ledger.parts()
         for directory in (self._output.parts, self._output.store):
             if directory.is_dir():
                 for path in directory.iterdir():
-                    if path.name not in used:
+                    if part_of(path.name) not in used:
                         path.unlink()
 
     def _rows(self, number: int) -> list[ResultRow]:

@@ -10,7 +10,7 @@ needs them.
 
 from __future__ import annotations
 
-from pipelines.analyses import scopes, sharpness, statistics
+from pipelines.analyses import image_hash, noise, objects, scopes, sharpness, statistics, texture
 from pipelines.analyses.calculator import AnalysisCalculator, expand_analyses
 from pipelines.analyses.registry import ANALYSES, ROWS, Accumulator, Analysis, Column, Result, analysis
 
@@ -24,7 +24,11 @@ __all__ = [
     "Result",
     "analysis",
     "expand_analyses",
+    "image_hash",
+    "noise",
+    "objects",
     "scopes",
     "sharpness",
     "statistics",
+    "texture",
 ]

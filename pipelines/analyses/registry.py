@@ -56,14 +56,17 @@ class Analysis:
     parameters: type[Parameters]
     columns: Callable[..., Sequence[Column]]
     """Parameters -> the columns of the result, in table order."""
-    grain: Literal["image", "object"] = "image"
-    """``image``: one row per image in ``analyses``; ``object``: also rows of a table that bears the analysis' name."""
     row_columns: Callable[..., Sequence[Column]] | None = None
-    """For ``object``: parameters -> the columns of the table of objects, in table order, without a prefix."""
+    """For an analysis of objects: parameters -> the columns of the table that bears its name, in table order."""
     accumulator: Callable[..., Accumulator] | None = None
     """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from tiles."""
     version: int | str = 1
     """Raised whenever a number changes; part of every cache key. Of a plug-in: its package's version."""
+
+    @property
+    def grain(self) -> Literal["image", "object"]:
+        """``image``: one row per image in the table ``analyses``; ``object``: also one row per object in its own."""
+        return "image" if self.row_columns is None else "object"
 
     @property
     def summary(self) -> str:
@@ -96,7 +99,6 @@ def analysis(
                 function=function,
                 parameters=parameters_of(function),
                 columns=columns if callable(columns) else lambda **_: columns,
-                grain="object" if row_columns else "image",
                 row_columns=row_columns,
                 accumulator=accumulator,
                 version=version,

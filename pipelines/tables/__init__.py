@@ -18,15 +18,17 @@ from pipelines.tables.batches import to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
-from pipelines.tables.parquet_table import rows_per_file, write_parquet_directory
-from pipelines.tables.parts import publish, read_part, write_part
-from pipelines.tables.schema import analyses_schema, part_schema, rows_schema
-from pipelines.tables.sealing import SealRequest, seal_part
+from pipelines.tables.parquet_table import FILE_BYTES, rows_per_file, write_parquet_directory
+from pipelines.tables.parts import objects_part, part_of, publish, read_part, write_part
+from pipelines.tables.schema import analyses_schema, object_schemas, part_schema, row_bytes, rows_schema
+from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
 from pipelines.tables.xlsx_table import Sheet, write_xlsx
 
 __all__ = [
+    "FILE_BYTES",
     "TABLE_FORMATS",
     "InputParts",
+    "ObjectsSeal",
     "PartColumns",
     "SealRequest",
     "Sheet",
@@ -34,11 +36,15 @@ __all__ = [
     "assemble",
     "manifest_batch",
     "manifest_schema",
+    "object_schemas",
+    "objects_part",
+    "part_of",
     "part_schema",
     "printable",
     "publish",
     "read_part",
     "readable_path",
+    "row_bytes",
     "rows_per_file",
     "rows_schema",
     "safe_cell",

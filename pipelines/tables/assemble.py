@@ -31,6 +31,8 @@ class PartColumns:
     """None: all. A job that ran with other parameters in between left columns of the same name that are not meant."""
     row: int | None = None
     """The input's row, if the part is a sealed one (Parquet), where rows bear no number; None for a worker's part."""
+    by_path: bool = False
+    """A sealed part of objects: the readable path of the input tells which rows are its."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,15 @@ class _Parts:
         self._loaded: OrderedDict[tuple[Path, int], _Part] = OrderedDict()
         self._sealed: OrderedDict[Path, SealedPart] = OrderedDict()
 
-    def slice(self, part: PartColumns, input_id: int) -> pa.RecordBatch:
-        """The rows of one input, without a copy; an empty batch when it has none there."""
+    def slice(self, part: PartColumns, entry: InputParts) -> pa.RecordBatch | None:
+        """The rows of one input, without a copy if they lie in one place; None when a part of objects has none."""
+        if part.by_path:
+            places = self._open(part.path).pieces(entry.input)
+            pieces = [self._load(part.path, group).batch.slice(start, count) for group, start, count in places]
+            return (pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)) if pieces else None
         if part.row is None:
             loaded = self._load(part.path, 0)
-            start, count = loaded.places.get(input_id, (0, 0))
+            start, count = loaded.places.get(entry.input_id, (0, 0))
             return loaded.batch.slice(start, count)
         group, start = self._open(part.path).place(part.row)
         return self._load(part.path, group).batch.slice(start, 1)
@@ -137,14 +143,14 @@ def _index(path: Path, batch: pa.RecordBatch) -> _Part:
 
 
 def _rows_of(entry: InputParts, schema: pa.Schema, reader: _Parts, several: bool) -> pa.RecordBatch:
-    found = [reader.slice(part, entry.input_id) for part in entry.parts]
-    counts = {batch.num_rows for batch in found}
+    found = [(part, reader.slice(part, entry)) for part in entry.parts]
+    counts = {0 if batch is None else batch.num_rows for _, batch in found}
     if not several and counts != {1}:
         raise RayjobsError(f"the results of {entry.input} are not in the parts that the ledger names")
     if len(counts) > 1:
         raise RayjobsError(f"the parts of {entry.input} disagree on the number of its objects")
     rows = counts.pop() if counts else 0
-    chosen = list(zip(entry.parts, found, strict=True))
+    chosen = [(part, batch) for part, batch in found if batch is not None]
     arrays = [_column(field, chosen, rows) for field in list(schema)[1:]]
     first = pa.array([entry.input] * rows, schema.field(INPUT).type)
     return pa.RecordBatch.from_arrays([first, *arrays], schema=schema)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.analyses.registry import Result
+from pipelines.analyses.registry import ROWS, Result
 from pipelines.errors import RayjobsError
 
 
@@ -23,7 +23,8 @@ def to_batch(input_ids: Sequence[int], rows: Sequence[Mapping[str, Result]], sch
     input_ids
         The images' numbers in the ledger, one per row.
     rows
-        Per image: name of the analysis -> its result. An analysis or column that isn't there, or None, is a null.
+        Per image: name of the analysis -> its result. An analysis or column that isn't there, or None, is a null; rows
+        of objects belong to another table (``to_rows_batch``).
     schema
         As ``part_schema(analyses_schema(...))``.
 
@@ -32,7 +33,10 @@ def to_batch(input_ids: Sequence[int], rows: Sequence[Mapping[str, Result]], sch
     RayjobsError
         A result holds a column that the schema doesn't have, or a value that doesn't fit its type without loss.
     """
-    flat = [{f"{name}_{key}": value for name, result in row.items() for key, value in result.items()} for row in rows]
+    flat = [
+        {f"{name}_{key}": value for name, result in row.items() for key, value in result.items() if key != ROWS}
+        for row in rows
+    ]
     for row in flat:
         unknown = row.keys() - set(schema.names)
         if unknown:
@@ -45,8 +49,16 @@ def to_rows_batch(input_ids: Sequence[int], tables: Sequence[Mapping[str, Any]],
     """Several rows per image: ``tables[i]`` maps column -> sequence or 1-D array, one value per object of image i.
 
     ``schema`` as ``part_schema(rows_schema(...))``. An image without objects gives no row.
+
+    Raises
+    ------
+    RayjobsError
+        A table has not exactly the schema's columns, its columns differ in length, or a value doesn't fit.
     """
     names = schema.names[1:]
+    for table in tables:
+        if set(table) != set(names) or len({len(column) for column in table.values()}) > 1:
+            raise RayjobsError(f"rows of objects need equally long columns: {', '.join(names)}")
     counts = np.array([len(table[names[0]]) for table in tables], np.int64)
     arrays = [pa.array(np.repeat(np.asarray(input_ids, np.int64), counts), pa.int64())]
     for field in list(schema)[1:]:

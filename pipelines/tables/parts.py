@@ -1,7 +1,8 @@
 """Part files: the rows of a few images, written often by workers and read once at the end.
 
 Covers Arrow IPC files compressed with lz4, reading single row groups of sealed parts (Parquet), and the step that makes
-a finished file visible. Which part holds which input is the ledger's knowledge.
+a finished file visible. Which part holds which input is the ledger's knowledge; the rows of objects lie in files beside
+it, whose names follow from the part's.
 """
 
 from __future__ import annotations
@@ -11,10 +12,23 @@ from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
+from pipelines.tables.schema import INPUT
+
+
+def objects_part(part: str, analysis: str) -> str:
+    """The name of the file with the objects of the images in a part: ``8f3a.arrow`` has ``8f3a.objects.arrow``."""
+    stem, _, suffix = part.rpartition(".")
+    return f"{stem}.{analysis}.{suffix}"
+
+
+def part_of(name: str) -> str:
+    """The part that a file belongs to: itself, or the part whose objects it holds."""
+    return f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
 
 
 def write_part(path: Path, batch: pa.RecordBatch, *, durable: bool = False) -> None:
@@ -50,7 +64,7 @@ def read_part(path: Path) -> pa.RecordBatch:
 
 
 class SealedPart:
-    """A sealed part that is read row group by row group.
+    """A sealed part that is read row group by row group; one of objects finds its rows by the input's readable path.
 
     Raises
     ------
@@ -67,6 +81,7 @@ class SealedPart:
             raise RayjobsError(f"part {path.name} can't be read: {error}") from error
         rows = (self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups))
         self._starts = list(accumulate(rows, initial=0))
+        self._places: dict[str, tuple[int, int]] | None = None
 
     def place(self, row: int) -> tuple[int, int]:
         """The row group of a row, and the row in it."""
@@ -75,12 +90,39 @@ class SealedPart:
         group = bisect_right(self._starts, row) - 1
         return group, row - self._starts[group]
 
-    def read(self, group: int) -> pa.RecordBatch:
-        """One row group whole."""
+    def pieces(self, name: str) -> list[tuple[int, int, int]]:
+        """The rows of an input in a part of objects: (row group, first row in it, number of rows), in order."""
+        if self._places is None:
+            self._places = self._find_inputs()
+        start, count = self._places.get(name, (0, 0))
+        found = []
+        while count:
+            group, row = self.place(start)
+            rows = min(count, self._starts[group + 1] - start)
+            found.append((group, row, rows))
+            start, count = start + rows, count - rows
+        return found
+
+    def _find_inputs(self) -> dict[str, tuple[int, int]]:
+        """Readable path of each input -> its first row and number of rows; the column is read a group at a time."""
+        places: dict[str, tuple[int, int]] = {}
+        for group in range(self._metadata.num_row_groups):
+            names = self.read(group, [INPUT]).column(0).dictionary_encode()
+            codes = names.indices.to_numpy()
+            starts = np.flatnonzero(np.diff(codes, prepend=-1))
+            counts = np.diff(starts, append=codes.size)
+            for code, start, count in zip(codes[starts].tolist(), starts.tolist(), counts.tolist(), strict=True):
+                name = names.dictionary[code].as_py()
+                first, before = places.get(name, (self._starts[group] + start, 0))
+                places[name] = (first, before + count)
+        return places
+
+    def read(self, group: int, columns: list[str] | None = None) -> pa.RecordBatch:
+        """One row group, whole or some columns of it."""
         try:
             with pa.OSFile(os.fsencode(self._path), "rb") as source:
                 file = pq.ParquetFile(source, metadata=self._metadata)
-                table = file.read_row_group(group, use_threads=False)
+                table = file.read_row_group(group, columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise RayjobsError(f"part {self._path.name} can't be read: {error}") from error
         return table.combine_chunks().to_batches()[0]

@@ -100,6 +100,18 @@ def analyses_schema(
     return columns_schema(fields, metadata)
 
 
+def object_schemas(
+    requests: Sequence[AnalysisRequest], analyses: Mapping[str, Analysis] = ANALYSES
+) -> dict[AnalysisRequest, pa.Schema]:
+    """Of each requested analysis of objects the schema of its table, in order."""
+    found = {}
+    for request in requests:
+        columns = analyses[request.name].row_columns
+        if columns is not None:
+            found[request] = rows_schema(columns(**request.params))
+    return found
+
+
 def rows_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """The schema of a table with several rows per input, such as ``objects``: ``input``, then the bare columns."""
     return columns_schema([column_field(column) for column in columns], metadata)
