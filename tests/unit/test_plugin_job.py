@@ -1,0 +1,142 @@
+"""A job that uses the example plug-in: its file is checked with it, and a worker's block computes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.charts import ChartOptions
+from pipelines.extension_manager import process_extensions
+from pipelines.image_io import EncodeOptions, ReadPolicy
+from pipelines.image_task import Recipe
+from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
+from rayjobs.job_file import JobFileError, parse_job
+from rayjobs.job_plan import wanted_products
+from tests.example_plugin import install_example
+
+JOB = """
+name: shaded
+inputs: [photos]
+plugins: [vignette, evenness]
+operations:
+  - vignette: {strength: 0.4}
+analyses: [evenness]
+export: {images: {format: png}, charts: true}
+output: out
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_example(tmp_path_factory.mktemp("example"))
+
+
+@pytest.fixture(autouse=True)
+def on_the_path(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(installed)
+    process_extensions.cache_clear()
+    yield
+    process_extensions().close()
+    process_extensions.cache_clear()
+
+
+def allow() -> None:
+    process_extensions().allow(["vignette", "evenness"])
+
+
+def test_a_job_file_can_not_allow_its_plug_ins_itself() -> None:
+    with pytest.raises(JobFileError) as caught:
+        parse_job(JOB)
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["job:4:11", "plugins[0]"],
+        ["job:4:21", "plugins[1]"],
+    ]
+    assert all("isn't allowed" in line for line in lines)
+
+
+def test_an_allowed_plug_in_is_checked_like_anything_else() -> None:
+    allow()
+    spec = parse_job(JOB)
+    assert spec.operations == (ImageOperation("vignette", {"strength": 0.4}),)
+    assert spec.analyses == (AnalysisRequest("evenness", {"floor": 0.0}),)
+    with pytest.raises(JobFileError, match=r"vignette.force: unknown key; known: strength"):
+        parse_job(JOB.replace("strength", "force"))
+
+
+def test_a_job_names_every_plug_in_that_it_uses() -> None:
+    allow()
+    with pytest.raises(JobFileError, match=r"the plug-in of that name \(rayjobs-example-plugin\) must be named"):
+        parse_job(JOB.replace("plugins: [vignette, evenness]", "plugins: [evenness]"))
+    parse_job(JOB)  # loads it, which changes nothing for the other job
+    with pytest.raises(JobFileError, match=r"plugins: 'vignette' comes from a plug-in: name it here"):
+        parse_job(JOB.replace("plugins: [vignette, evenness]", "plugins: [evenness]"))
+
+
+def test_the_plug_ins_version_decides_what_is_computed_anew() -> None:
+    allow()
+    spec = parse_job(JOB)
+    versions = process_extensions().versions(spec.plugins)
+    assert sorted(versions) == ["evenness", "vignette"]
+    before = wanted_products(spec, versions)
+    assert wanted_products(spec, versions) == before
+    after = wanted_products(spec, {**versions, "vignette": "rayjobs-example-plugin 1.0.1"})
+    assert not set(before.values()) & set(after.values())
+
+
+def block(tmp_path: Path, versions: dict[str, str], strength: object = 1) -> ImageStatus:
+    Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "a.png")
+    status = (tmp_path / "a.png").stat()
+    recipe = Recipe(
+        id=1,
+        operations=(ImageOperation("vignette", {"strength": strength}),),
+        read=ReadPolicy(),
+        image=EncodeOptions(format="png"),
+        image_suffixes=(".png",),
+        analyses=(AnalysisRequest("evenness"),),
+        charts=ChartOptions(),
+        charted=("evenness",),
+    )
+    item = WorkItem(
+        id=1,
+        path=bytes(tmp_path / "a.png"),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        name="a",
+        title="a",
+        recipe=1,
+    )
+    workspace = Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", extensions=versions)
+    ((row,),) = [rows for rows in render_analyze_export([item], {1: recipe}, workspace) if rows]
+    return row
+
+
+def test_a_worker_renders_analyses_and_draws_with_them(tmp_path: Path) -> None:
+    allow()
+    process_extensions().require(["vignette", "evenness"])
+    versions = process_extensions().versions()
+    process_extensions().close()  # as in a fresh worker, which nobody told what is allowed
+    row = block(tmp_path, versions)
+    assert (row.status, row.message) == ("done", None)
+    pixels = np.asarray(Image.open(tmp_path / "out/images/a.png"))
+    assert pixels[0, 0] == round(200 * (1 - (19 / 20) ** 2))
+    assert (tmp_path / "out/charts/evenness/a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_plug_in_raises_fails_the_image_by_name(tmp_path: Path) -> None:
+    allow()
+    process_extensions().require(["vignette", "evenness"])
+    row = block(tmp_path, process_extensions().versions(), strength="much")
+    assert (row.status, row.reason) == ("failed", "plugin_error")
+    assert "plug-in 'vignette' (rayjobs-example-plugin 1.0.0): ValueError" in str(row.message)
+
+
+def test_a_worker_of_another_version_fails_its_images_and_says_why(tmp_path: Path) -> None:
+    row = block(tmp_path, {"vignette": "rayjobs-example-plugin 0.9", "evenness": "rayjobs-example-plugin 0.9"})
+    assert (row.status, row.reason) == ("failed", "plugin_error")
+    assert "planned was rayjobs-example-plugin 0.9; install the same version everywhere" in str(row.message)
