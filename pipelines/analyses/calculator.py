@@ -53,7 +53,8 @@ def expand_analyses(asked: Iterable[Asked]) -> list[AnalysisRequest]:
     seen: list[tuple[str, Mapping[str, Any]]] = []
     for entry in listed:
         if isinstance(entry, str) and entry in GROUPS and entry not in ANALYSES:
-            members = [name for name, one in ANALYSES.items() if entry in ("all", one.group)]
+            scopes_first = sorted(ANALYSES.items(), key=lambda pair: pair[1].group != "scopes")
+            members = [name for name, one in scopes_first if entry in ("all", one.group)]
             requests = [AnalysisRequest(name) for name in members if name not in named]
         else:
             requests = [AnalysisRequest(entry) if isinstance(entry, str) else entry]
