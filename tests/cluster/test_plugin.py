@@ -1,0 +1,104 @@
+"""The example plug-in as a user has it: installed, allowed on the command line, used from a job file on Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.example_plugin import install_example
+from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
+
+ALLOW = ("--allow-plugin", "vignette", "--allow-plugin", "evenness")
+JOB = {
+    "plugins": ["vignette", "evenness"],
+    "operations": [{"vignette": {"strength": 1}}],
+    "analyses": ["evenness"],
+    "export": {"images": {"format": "png"}, "charts": True},
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What PYTHONPATH is where the plug-in is installed."""
+    return f"{install_example(tmp_path_factory.mktemp('example'))}:{ROOT}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("plugin")
+    write_photographs(root / "photos", 6)
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(place: Path, path: str) -> Path:
+    done = rayjobs("run", write_job(place, **JOB), "--json", *ALLOW, home=place, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    return place / "out"
+
+
+def test_images_numbers_and_charts_come_from_the_plug_in(finished: Path, place: Path) -> None:
+    rows = manifest(finished)
+    assert len(rows) == 6
+    check_outputs(finished, rows)
+    table = pq.read_table(finished / "data/analyses.parquet")
+    ratios = table.column("evenness_corner_ratio").to_numpy()
+    assert (ratios < 0.5).all()
+    assert len(list((finished / "charts/evenness").iterdir())) == 6
+    source = np.asarray(Image.open(place / "photos/photo-0000.jpg"), float)
+    shaded = np.asarray(Image.open(finished / "images/photo-0000.png"), float)
+    np.testing.assert_allclose(shaded[32, 48], source[32, 48], atol=1)
+    assert (shaded[0, 0] <= source[0, 0] * 0.05 + 1).all()
+
+
+def test_provenance_names_the_package_and_its_version(finished: Path) -> None:
+    plugins = json.loads((finished / "job.json").read_text())["plugins"]
+    assert sorted(plugins) == ["evenness", "vignette"]
+    assert all(version.startswith("rayjobs-example-plugin 1.0.0 ") for version in plugins.values())
+
+
+def test_the_same_job_again_has_nothing_to_do_and_a_new_version_has(finished: Path, place: Path, path: str) -> None:
+    before = golden_tree(finished)
+    nobody = {"RAY_ADDRESS": "127.0.0.1:1"}
+    again = rayjobs("run", place / "job.yaml", "--json", *ALLOW, home=place, PYTHONPATH=path, **nobody)
+    assert again.code == 0, again.err
+    installed = Path(path.partition(":")[0])
+    source = installed / "rayjobs_example/vignette.py"
+    text = source.read_text()
+    source.write_text(f"{text}\n# edited\n")
+    try:
+        changed = rayjobs("run", place / "job.yaml", "--json", *ALLOW, home=place, PYTHONPATH=path, **nobody)
+        assert changed.code == 1  # it has work, and no Ray to do it
+    finally:
+        source.write_text(text)
+    back = rayjobs("run", place / "job.yaml", "--json", *ALLOW, home=place, PYTHONPATH=path)
+    assert back.code == 0, back.err
+    assert golden_tree(finished) == before
+
+
+def test_staged_gives_the_same_bytes(finished: Path, place: Path, path: str) -> None:
+    job = write_job(place / "photos/..", **JOB, stages="staged", output="staged")
+    done = rayjobs("run", job, "--json", *ALLOW, home=place, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    assert golden_tree(place / "staged") == golden_tree(finished)
+
+
+def test_without_being_allowed_it_does_not_run(tmp_path: Path, path: str) -> None:
+    write_photographs(tmp_path / "photos", 1)
+    done = rayjobs("run", write_job(tmp_path, **JOB), home=tmp_path, PYTHONPATH=path)
+    assert done.code == 1
+    assert "plug-in 'vignette' (rayjobs-example-plugin 1.0.0) isn't allowed" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_extensions_are_listed_without_being_loaded(tmp_path: Path, path: str) -> None:
+    done = rayjobs("extensions", "--json", "--allow-plugin", "licence", home=tmp_path, PYTHONPATH=path)
+    rows = {(row["name"], row["kind"]): row for row in done.json}
+    assert rows["licence", "resource"]["allowed"]
+    assert not rows["vignette", "processor"]["allowed"]
+    assert not any(row["loaded"] for row in rows.values())
