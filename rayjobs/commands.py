@@ -322,6 +322,10 @@ def analyses(arguments: argparse.Namespace) -> int:
                 {"name": f"{name}_{column.name}", "type": column.type, "unit": column.unit, "meaning": column.meaning}
                 for column in entry.columns(**_defaults(entry.parameters))
             ],
+            "object_columns": [
+                {"name": column.name, "type": column.type, "unit": column.unit, "meaning": column.meaning}
+                for column in (entry.row_columns(**_defaults(entry.parameters)) if entry.row_columns else ())
+            ],
         }
         for name, entry in ANALYSES.items()
     ]

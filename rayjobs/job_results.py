@@ -1,4 +1,4 @@
-"""What a finished job leaves for people: tables, manifest, report and job.json, each swapped in whole.
+"""What a finished job leaves for people: manifest, report and job.json, each swapped in whole; tables: ``job_tables``.
 
 All of it is made from the ledger and the sealed results, without Ray. Nothing but ``job.json`` and the report depends
 on when and where the job ran.
@@ -7,8 +7,6 @@ on when and where the job ran.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -26,16 +24,14 @@ from pipelines.tables import (
     manifest_schema,
     publish,
     readable_path,
-    seal_part,
     write_manifest,
-    write_table,
 )
 from pipelines.thumbnails import make_thumbnail
+from rayjobs.duplicates import GROUP_COLUMN
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.report import ReportFailure, ReportImage, ReportSummary, write_report
 from rayjobs.results_store import ResultsStore
 
-TABLE = "analyses"
 _BATCH_ROWS = 2_000
 
 
@@ -48,35 +44,6 @@ def remove_stale_files(ledger: JobLedger, output: OutputDirectory) -> None:
         if path not in current and sha256_of_file(output.root / path) == sha256:
             (output.root / path).unlink()
             _remove_empty_parents(output.root, path)
-
-
-def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, formats: Sequence[str]) -> list[str]:
-    """Make ``data/`` hold exactly the wanted tables; return their paths relative to the output."""
-    total = ledger.counts().total
-    ranges = range(-(-total // store.range_rows))
-    for number in ranges:
-        seal = store.to_seal(number)
-        if seal is not None:
-            seal_part(seal.request)
-            store.record(seal)
-    wanted = [f"{TABLE}.{name}" for name in formats] if store.requests else []
-    output.data.mkdir(exist_ok=True)
-    for name in wanted:
-        temporary = output.data / f".{name}.tmp"
-        _remove(temporary)
-        if name == f"{TABLE}.parquet":
-            _write_parquet(temporary, store, ranges)
-        else:
-            schema = analyses_schema(store.requests)
-            batches = _batches(store, ranges, schema)
-            write_table(temporary, schema, batches, format=name.rpartition(".")[2])
-        _swap(temporary, output.data / name)
-    for path in output.data.iterdir():
-        if path.name not in wanted:
-            _remove(path)
-    if not wanted:
-        output.data.rmdir()
-    return [f"data/{name}" for name in wanted]
 
 
 def write_manifest_file(ledger: JobLedger, output: OutputDirectory, metadata: Mapping[str, str]) -> None:
@@ -150,6 +117,7 @@ def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]
     for request in requests:
         schema = analyses_schema([request])
         numbers = [f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_integer(f.type)]
+        numbers = [name for name in numbers if name != GROUP_COLUMN]  # a number only by type, and not in the store
         found += numbers[:3]
     return found[:most]
 
@@ -190,60 +158,10 @@ def _manifest_row(final: FinalInput) -> dict[str, Any]:
     }
 
 
-def _write_parquet(target: Path, store: ResultsStore, ranges: range) -> None:
-    """One file for a job of one range, else a directory with a part per range; sealed parts are linked, not copied."""
-    if len(ranges) <= 1:
-        _write_range(target, store, 0)
-        return
-    target.mkdir()
-    for number in ranges:
-        _write_range(target / f"part-{number:05d}.parquet", store, number)
-
-
-def _write_range(target: Path, store: ResultsStore, number: int) -> None:
-    schema = analyses_schema(store.requests)
-    sealed = store.sealed_part(number)
-    if sealed is None:
-        write_table(target, schema, [], format="parquet")
-        return
-    part, requests = sealed
-    if requests == store.requests:
-        try:
-            os.link(part, target)
-        except OSError:  # no hard links on this file system: a copy does as well
-            shutil.copyfile(part, target)
-    else:
-        write_table(target, schema, _batches(store, range(number, number + 1), schema), format="parquet")
-
-
-def _batches(store: ResultsStore, ranges: range, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for number in ranges:
-        sealed = store.sealed_part(number)
-        if sealed is None:
-            continue
-        with pq.ParquetFile(sealed[0]) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=schema.names, use_threads=False)
-                yield from pa.table(table.select(schema.names).columns, schema=schema).combine_chunks().to_batches()
-
-
 def _groups(finals: Iterable[FinalInput], size: int) -> Iterator[list[FinalInput]]:
     stream = iter(finals)
     while group := list(islice(stream, size)):
         yield group
-
-
-def _swap(temporary: Path, final: Path) -> None:
-    if final.is_dir() or temporary.is_dir():
-        _remove(final)  # a directory can't be replaced in one step
-    os.replace(temporary, final)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _remove_empty_parents(root: Path, path: str) -> None:

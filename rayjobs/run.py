@@ -35,11 +35,11 @@ from rayjobs.job_results import (
     write_job_json,
     write_manifest_file,
     write_report_pages,
-    write_tables,
 )
 from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
+from rayjobs.job_tables import write_tables
 from rayjobs.output_directory import OutputDirectory, check_writable
 from rayjobs.progress import Display, Snapshot
 from rayjobs.quantities import most_failures

@@ -85,15 +85,19 @@ def duplicate_groups(hashes: Sequence[int | None], max_distance: int = MAX_DISTA
     Hashes within d bits agree in at least one of d + 1 bands of bits, so only those that share a band are compared:
     a second or so for a million hashes of photographs, quadratic only where most are alike without being equal.
     """
+    known = np.array([value is not None for value in hashes], bool)
+    values = np.array([0 if value is None else value for value in hashes], np.uint64)
+    return [number or None for number in group_numbers(values, known, max_distance).tolist()]
+
+
+def group_numbers(hashes: NDArray[np.uint64], known: NDArray[np.bool_], max_distance: int) -> NDArray[np.int64]:
+    """``duplicate_groups`` of arrays: 0 for none; hashes that aren't ``known`` count for nothing."""
     from pipelines.analyses import image_hash_kernels
 
-    known = [place for place, value in enumerate(hashes) if value is not None]
-    values, members = np.unique(np.array([hashes[place] for place in known], np.uint64), return_inverse=True)
+    numbers = np.zeros(hashes.size, np.int64)
+    values, members = np.unique(hashes[known], return_inverse=True)
     roots = image_hash_kernels.linked(values, max_distance)[members]
-    sizes = np.bincount(roots, minlength=values.size)
-    groups: list[int | None] = [None] * len(hashes)
-    numbers: dict[int, int] = {}
-    for place, root in zip(known, roots.tolist(), strict=True):
-        if sizes[root] > 1:
-            groups[place] = numbers.setdefault(root, len(numbers) + 1)
-    return groups
+    grouped = np.bincount(roots, minlength=values.size)[roots] > 1
+    _, firsts, groups = np.unique(roots[grouped], return_index=True, return_inverse=True)
+    numbers[np.flatnonzero(known)[grouped]] = np.argsort(np.argsort(firsts))[groups] + 1
+    return numbers

@@ -1,0 +1,168 @@
+"""The tables in ``data/``, made from the sealed results: one row per image, and one row per object where asked.
+
+A table is one file, or for Parquet of a job of several ranges a directory with a part per range; sealed parts are
+linked, not copied. Its rows are in the order of the inputs and its bytes depend on inputs and job alone. Made without
+Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.job_ledger import JobLedger
+from pipelines.models import AnalysisRequest
+from pipelines.tables import Sheet, analyses_schema, seal_part, write_table, write_xlsx
+from rayjobs.duplicates import DuplicateGroups, find_duplicates
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.results_store import ResultsStore
+
+TABLE = "analyses"
+PARQUET = "parquet"
+XLSX = "xlsx"
+SHEET_NAME_CHARACTERS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A sealed file of one range."""
+
+    path: Path
+    is_final: bool
+    """Whether it is the table's part as it stands, to be linked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """One table, as long as it is being written."""
+
+    name: str
+    schema: pa.Schema
+    ranges: range
+    sealed: Callable[[int], _Sealed | None]
+    """Range -> its sealed file; None when no input of it is done."""
+    groups: DuplicateGroups | None = None
+    """Fills a column that only the whole job can know."""
+
+    def batches(self, ranges: range) -> Iterator[pa.RecordBatch]:
+        """The rows of some ranges, in order, a row group at a time."""
+        names = self.schema.names
+        for number in ranges:
+            sealed = self.sealed(number)
+            if sealed is None:
+                continue
+            row = 0
+            with pq.ParquetFile(sealed.path) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, columns=names, use_threads=False).select(names)
+                    if self.groups is not None:
+                        table = self.groups.filled(table, number, row)
+                    row += table.num_rows
+                    yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
+
+
+def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, formats: Sequence[str]) -> list[str]:
+    """Make ``data/`` hold exactly the wanted tables; return their paths relative to the output.
+
+    Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
+    """
+    ranges = range(-(-ledger.counts().total // store.range_rows))
+    for number in ranges:
+        seal = store.to_seal(number)
+        if seal is not None:
+            seal_part(seal.request)
+            store.record(seal)
+    tables = _tables(store, ranges) if store.requests and formats else []
+    wanted: list[str] = []
+    output.data.mkdir(exist_ok=True)
+    for table in tables:
+        for format in formats:
+            if format == XLSX and table.name != TABLE:
+                continue
+            name = f"{table.name}.{format}"
+            wanted.append(name)
+            temporary = output.data / f".{name}.tmp"
+            _remove(temporary)
+            _write(temporary, format, table, tables)
+            _swap(temporary, output.data / name)
+    for path in output.data.iterdir():
+        if path.name not in wanted:
+            _remove(path)
+    if not wanted:
+        output.data.rmdir()
+    return [f"data/{name}" for name in wanted]
+
+
+def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
+    """The table of images, then those of objects in the order of the job's analyses."""
+    groups = find_duplicates(store, ranges)
+
+    def of_images(number: int) -> _Sealed | None:
+        found = store.sealed_part(number)
+        return None if found is None else _Sealed(found[0], is_final=found[1] == store.requests and groups is None)
+
+    def of_objects(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
+        def sealed(number: int) -> _Sealed | None:
+            path = store.sealed_objects(number, request)
+            return None if path is None else _Sealed(path, is_final=True)
+
+        return sealed
+
+    images = _Table(name=TABLE, schema=analyses_schema(store.requests), ranges=ranges, sealed=of_images, groups=groups)
+    objects = [
+        _Table(name=request.name, schema=schema, ranges=ranges, sealed=of_objects(request))
+        for request, schema in store.object_schemas.items()
+    ]
+    return [images, *objects]
+
+
+def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+    if format == PARQUET:
+        _write_parquet(target, table)
+    elif format == XLSX:
+        sheets = [
+            Sheet(name=each.name[:SHEET_NAME_CHARACTERS], schema=each.schema, batches=each.batches(each.ranges))
+            for each in tables
+        ]
+        write_xlsx(target, sheets)
+    else:
+        write_table(target, table.schema, table.batches(table.ranges), format=format)
+
+
+def _write_parquet(target: Path, table: _Table) -> None:
+    if len(table.ranges) <= 1:
+        _write_range(target, table, 0)
+        return
+    target.mkdir()
+    for number in table.ranges:
+        _write_range(target / f"part-{number:05d}.parquet", table, number)
+
+
+def _write_range(target: Path, table: _Table, number: int) -> None:
+    sealed = table.sealed(number)
+    if sealed is None or not sealed.is_final:
+        write_table(target, table.schema, table.batches(range(number, number + 1)), format=PARQUET)
+        return
+    try:
+        os.link(sealed.path, target)
+    except OSError:  # no hard links on this file system: a copy does as well
+        shutil.copyfile(sealed.path, target)
+
+
+def _swap(temporary: Path, final: Path) -> None:
+    if final.is_dir() or temporary.is_dir():
+        _remove(final)  # a directory can't be replaced in one step
+    os.replace(temporary, final)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
