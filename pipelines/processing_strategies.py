@@ -1,6 +1,6 @@
 """Processing hints: the ways to run a chain on one image, by name in ``STRATEGIES``.
 
-``default``     the pixels of ``apply_operations``, in bands that stay in the processor's cache where the chain allows it
+``default``     the pixels of ``apply_operations``
 ``fast``        8-bit arithmetic for every dtype, and blurs of 8 pixels or more on a smaller image; within a tolerance
 ``quality``     float32 from the first operation to the last, clipped and rounded once, at the end
 ``low_memory``  tile by tile, one image at a time, nothing kept in the cache; pixels as ``default``
@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.models import ImageOperation
-from pipelines.operations.chain import apply_operations, chain_halo, compile_chain
+from pipelines.operations.chain import apply_operations, compile_chain
 from pipelines.operations.registry import Image
 from pipelines.operations.samples import full_scale, stored
 from pipelines.reduced_precision import apply_wide_blur, as_uint8, from_uint8, is_wide_blur
 from pipelines.registry import Registry
-from pipelines.tiled_chain import apply_by_pieces, segments
+from pipelines.tiled_chain import apply_by_tiles, segments
 
-BAND_BYTES = 1 << 20
-"""A band and its copies between the operations fit into the second-level cache of a core."""
 TILE_PIXELS = 256
 """Side of a tile of ``low_memory``, or two halos if that is more."""
 
@@ -56,12 +54,8 @@ STRATEGIES: Registry[ProcessingStrategy] = Registry("processing hint")
 
 
 def render_default(image: Image, operations: Sequence[ImageOperation]) -> Image:
-    """The pixels of ``apply_operations``; integers in bands, a fifth faster than the whole image at once."""
-    rows = max(BAND_BYTES // _valid(image)[:1].nbytes, 1)
-    halo = chain_halo(operations) if operations and image.dtype.kind == "u" and image.shape[0] > rows else None
-    if halo is None or 8 * halo > rows:
-        return apply_operations(image, operations).pixels
-    return apply_by_pieces(image, operations, halo=halo, rows=rows, columns=image.shape[1])
+    """The pixels of ``apply_operations``, at the speed of whole images."""
+    return apply_operations(image, operations).pixels
 
 
 def render_low_memory(image: Image, operations: Sequence[ImageOperation]) -> Image:
@@ -72,7 +66,7 @@ def render_low_memory(image: Image, operations: Sequence[ImageOperation]) -> Ima
             image = apply_operations(image, part).pixels
         else:
             side = max(TILE_PIXELS, 2 * halo)
-            image = apply_by_pieces(image, part, halo=halo, rows=side, columns=side)
+            image = apply_by_tiles(image, part, halo=halo, side=side)
     return image
 
 

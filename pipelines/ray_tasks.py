@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipelines.cpu_threads import limit_threads
 from pipelines.errors import FailedReason, ImageError
 from pipelines.extension_adapters import ExtensionKind, install
 from pipelines.extension_manager import load_extensions
+from pipelines.freed_memory import keep_freed_memory
 from pipelines.operations.registry import Image
 from pipelines.processing_pool import PoolError, RenderRecipe
 
@@ -66,7 +68,7 @@ def start_task(recipe: RenderRecipe, inputs: list[object]) -> list[Any]:
 @ray.remote(num_cpus=1, max_retries=0)
 def render_images(recipe: RenderRecipe, *images: object) -> Iterator[Image | ImageError | tuple[float, ...]]:
     """One outcome per image, then the seconds that each one took; an image's failure is an outcome of its own."""
-    limit_threads(1)
+    _prepare_process()
     load_extensions(dict(recipe.plugins))
     seconds = []
     with ExitStack() as installed:
@@ -78,6 +80,12 @@ def render_images(recipe: RenderRecipe, *images: object) -> Iterator[Image | Ima
             seconds.append(time.perf_counter() - start)
             yield outcome
     yield tuple(seconds)
+
+
+@cache
+def _prepare_process() -> None:
+    limit_threads(1)
+    keep_freed_memory()
 
 
 def _outcome_of(image: object, recipe: RenderRecipe) -> Image | ImageError:

@@ -1,6 +1,6 @@
-"""Running a chain piece by piece: bands that stay in the processor's cache, or tiles that keep memory small.
+"""Running a chain tile by tile: between the operations there are copies of a tile, not of the whole image.
 
-Each piece is cut out with the surroundings that the chain needs (``chain_halo``), so the pixels are those of the whole
+Each tile is cut out with the surroundings that the chain needs (``chain_halo``), so the pixels are those of the whole
 image: exactly for integers, within 1e-6 for float32. Chains with an operation that needs the whole image can't be cut;
 ``segments`` finds the parts of a chain that can.
 """
@@ -19,8 +19,8 @@ from pipelines.operations.registry import Image
 Operations = Sequence[ImageOperation]
 
 
-def apply_by_pieces(image: Image, operations: Operations, *, halo: int, rows: int, columns: int) -> Image:
-    """The chain on pieces of ``rows`` x ``columns`` pixels, put together; ``halo`` is the chain's.
+def apply_by_tiles(image: Image, operations: Operations, *, halo: int, side: int) -> Image:
+    """The chain on tiles of ``side`` x ``side`` pixels, put together; ``halo`` is the chain's.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def apply_by_pieces(image: Image, operations: Operations, *, halo: int, rows: in
         (M, N), (M, N, 3) or (M, N, 4), at least one pixel.
     """
     result: Image | None = None
-    for top in range(0, image.shape[0], rows):
-        for left in range(0, image.shape[1], columns):
+    for top in range(0, image.shape[0], side):
+        for left in range(0, image.shape[1], side):
             above, before = min(top, halo), min(left, halo)
-            cut = image[top - above : top + rows + halo, left - before : left + columns + halo]
-            done = apply_operations(cut, operations).pixels[above : above + rows, before : before + columns]
+            cut = image[top - above : top + side + halo, left - before : left + side + halo]
+            done = apply_operations(cut, operations).pixels[above : above + side, before : before + side]
             if result is None:
                 result = np.empty((*image.shape[:2], *done.shape[2:]), done.dtype)
-            result[top : top + rows, left : left + columns] = done
+            result[top : top + side, left : left + side] = done
     assert result is not None
     return result
 
