@@ -1,0 +1,134 @@
+"""Blocks of inputs in one process: rows in order, results in parts, objects beside them, and a stop between two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import block_task
+from pipelines.analyses import ROWS
+from pipelines.block_task import RowBuffer, Workspace, render_analyze_export
+from pipelines.image_io import ReadPolicy
+from pipelines.image_task import Recipe
+from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
+from pipelines.tables import objects_part, part_of, read_part
+
+NOISE, TEXTURE = AnalysisRequest("noise"), AnalysisRequest("texture")
+OBJECTS = AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0})
+
+
+def recipe(number: int, *analyses: AnalysisRequest) -> Recipe:
+    return Recipe(id=number, read=ReadPolicy(), analyses=analyses)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(root=tmp_path, epoch=1, stop=tmp_path / "stop")
+
+
+def item(directory: Path, number: int, squares: int = 1, recipe: int = 1) -> WorkItem:
+    """An input with some white squares; a negative number of them is no image."""
+    path = directory / f"{number}.png"
+    image = np.zeros((12, 60), np.uint8)
+    for square in range(squares):
+        image[2 : 4 + square, 10 * square + 1 : 10 * square + 6] = 255
+    Image.fromarray(image).save(path)
+    if squares < 0:
+        path.write_bytes(b"no image")
+    status = path.stat()
+    return WorkItem(
+        id=number,
+        path=bytes(path),
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        name=str(number),
+        title=path.name,
+        recipe=recipe,
+    )
+
+
+def run(items: Sequence[WorkItem], recipes: Sequence[Recipe], workspace: Workspace) -> list[ImageStatus]:
+    by_id = {each.id: each for each in recipes}
+    return [row for rows in render_analyze_export(items, by_id, workspace) for row in rows]
+
+
+def test_every_input_has_one_row_in_order(tmp_path: Path, workspace: Workspace) -> None:
+    items = [item(tmp_path, number, squares) for number, squares in ((7, 1), (3, -1), (5, 2))]
+    rows = run(items, [recipe(1, NOISE)], workspace)
+    assert [(row.id, row.status) for row in rows] == [(7, "done"), (3, "failed"), (5, "done")]
+    assert [row.row for row in rows] == [0, None, 1]
+    assert rows[1].part is None
+
+
+def test_objects_lie_beside_their_part(tmp_path: Path, workspace: Workspace) -> None:
+    items = [item(tmp_path, number, squares) for number, squares in ((7, 3), (3, -1), (5, 0), (4, 1))]
+    rows = run(items, [recipe(1, NOISE, OBJECTS)], workspace)
+    (part,) = {row.part for row in rows if row.part}
+    images = read_part(workspace.parts / part)
+    assert images.column("objects_count").to_pylist() == [3, 0, 1]
+    assert f"objects_{ROWS}" not in images.schema.names
+    found = read_part(workspace.parts / objects_part(part, "objects"))
+    assert found.to_pydict() == {"input_id": [7, 7, 7, 4], "label": [1, 2, 3, 1], "area": [10.0, 15.0, 20.0, 10.0]}
+    assert {part_of(path.name) for path in workspace.parts.iterdir()} == {part}
+
+
+def test_a_part_without_any_object_has_its_file_too(tmp_path: Path, workspace: Workspace) -> None:
+    (row,) = run([item(tmp_path, 1, 0)], [recipe(1, OBJECTS)], workspace)
+    assert row.part is not None
+    assert read_part(workspace.parts / objects_part(row.part, "objects")).num_rows == 0
+
+
+def test_inputs_of_one_block_may_lack_different_analyses(tmp_path: Path, workspace: Workspace) -> None:
+    recipes = [recipe(1, NOISE), recipe(2, TEXTURE, OBJECTS), recipe(3)]
+    items = [item(tmp_path, number, 2, recipe=number % 3 + 1) for number in range(9)]
+    rows = run(items, recipes, workspace)
+    assert [row.id for row in rows] == list(range(9))
+    assert [row.part is None for row in rows] == [number % 3 == 2 for number in range(9)]
+    assert len({row.part for row in rows if row.part}) == 2
+    for row in rows:
+        if row.part is not None:
+            part = read_part(workspace.parts / row.part)
+            assert part.column("input_id")[row.row].as_py() == row.id
+            assert ("noise_sigma" in part.schema.names) == (row.id % 3 == 0)
+
+
+def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block_task, "FLUSH_ROWS", 1)
+    items = [item(tmp_path, number) for number in range(3)]
+    stream = render_analyze_export(items, {1: recipe(1, NOISE)}, workspace)
+    assert [row.status for row in next(stream)] == ["done"]
+    workspace.stop.touch()
+    assert [row.status for rows in stream for row in rows] == ["released", "released"]
+
+
+def test_rows_wait_for_their_number_or_their_time(workspace: Workspace) -> None:
+    now = [0.0]
+    buffer = RowBuffer(workspace, clock=lambda: now[0])
+    assert not buffer.due()
+    buffer.add(ImageStatus(id=0, status="failed"), {})
+    assert not buffer.due()
+    now[0] = block_task.FLUSH_S
+    assert buffer.due()
+    assert [row.id for row in buffer.flush()] == [0]
+    assert not buffer.due()
+    for number in range(block_task.FLUSH_ROWS):
+        buffer.add(ImageStatus(id=number, status="failed"), {})
+    assert buffer.due()
+
+
+@pytest.mark.parametrize("name", ["8f3a.arrow", "000002-8f3a.parquet"])
+def test_names_of_files_of_objects_tell_their_part(name: str) -> None:
+    for analysis in ("objects", "vendor.cells"):
+        assert part_of(objects_part(name, analysis)) == name
+    assert part_of(name) == name
+
+
+def test_results_of_no_recipe_are_not_saved(workspace: Workspace) -> None:
+    buffer: Any = RowBuffer(workspace)
+    buffer.add(ImageStatus(id=0, status="done"), {})
+    assert buffer.flush() == [ImageStatus(id=0, status="done")]
