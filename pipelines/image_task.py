@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pipelines.analyses import AnalysisCalculator, Result
+from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.charts import ChartOptions, draw_chart
 from pipelines.errors import FailedReason, ImageError, SkippedReason
 from pipelines.image_io import (
@@ -32,6 +32,7 @@ from pipelines.memory_need import MoreMemoryNeededError, check_budget
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image, apply_operations
 from pipelines.publish import Publisher
+from pipelines.registry import UnknownNameError
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -110,7 +111,8 @@ def analyze(rendered: Rendered, recipe: Recipe) -> Results:
     ImageError
         ``analysis_error`` or ``out_of_memory``.
     """
-    return _calculator(recipe.analyses).calculate_analyses(rendered.pixels) if recipe.analyses else {}
+    analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
+    return _calculator(recipe.analyses, analyses).calculate_analyses(rendered.pixels) if analyses else {}
 
 
 def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, publisher: Publisher) -> list[Output]:
@@ -203,6 +205,8 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
         reason, message = error.reason, str(error)
     elif isinstance(error, MemoryError):
         reason, message = FailedReason.OUT_OF_MEMORY, "not enough memory for this image"
+    elif isinstance(error, UnknownNameError):  # the job was checked: this process couldn't load a plug-in
+        reason, message = FailedReason.PLUGIN_ERROR, str(error)
     else:
         reason, message = FailedReason.OPERATION_ERROR, f"unexpected {type(error).__name__}: {error}"
     return ImageStatus(
@@ -222,6 +226,8 @@ def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> by
         return draw_chart(analysis, results[analysis], title=PurePosixPath(item.title).name, options=recipe.charts)
     except MemoryError:
         raise
+    except ImageError as error:
+        raise ImageError(error.reason, f"chart of {analysis}: {error}") from error
     except Exception as error:
         raise ImageError(FailedReason.CHART_ERROR, f"chart of {analysis}: {type(error).__name__}: {error}") from error
 
@@ -230,11 +236,12 @@ def _check_memory(header: ImageHeader, limit: int | None) -> None:
     if limit is not None and header.predicted_bytes > limit:
         raise ImageError(
             FailedReason.TOO_LARGE,
-            f"{header.width} x {header.height} {header.dtype} needs {header.predicted_bytes:,} bytes decoded, more than "
+            f"{header.width} x {header.height} {header.dtype} needs {header.predicted_bytes:,} bytes decoded, above "
             f"limits.memory_per_image ({limit:,})",
         )
 
 
 @lru_cache(maxsize=16)
-def _calculator(requests: tuple[AnalysisRequest, ...]) -> AnalysisCalculator:
+def _calculator(requests: tuple[AnalysisRequest, ...], analyses: tuple[Analysis, ...]) -> AnalysisCalculator:
+    """``analyses`` are what the requests stand for at the moment: the cache outlives no change of a plug-in."""
     return AnalysisCalculator(requests)

@@ -89,12 +89,12 @@ def test_the_plug_ins_version_decides_what_is_computed_anew() -> None:
     assert not set(before.values()) & set(after.values())
 
 
-def block(tmp_path: Path, versions: dict[str, str], strength: object = 1) -> ImageStatus:
+def block(tmp_path: Path, versions: dict[str, str], *operations: ImageOperation) -> ImageStatus:
     Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "a.png")
     status = (tmp_path / "a.png").stat()
     recipe = Recipe(
         id=1,
-        operations=(ImageOperation("vignette", {"strength": strength}),),
+        operations=operations,
         read=ReadPolicy(),
         image=EncodeOptions(format="png"),
         image_suffixes=(".png",),
@@ -121,7 +121,7 @@ def test_a_worker_renders_analyses_and_draws_with_them(tmp_path: Path) -> None:
     process_extensions().require(["vignette", "evenness"])
     versions = process_extensions().versions()
     process_extensions().close()  # as in a fresh worker, which nobody told what is allowed
-    row = block(tmp_path, versions)
+    row = block(tmp_path, versions, ImageOperation("vignette", {"strength": 1}))
     assert (row.status, row.message) == ("done", None)
     pixels = np.asarray(Image.open(tmp_path / "out/images/a.png"))
     assert pixels[0, 0] == round(200 * (1 - (19 / 20) ** 2))
@@ -131,12 +131,28 @@ def test_a_worker_renders_analyses_and_draws_with_them(tmp_path: Path) -> None:
 def test_what_a_plug_in_raises_fails_the_image_by_name(tmp_path: Path) -> None:
     allow()
     process_extensions().require(["vignette", "evenness"])
-    row = block(tmp_path, process_extensions().versions(), strength="much")
+    row = block(tmp_path, process_extensions().versions(), ImageOperation("vignette", {"strength": "much"}))
     assert (row.status, row.reason) == ("failed", "plugin_error")
     assert "plug-in 'vignette' (rayjobs-example-plugin 1.0.0): ValueError" in str(row.message)
 
 
-def test_a_worker_of_another_version_fails_its_images_and_says_why(tmp_path: Path) -> None:
-    row = block(tmp_path, {"vignette": "rayjobs-example-plugin 0.9", "evenness": "rayjobs-example-plugin 0.9"})
+@pytest.mark.parametrize("operations", [[ImageOperation("vignette")], []], ids=["operation", "analysis alone"])
+def test_a_worker_of_another_version_fails_its_images_and_says_why(
+    tmp_path: Path, operations: list[ImageOperation]
+) -> None:
+    old = "rayjobs-example-plugin 0.9"
+    row = block(tmp_path, {"vignette": old, "evenness": old}, *operations)
     assert (row.status, row.reason) == ("failed", "plugin_error")
-    assert "planned was rayjobs-example-plugin 0.9; install the same version everywhere" in str(row.message)
+    assert f"planned was {old}; install the same version everywhere" in str(row.message)
+
+
+def test_a_chart_that_a_plug_in_can_not_draw_fails_the_image_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow()
+    process_extensions().require(["vignette", "evenness"])
+    monkeypatch.setattr("rayjobs_example.evenness.Tick", None)
+    row = block(tmp_path, process_extensions().versions())
+    assert (row.status, row.reason) == ("failed", "plugin_error")
+    assert "chart of evenness: plug-in 'evenness' (rayjobs-example-plugin 1.0.0): TypeError" in str(row.message)
+    assert not (tmp_path / "out/images/a.png").exists()
