@@ -7,6 +7,7 @@ store. Both do the same to an image. Which inputs, and what to do about rows tha
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -20,11 +21,16 @@ from pipelines.block_task import Workspace
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
 
+# Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
+warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.ray_stream")
+
 BLOCK_ROWS = 128
 """Inputs per task at most: a task's start costs about 0.2 s of a slot."""
 SMALLEST_BLOCK_ROWS = 8
 STAGED_ROWS = 8
 """Images per task between the staged operators; they lie in the object store meanwhile."""
+CPU_GRAIN = 0.0001
+"""The smallest difference that Ray sees."""
 
 _ITEMS = pa.schema(
     [
@@ -110,10 +116,11 @@ def _operators(
         resources = dict.fromkeys(sorted(options.declared), 1)
         return dataset.map_batches(render_analyze_export, batch_size=None, resources=resources, **common)
     stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
-    for function, resource, rows in stages:
+    for number, (function, resource, rows) in enumerate(stages):
         resources = {resource: 1} if resource in options.declared else {}
-        # Operators whose remote arguments come from a function are never fused with their neighbours.
-        dataset = dataset.map_batches(function, batch_size=rows, resources=resources, ray_remote_args_fn=dict, **common)
+        # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.
+        cpus = 1 - number * CPU_GRAIN
+        dataset = dataset.map_batches(function, batch_size=rows, resources=resources, **{**common, "num_cpus": cpus})
     return dataset
 
 

@@ -267,7 +267,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def _compose(text: str, name: str) -> yaml.Node:
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise JobFileError(f"{name}:{line}:1: a character that no text has: {error.character!r}") from error
     try:
         root = loader.get_single_node()
         if root is None:

@@ -145,7 +145,7 @@ class JobRunner:
             found = next(ranges, None)
             if found is None:
                 return
-            name = f"{self.name}/{self.context.epoch}/{found[0]}"
+            name = f"{self.name}.run-{self.context.epoch}.{found[0]}"  # part of a file name in Ray's logs: no slash
             stop = self.output.temporary / str(self.context.epoch) / f"stop-{found[0]}"
             stop.unlink(missing_ok=True)
             self._shards[name] = _Shard(name, *found, stop)

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from pipelines.errors import JobError
 from pipelines.extension_manager import process_extensions
+from pipelines.tasks import TaskPriority
 from pipelines.worker_journal import published_files
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
@@ -243,8 +244,12 @@ class _Run:
         )
         with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(self.interrupted):
             self._stop_if_interrupted()
-            job_id = self.ledger.fact("job_id")
-            with ShardGrants(job_id=job_id, priority=spec.priority, max_cpus=workers or cluster.cpus) as grants:
+            asked = ShardGrants(
+                job_id=self.ledger.fact("job_id"),
+                priority=TaskPriority[spec.priority.upper()],
+                max_cpus=workers or cluster.cpus,
+            )
+            with closing(asked) as grants:
                 runner = JobRunner(
                     name=spec.name,
                     context=context,

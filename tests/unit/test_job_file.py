@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.errors import JobError, RayjobsError
+from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.job_file import JobFileError, load_job, parse_job
 from rayjobs.job_spec import job_schema
@@ -116,7 +116,8 @@ colour: srgb
         ("a: !!python/object:os.system {}\n", "tags"),
         ("a: 1\na: 2\n", "stands here twice"),
         ("a: [1, 2\n", "job.yaml:2:1"),
-        ("{" * 40 + "}" * 40, "nested deeper than"),
+        ("a: " + "[" * 40 + "]" * 40, "nested deeper than"),
+        ("a: 1\nb: \x1f\n", "job.yaml:2:1: a character that no text has"),
         ("? [1, 2]\n: 3\n", "keys are words"),
     ],
 )
@@ -159,7 +160,7 @@ def test_a_name_pattern_that_leaves_the_output_or_tells_nothing_apart_is_a_mista
 
 def test_a_look_that_is_not_there_is_a_mistake_and_one_that_is_becomes_absolute(tmp_path: Path) -> None:
     text = SMALL + "operations:\n  - lut3d: {path: look.cube}\n"
-    with pytest.raises(JobFileError, match="look.cube is no file"):
+    with pytest.raises(JobFileError, match=r"look\.cube is no file"):
         parse_job(text, base=tmp_path)
     (tmp_path / "look.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
     assert parse_job(text, base=tmp_path).operations[0].params["path"] == str(tmp_path / "look.cube")
@@ -206,8 +207,6 @@ def test_steps_keep_their_parameters_in_the_registered_order() -> None:
 
 @settings(max_examples=60)
 @given(st.text(max_size=200))
-def test_no_text_gets_past_as_anything_but_a_job_or_a_clear_message(text: str) -> None:
-    try:
+def test_no_text_without_the_required_keys_gets_past(text: str) -> None:
+    with pytest.raises(JobFileError, match=r"^job:\d+:\d+: "):
         parse_job(text)
-    except RayjobsError as error:
-        assert str(error)
