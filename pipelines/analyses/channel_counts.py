@@ -94,11 +94,14 @@ class FloatCounts(ChannelCounts):
         self._special = np.zeros(2, np.int64)
         self._low, self._high = math.inf, -math.inf
         self._count = 0
+        self._occurring: tuple[NDArray[Any], NDArray[np.int64]] | None = None
+        """Kept until more samples come: finding them may mean to search all of ``_ranks``."""
 
     def add(self, samples: NDArray[Any]) -> None:
         """Count a flat, contiguous, writable array of samples."""
         from pipelines.analyses.statistics_kernels import add_floats
 
+        self._occurring = None
         add_floats(samples, self._ranks, self._sums, self._special)
         finite = np.isfinite(samples)
         self._count += int(np.count_nonzero(finite))
@@ -130,6 +133,11 @@ class FloatCounts(ChannelCounts):
 
     def occurring(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The values that occur, cut towards 0 to 16 significant bits, rising, and how often each does."""
+        if self._occurring is None:
+            self._occurring = self._find_occurring()
+        return self._occurring
+
+    def _find_occurring(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
         from pipelines.analyses.statistics_kernels import ZERO_RANK
 
         first, last = (self._rank(end) for end in self.extremes())

@@ -99,8 +99,8 @@ def _share(plane: Plane, float_range: tuple[float, float], missing: NDArray[np.b
 
 def _levels(values: Plane) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
-        return np.minimum(values * 256, 255).astype(np.uint8)
-    return (values >> 8 if values.dtype == np.uint16 else values).astype(np.uint8, copy=False)
+        return np.asarray(np.minimum(values * 256, 255), np.uint8)
+    return np.asarray(values >> 8 if values.dtype == np.uint16 else values, np.uint8)
 
 
 def _linear(values: Plane) -> NDArray[np.float32]:

@@ -150,10 +150,11 @@ def count_scopes(image: NDArray[Any], asked: Iterable[tuple[str, Mapping[str, An
     groups: dict[ScopeOptions, list[str]] = {}
     plain: list[tuple[str, tuple[float, float]]] = []
     for scope, params in asked:
+        low, high = params["float_range"]
         if "luma" in params:
-            groups.setdefault(ScopeOptions(**params), []).append(scope)
+            groups.setdefault(ScopeOptions(luma=params["luma"], float_range=(low, high)), []).append(scope)
         else:
-            plain.append((scope, params["float_range"]))
+            plain.append((scope, (low, high)))
     for scope, float_range in plain:
         sharing = [options for options in groups if options.float_range == float_range]
         options = sharing[0] if sharing else ScopeOptions(float_range=float_range)

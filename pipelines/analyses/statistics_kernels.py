@@ -40,7 +40,7 @@ def add_floats(
         if exponent > 0:
             mantissa |= 0x800000
         square = mantissa * mantissa
-        if word == size:
+        if size in (word, 0):  # -0 is 0
             ranks[ZERO_RANK + (size >> 8)] += 1
             sums[exponent, 0] += mantissa
         else:
