@@ -108,21 +108,25 @@ def check_limits(limits: ResourceLimits) -> None:
             raise JobError(f"{name}: {percent} is no percentage; use a number above 0, up to 100")
 
 
-def refusal(demand: Mapping[str, float], supply: Supply) -> str | None:
-    """Why no wait could ever serve this demand: what, how much, and what there is; None: it is feasible."""
+def refusal(demand: Mapping[str, float], supply: Supply, *, spread: bool = False) -> str | None:
+    """Why no wait could ever serve this demand: what, how much, and what there is; None: it is feasible.
+
+    One node has to serve it, or all together if it may ``spread``.
+    """
     limits = limits_of(supply.limits)
     for name, amount in demand.items():
         if name in limits and amount > limits[name] + EPSILON:
             return f"asks for {say(name, amount)}, the limit is {say(name, limits[name])}"
+    nodes = _together(supply.nodes) if spread else supply.nodes
     on_node = {name: amount for name, amount in demand.items() if name not in supply.units and name != DISK}
     for name, amount in on_node.items():
-        largest = max(supply.nodes, key=lambda node: node.total.get(name, 0.0), default=None)
+        largest = max(nodes, key=lambda node: node.total.get(name, 0.0), default=None)
         most = 0.0 if largest is None else largest.total.get(name, 0.0)
         if amount > most + EPSILON:
             return f"asks for {say(name, amount)}, {_what_there_is(name, most, largest)}"
-    if supply.nodes and not any(_fits(on_node, node.total) for node in supply.nodes):
+    if nodes and not any(_fits(on_node, node.total) for node in nodes):
         wanted = " and ".join(say(name, amount) for name, amount in on_node.items())
-        return f"asks for {wanted} together, no single node has them; the nodes: {_nodes(supply.nodes, on_node)}"
+        return f"asks for {wanted} together, no single node has them; the nodes: {_nodes(nodes, on_node)}"
     for name, amount in demand.items():
         if name in supply.units and amount > supply.units[name] + EPSILON:
             return f"asks for {say(name, amount)}, its provider has {say(name, supply.units[name])}"
@@ -183,6 +187,14 @@ def say(name: str, amount: float) -> str:
     if name in (CPU, GPU):
         return f"{amount:g} {name.upper()}{'' if amount == 1 else 's'}"
     return f"{amount:g} of {name!r}"
+
+
+def _together(nodes: Sequence[Node]) -> Sequence[Node]:
+    total: dict[str, float] = {}
+    for node in nodes:
+        for name, amount in node.total.items():
+            total[name] = total.get(name, 0.0) + amount
+    return [Node(name=f"all {len(nodes)}", total=total)] if nodes else []
 
 
 def _fits(demand: Mapping[str, float], total: Mapping[str, float]) -> bool:

@@ -143,7 +143,13 @@ class ResourceManager:
         self._feasible(task_type, demand_of(estimated_usage))
 
     def allocate_resources(
-        self, task_type: str, estimated_usage: ResourceEstimate, *, owner: str = "", timeout_s: float = 0.0
+        self,
+        task_type: str,
+        estimated_usage: ResourceEstimate,
+        *,
+        owner: str = "",
+        timeout_s: float = 0.0,
+        spread: bool = False,
     ) -> ResourceAllocation:
         """Hold what a task needs until it is released.
 
@@ -155,6 +161,8 @@ class ResourceManager:
             Whoever's end gives it back: see ``release_owner``.
         timeout_s
             How long to wait when others hold it or a threshold is exceeded.
+        spread
+            Whether several nodes may serve it together.
 
         Raises
         ------
@@ -168,7 +176,7 @@ class ResourceManager:
         deadline = time.monotonic() + timeout_s
         waited = False
         while True:
-            supply = self._feasible(task_type, demand)
+            supply = self._feasible(task_type, demand, spread=spread)
             allocation = ResourceAllocation(
                 allocation_id=uuid.uuid4().hex, resource_type=task_type, amounts=demand, owner=owner
             )
@@ -236,6 +244,12 @@ class ResourceManager:
         return ResourceInfo(
             total={resource_type: total[resource_type]}, available={resource_type: available[resource_type]}
         )
+
+    def cpus_left(self) -> float:
+        """CPUs within the limits that this driver doesn't hold."""
+        total = self._supply().total()[CPU]
+        with self._changed:
+            return max(total - self._holdings.total().get(CPU, 0.0), 0.0)
 
     def get_supported_resource_types(self) -> list[str]:
         """Built-in types, those that nodes declare, and those of providers."""
@@ -336,9 +350,9 @@ class ResourceManager:
         with self._changed:
             self._changed.notify_all()
 
-    def _feasible(self, task_type: str, demand: Mapping[str, float]) -> Supply:
+    def _feasible(self, task_type: str, demand: Mapping[str, float], *, spread: bool = False) -> Supply:
         supply = self._supply()
-        reason = refusal(demand, supply)
+        reason = refusal(demand, supply, spread=spread)
         if reason is not None:
             with self._changed:
                 self._refused += 1

@@ -20,19 +20,22 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import ray
 
+from actors.grant_resources import GrantResources
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.ray_coordinator_link import CoordinatorLink
 from actors.ray_task_bundle import Bundle
+from actors.resource_manager import ResourceManager
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
 
 POLL_FOREIGN_S = 0.2
 """How often tasks of other drivers are asked about while somebody waits for them."""
+BUSY_S = 1.0
+"""How long a grant that the resource manager doesn't let begin is kept before it is handed back."""
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +66,15 @@ class _Known:
             self.status = TaskStatus.PENDING
 
 
+def _holder(number: int, known: _Known) -> str:
+    """Under which name resources are held: the grant's, or the task's, which may go on under another grant."""
+    return f"grant {number}" if known.listener is None else known.task.task_id
+
+
 class TaskCoordinator:
     """Submits to the cluster's queue and runs what it grants; safe to use from several threads."""
 
-    def __init__(self, resource_manager: Any = None) -> None:
+    def __init__(self, resource_manager: ResourceManager | None = None) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._link = CoordinatorLink()
         self._changed = threading.Condition()
@@ -78,6 +86,7 @@ class TaskCoordinator:
         self._closed = threading.Event()
         self._incarnation, self._seen = "", 0
         self._attach()
+        self._resources = GrantResources(resource_manager, self.set_resource_units)
         self._threads = [
             threading.Thread(target=target, name=f"rayjobs-{target.__name__.strip('_')}", daemon=True)
             for target in (self._listen, self._report)
@@ -180,6 +189,7 @@ class TaskCoordinator:
             if granted:
                 known.leave(outcome)
         if granted:
+            self._resources.give_back(_holder(known.number, known))
             self._reports.put(TaskReport(task_id=task_id, number=known.number, outcome=outcome, error=error))
         elif outcome is not Outcome.RELEASED:
             self._link.change("cancel", self.owner, task_id)
@@ -193,6 +203,7 @@ class TaskCoordinator:
         with self._changed:
             bundles = list(self._bundles.values())
             self._changed.notify_all()
+        self._resources.close()
         for bundle in bundles:
             bundle.stop(at_once=True)
         self._reports.put(None)
@@ -216,6 +227,7 @@ class TaskCoordinator:
     def _submit(self, tasks: Sequence[_Known]) -> None:
         for known in tasks:
             _refuse_odd_payload(known.task)
+            self._resources.check(known.task)
         with self._changed:
             if self._closed.is_set():
                 raise RayjobsError("this TaskCoordinator is closed")
@@ -303,13 +315,28 @@ class TaskCoordinator:
                 return
             handler = self._handlers.get(fresh[0].task.task_type)
         listener = fresh[0].listener
+        held = self._resources.hold(_holder(grant.number, fresh[0]), grant, fresh[0].task)
+        if held is None:
+            timer = threading.Timer(BUSY_S, self._hand_back, (grant, fresh))
+            timer.daemon = True
+            timer.start()
+            return
         if listener is not None:
-            listener(grant)
+            listener(held)
         elif handler is not None:
             bundle = Bundle(handler, [known.task for known in fresh], grant, self._ended)
             with self._changed:
                 self._bundles[grant.number] = bundle
             bundle.start()
+
+    def _hand_back(self, grant: Grant, tasks: Sequence[_Known]) -> None:
+        """Tasks that mustn't begin now wait again, in their old place."""
+        for known in tasks:
+            with self._changed:
+                if not known.runs or known.ended >= grant.number:
+                    continue
+                known.leave(Outcome.RELEASED)
+            self._reports.put(TaskReport(task_id=known.task.task_id, number=known.number, outcome=Outcome.RELEASED))
 
     def _ended(self, report: TaskReport) -> None:
         """A task of a bundle left it."""
@@ -320,6 +347,7 @@ class TaskCoordinator:
             number = report.number
             if number in self._bundles and not self._bundles[number].open:
                 del self._bundles[number]
+                self._resources.give_back(_holder(number, known))
         self._reports.put(replace(report, number=known.number))
 
     def _finish(self, decision: Finished) -> None:
