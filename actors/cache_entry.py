@@ -1,4 +1,4 @@
-"""A cached result as bytes: what is in it is described in JSON, arrays follow compressed; no pickle, a checksum over all.
+"""A cached result as bytes: a description in JSON, then its arrays, compressed; no pickle, and a checksum over all.
 
     magic | BLAKE2b of the rest | length of the description | description (JSON) | arrays (zstd)
 

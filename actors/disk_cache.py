@@ -74,7 +74,7 @@ class DiskCache:
         except FileNotFoundError:
             self._count(misses=1)
             return None
-        except (DamagedEntryError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        except (DamagedEntryError, ValueError, KeyError, TypeError) as error:
             _log.warning("cache: %s is damaged and was removed (%s)", path, error)
             _remove(path)
             self._count(misses=1, damaged=1)
@@ -171,7 +171,7 @@ class DiskCache:
     def _files(self) -> Iterator[_File]:
         try:
             directories = [entry.path for entry in os.scandir(self._root) if len(entry.name) == 2 and entry.is_dir()]
-        except FileNotFoundError:
+        except OSError:  # not made yet, or out of reach: nothing is kept
             return
         for directory in directories:
             yield from _listed(Path(directory))
@@ -180,7 +180,7 @@ class DiskCache:
 def _listed(directory: Path) -> Iterator[_File]:
     try:
         entries = list(os.scandir(directory))
-    except FileNotFoundError:
+    except OSError:
         return
     for entry in entries:
         with suppress(FileNotFoundError):  # another process may remove entries meanwhile

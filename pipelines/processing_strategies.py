@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from pipelines.operations.registry import Image
 from pipelines.operations.samples import full_scale, stored
 from pipelines.reduced_precision import apply_wide_blur, as_uint8, from_uint8, is_wide_blur
 from pipelines.registry import Registry
-from pipelines.tiled_chain import apply_by_tiles, segments
+from pipelines.tiled_chain import apply_by_tiles, numbered_from, segments
 
 TILE_PIXELS = 256
 """Side of a tile of ``low_memory``, or two halos if that is more."""
@@ -60,13 +61,14 @@ def render_default(image: Image, operations: Sequence[ImageOperation]) -> Image:
 
 def render_low_memory(image: Image, operations: Sequence[ImageOperation]) -> Image:
     """The same tile by tile: no copy of the whole image but the result, where the chain allows it."""
-    image = _valid(image)
+    image, number = _valid(image), 1
     for part, halo in segments(operations):
-        if halo is None:
-            image = apply_operations(image, part).pixels
-        else:
-            side = max(TILE_PIXELS, 2 * halo)
-            image = apply_by_tiles(image, part, halo=halo, side=side)
+        with numbered_from(number):
+            if halo is None:
+                image = apply_operations(image, part).pixels
+            else:
+                image = apply_by_tiles(image, part, halo=halo, side=max(TILE_PIXELS, 2 * halo))
+        number += len(part)
     return image
 
 
@@ -76,14 +78,18 @@ def render_fast(image: Image, operations: Sequence[ImageOperation]) -> Image:
     Of uint16 and float32, every operation may add half of 1/255, times the slope of what follows; float32 is clipped to
     0..1, and NaN becomes black. Wide blurs: within 3 levels. uint8 without wide blurs: the pixels of ``default``.
     """
-    pixels, exact = as_uint8(_valid(image)), list[ImageOperation]()
-    for operation, step in zip(operations, compile_chain(operations), strict=True):
-        if not is_wide_blur(step):
-            exact.append(operation)
-            continue
-        pixels = apply_wide_blur(render_default(pixels, exact), step)
-        exact = []
-    return from_uint8(render_default(pixels, exact), image.dtype)
+    pixels, number = as_uint8(_valid(image)), 1
+    steps = zip(operations, compile_chain(operations), strict=True)
+    for wide, group in groupby(steps, key=lambda pair: is_wide_blur(pair[1])):
+        part = list(group)
+        if wide:
+            for _, step in part:
+                pixels = apply_wide_blur(pixels, step)
+        else:
+            with numbered_from(number):
+                pixels = render_default(pixels, [operation for operation, _ in part])
+        number += len(part)
+    return from_uint8(pixels, image.dtype)
 
 
 def render_quality(image: Image, operations: Sequence[ImageOperation]) -> Image:

@@ -7,16 +7,21 @@ image: exactly for integers, within 1e-6 for float32. Chains with an operation t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 
 import numpy as np
 
+from pipelines.errors import ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations.chain import apply_operations, chain_halo
 from pipelines.operations.registry import Image
 
 Operations = Sequence[ImageOperation]
+
+_LABEL = re.compile(r"operation (\d+) (?=\(\w+\))")
 
 
 def apply_by_tiles(image: Image, operations: Operations, *, halo: int, side: int) -> Image:
@@ -45,3 +50,14 @@ def segments(operations: Operations) -> Iterator[tuple[Operations, int | None]]:
     for local, group in groupby(operations, key=lambda operation: chain_halo([operation]) is not None):
         members = list(group)
         yield members, chain_halo(members) if local else None
+
+
+@contextmanager
+def numbered_from(first: int) -> Iterator[None]:
+    """Name operations in errors by their place in the whole chain: the part that runs inside begins at ``first``."""
+    try:
+        yield
+    except ImageError as error:
+        label, colon, text = str(error).partition(":")
+        renumbered = _LABEL.sub(lambda found: f"operation {int(found[1]) + first - 1} ", label)
+        raise ImageError(error.reason, renumbered + colon + text) from error

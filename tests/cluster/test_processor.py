@@ -1,0 +1,469 @@
+"""The processor on a real cluster: pixels, futures, isolation, references, caches, extensions, hints, and its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from numpy.typing import NDArray
+
+from actors.disk_cache import DiskCache
+from pipelines.contracts import ProcessorExtension, ResourceProvider
+from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.extension_adapters import ExtensionError
+from pipelines.models import ImageOperation
+from pipelines.operations import OPERATIONS, ChainError, Image, apply_operations
+from pipelines.processing_pool import PoolError
+from pipelines.processing_strategies import STRATEGIES, ProcessingStrategy
+from pipelines.processor import BatchError, ExtensibleImageProcessor
+from pipelines.ray_pool import LENT_SHARE, RayPool
+from pipelines.resources import ResourceAllocation, ResourceInfo
+from rayjobs.ray_session import ray_session
+from tests.leaks import wait_until
+from tests.strategies import example_image
+
+LOOK = [
+    ImageOperation("curves", {"points": [[0, 0], [0.3, 0.25], [1, 1]]}),
+    ImageOperation("unsharp_mask", {"radius": 2, "amount": 0.5}),
+    ImageOperation("hue_saturation", {"saturation": 1.2}),
+]
+INVERT = [ImageOperation("invert")]
+LARGE = (600, 400)
+MARK = 254
+TIMEOUT_S = 60
+
+
+class Marker(ProcessorExtension):
+    """Sets every sample to a value; ends its process for images that begin with ``die``, raises for ``fail``."""
+
+    def process(self, image: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
+        if image.flat[0] == config.get("die"):
+            os._exit(1)
+        if image.flat[0] == config.get("fail"):
+            raise ValueError("no good")
+        return np.full_like(image, config.get("value", MARK))
+
+    def get_name(self) -> str:
+        return "marker"
+
+    def get_supported_configs(self) -> list[str]:
+        return ["value", "fail", "die"]
+
+
+class CountedProvider(ResourceProvider):
+    """Two GPUs that exist on paper, and how many were held at once."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._lock = threading.Lock()
+        self.held = self.most_held = self.given = 0
+
+    def get_available_resources(self) -> ResourceInfo:
+        return ResourceInfo(total={"gpu": self._total}, available={"gpu": self._total - self.held})
+
+    def allocate(self, amount: int) -> ResourceAllocation:
+        with self._lock:
+            self.given += 1
+            self.held += amount
+            self.most_held = max(self.most_held, self.held)
+            assert self.held <= self._total
+            return ResourceAllocation(allocation_id=str(self.given), resource_type="gpu", amounts={"gpu": amount})
+
+    def release(self, allocation: ResourceAllocation) -> None:
+        with self._lock:
+            self.held -= int(allocation.amounts["gpu"])
+
+
+def render_on_paper(image: Image, operations: Sequence[ImageOperation]) -> Image:
+    return np.asarray(255 - apply_operations(image, operations).pixels)
+
+
+GPU = ProcessingStrategy(hint="gpu", summary="of a test", render=render_on_paper, requires={"gpu": 1})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    with ray_session(name="processor", workers=2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shared(cluster: None) -> Iterator[ExtensibleImageProcessor]:
+    with ExtensibleImageProcessor() as processor:
+        yield processor
+
+
+def pictures(count: int, shape: tuple[int, int] = LARGE) -> list[Image]:
+    return [example_image("uint8", 3, shape, seed=seed) for seed in range(count)]
+
+
+def expected(image: Image, operations: Sequence[ImageOperation] = LOOK) -> Image:
+    return apply_operations(image, operations).pixels
+
+
+def result(future: Future[Image]) -> Image:
+    return future.result(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("shape", [(37, 53), LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_pixels_are_those_of_apply_operations(
+    shared: ExtensibleImageProcessor, dtype: str, channels: int, shape: tuple[int, int]
+) -> None:
+    image = example_image(dtype, channels, shape)
+    before = image.copy()
+    rendered = result(shared.render_pipeline_async(image, LOOK))
+    np.testing.assert_array_equal(rendered, expected(image))
+    assert rendered.dtype == image.dtype
+    assert not rendered.flags.writeable
+    np.testing.assert_array_equal(image, before)
+
+
+def test_a_batch_keeps_its_order_and_small_images_share_tasks(shared: ExtensibleImageProcessor) -> None:
+    images = pictures(40, (24, 31))
+    before = shared.get_processing_stats().tasks
+    for rendered, image in zip(shared.render_pipeline_batch(images, LOOK), images, strict=True):
+        np.testing.assert_array_equal(rendered, expected(image))
+    assert shared.get_processing_stats().tasks - before < 40
+
+
+def test_an_empty_batch_and_an_empty_chain(shared: ExtensibleImageProcessor) -> None:
+    assert shared.render_pipeline_batch([], LOOK) == []
+    (same,) = shared.render_pipeline_batch(pictures(1), [])
+    np.testing.assert_array_equal(same, pictures(1)[0])
+
+
+def test_any_memory_layout(shared: ExtensibleImageProcessor) -> None:
+    image = example_image("uint8", 3, LARGE)
+    for view in (image[::2, ::3], np.asfortranarray(image), image[..., ::-1]):
+        np.testing.assert_array_equal(
+            result(shared.render_pipeline_async(view, LOOK)), expected(np.ascontiguousarray(view))
+        )
+
+
+def test_the_callback_gets_the_result_on_another_thread(shared: ExtensibleImageProcessor) -> None:
+    called: Future[tuple[Image, bool]] = Future()
+
+    def callback(image: Image) -> None:
+        shared.render_pipeline_batch([image], INVERT)  # a callback may use the processor
+        called.set_result((image, threading.current_thread() is threading.main_thread()))
+
+    image = example_image("uint8", 3, LARGE, seed=77)
+    future = shared.render_pipeline_async(image, LOOK, callback=callback)
+    rendered, on_main_thread = called.result(TIMEOUT_S)
+    np.testing.assert_array_equal(rendered, result(future))
+    assert not on_main_thread
+
+
+def test_a_callback_that_fails_disturbs_nobody(
+    shared: ExtensibleImageProcessor, caplog: pytest.LogCaptureFixture
+) -> None:
+    def callback(image: Image) -> None:
+        raise KeyError("mine")
+
+    image = example_image("uint8", 3, LARGE, seed=78)
+    np.testing.assert_array_equal(result(shared.render_pipeline_async(image, LOOK, callback=callback)), expected(image))
+    wait_until(lambda: "the callback of an image failed" in caplog.text)
+    np.testing.assert_array_equal(result(shared.render_pipeline_async(image, INVERT)), expected(image, INVERT))
+
+
+def test_what_is_no_image_fails_alone(shared: ExtensibleImageProcessor) -> None:
+    good = pictures(3, (20, 30))
+    bad: list[Any] = ["text", np.array([object()]), np.zeros((3, 3)), np.zeros((4, 4, 2), np.uint8), ray.put("text")]
+    with pytest.raises(BatchError, match=r"5 of 8 images failed; image 1: ") as caught:
+        shared.render_pipeline_batch([good[0], *bad, *good[1:]], LOOK)
+    assert sorted(caught.value.errors) == [1, 2, 3, 4, 5]
+    for error in caught.value.errors.values():
+        assert isinstance(error, ImageError)
+        assert error.reason is FailedReason.BAD_SHAPE
+    kept = [image for image in caught.value.results if image is not None]
+    for rendered, image in zip(kept, good, strict=True):
+        np.testing.assert_array_equal(rendered, expected(image))
+
+
+def test_a_wrong_chain_or_hint_is_refused_at_once(shared: ExtensibleImageProcessor) -> None:
+    image = pictures(1)[0]
+    with pytest.raises(ChainError, match=r"operation 1 \(gama\).*gamma"):
+        shared.render_pipeline_async(image, [ImageOperation("gama")])
+    with pytest.raises(RayjobsError, match=r"unknown processing hint 'fats'; did you mean 'fast'"):
+        shared.render_pipeline_async(image, LOOK, "fats")
+    with pytest.raises(RayjobsError, match="unknown processing hint 'gpu'"):
+        shared.render_pipeline_async(image, LOOK, "gpu")
+
+
+def test_references_are_taken_as_they_are(shared: ExtensibleImageProcessor) -> None:
+    images = pictures(3)
+    references = [ray.put(image) for image in images]
+    for rendered, image in zip(shared.render_pipeline_batch(references, LOOK), images, strict=True):
+        np.testing.assert_array_equal(rendered, expected(image))
+    hits = shared.get_processing_stats().cache_hits
+    shared.render_pipeline_batch(references, LOOK)
+    assert shared.get_processing_stats().cache_hits - hits == 3
+
+
+def test_a_reference_to_a_failed_task_fails_alone(shared: ExtensibleImageProcessor) -> None:
+    @ray.remote(max_retries=0)
+    def broken() -> Image:
+        raise ValueError("not today")
+
+    image = pictures(1, (20, 30))[0]
+    with pytest.raises(BatchError, match="not today") as caught:
+        shared.render_pipeline_batch([image, broken.remote(), image], INVERT)
+    assert list(caught.value.errors) == [1]
+
+
+@pytest.mark.parametrize("shape", [(37, 53), LARGE], ids=["small", "large"])
+def test_the_second_time_is_a_hit(shape: tuple[int, int]) -> None:
+    images = [example_image("float32", 3, shape, seed=seed) for seed in range(4)]
+    with ExtensibleImageProcessor() as processor:
+        first = processor.render_pipeline_batch(images, LOOK)
+        second = processor.render_pipeline_batch([image.copy() for image in images], LOOK)
+        stats = processor.get_processing_stats()
+        assert (stats.rendered, stats.cache_hits, stats.completed) == (4, 4, 8)
+        for again, once in zip(second, first, strict=True):
+            np.testing.assert_array_equal(again, once)
+        processor.render_pipeline_batch(images, LOOK[:2])
+        assert processor.get_processing_stats().cache_hits == 4
+        processor.clear_cache()
+        assert processor.get_processing_stats().memory_cache.entries == 0
+        processor.render_pipeline_batch(images, LOOK)
+        assert processor.get_processing_stats().rendered == 12
+
+
+def test_images_that_differ_between_the_samples_of_the_fingerprint_are_told_apart(
+    shared: ExtensibleImageProcessor,
+) -> None:
+    image = example_image("uint8", 3, LARGE, seed=5).copy()
+    other = image.copy()
+    other.reshape(-1)[5000] ^= 255
+    np.testing.assert_array_equal(result(shared.render_pipeline_async(image, INVERT)), expected(image, INVERT))
+    np.testing.assert_array_equal(result(shared.render_pipeline_async(other, INVERT)), expected(other, INVERT))
+
+
+def test_the_first_level_keeps_its_bounds() -> None:
+    images = pictures(6)
+    each = 2 * images[0].nbytes  # the result, and the input to compare with
+    with ExtensibleImageProcessor(cache_size=100, cache_bytes=2 * each) as by_bytes:
+        by_bytes.render_pipeline_batch(images, INVERT)
+        memory = by_bytes.get_processing_stats().memory_cache
+        assert (memory.entries, memory.bytes, memory.evicted) == (2, 2 * each, 4)
+    with ExtensibleImageProcessor(cache_size=3) as by_entries:
+        by_entries.render_pipeline_batch(images, INVERT)
+        assert by_entries.get_processing_stats().memory_cache.entries == 3
+
+
+def test_the_second_level_outlives_the_processor(tmp_path: Path) -> None:
+    images = pictures(3)
+    with ExtensibleImageProcessor(disk_cache=DiskCache(tmp_path)) as processor:
+        processor.render_pipeline_batch(images, LOOK)
+    with ExtensibleImageProcessor(disk_cache=DiskCache(tmp_path)) as other:
+        for rendered, image in zip(other.render_pipeline_batch(images, LOOK), images, strict=True):
+            np.testing.assert_array_equal(rendered, expected(image))
+        stats = other.get_processing_stats()
+        assert (stats.rendered, stats.cache_hits) == (0, 3)
+        assert stats.disk_cache is not None
+        assert stats.disk_cache.hits == 3
+        other.render_pipeline_batch(images, LOOK, "quality")
+        assert other.get_processing_stats().rendered == 3
+        other.clear_cache(disk=True)
+        other.render_pipeline_batch(images, LOOK)
+        assert other.get_processing_stats().rendered == 6
+
+
+def test_an_extension_is_an_operation_until_it_is_taken_out(shared: ExtensibleImageProcessor) -> None:
+    image = example_image("uint8", 3, LARGE, seed=3)
+    chain = [*INVERT, ImageOperation("marker", {"value": 9}), *INVERT]
+    undo = shared.register_processor_extension("marker", Marker())
+    assert "marker" in shared.get_available_processors()
+    with pytest.raises(ExtensionError, match="loaded already"):
+        shared.register_processor_extension("marker", Marker())
+    rendered = result(shared.render_pipeline_async(image, chain))
+    np.testing.assert_array_equal(rendered, np.full_like(image, 246))
+    undo()
+    undo()
+    assert "marker" not in shared.get_available_processors()
+    with pytest.raises(ChainError, match="unknown operation"):
+        shared.render_pipeline_async(image, chain)
+
+
+def test_an_extension_that_fails_fails_its_image_only() -> None:
+    images = [np.full((8, 8), value, np.uint8) for value in range(30)]
+    with ExtensibleImageProcessor(extension_config={"processors": {"marker": Marker()}}) as processor:
+        with pytest.raises(BatchError) as caught:
+            processor.render_pipeline_batch(images, [ImageOperation("marker", {"fail": 11})])
+        assert list(caught.value.errors) == [11]
+        error = caught.value.errors[11]
+        assert isinstance(error, ImageError)
+        assert error.reason is FailedReason.PLUGIN_ERROR
+        assert "no good" in str(error)
+        assert sum(image is not None for image in caught.value.results) == 29
+        stats = processor.get_processing_stats()
+        assert (stats.completed, stats.failed, stats.cancelled) == (29, 1, 0)
+    assert "marker" not in OPERATIONS
+
+
+def test_an_image_that_ends_its_process_takes_no_other_with_it() -> None:
+    images = [np.full((8, 8), value, np.uint8) for value in range(12)]
+    with ExtensibleImageProcessor(1, extension_config={"processors": {"marker": Marker()}}) as processor:
+        with pytest.raises(BatchError) as caught:
+            processor.render_pipeline_batch(images, [ImageOperation("marker", {"die": 7})])
+        assert list(caught.value.errors) == [7]
+        error = caught.value.errors[7]
+        assert isinstance(error, ImageError)
+        assert error.reason is FailedReason.CRASHED
+        assert all(image is not None for i, image in enumerate(caught.value.results) if i != 7)
+
+
+def test_hints_differ_as_they_say() -> None:
+    image = example_image("uint16", 3, LARGE)
+    chain = [ImageOperation("gamma", {"gamma": 3}), ImageOperation("gaussian"), ImageOperation("gamma", {"gamma": 0.3})]
+    with ExtensibleImageProcessor() as processor:
+        assert processor.get_processing_hints() == ["default", "fast", "quality", "low_memory"]
+        by_hint = {}
+        for hint in processor.get_processing_hints():
+            by_hint[hint] = result(processor.render_pipeline_async(image, chain, hint))
+            np.testing.assert_array_equal(by_hint[hint], STRATEGIES[hint].render(image, chain))
+        np.testing.assert_array_equal(by_hint["low_memory"], by_hint["default"])
+        assert not np.array_equal(by_hint["fast"], by_hint["default"])
+        assert not np.array_equal(by_hint["quality"], by_hint["default"])
+        stats = processor.get_processing_stats()
+        assert stats.by_hint == {"default": 1, "fast": 1, "quality": 1, "low_memory": 1}
+        assert stats.memory_cache.entries == 3  # low_memory keeps nothing
+
+
+def test_low_memory_has_one_image_in_hand() -> None:
+    images = pictures(5, (40, 30))
+    with ExtensibleImageProcessor() as processor:
+        futures = [processor.render_pipeline_async(image, LOOK, "low_memory") for image in images]
+        most = 0
+        while not all(future.done() for future in futures):
+            most = max(most, processor.get_processing_stats().running)
+            wait(futures, timeout=0.001)
+        assert most == 1
+        for future, image in zip(futures, images, strict=True):
+            np.testing.assert_array_equal(result(future), expected(image))
+        assert processor.get_processing_stats().tasks == 5
+
+
+def test_gpu_is_offered_by_a_provider_and_bounded_by_its_units() -> None:
+    images = pictures(6, (40, 30))
+    provider = CountedProvider(2)
+    with ExtensibleImageProcessor(extension_config={"resources": [provider], "strategies": [GPU]}) as processor:
+        assert processor.get_processing_hints()[-1] == "gpu"
+        for rendered, image in zip(processor.render_pipeline_batch(images, INVERT, "gpu"), images, strict=True):
+            np.testing.assert_array_equal(rendered, image)
+    assert provider.given == 6
+    assert provider.most_held <= 2
+    assert provider.held == 0
+
+
+def test_gpu_waits_for_units_that_another_holds() -> None:
+    provider = CountedProvider(1)
+    held = provider.allocate(1)
+    with ExtensibleImageProcessor(extension_config={"resources": [provider], "strategies": [GPU]}) as processor:
+        waiting = processor.render_pipeline_async(pictures(1)[0], INVERT, "gpu")
+        result(processor.render_pipeline_async(pictures(1)[0], INVERT))  # others pass it by
+        assert not waiting.done()
+        provider.release(held)
+        np.testing.assert_array_equal(result(waiting), pictures(1)[0])
+
+
+def test_gpu_without_enough_units_is_not_offered() -> None:
+    config = {"resources": [CountedProvider(0)], "strategies": [GPU]}
+    with ExtensibleImageProcessor(extension_config=config) as processor:
+        assert "gpu" not in processor.get_processing_hints()
+        with pytest.raises(RayjobsError, match="needs 1 gpu, and no resource provider has them"):
+            processor.render_pipeline_async(pictures(1)[0], INVERT, "gpu")
+
+
+def test_many_threads_share_a_processor(shared: ExtensibleImageProcessor) -> None:
+    def use(thread: int) -> None:
+        images = [example_image("uint8", 3, (60, 50), seed=100 * thread + i) for i in range(10)]
+        for rendered, image in zip(shared.render_pipeline_batch(images, LOOK), images, strict=True):
+            np.testing.assert_array_equal(rendered, expected(image))
+        future = shared.render_pipeline_async(images[0], INVERT, "quality")
+        np.testing.assert_array_equal(result(future), expected(images[0], INVERT))
+        shared.get_processing_stats()
+        shared.clear_cache()
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(use, range(6)))
+
+
+def test_waiting_images_can_be_cancelled_and_shutdown_cancels_them() -> None:
+    processor = ExtensibleImageProcessor(1)
+    futures = [processor.render_pipeline_async(image, LOOK, "low_memory") for image in pictures(30)]
+    result(futures[0])
+    assert futures[-1].cancel()
+    processor.shutdown()
+    assert all(future.done() for future in futures)
+    done = [future for future in futures if not future.cancelled()]
+    assert 0 < len(done) < 30
+    for future in done:
+        assert future.exception() is None
+    stats = processor.get_processing_stats()
+    assert (stats.completed, stats.cancelled, stats.waiting, stats.running) == (len(done), 30 - len(done), 0, 0)
+
+
+def free_store_bytes() -> float:
+    return float(ray.available_resources()["object_store_memory"])
+
+
+def test_shutdown_leaves_nothing_behind(shared: ExtensibleImageProcessor) -> None:
+    shared.clear_cache()
+    total = float(ray.cluster_resources()["object_store_memory"])
+    wait_until(lambda: free_store_bytes() == total)
+    threads_before = {thread.name for thread in threading.enumerate()}
+    processor = ExtensibleImageProcessor(extension_config={"processors": {"marker": Marker()}})
+    rendered = processor.render_pipeline_batch(pictures(8), [*LOOK, ImageOperation("marker")])
+    wait_until(lambda: free_store_bytes() < total)
+    processor.shutdown()
+    processor.shutdown()
+    assert {thread.name for thread in threading.enumerate()} <= threads_before
+    assert "marker" not in OPERATIONS
+    with pytest.raises(PoolError, match="was shut down"):
+        processor.render_pipeline_async(pictures(1)[0], LOOK)
+    assert all((image == MARK).all() for image in rendered)  # what the caller holds stays
+    del rendered
+    wait_until(lambda: free_store_bytes() == total)
+    wait_until(lambda: ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"])
+
+
+def test_callers_that_hold_much_of_the_store_get_copies() -> None:
+    """A result in the store that a caller holds can't be spilled: the store would be full of them in the end."""
+    images = pictures(3, (200, 100))
+    with ExtensibleImageProcessor() as processor:
+        pool = processor._pool
+        assert isinstance(pool, RayPool)
+        pool._memory_bytes = int(2.5 * images[0].nbytes / LENT_SHARE)
+        held = processor.render_pipeline_batch(images, INVERT)
+        assert [image.flags.owndata for image in held].count(True) == 1
+        for rendered, image in zip(held, images, strict=True):
+            np.testing.assert_array_equal(rendered, expected(image, INVERT))
+            assert not rendered.flags.writeable
+        del held, rendered
+        held = processor.render_pipeline_batch(images[:2], LOOK)
+        assert not any(image.flags.owndata for image in held)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_workers": 0}, "at least 1"),
+        ({"cache_size": -1}, "at least 0"),
+        ({"extension_config": {"procesors": {}}}, "unknown key 'procesors'; did you mean 'processors'"),
+        ({"extension_config": {"processors": {"other": Marker()}}}, "calls itself 'marker'"),
+    ],
+    ids=["workers", "cache", "key", "name"],
+)
+def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(RayjobsError, match=message):
+        ExtensibleImageProcessor(**arguments)
