@@ -41,6 +41,7 @@ def diagnose(*, start_ray: bool = True) -> Iterator[Finding]:
         _python,
         _packages,
         _ours,
+        _kernels,
         _temporary_space,
         _shared_memory,
         _home,
@@ -85,6 +86,15 @@ def _ours() -> Finding:
     if strangers:
         return Finding("problem", "our packages", "; ".join(strangers) + "; use an environment of its own")
     return Finding("ok", "our packages", str(root))
+
+
+def _kernels() -> Finding:
+    """Compiled kernels are kept beside the source, or else in the user's cache directory."""
+    try:
+        from pipelines.analyses import scope_kernels
+    except RuntimeError as error:  # numba found no directory that it may write
+        return Finding("problem", "compiled kernels", f"{error}; set NUMBA_CACHE_DIR to a writable directory")
+    return Finding("ok", "compiled kernels", str(scope_kernels.count_bins.stats.cache_path))
 
 
 def _temporary_space() -> Finding:
