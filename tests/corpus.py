@@ -237,6 +237,7 @@ BAD: dict[str, tuple[Reason, Maker]] = {
         Reason.BAD_SHAPE,
         lambda: tiff(np.dstack([RGB, RGB[..., :2]]), photometric="minisblack", planarconfig="contig"),
     ),
+    "tiff of very many channels": (Reason.BAD_SHAPE, lambda: retagged(tiff(RGB), 277, 60_000)),
     "tiff volume": (
         Reason.BAD_SHAPE,
         _volume,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -37,6 +37,8 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     with _page(data, min(frame, frames - 1)) as page:
         layout = layout_of(page)
         tags = page.tags
+        size = page.imagewidth * page.imagelength * layout.channels * np.dtype(layout.dtype).itemsize
+        tile_samples = int(np.prod([int(side) for side in page.chunks], dtype=object))
         orientation = tags.valueof(_ORIENTATION, 1)
         xmp = tags.valueof(_XMP)
         return ImageHeader(
@@ -48,7 +50,8 @@ def probe(data: bytes, frame: int) -> ImageHeader:
             space=layout.space,
             frames=frames,
             frames_pixels=sum(directories.values()),
-            working_copies=2,
+            # all samples as stored, and one tile, which may be larger than the picture
+            working_copies=1 + -(-(page.nbytes + tile_samples * page.dtype.itemsize) // size),
             orientation=orientation
             if isinstance(orientation, int) and 2 <= orientation <= 8
             else orientation_of(None, xmp if isinstance(xmp, bytes) else None),
@@ -87,8 +90,12 @@ def _page(data: bytes, frame: int) -> Iterator[Any]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(BytesIO(data)) as file:
-            yield file.pages[frame]
+        with ExitStack() as stack:
+            try:
+                page = stack.enter_context(tifffile.TiffFile(BytesIO(data))).pages[frame]
+            except MemoryError as error:  # no real tag is that large
+                raise ImageError(FailedReason.CORRUPT, "TIFF has a tag of an impossible size") from error
+            yield page
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # tifffile and its codecs raise what a damaged file makes them
@@ -107,21 +114,19 @@ def _pixels(page: Any, layout: Layout, data: bytes) -> Any:
 
 
 def _present(page: Any, size: int) -> tuple[float, int]:
-    """Share of the strips' or tiles' bytes that the file holds, and how many bytes it lacks at its end."""
+    """Share of the strips' or tiles' bytes that the file holds, and how many bytes one plain block lacks at its end."""
     offsets, counts = page.dataoffsets, page.databytecounts
     expected = int(np.prod(page.chunked))
     if len(offsets) < len(counts) or (len(counts) < expected and not page.is_contiguous):
         raise ImageError(FailedReason.CORRUPT, f"TIFF lists {len(counts)} of {expected} strips or tiles")
     if any(offset <= 0 or count <= 0 for offset, count in zip(offsets, counts, strict=False)):
         raise ImageError(FailedReason.CORRUPT, "TIFF has strips or tiles without data")
+    if page.is_contiguous:  # one block: its size follows from the picture, whatever the counts say
+        missing = max(0, offsets[0] + page.nbytes - size)
+        return (1 - missing / page.nbytes, missing) if missing < page.nbytes else (0.0, missing)
     ends = [offset + count for offset, count in zip(offsets, counts, strict=False)]
-    missing = max(0, max(ends) - size)
-    if not missing:
-        return 1.0, 0
-    total = sum(counts)
-    if page.is_contiguous:
-        return max(0.0, 1 - missing / total), missing
-    return sum(count for end, count in zip(ends, counts, strict=False) if end <= size) / total, missing
+    present = sum(count for end, count in zip(ends, counts, strict=False) if end <= size)
+    return present / sum(counts), 0
 
 
 def _check_jpegs(page: Any, data: bytes) -> None:

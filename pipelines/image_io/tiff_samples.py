@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.image_header import ColourSpace
 
+MAX_SAMPLES = 32
+"""Per pixel, extra channels included."""
 _WHITE_ZERO, _BLACK_ZERO, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
 _ASSOCIATED, _STRAIGHT = 1, 2
 _JPEG = 7
@@ -89,6 +91,8 @@ def _extra(page: Any, base: int) -> tuple[int, tuple[str, ...]]:
         raise ImageError(FailedReason.BAD_SHAPE, f"TIFF with {count} samples per pixel; its colours need {base}")
     if count == base:
         return 0, ()
+    if count > MAX_SAMPLES:
+        raise ImageError(FailedReason.BAD_SHAPE, f"TIFF with {count} samples per pixel; up to {MAX_SAMPLES} are read")
     kinds = [int(kind) for kind in page.extrasamples] + [0] * (count - base - len(page.extrasamples))
     if kinds[0] in (_ASSOCIATED, _STRAIGHT):
         return kinds[0], () if count == base + 1 else (f"{count - base - 1} extra channels left out",)

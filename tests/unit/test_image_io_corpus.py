@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import DecodedImage, ReadPolicy, decode_image, probe_header
-from tests.corpus import BAD, GOOD, PHOTO, RGB, RGB16, animation, cut, pages, png, saved, tiff
+from tests.corpus import BAD, GOOD, PHOTO, RGB, RGB16, animation, cut, pages, png, retagged, saved, tiff
 
 STRICT = ReadPolicy()
 SALVAGE = ReadPolicy(truncated="salvage")
@@ -110,6 +110,13 @@ def test_bombs_are_refused_by_their_header(name: str) -> None:
     with pytest.raises(ImageError) as caught:
         probe_header(BAD[name][1](), STRICT)
     assert caught.value.reason == FailedReason.TOO_LARGE
+
+
+def test_a_tile_larger_than_its_picture_counts() -> None:
+    data = tiff(RGB, tile=(16, 16), compression="zlib")
+    for tag in (322, 323):
+        data = retagged(data, tag, 60_000)
+    assert probe_header(data, STRICT).predicted_bytes >= 60_000 * 60_000 * 3
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
