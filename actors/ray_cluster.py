@@ -17,7 +17,7 @@ _INTERNAL = ("node:", "object_store_memory", "accelerator_type:")
 
 
 class RayCluster:
-    """Implements ``resource_manager.ClusterView`` for the cluster that this process is connected to."""
+    """Implements ``resource_accounts.ClusterView`` for the cluster that this process is connected to."""
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive.

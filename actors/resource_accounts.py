@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipelines.errors import JobError, RayjobsError
 from pipelines.resources import ResourceEstimate, ResourceLimits
@@ -33,6 +34,18 @@ class Node:
 
     name: str
     total: Mapping[str, float]
+
+
+class ClusterView(Protocol):
+    """The cluster, as the manager needs it; see ``ray_cluster``."""
+
+    def nodes(self) -> list[Node]:
+        """Nodes that are alive."""
+        ...
+
+    def available(self) -> dict[str, float]:
+        """What nobody holds now, by resource."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from actors.disk_space import free_bytes
 from actors.host_usage import HostUsage
@@ -26,6 +26,7 @@ from actors.resource_accounts import (
     DISK,
     GPU,
     MEMORY,
+    ClusterView,
     Holdings,
     InfeasibleError,
     Node,
@@ -55,18 +56,6 @@ NODES_S = 1.0
 """How long a look at the cluster's nodes is good for."""
 WAIT_S = 0.2
 """A waiting request looks again at least so often: a threshold may have been left."""
-
-
-class ClusterView(Protocol):
-    """The cluster, as the manager needs it; see ``ray_cluster``."""
-
-    def nodes(self) -> list[Node]:
-        """Nodes that are alive."""
-        ...
-
-    def available(self) -> dict[str, float]:
-        """What nobody holds now, by resource."""
-        ...
 
 
 class ResourceManager:
