@@ -44,9 +44,8 @@ class ScopeCounts:
         self._by_level = not LEVEL_SCOPES.isdisjoint(scopes)
         self._by_hue, self._by_saturation = "hue_histogram" in scopes, "saturation_histogram" in scopes
         self._by_lab = "lab_chromaticity" in scopes
-        self._starts = -(-np.arange(257, dtype=np.int64) * width // 256)
-        """The first x of each of the 256 columns: column = floor(x * 256 / width)."""
-        self._levels = np.zeros((256, 4, 256) if self._by_level else 0, np.uint32)
+        self._width = width
+        self._levels = np.zeros((256, 4, 256) if self._by_level else (0, 4, 256), np.uint32)
         self._hues = np.zeros(HUES + 1, np.uint32)
         self._saturations = np.zeros(256, np.uint32)
         self._lab = np.zeros(65536 if self._by_lab else 0, np.uint32)
@@ -57,19 +56,19 @@ class ScopeCounts:
         """Count one tile whose left edge lies at ``column``; no scope depends on the row."""
         from pipelines.analyses.scope_bands import bands
 
-        width = tile.shape[1]
-        bounds = np.clip(self._starts - column, 0, width)
+        columns = (np.arange(tile.shape[1]) + column) * 256 // self._width
         for band in bands(tile, self._options.float_range):
-            self._count(band, bounds)
+            self._count(band, columns)
 
-    def _count(self, band: Band, bounds: NDArray[np.int64]) -> None:
+    def _count(self, band: Band, columns: NDArray[np.int64]) -> None:
         from pipelines.analyses import scope_kernels as kernels
 
         pixels = band.values[0].size
         self._pixels += pixels
         if self._by_level:
             red, green, blue = band.levels()
-            kernels.count_levels(red, green, blue, band.luma(self._options.luma), bounds, self._levels)
+            places = (columns * 1024).astype(np.uint32)
+            kernels.count_levels(red, green, blue, band.luma(self._options.luma), places, self._levels.reshape(-1))
         if self._by_hue:
             hue = np.empty(pixels, np.uint16)
             kernels.hue_bins(*band.values, 1.0, 0.0, HUES, hue)
@@ -85,18 +84,17 @@ class ScopeCounts:
             self._lab_sums[0] += sum_a
             self._lab_sums[1] += sum_b
         if band.missing is not None:
-            self._take_back(band.missing, bounds)
+            self._take_back(band.missing, columns)
 
-    def _take_back(self, missing: NDArray[np.bool_], bounds: NDArray[np.int64]) -> None:
+    def _take_back(self, missing: NDArray[np.bool_], columns: NDArray[np.int64]) -> None:
         """Missing pixels were counted as black."""
         from pipelines.analyses.scope_kernels import NEUTRAL
 
         count = int(missing.sum())
         self._pixels -= count
         if self._by_level:
-            x = np.flatnonzero(missing) % bounds[-1]
-            columns = np.searchsorted(bounds, x, side="right") - 1
-            self._levels[:, :, 0] -= np.bincount(columns, minlength=256).astype(np.uint32)[:, None]
+            found = columns[np.flatnonzero(missing) % columns.size]
+            self._levels[:, :, 0] -= np.bincount(found, minlength=256).astype(np.uint32)[:, None]
         if self._by_hue:
             self._hues[HUES] -= count
         if self._by_saturation:

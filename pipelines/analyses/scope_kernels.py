@@ -148,20 +148,19 @@ def count_levels(
     green: NDArray[np.uint8],
     blue: NDArray[np.uint8],
     luma: NDArray[np.uint8],
-    bounds: NDArray[np.int64],
-    counts: NDArray[np.uint32],
+    places: NDArray[np.uint32],
+    counts: Counts,
 ) -> None:
-    """counts[column, channel, level] += 1: column by column, so that what a row touches stays near.
+    """Count rows of pixels in the flat array [column, channel, level]: what belongs to a pixel lies near together.
 
-    ``bounds`` (257,): the pixels of a row from bounds[c] up to bounds[c + 1] lie in column c; its last entry is the
-    width of the row.
+    ``places``: for each pixel of a row, where its column begins, 1,024 apart. Places are unsigned, so that none is
+    checked for counting from the end.
     """
-    width = bounds[-1]
-    for start in range(0, red.size, width):
-        for column in range(256):
-            here = counts[column]
-            for i in range(start + bounds[column], start + bounds[column + 1]):
-                here[0, red[i]] += 1
-                here[1, green[i]] += 1
-                here[2, blue[i]] += 1
-                here[3, luma[i]] += 1
+    for start in range(0, red.size, places.size):
+        for x in range(places.size):
+            i = start + x
+            place = np.uint64(places[x])
+            counts[place + red[i]] += 1
+            counts[place + np.uint64(256) + green[i]] += 1
+            counts[place + np.uint64(512) + blue[i]] += 1
+            counts[place + np.uint64(768) + luma[i]] += 1

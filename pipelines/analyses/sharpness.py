@@ -66,7 +66,8 @@ def _luma(rows: NDArray[Any]) -> NDArray[np.float32]:
     import cv2
 
     white = 1.0 if rows.dtype.kind == "f" else float(np.iinfo(rows.dtype).max)
-    scaled = np.asarray(rows if rows.ndim == 2 else rows[..., :3], np.float32)
+    has_alpha = rows.ndim == 3 and rows.shape[2] == 4
+    scaled = np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGBA2RGB) if has_alpha else rows, np.float32)
     if white != 255:
         scaled = scaled * np.float32(255 / white)
     return scaled if scaled.ndim == 2 else np.asarray(cv2.transform(scaled, np.array([LUMA], np.float32)))
