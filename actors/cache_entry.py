@@ -85,9 +85,9 @@ def _described(value: Any, arrays: list[NDArray[Any]]) -> Any:
         arrays.append(value)
         return {_ARRAY: [value.dtype.str, list(value.shape), start]}
     if isinstance(value, Mapping):
-        if _ARRAY in value:
-            raise TypeError(f"a name can't be {_ARRAY}")
-        return {str(name): _described(each, arrays) for name, each in value.items()}
+        if _ARRAY in value or not all(isinstance(name, str) for name in value):
+            raise TypeError(f"names are texts other than {_ARRAY}, not {list(value)}")
+        return {name: _described(each, arrays) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_described(each, arrays) for each in value]
     return value

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cache_entry import DamagedEntryError, decode, encode
+from actors.home import rayjobs_home
 from pipelines.result_cache import CacheStats
 
 DEFAULT_MAX_BYTES = 2 * 2**30
@@ -51,14 +52,14 @@ class DiskCache:
     Parameters
     ----------
     directory
-        Made when missing, readable by its owner alone.
+        Made when missing, readable by its owner alone; ``$RAYJOBS_HOME/cache`` unless told otherwise.
     max_bytes
         Bound of all entries together. Each process counts what it writes, and looks at all files when that could have
         crossed the bound: n processes that write at once may exceed it by n / 16 for a moment.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self._root = directory / "v1"
+    def __init__(self, directory: Path | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._root = (rayjobs_home() / "cache" if directory is None else directory) / "v1"
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._counts = CacheStats()
@@ -89,15 +90,14 @@ class DiskCache:
         return result
 
     def put(self, key: str, result: Mapping[str, Any]) -> None:
-        """Keep a result if there is room.
-
-        Raises
-        ------
-        TypeError
-            The result holds something else than JSON values and arrays of numbers.
-        """
+        """Keep a result if there is room, and if it holds nothing but JSON values and arrays of numbers."""
         path = self._path(key)
-        data = encode(key, result)
+        try:
+            data = encode(key, result)
+        except TypeError as error:
+            _log.warning("cache: a result can't be kept: %s", error)
+            self._count(refused=1)
+            return
         if len(data) > self._max_bytes * LARGEST_SHARE:
             self._count(refused=1)
             return

@@ -79,7 +79,7 @@ class RayPool:
         """Sizes of lent results that were freed: finalizers run anywhere, so they may not wait for a lock."""
         self._changed = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._serve, name="rayjobs-processor", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="rayjobs-processor", daemon=True)
         self._thread.start()
 
     def submit(self, requests: Sequence[RenderRequest]) -> None:
@@ -131,6 +131,18 @@ class RayPool:
         if late:
             self._thread.join(GRACE_S)
 
+    def _run(self) -> None:
+        try:
+            self._serve()
+        finally:  # by a mistake in here: nobody may wait for ever
+            with self._changed:
+                self._closing = True
+                left = [*self._waiting, *(request for request, _ in self._again)]
+                left += [request for task in self._running for request in task.requests]
+            for request in left:
+                if not request.future.done():
+                    _cancel(request.future)
+
     def _serve(self) -> None:
         while True:
             with self._changed:
@@ -154,7 +166,7 @@ class RayPool:
         strategy = recipe.strategy
         if strategy.alone and any(task.requests[0].recipe.strategy.alone for task in self._running):
             return False
-        return not strategy.requires or self._leases.free(strategy.requires)
+        return not strategy.requires or self._leases.may_take(strategy.requires)
 
     def _start_next(self) -> bool:
         """Start one task, if there is room and work; whether there may be more to start."""

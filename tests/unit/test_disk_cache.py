@@ -77,10 +77,22 @@ def test_an_image_survives_another_process_and_comes_back_read_only(tmp_path: Pa
     assert os.stat(tmp_path / "v1").st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize("value", [object(), np.array([object()]), {"__array__": 1}], ids=["object", "objects", "name"])
+@pytest.mark.parametrize(
+    "value",
+    [object(), np.array([object()]), np.array(["text"]), {"__array__": 1}, {1: "one"}],
+    ids=["object", "objects", "texts", "name", "number as name"],
+)
 def test_what_is_no_plain_value_is_refused(tmp_path: Path, value: object) -> None:
-    with pytest.raises(TypeError):
-        DiskCache(tmp_path).put(KEY, {"value": value})
+    cache = DiskCache(tmp_path)
+    cache.put(KEY, {"value": value})
+    assert cache.get(KEY) is None
+    assert cache.stats().refused == 1
+
+
+def test_it_lies_in_the_home_directory_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
+    DiskCache().put(KEY, result_of(1))
+    assert len(files_of(tmp_path / "cache" / "v1")) == 1
 
 
 @pytest.mark.parametrize("key", ["../../etc/passwd", "", "AB" * 10, "ab/cd" * 4])
