@@ -18,6 +18,7 @@ from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.tables.assemble import InputParts, PartColumns, assemble
 from pipelines.tables.batches import to_batch, to_rows_batch
+from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.parts import write_part
 from pipelines.tables.schema import analyses_schema, part_schema, rows_schema
 from pipelines.tables.sealing import SealRequest, seal_part
@@ -77,6 +78,21 @@ class TestAssemble:
         inputs = [InputParts(input=f"i{i}", input_id=i, parts=(PartColumns(tmp_path / "a"),)) for i in (9, 8, 7)]
         table = pa.Table.from_batches(assemble(inputs, schema, several=True))
         assert table.to_pydict() == {"input": ["i9", "i7", "i7"], "label": [1, 1, 2], "area": [3.0, 1.0, 2.0]}
+
+    def test_objects_of_sealed_parts_are_found_across_row_groups(self, tmp_path: Path) -> None:
+        schema = rows_schema(OBJECT_COLUMNS)
+        counts = {"b": 40_000, "a": 90_000, "c": 0, "d": 7}  # in an order that isn't that of the texts
+        names = [name for name, count in counts.items() for _ in range(count)]
+        numbers = np.concatenate([np.arange(count, dtype=np.uint32) for count in counts.values()])
+        batch = pa.RecordBatch.from_arrays([pa.array(names), pa.array(numbers), pa.array(numbers * 0.5)], schema=schema)
+        write_parquet(tmp_path / "sealed", schema, [batch])
+        assert pq.read_metadata(tmp_path / "sealed").num_row_groups == 2
+        part = PartColumns(tmp_path / "sealed", by_path=True)
+        for order in ("bacd", "dcab"):
+            inputs = [InputParts(input=name, input_id=0, parts=(part,)) for name in order]
+            table = pa.Table.from_batches(assemble(inputs, schema, several=True, open_parts=1))
+            assert table.column("input").to_pylist() == [name for name in order for _ in range(counts[name])]
+            assert table.column("label").to_pylist() == [n for name in order for n in range(counts[name])]
 
     def test_batches_are_bounded(self, tmp_path: Path, schema: pa.Schema) -> None:
         write_part(tmp_path / "a", to_batch([0], [{"probe": probe(0)}], part_schema(schema)))
