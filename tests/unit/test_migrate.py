@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation
 from pipelines.operations import Image, apply_operations
+from rayjobs.cli import main
 from rayjobs.job_file import load_job
 from rayjobs.job_spec import JobSpec
 from rayjobs.migrate import migrate_file
@@ -106,6 +107,15 @@ def test_the_report_has_every_note_and_the_old_file_stays(sample: Path) -> None:
     text = "\n".join(done.lines())
     assert all(note.key in text for note in done.notes)
     assert load_job(sample / "new" / "scopes-only.yaml").inputs == ["../scans"]
+
+
+def test_the_command_prints_what_it_wrote_and_fails_with_one_message(
+    sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["migrate", str(sample / "one-job.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["jobs"] == [str(sample / "autumn.yaml")]
+    assert main(["migrate", str(sample / "one-job.json")]) == 1
+    assert capsys.readouterr().err.startswith(f"rayjobs: {sample / 'autumn.inputs.txt'} exists; move it away")
 
 
 # ---- operations ------------------------------------------------------------------------------------------------------
