@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pipelines.processing_pool import RenderRecipe, RenderRequest
 
-LARGEST_TASK_BYTES = 32 << 20
+LARGEST_TASK_BYTES = 48 << 20
 """Of inputs in one task: what is in a task is lost with its worker, and nobody else can take it over."""
 LARGEST_TASK_IMAGES = 64
 SHARES = 3

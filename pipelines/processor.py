@@ -272,7 +272,7 @@ class ExtensibleImageProcessor:
 
     def _submit(self, images: Sequence[object], operations: Sequence[ImageOperation], hint: str) -> list[Future[Image]]:
         recipe = self._recipe(tuple(operations), hint)
-        futures, requests = [], []
+        futures: list[Future[Image]] = []
         for image in images:
             self._tally.submitted(hint)
             future: Future[Image] = Future()
@@ -290,8 +290,7 @@ class ExtensibleImageProcessor:
             if self._cache.uses_disk(image, recipe):
                 self._disk_thread.submit(self._from_disk, lookup, request)
             else:
-                requests.append(request)
-        self._pool.submit(requests)
+                self._pool.submit([request])  # at once: workers begin while the others are still looked up
         return futures
 
     def _recipe(self, operations: tuple[ImageOperation, ...], hint: str) -> RenderRecipe:

@@ -220,8 +220,7 @@ class RayPool:
     def _collect(self, task: _Task) -> None:
         self._leases.give_back(task.lease)
         try:
-            seconds: Sequence[float] = ray.get(task.refs[-1])
-            outcomes = [ray.get(ref) for ref in task.refs[:-1]]
+            *outcomes, seconds = ray.get(task.refs)
         except RayError as error:
             self._lost(task, error)
         else:
