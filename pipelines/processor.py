@@ -182,10 +182,14 @@ class ExtensibleImageProcessor:
         results: list[Image | None] = [None] * len(futures)
         errors: dict[int, Exception] = {}
         for i, future in enumerate(futures):
-            try:
+            # Asked for rather than caught: a caught error would hold this frame, and with it all results, in a cycle.
+            error = CancelledError("cancelled") if future.cancelled() else future.exception()
+            if error is None:
                 results[i] = future.result()
-            except (RayjobsError, CancelledError) as error:
+            elif isinstance(error, Exception):
                 errors[i] = error
+            else:
+                raise error
         if errors:
             raise BatchError(results, errors)
         return [result for result in results if result is not None]

@@ -151,8 +151,8 @@ class RayPool:
                 self._ended.clear()
                 if self._closing and not self._running:
                     return
-            for task in ended:
-                self._collect(task)
+            while ended:
+                self._collect(ended.pop(0))  # no name of this frame may hold a task's images while it waits
             while self._start_next():
                 pass
 
