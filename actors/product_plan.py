@@ -43,7 +43,8 @@ def surviving_products(recipe: Products, wanted: Products) -> dict[str, str]:
 
 def apply_products(ledger: JobLedger, wanted: Products) -> None:
     """Make ``wanted`` the job's products: drop what is stale, and open the inputs that lack something again."""
-    if ledger.fact("products") == dict(wanted):
+    before = ledger.fact("products", {})
+    if before == dict(wanted):
         return
     for number, recipe in ledger.recipes().items():
         surviving = surviving_products(recipe, wanted)
@@ -65,10 +66,13 @@ def apply_products(ledger: JobLedger, wanted: Products) -> None:
                 " AND (SELECT group_concat(recipe) FROM work WHERE input = inputs.id) IS ?",
                 (combination,),
             )
-        # A failure may have been due to the old plan; what the plan itself refused (no name) stays refused.
+        # What failed may succeed under another plan, but not under one that merely asks for less, unless what it asks
+        # for no more was the trouble. What the plan itself refused (no name) stays refused.
+        asks_for_less = all(before.get(product) == digest for product, digest in wanted.items())
+        of_products = " AND reason IN ('analysis_error', 'chart_error')" if asks_for_less else ""
         db.execute(
             "UPDATE inputs SET status = NULL, reason = NULL, message = NULL"
-            " WHERE status IN ('failed', 'skipped') AND name IS NOT NULL"
+            f" WHERE status IN ('failed', 'skipped') AND name IS NOT NULL{of_products}"
         )
     ledger.put_facts(products=dict(wanted))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ NAMESPACE = "rayjobs"
 STAGE_RESOURCES = ("render", "analyze", "export_io")
 EMBEDDED_STORE_BYTES = 2 * 2**30
 """Fused streams pass rows only, so the object store of an embedded run can stay small."""
+
+
+CONNECT_S = 10.0
+"""How long a cluster may take to answer at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     """
     address = cluster_address()
     embedded = address is None and not in_submitted_job()
+    if address is not None:
+        _check_reachable(address)
     decide_authentication(embedded=embedded)
     _quiet_logs()
     import ray
@@ -91,6 +98,17 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
         yield _describe(embedded)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes before it says that nobody answers."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return  # "auto", "local" or a name of Ray's own
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise JobError(_unreachable(address, error)) from error
 
 
 def _describe(embedded: bool) -> Cluster:

@@ -23,7 +23,7 @@ GOLDEN = ("manifest.parquet", "images", "data", "charts")
 """What equal runs have in common, byte for byte; job.json, report and .rayjobs carry times."""
 
 OPERATIONS: list[Any] = [
-    {"brightness_contrast": {"brightness": 0.05, "contrast": 1.1}},
+    {"brightness_contrast": {"brightness": 0.05, "contrast": 1.12}},
     {"unsharp_mask": {"radius": 2, "amount": 0.5}},
 ]
 

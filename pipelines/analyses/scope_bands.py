@@ -15,14 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analyses.scope_kernels import WEIGHT_UNIT, Plane, look_up, luma_of_integers
+from pipelines.analyses.scope_kernels import Plane, look_up, luma_of_integers
 from pipelines.operations.srgb import to_linear
 
 Luma = Literal["bt709", "bt601"]
 
 BAND_PIXELS = 1 << 15
-LUMA_WEIGHTS: dict[str, tuple[int, int, int]] = {"bt709": (2126, 7152, 722), "bt601": (2990, 5870, 1140)}
-"""Of R', G' and B', in 1 / WEIGHT_UNIT: ITU-R BT.709-6, 3.2, and ITU-R BT.601-7, 2.5.1."""
+LUMA_WEIGHTS: dict[str, tuple[float, float, float]] = {
+    "bt709": (0.2126, 0.7152, 0.0722),
+    "bt601": (0.299, 0.587, 0.114),
+}
+"""Of R', G' and B': ITU-R BT.709-6, 3.2, and ITU-R BT.601-7, 2.5.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,14 +75,15 @@ def planes_by_band(image: NDArray[Any]) -> Iterator[tuple[Plane, Plane, Plane]]:
 
 
 def luma_of(planes: Sequence[Plane], weights: Luma) -> Plane:
-    """Luma in the units of the planes: integers rounded half up, floats as float64. Gray is its own luma."""
+    """Luma in the units of the planes: integers as ``numpy.rint`` rounds, floats as float64. Gray is its own luma."""
     red, green, blue = planes
-    whole = LUMA_WEIGHTS[weights]
     if red.dtype.kind == "f":
-        wide = (plane.astype(np.float64, copy=False) * weight for plane, weight in zip(planes, whole, strict=True))
-        return np.asarray(sum(wide) / WEIGHT_UNIT)
+        wide = (plane.astype(np.float64, copy=False) for plane in planes)
+        return np.asarray(sum(weight * plane for weight, plane in zip(LUMA_WEIGHTS[weights], wide, strict=True)))
+    if green is red:
+        return red
     luma = np.empty_like(red)
-    luma_of_integers(red, green, blue, (np.uint32(whole[0]), np.uint32(whole[1]), np.uint32(whole[2])), luma)
+    luma_of_integers(red, green, blue, LUMA_WEIGHTS[weights], luma)
     return luma
 
 

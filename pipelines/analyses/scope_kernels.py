@@ -21,21 +21,17 @@ FRACTION_BITS = 16
 """a* and b* are kept as whole multiples of 2 ** -16, so that sums don't depend on the order."""
 NEUTRAL = 128 << FRACTION_BITS
 """a* or b* of 0 in these units; they start at -128."""
-WEIGHT_UNIT = 10_000
-"""Luma weights are whole multiples of 1 / WEIGHT_UNIT; 65,535 * WEIGHT_UNIT stays below 2 ** 32."""
-
 _KAPPA = np.float32(24389 / 27 / 116)
 _EPSILON = np.float32(216 / 24389)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def luma_of_integers(
-    red: Plane, green: Plane, blue: Plane, weights: tuple[np.uint32, np.uint32, np.uint32], luma: Plane
+    red: Plane, green: Plane, blue: Plane, weights: tuple[float, float, float], luma: Plane
 ) -> None:
-    """Weighted sum in the units of the planes, exactly, halves rounded up."""
+    """``numpy.rint(r * red + g * green + b * blue)`` in float64, in the units of the planes."""
     for i in range(luma.size):
-        total = np.uint32(red[i]) * weights[0] + np.uint32(green[i]) * weights[1] + np.uint32(blue[i]) * weights[2]
-        luma[i] = (total + np.uint32(WEIGHT_UNIT // 2)) // np.uint32(WEIGHT_UNIT)
+        luma[i] = np.rint(weights[0] * red[i] + weights[1] * green[i] + weights[2] * blue[i])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -15,7 +15,7 @@ from pipelines.analyses import ANALYSES
 from pipelines.analyses.scope_counts import SCOPES
 from tests.strategies import example_image, images
 
-WEIGHTS = {"bt709": (2126, 7152, 722), "bt601": (2990, 5870, 1140)}
+WEIGHTS = {"bt709": (0.2126, 0.7152, 0.0722), "bt601": (0.299, 0.587, 0.114)}
 KINDS = [(dtype, channels) for dtype in ("uint8", "uint16", "float32") for channels in (1, 3, 4)]
 SHAPES = [(1, 1), (37, 53), (3, 257), (5, 1000), (300, 2)]
 
@@ -46,8 +46,9 @@ def levels(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.int6
 
 def reference_levels(image: NDArray[Any], weights: str = "bt709") -> dict[str, NDArray[np.int64]]:
     values = rgb(image)
-    weighted = values @ np.array(WEIGHTS[weights], np.float64)
-    luma = weighted / 10000 if image.dtype.kind == "f" else (weighted.astype(np.int64) + 5000) // 10000
+    red, green, blue = WEIGHTS[weights]
+    weighted = red * values[..., 0] + green * values[..., 1] + blue * values[..., 2]
+    luma = weighted if image.dtype.kind == "f" else np.rint(weighted)
     planes = {name: values[..., i] for i, name in enumerate(("red", "green", "blue"))} | {"luma": luma}
     return {name: levels(np.asarray(plane, np.float64), image.dtype) for name, plane in planes.items()}
 
