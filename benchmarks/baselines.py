@@ -1,0 +1,146 @@
+"""The other sides: what a figure is held against, each in plain processes without Ray.
+
+A pool has the same number of processes as Ray has slots, one thread per kernel, and is warm before it is timed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+from benchmarks import standard_work
+from pipelines.block_task import Workspace, open_worker, render_analyze_export
+from pipelines.errors import RayjobsError
+from pipelines.image_task import Recipe
+from pipelines.models import ImageStatus, WorkItem
+
+CHUNK = 16
+"""Images that a process of a pool takes at a time: as many as a part of results holds."""
+RAMP = 2
+"""Chunks per process before the clock starts, for a pool as for Ray."""
+
+
+class BenchmarkError(RayjobsError):
+    """A side didn't do its work, so that its time means nothing."""
+
+
+@contextmanager
+def pool(workers: int, warm: Callable[[], object]) -> Iterator[Pool]:
+    """Fresh processes, each of which has run ``warm`` before the block begins."""
+    os.environ["VIPS_CONCURRENCY"] = "1"  # read when libvips is loaded, which happens in the processes
+    with get_context("spawn").Pool(workers, _start, (warm,)) as made:
+        made.map(_wait, range(workers), chunksize=1)
+        yield made
+
+
+def _start(warm: Callable[[], object]) -> None:
+    from pipelines.cpu_threads import limit_threads
+
+    limit_threads(1)
+    warm()
+
+
+def _wait(_number: int) -> None:
+    """Long enough that no process takes two of these, so that all have started."""
+    time.sleep(0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """Runs one photograph through the work, so that what it needs is imported and compiled."""
+
+    items: tuple[WorkItem, ...]
+    recipe: Recipe
+    workspace: Workspace
+
+    def __call__(self) -> None:
+        run_block(self.items[:1], self.recipe, self.workspace)
+
+
+def run_block(items: Sequence[WorkItem], recipe: Recipe, workspace: Workspace) -> list[ImageStatus]:
+    """The product's own per-image function over some items, results saved in parts; no Ray.
+
+    Raises
+    ------
+    BenchmarkError
+        An image failed.
+    """
+    rows = [row for group in render_analyze_export(items, {recipe.id: recipe}, workspace) for row in group]
+    for row in rows:
+        if row.status != "done":
+            raise BenchmarkError(f"{items[0].title} and following: {row.status} ({row.reason}): {row.message}")
+    return rows
+
+
+def pool_rate(files: Sequence[Path], recipe: Recipe, root: Path, workers: int) -> float:
+    """Images per second of a pool that calls the same per-image function, once it is under way."""
+    items, workspace = standard_work.items(files), standard_work.workspace(root)
+    chunks = [(items[at : at + CHUNK], recipe, workspace) for at in range(0, len(items), CHUNK)]
+    with pool(workers, WarmUp(tuple(items), recipe, workspace)) as processes:
+        started = time.perf_counter()
+        for _ in processes.imap_unordered(_run_chunk, chunks):
+            pass
+        return len(items) / (time.perf_counter() - started)
+
+
+def _run_chunk(chunk: tuple[Sequence[WorkItem], Recipe, Workspace]) -> int:
+    return len(run_block(*chunk))
+
+
+def function_rate(function: Callable[[Path, Path], Any], files: Sequence[Path], root: Path, workers: int) -> float:
+    """Images per second of a pool that calls ``function(source, target)`` for each file."""
+    root.mkdir(parents=True, exist_ok=True)
+    pairs = [(function, file, root / f"{number}.jpg") for number, file in enumerate(files)]
+    with pool(workers, _Call(*pairs[0])) as processes:
+        started = time.perf_counter()
+        for _ in processes.imap_unordered(_run_pair, pairs):
+            pass
+        return len(files) / (time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    function: Callable[[Path, Path], Any]
+    source: Path
+    target: Path
+
+    def __call__(self) -> None:
+        self.function(self.source, self.target)
+
+
+def _run_pair(pair: tuple[Callable[[Path, Path], Any], Path, Path]) -> None:
+    function, source, target = pair
+    function(source, target)
+    if not target.stat().st_size:
+        raise BenchmarkError(f"{function.__module__} wrote nothing for {source}")
+
+
+def codec_floor(data: bytes, recipe: Recipe) -> bytes:
+    """Decode and encode, nothing between: what no way of rendering can be faster than."""
+    from pipelines.image_io import decode_image, encode_image
+
+    decoded = decode_image(data, recipe.read)
+    assert recipe.image is not None
+    return encode_image(decoded.pixels, recipe.image, source=decoded)
+
+
+def opencv_floor(data: bytes) -> bytes:
+    """The same by OpenCV, without our checks."""
+    import cv2
+    import numpy as np
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, standard_work.QUALITY])
+    return encoded.tobytes()
+
+
+def worker_publisher(root: Path) -> Any:
+    """The publisher that a worker of ``root`` uses, in this process."""
+    return open_worker(standard_work.workspace(root)).publisher

@@ -1,0 +1,137 @@
+"""P3, P4, P5: what the work on one image costs, without Ray: against the codecs, libvips and pyplot."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import pyplot_script, standard_work, vips_script
+from benchmarks.baselines import (
+    BenchmarkError,
+    codec_floor,
+    function_rate,
+    opencv_floor,
+    pool_rate,
+    worker_publisher,
+)
+from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
+from benchmarks.photographs import photographs
+from pipelines.charts import ChartOptions, draw_chart
+from pipelines.image_task import Recipe, process
+from pipelines.publish import Publisher
+
+SCOPES_BAR, TONE_BAR = 2.5, 1.3
+VIPS_BAR, PYPLOT_BAR = 1.0, 5.0
+ONE_PROCESS_IMAGES, CHARTED_IMAGES, VIPS_IMAGES = 100, 10, 200
+"""Of a thousand photographs."""
+
+
+def p3(scale: Scale) -> Figure:
+    """Time per image in one process against decode + encode alone.
+
+    Ours is the whole of it: reading, checking, publishing under its name with a sha256. The floor has the bytes in
+    memory and drops the result; it is the faster of our own codecs and OpenCV's.
+    """
+    tiles = photographs(scale.share(ONE_PROCESS_IMAGES))
+    publisher = worker_publisher(scale.scratch / "p3")
+    full = standard_work.recipe()
+    recipes = {
+        "scopes": full,
+        "tone": standard_work.recipe((standard_work.TONE,), ()),
+        "no analyses": standard_work.recipe(analyses=()),
+    }
+    data = [file.read_bytes() for file in tiles.files]
+    sides: dict[str, Callable[[], float]] = {
+        name: _Process(tiles.files, recipe, publisher).milliseconds for name, recipe in recipes.items()
+    }
+    sides["floor"] = lambda: _each(lambda content: codec_floor(content, full), data)
+    sides["OpenCV's floor"] = lambda: _each(opencv_floor, data)
+    for warm in sides.values():
+        warm()
+    taken = take_turns(sides, scale.repeat)
+    floor = [min(pair) for pair in zip(taken["floor"], taken["OpenCV's floor"], strict=True)]
+    per_image = {name: rounded(statistics.median(turns)) for name, turns in taken.items()}
+    detail = {"ms_per_image": per_image, "photographs": len(data)}
+
+    def against_floor(name: str, side: str, bar: float) -> Measure:
+        value = median_ratio(taken[side], floor)
+        return Measure(name=name, value=value, bar=bar, higher_is_better=False, detail=detail)
+
+    return Figure(
+        "P3",
+        [
+            against_floor("standard work with six scopes against decode + encode", "scopes", SCOPES_BAR),
+            against_floor("tone alone against decode + encode", "tone", TONE_BAR),
+        ],
+    )
+
+
+class _Process:
+    """The product's per-image function in this process."""
+
+    def __init__(self, files: Sequence[Path], recipe: Recipe, publisher: Publisher) -> None:
+        self._items = standard_work.items(files)
+        self._recipe = recipe
+        self._publisher = publisher
+
+    def milliseconds(self) -> float:
+        """Per image."""
+        started = time.perf_counter()
+        for item in self._items:
+            status, _ = process(item, self._recipe, self._publisher)
+            if status.status != "done":
+                raise BenchmarkError(f"{item.title}: {status.status} ({status.reason}): {status.message}")
+        return (time.perf_counter() - started) / len(self._items) * 1e3
+
+
+def _each(run: Callable[[bytes], object], data: Sequence[bytes]) -> float:
+    """Milliseconds per call."""
+    started = time.perf_counter()
+    for content in data:
+        run(content)
+    return (time.perf_counter() - started) / len(data) * 1e3
+
+
+def p4(scale: Scale) -> Figure:
+    """Rendering in a pool against libvips in one of as many processes: the same operations, JPEG to JPEG."""
+    files = photographs(scale.share(VIPS_IMAGES)).files
+    recipe = standard_work.recipe(analyses=())
+    sides: dict[str, Callable[[], float]] = {
+        "ours": lambda: pool_rate(files, recipe, scale.scratch / "p4-ours", scale.workers),
+        "libvips": lambda: function_rate(vips_script.process, files, scale.scratch / "p4-vips", scale.workers),
+    }
+    taken = take_turns(sides, scale.repeat)
+    detail = {"images_per_s": {name: rounded(statistics.median(rates)) for name, rates in taken.items()}}
+    value = median_ratio(taken["ours"], taken["libvips"])
+    return Figure("P4", [Measure(name="rendering against libvips", value=value, bar=VIPS_BAR, detail=detail)])
+
+
+def p5(scale: Scale) -> Figure:
+    """All six charts of an image against pyplot, the same size, PNG."""
+    files = photographs(scale.share(CHARTED_IMAGES)).files
+    publisher = worker_publisher(scale.scratch / "p5")
+    recipe, options = standard_work.recipe(), ChartOptions()
+    results = [process(item, recipe, publisher)[1] for item in standard_work.items(files)]
+
+    def ours() -> float:
+        return timed(
+            lambda: [
+                draw_chart(name, result, title="photograph.jpg", options=options)
+                for each in results
+                for name, result in each.items()
+            ]
+        )
+
+    sides: dict[str, Callable[[], float]] = {
+        "ours": ours,
+        "pyplot": lambda: timed(lambda: [pyplot_script.charts(each, "photograph.jpg") for each in results]),
+    }
+    for warm in sides.values():
+        warm()
+    taken = take_turns(sides, scale.repeat)
+    per_image = {name: rounded(statistics.median(turns) / len(files) * 1e3) for name, turns in taken.items()}
+    value = median_ratio(taken["pyplot"], taken["ours"])
+    detail = {"ms_per_image": per_image}
+    return Figure("P5", [Measure(name="six charts against pyplot", value=value, bar=PYPLOT_BAR, detail=detail)])
