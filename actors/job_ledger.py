@@ -249,6 +249,11 @@ class JobLedger:
         found = self._all("SELECT min(seq) FROM inputs WHERE status IS NULL AND seq >= ?", (first_seq,))
         return None if found[0][0] is None else int(found[0][0])
 
+    def open_size(self) -> tuple[int, int]:
+        """(number, bytes) of the inputs without a final row."""
+        found = self._all("SELECT count(*), coalesce(sum(size), 0) FROM inputs WHERE status IS NULL")
+        return int(found[0][0]), int(found[0][1])
+
     def still_open(self, ids: Iterable[int]) -> list[int]:
         """Those of the inputs that have no final row."""
         query = "SELECT 1 FROM inputs WHERE id = ? AND status IS NULL"

@@ -17,6 +17,7 @@ from pipelines.analyses import Result
 from pipelines.analyses.registry import ROWS
 from pipelines.cpu_threads import limit_threads
 from pipelines.extension_manager import load_extensions
+from pipelines.freed_memory import keep_freed_memory
 from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import Publisher
@@ -104,6 +105,7 @@ def open_worker(workspace: Workspace) -> Worker:
             other.journal.close()
         _open.clear()
         limit_threads()
+        keep_freed_memory()
         load_extensions(workspace.extensions)
         workspace.parts.mkdir(parents=True, exist_ok=True)
         journal = WorkerJournal(workspace.temporary)

@@ -28,9 +28,9 @@ from rayjobs.run import (
     request_of,
     run_job,
     set_stopped,
-    stopping_on_signals,
     stored_request,
 )
+from rayjobs.signals import stopping_on_signals
 
 EXIT_OK = 0
 EXIT_PROBLEM = 1
@@ -124,6 +124,8 @@ def _print_end(state: JobState, output: OutputDirectory) -> None:
         print(f"report:   {output.report}")
         print(f"manifest: {output.manifest}")
     else:
+        if state.error:
+            print(f"  {state.error}")
         print(f"go on with: rayjobs resume {_quoted(output.root)}")
 
 

@@ -160,7 +160,7 @@ def _steps(
     for index, step in enumerate(raw if isinstance(raw, list) else [raw]):
         location: Location = (key, index) if isinstance(raw, list) else (key,)
         if isinstance(step, str):
-            name, params = step, {}
+            name, params = step, dict[str, Any]()
         elif isinstance(step, dict) and len(step) == 1 and isinstance(next(iter(step)), str):
             name, params = next(iter(step.items()))
             location = (*location, name)
@@ -257,7 +257,7 @@ class _Loader(yaml.SafeLoader):
     """YAML without aliases and tags, so that a small file stays small, and without surprises by YAML 1.1."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(problem="aliases (& and *) are not allowed", problem_mark=event.start_mark)
         tag = getattr(event, "tag", None)

@@ -34,6 +34,7 @@ class RunEnd(StrEnum):
     PAUSED = "paused"
     INTERRUPTED = "interrupted"
     TOO_MANY_FAILURES = "too_many_failures"
+    NO_SPACE = "no_space"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class JobRunner:
     interrupted: threading.Event
     most_failures: int | None
     """More failed inputs than this end the run early; None: none do."""
+    shortage: Callable[[], str | None] = lambda: None
+    """Why the output's disk is too full to go on; None: there is room."""
     ahead: int = 2
     """Shards that are queued or running at a time."""
     _shards: dict[str, _Shard] = field(default_factory=dict)
@@ -159,7 +162,7 @@ class JobRunner:
             return {CANCEL: RunEnd.CANCELLED, PAUSE: RunEnd.PAUSED}[request]
         if self.most_failures is not None and self.context.ledger.counts().failed > self.most_failures:
             return RunEnd.TOO_MANY_FAILURES
-        return None
+        return RunEnd.NO_SPACE if self.shortage() is not None else None
 
     def _stop_all(self) -> None:
         for shard in list(self._shards.values()):
@@ -211,7 +214,8 @@ class JobRunner:
         if now - self._renewed > LEASE_S / 6:
             self.lock.renew(now)
             self._renewed = now
-        self._show("running" if any(shard.thread for shard in self._shards.values()) else "waiting for its turn")
+        running = not self._shards or any(shard.thread for shard in self._shards.values())
+        self._show("running" if running else "waiting for its turn")
 
     def _show(self, phase: str) -> None:
         counts = self.context.ledger.counts()

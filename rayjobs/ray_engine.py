@@ -1,5 +1,6 @@
 """What a granted shard runs on Ray: its stream, large images and suspects in their own tasks, sealing its results."""
 
+# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 import logging

@@ -25,6 +25,8 @@ from rayjobs.run import RunRequest
 
 STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
+START_S = 60.0
+NOT_READY = "No available agent"
 POLL_S = 1.0
 JOB_FILE = "job.yaml"
 
@@ -64,7 +66,8 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
         with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:
             text = json.dumps(resolved_job(request), indent=2, ensure_ascii=False)
             (Path(directory) / JOB_FILE).write_text(text, encoding="utf-8")
-            client.submit_job(
+            _submit(
+                client,
                 entrypoint=shlex.join(["python", "-m", "rayjobs", *arguments]),
                 submission_id=submission_id,
                 runtime_env={"working_dir": directory, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
@@ -75,6 +78,20 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
     JobRegistry().add(job_id, request.spec.name, request.output)
     code = _follow(client, submission_id) if wait else 0
     return Submitted(job_id, submission_id, code)
+
+
+def _submit(client: Any, **job: Any) -> None:
+    """Submit, waiting for a cluster that has just started: its agents come up after its dashboard."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            client.submit_job(**job)
+        except RuntimeError as error:
+            if NOT_READY not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return
 
 
 def resolved_job(request: RunRequest) -> dict[str, Any]:

@@ -10,34 +10,32 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from actors.disk_space import check_room
 from actors.input_plan import Sealed, seal_inputs
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry, job_id_of
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
-from pipelines.errors import JobError
+from pipelines.errors import FailedReason, JobError
 from pipelines.extension_manager import process_extensions
-from pipelines.tasks import TaskPriority
 from pipelines.worker_journal import published_files
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import DECIDING_PACKAGES, RecipeBook, naming, versions, wanted_products
+from rayjobs.job_plan import DECIDING_PACKAGES, naming, versions, wanted_products
 from rayjobs.job_results import (
     remove_stale_files,
     write_job_json,
     write_manifest_file,
     write_report_pages,
 )
-from rayjobs.job_runner import JobRunner, RunEnd
+from rayjobs.job_runner import RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job_tables import write_tables
@@ -46,15 +44,17 @@ from rayjobs.progress import Display, Snapshot
 from rayjobs.quantities import most_failures
 from rayjobs.report import ReportSummary
 from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import ShardContext
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
+
+NO_SPACE_TEXT = "the output's disk is nearly full; make room, then `rayjobs resume` goes on"
 
 _STATUS_OF_END = {
     RunEnd.CANCELLED: JobStatus.CANCELLED,
     RunEnd.PAUSED: JobStatus.PAUSED,
     RunEnd.INTERRUPTED: JobStatus.INTERRUPTED,
     RunEnd.TOO_MANY_FAILURES: JobStatus.FAILED,
+    RunEnd.NO_SPACE: JobStatus.INTERRUPTED,
 }
 
 
@@ -163,6 +163,7 @@ class _Run:
         extensions = process_extensions().versions(spec.plugins)
         wanted = wanted_products(spec, extensions)
         apply_products(self.ledger, wanted)
+        self.ledger.reopen([FailedReason.NO_SPACE])
         if self.request.retry is not None:
             self.ledger.reopen(self.request.retry or None)
         store = ResultsStore(self.ledger, self.output, spec.analyses)
@@ -174,12 +175,13 @@ class _Run:
         end = RunEnd.FINISHED
         if before.open:
             try:
-                end = self._work(epoch, store, wanted)
+                end = self._work(store, wanted)
             except JobError as error:
                 self.ledger.put_facts(status=JobStatus.FAILED, error=str(error), finished=time.time())
                 raise
         if end is not RunEnd.FINISHED:
-            self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time())
+            why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
+            self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
             self.ledger.durable()
             return state_of(self.ledger, self.output)
         self._write_results(store, key, started, before.open, discovery)
@@ -224,44 +226,15 @@ class _Run:
         self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, results=None)
         self.output.manifest.unlink(missing_ok=True)
 
-    def _work(self, epoch: int, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
-        # Ray and all that needs it is imported here alone: a job with nothing left to do never waits for it.
-        from rayjobs.ray_engine import shard_engines
-        from rayjobs.ray_session import ray_session
-        from rayjobs.shard_grants import ShardGrants
+    def _work(self, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
+        _, size = self.ledger.open_size()
+        check_room(self.output.root, size)
+        self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
+        # Ray is imported here alone: a job with nothing left to do never waits for it.
+        from rayjobs.ray_work import work_on_ray
 
-        spec = self.request.spec
-        workers = None if spec.limits.workers == "auto" else spec.limits.workers
-        book = RecipeBook(spec, wanted, self.ledger)
-        self.display.show(Snapshot(name=spec.name, phase="starting Ray"))
-        context = ShardContext(
-            ledger=self.ledger,
-            epoch=epoch,
-            attempts=spec.limits.attempts,
-            items=book.items,
-            store=store,
-            committed=lambda: None,
-        )
-        with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(self.interrupted):
-            self._stop_if_interrupted()
-            asked = ShardGrants(
-                job_id=self.ledger.fact("job_id"),
-                priority=TaskPriority[spec.priority.upper()],
-                max_cpus=workers or cluster.cpus,
-            )
-            with closing(asked) as grants:
-                runner = JobRunner(
-                    name=spec.name,
-                    context=context,
-                    output=self.output,
-                    lock=self.lock,
-                    grants=grants,
-                    engine=shard_engines(spec, self.request.output, epoch, book.recipes, cluster),
-                    display=self.display,
-                    interrupted=self.interrupted,
-                    most_failures=self.ledger.fact("max_failures") or None,
-                )
-                return runner.run()
+        spec, output = self.request.spec, self.output
+        return work_on_ray(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
     def _write_results(
         self, store: ResultsStore, key: str, started: float, processed: int, discovery: Discovery
@@ -329,31 +302,6 @@ class _Run:
                 skipped=counts.skipped,
             )
         )
-
-
-@contextmanager
-def stopping_on_signals(interrupted: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM set the event, once; a second one ends the process as it would without us.
-
-    The handlers only set the event: Ray must not be shut down inside of one. Does nothing outside the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in signals}
-
-    def stop(number: int, _frame: object) -> None:
-        interrupted.set()
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-
-    for number in signals:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _changed(sealed: Sealed) -> bool:

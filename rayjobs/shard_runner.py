@@ -65,8 +65,8 @@ class ShardContext:
     items: Callable[[Sequence[OpenInput]], list[WorkItem]]
     """From the ledger's rows to what a worker must know."""
     store: ResultsStore
-    committed: Callable[[], None]
-    """Called after rows were committed."""
+    committed: Callable[[Sequence[ImageStatus]], None]
+    """Called with rows after they were committed."""
 
 
 def run_shard(
@@ -85,7 +85,7 @@ def run_shard(
         gained = 0
         for rows in engine.stream(items):
             gained += context.ledger.commit(rows, epoch=context.epoch)
-            context.committed()
+            context.committed(rows)
         if stopped():
             return False
         suspects = _suspects(items, engine, context)
@@ -122,15 +122,16 @@ def _try_alone(item: WorkItem, hung: bool, engine: ShardEngine, context: ShardCo
         row = ImageStatus(id=item.id, status="failed", reason=crash.reason, message=crash.message, recipe=item.recipe)
         if context.ledger.attempts_of(item.id, epoch=context.epoch) + 1 >= context.attempts:
             context.ledger.commit([row], epoch=context.epoch)
-            break
+            context.committed([row])
+            return
         context.ledger.add_attempts([row], epoch=context.epoch)
         log.info("input %d ended its worker (%s); trying it alone", item.id, crash.message)
         outcome = engine.alone(item)
         if not isinstance(outcome, Crash):
             context.ledger.commit(outcome, epoch=context.epoch)
-            break
+            context.committed(outcome)
+            return
         crash = outcome
-    context.committed()
 
 
 def timeout_crash(workspace: Workspace) -> Crash:

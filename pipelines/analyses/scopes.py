@@ -2,9 +2,9 @@
 
 Samples are the stored, gamma-encoded R'G'B'; a gray image counts as R = G = B, alpha is ignored. There are 256 levels:
 the sample itself (uint8), its high byte (uint16), or the share of ``float_range`` in 256 equal parts (float32), with
-values outside counted at the ends and pixels with a NaN left out. Luma is the weighted sum of R'G'B', for integer
-samples ``numpy.rint(0.2126 * red + 0.7152 * green + 0.0722 * blue)`` in their units. All scopes that a job asks for are counted in one walk over the image: see
-``scope_counts``.
+values outside counted at the ends and pixels with a NaN left out. Luma is the weighted sum of R'G'B'; for integer
+samples ``numpy.rint(0.2126 * red + 0.7152 * green + 0.0722 * blue)`` in their units. All scopes that a job asks for are
+counted in one walk over the image: see ``scope_counts``.
 """
 
 from __future__ import annotations

@@ -117,13 +117,15 @@ def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place:
     process = start(place, "run", "job.yaml", "--output", output, "--json")
     wait_until(lambda: final_rows(output) >= 20, timeout_s=120)
     assert rayjobs("pause", output, "--json", home=place).json["status"] == "paused"
-    assert process.wait(timeout=60) == 130
+    process.communicate(timeout=60)
+    assert process.returncode == 130
     process = start(place, "resume", output, "--json")
     wait_until(lambda: final_rows(output) >= 90, timeout_s=120)
     second = rayjobs("run", place / "job.yaml", "--output", output, home=place)
     assert (second.code, "another run is writing here" in second.err) == (1, True)
     assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
-    assert process.wait(timeout=60) == 130
+    process.communicate(timeout=60)
+    assert process.returncode == 130
     assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
     resumed = rayjobs("resume", output, "--json", home=place)
     assert resumed.code == 0, resumed.err

@@ -1,0 +1,96 @@
+"""The working part of a run: connect to Ray, ask for grants, run shards until nothing is open or somebody stops it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+from actors.disk_space import disk_space, shortage
+from actors.host_usage import HostUsage
+from actors.job_ledger import JobLedger
+from actors.output_lock import OutputLock
+from actors.performance_monitor import PerformanceMonitor
+from actors.ray_metrics import RayMetrics
+from actors.resource_manager import ResourceManager
+from actors.task_coordinator import TaskCoordinator
+from pipelines.models import ImageStatus
+from pipelines.resources import ResourceConfig
+from pipelines.tasks import TaskPriority
+from rayjobs.job_plan import RecipeBook
+from rayjobs.job_runner import JobRunner, RunEnd
+from rayjobs.job_spec import JobSpec
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.progress import Display
+from rayjobs.ray_engine import shard_engines
+from rayjobs.ray_session import ray_session
+from rayjobs.results_store import ResultsStore
+from rayjobs.shard_grants import ShardGrants
+from rayjobs.shard_runner import ShardContext
+from rayjobs.signals import stopping_on_signals
+
+STAGE = "render-analyze-export"
+"""Of the metrics."""
+
+
+def work_on_ray(
+    spec: JobSpec,
+    output: OutputDirectory,
+    ledger: JobLedger,
+    lock: OutputLock,
+    wanted: Mapping[str, str],
+    store: ResultsStore,
+    display: Display,
+    interrupted: threading.Event,
+) -> RunEnd:
+    """Bring every open input of a planned job to its final row, unless the run is stopped before.
+
+    Raises
+    ------
+    RayjobsError
+        No Ray, or a shard that can't be run.
+    """
+    workers = None if spec.limits.workers == "auto" else spec.limits.workers
+    epoch, job_id = int(ledger.fact("epoch")), str(ledger.fact("job_id"))
+    book = RecipeBook(spec, wanted, ledger)
+    with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(interrupted):
+        monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
+
+        def committed(rows: Sequence[ImageStatus]) -> None:
+            for row in rows:
+                monitor.ended(job=spec.name, stage=STAGE, reason=row.reason, seconds=row.seconds)
+
+        context = ShardContext(
+            ledger=ledger,
+            epoch=epoch,
+            attempts=spec.limits.attempts,
+            items=book.items,
+            store=store,
+            committed=committed,
+        )
+        with (
+            ResourceManager(ResourceConfig(output=output.root), monitor=monitor) as resources,
+            closing(TaskCoordinator(resources)) as coordinator,
+        ):
+            grants = ShardGrants(
+                job_id=job_id,
+                priority=TaskPriority[spec.priority.upper()],
+                max_cpus=workers or cluster.cpus,
+                coordinator=coordinator,
+            )
+            runner = JobRunner(
+                name=spec.name,
+                context=context,
+                output=output,
+                lock=lock,
+                grants=grants,
+                engine=shard_engines(spec, output.root, epoch, book.recipes, cluster),
+                display=display,
+                interrupted=interrupted,
+                most_failures=ledger.fact("max_failures") or None,
+                shortage=lambda: shortage(disk_space(output.root)),
+            )
+            try:
+                return runner.run()
+            finally:
+                monitor.stop()

@@ -1,0 +1,128 @@
+"""The same job on a cluster with token authentication: submitted through Ray's Jobs API, seen in its state API."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ray_clusters import HeadNode, head_node, in_checkout
+from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cluster")
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[HeadNode]:
+    with head_node(home) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def local(home: Path) -> Path:
+    """The output of the example job on an embedded Ray."""
+    done = rayjobs("run", ROOT / "examples/job.yaml", "--output", home / "local", "--json", home=home)
+    assert done.code == 0, done.err
+    return home / "local"
+
+
+def test_the_job_file_submitted_with_ray_job_submit_gives_the_same_outputs_and_names_that_read_well(
+    cluster: HeadNode, home: Path, local: Path
+) -> None:
+    ray = Path(sys.executable).with_name("ray")
+    output = home / "submitted"
+    done = in_checkout(
+        *(ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."),
+        *("--", "python", "-m", "rayjobs", "run", "examples/job.yaml", "--output", output, "--json"),
+        variables=cluster.variables,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "succeeded" in done.stdout
+    rows = manifest(output)
+    check_outputs(output, rows)
+    assert [row["status"] for row in rows] == ["done"] * 6
+    names = {path: digest for path, digest in golden_tree(output).items() if path.startswith(("images", "charts"))}
+    assert names == {p: d for p, d in golden_tree(local).items() if p.startswith(("images", "charts"))}
+    state = cluster.state()
+    assert any(actor["name"] == "coordinator" for actor in state["actors"])
+    tasks = {task["name"] for task in state["tasks"]}
+    assert any("render_analyze_export" in name for name in tasks)
+    assert "first-job: seal results" in tasks
+
+
+def test_a_relative_output_inside_of_a_ray_job_is_refused(cluster: HeadNode) -> None:
+    ray = Path(sys.executable).with_name("ray")
+    done = in_checkout(
+        *(ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."),
+        *("--", "python", "-m", "rayjobs", "run", "examples/job.yaml"),
+        variables=cluster.variables,
+    )
+    assert done.returncode != 0
+    assert "a relative output would land in a disposable copy" in done.stdout + done.stderr
+
+
+def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_staged_operators(
+    cluster: HeadNode, home: Path, local: Path
+) -> None:
+    text = (ROOT / "examples/job.yaml").read_text(encoding="utf-8")
+    (home / "photographs").symlink_to(ROOT / "examples/photographs")
+    job = home / "staged.yaml"
+    job.write_text(text.replace("photographs/", "photographs/*.jpg") + "stages: staged\n", encoding="utf-8")
+    done = in_checkout(
+        *(sys.executable, "-m", "rayjobs", "submit", job, "--output", home / "staged", "--wait"),
+        *("--address", cluster.dashboard),
+        variables=cluster.variables,
+    )
+    assert done.returncode == 0, done.stderr
+    job_id = done.stdout.strip().splitlines()[-1]
+    assert rayjobs("status", job_id, "--json", home=home).json["status"] == "completed"
+    listed = in_checkout(
+        *(sys.executable, "-c", LIST_JOBS, cluster.dashboard),
+        variables=cluster.variables,
+    )
+    metadata = json.loads(listed.stdout.strip().splitlines()[-1])
+    assert {"name": "first-job", "job_id": job_id} in metadata
+    tasks = {task["name"] for task in cluster.state()["tasks"]}
+    for stage in ("render", "analyze", "export"):
+        assert any(f"({stage})" in name for name in tasks), sorted(tasks)
+    images = {p: d for p, d in golden_tree(home / "staged").items() if p.startswith(("images", "charts"))}
+    assert images == {p: d for p, d in golden_tree(local).items() if p.startswith(("images", "charts"))}
+
+
+def test_without_the_token_nothing_is_taken(cluster: HeadNode, home: Path) -> None:
+    variables = {**cluster.variables, "RAY_AUTH_TOKEN": "0" * 64}
+    done = in_checkout(
+        *(sys.executable, "-m", "rayjobs", "submit", ROOT / "examples/job.yaml", "--output", home / "refused"),
+        *("--address", cluster.dashboard),
+        variables=variables,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (home / "refused").exists()
+
+
+LIST_JOBS = """
+import json, sys
+from ray.job_submission import JobSubmissionClient
+print(json.dumps([job.metadata for job in JobSubmissionClient(sys.argv[1]).list_jobs()]))
+"""
+
+
+def test_cluster_yaml_is_valid_against_rays_own_schema() -> None:
+    import jsonschema
+    import ray.autoscaler
+    import yaml
+
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8")), schema)
+    code = "import yaml; from ray.autoscaler._private.util import prepare_config, validate_config; "
+    code += "validate_config(prepare_config(yaml.safe_load(open('cluster.yaml'))))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,111 @@
+"""Inputs that end, hang or exhaust their process fail alone: all others are done, and the job ends."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.runs import ROOT, attempts, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
+
+COUNT = 40
+PLUGIN = """
+import os, signal, sys, time
+from rayjobs.plugins import ProcessorExtension
+
+class Poison(ProcessorExtension):
+    '''Does to its process what the colour of the picture says.'''
+
+    def process(self, image, config):
+        colour = tuple(int(v) for v in image[0, 0, :3]) if image.min() == image[0, 0].min() else None
+        if colour == (255, 0, 0):
+            os.abort()
+        elif colour == (0, 255, 0):
+            while True:
+                time.sleep(1)
+        elif colour == (0, 0, 255):
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif colour == (255, 0, 255):
+            raise MemoryError
+        elif colour == (0, 255, 255):
+            raise RuntimeError("the plug-in's own mistake")
+        elif colour == (255, 255, 0):
+            sys.exit(0)
+        return image
+
+    def get_name(self):
+        return "poison"
+
+    def get_supported_configs(self):
+        return []
+"""
+POISON = {
+    "red-abort": ((255, 0, 0), "crashed"),
+    "green-hang": ((0, 255, 0), "timeout"),
+    "blue-kill": ((0, 0, 255), "crashed"),
+    "magenta-memory": ((255, 0, 255), "out_of_memory"),
+    "cyan-error": ((0, 255, 255), "plugin_error"),
+    "yellow-exit": ((255, 255, 0), "plugin_error"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("poison")
+    write_photographs(root / "photos", COUNT)
+    for name, (colour, _) in POISON.items():
+        Image.new("RGB", (64, 48), colour).save(root / f"photos/photo-0020-{name}.png")
+    site = root / "site"
+    (site / "poison-1.0.dist-info").mkdir(parents=True)
+    (site / "poison_plugin.py").write_text(PLUGIN)
+    (site / "poison-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: poison\nVersion: 1.0\n")
+    (site / "poison-1.0.dist-info/entry_points.txt").write_text("[rayjobs.processors]\npoison = poison_plugin:Poison\n")
+    return root
+
+
+@pytest.mark.parametrize("stages", ["fused", "staged"])
+def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stages: str) -> None:
+    job = write_job(
+        place,
+        plugins=["poison"],
+        operations=["poison"],
+        analyses=["statistics"],
+        export={"images": {"format": "png"}, "data": ["parquet"]},
+        limits={"item_timeout": "4s", "attempts": 2},
+        stages=stages,
+        max_failures=len(POISON),
+        output=stages,
+    )
+    path = f"{place / 'site'}{os.pathsep}{ROOT}"
+    done = rayjobs("run", job, "--json", "--allow-plugin", "poison", home=place, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    assert done.json["done"] == COUNT
+    rows = manifest(place / stages)
+    failed = {Path(row["input"]).stem.removeprefix("photo-0020-"): row["reason"] for row in rows if row["reason"]}
+    assert failed == {name: reason for name, (_, reason) in POISON.items()}
+    assert all(row["message"] for row in rows if row["reason"])
+    check_outputs(place / stages, rows)
+    tries = defaultdict(Counter[str])
+    for number, _, outcome in attempts(place / stages):
+        tries[number][outcome] += 1
+    assert max(sum(counts.values()) for counts in tries.values()) <= 3
+    assert not list((place / stages / ".rayjobs").glob("tmp/*/*"))
+
+
+def test_the_neighbours_are_as_they_are_without_the_poison(place: Path) -> None:
+    write_job(
+        place,
+        inputs=["photos/*.jpg"],
+        operations=None,
+        analyses=["statistics"],
+        export={"images": {"format": "png"}, "data": ["parquet"]},
+        output="clean",
+    )
+    assert rayjobs("run", place / "job.yaml", "--json", home=place).code == 0
+    clean = {path: digest for path, digest in golden_tree(place / "clean").items() if path.startswith("images/")}
+    assert len(clean) == COUNT
+    poisoned = golden_tree(place / "fused")
+    assert {path: poisoned[path] for path in clean} == clean
