@@ -1,6 +1,6 @@
 """Measure figures of the design and print a JSON line for each: ``python -m benchmarks P1 P2``.
 
-Progress goes to standard error. Exit code 1 when a bar is missed. See ``benchmarks/README.md``.
+Progress goes to standard error. Exit code 1 when a bar is missed, 2 when a figure can't be measured. See ``benchmarks/README.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.figures import Figure, Scale, say
 from benchmarks.photographs import CACHE
+from pipelines.errors import RayjobsError
 
 RESULTS = Path(__file__).with_name("results.json")
 FIGURES = {
@@ -34,6 +35,7 @@ FIGURES = {
     "P10": "benchmarks.interactive:p10",
 }
 """Figure -> the function that measures it; imported when it is asked for."""
+EXIT_UNMEASURED = 2
 PACKAGES = ("ray", "numpy", "opencv-python-headless", "numba", "scikit-image", "pyvips", "matplotlib")
 
 
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         scale = Scale(images=arguments.images, repeat=arguments.repeat, workers=arguments.workers, scratch=scratch)
         try:
             figure = measurer(name)(scale)
+        except RayjobsError as error:
+            say(f"{name} can't be measured: {error}")
+            return EXIT_UNMEASURED
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         print(figure.to_line(), flush=True)

@@ -1,0 +1,58 @@
+"""P9: what an image costs when there are more of them: seconds and peak memory of whole jobs of small photographs.
+
+Three sizes, the middle one half of the largest: the slope of the upper half of the line over that of the lower half
+says whether an image costs more in a large job. What a job takes whatever its size falls out of a slope.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from benchmarks.command_line import Run, run, write_job
+from benchmarks.figures import Figure, Measure, Scale, rounded, say, slope
+from benchmarks.photographs import SMALL, photographs
+
+SIZES = (100, 5_050, 10_000)
+SLOPE_BAR, MEMORY_BAR = 1.05, 1.1
+"""Flat: within 5 % of time, and within 10 % of memory, whose peak is a matter of chance by a few MB."""
+
+
+def p9(scale: Scale) -> Figure:
+    """The median of the turns for each size."""
+    sizes = [scale.share(size) for size in SIZES]
+    files = photographs(sizes[-1], SMALL).files
+    runs: dict[int, list[Run]] = {size: [] for size in sizes}
+    for turn in range(scale.repeat):
+        for size in sizes:
+            output = scale.scratch / f"growth-{turn}-{size}"
+            job = write_job(files[:size], output, limits={"workers": scale.workers})
+            runs[size].append(run(job, home=scale.scratch / "home"))
+            say(f"  turn {turn + 1}, {size} images: {runs[size][-1].seconds:.1f} s")
+    seconds = {size: statistics.median(each.seconds for each in taken) for size, taken in runs.items()}
+    measures = [growth(seconds)]
+    for name, peaks in (
+        ("driver", {size: statistics.median(each.driver_bytes for each in taken) for size, taken in runs.items()}),
+        ("worker", {size: statistics.median(each.worker_bytes for each in taken) for size, taken in runs.items()}),
+    ):
+        measures.append(flatness(f"peak memory of the {name}", peaks))
+    return Figure("P9", measures)
+
+
+def growth(seconds: dict[int, float]) -> Measure:
+    """Cost per image in the upper half of the sizes over that in the lower half."""
+    points = sorted(seconds.items())
+    lower, upper = slope(points[:2]), slope(points[1:])
+    detail = {
+        "ms_per_image": rounded(slope(points) * 1e3),
+        "seconds": {str(size): rounded(value) for size, value in points},
+    }
+    value = upper / lower if lower > 0 else float("inf")
+    return Measure(name="cost of a further image", value=value, bar=SLOPE_BAR, higher_is_better=False, detail=detail)
+
+
+def flatness(name: str, peak_bytes: dict[int, float]) -> Measure:
+    """Peak with the most images over that with half of them: it may grow while it is small, but not for ever."""
+    points = sorted(peak_bytes.items())
+    detail = {"MiB": {str(size): rounded(value / 2**20) for size, value in points}}
+    value = points[-1][1] / points[-2][1]
+    return Measure(name=name, value=value, bar=MEMORY_BAR, higher_is_better=False, detail=detail)

@@ -1,0 +1,143 @@
+"""The driver's side of a job of very many inputs, in this process: planning, ledger, the loop over shards, manifest.
+
+What workers would do is left out: an engine answers at once that every image is done. Prints the peak of memory.
+
+    python -m benchmarks.many_inputs 1000000 DIR
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actors.input_plan import FoundInput, seal_inputs
+from actors.job_ledger import JobLedger
+from actors.output_lock import OutputLock
+from actors.product_plan import apply_products
+from benchmarks import standard_work
+from pipelines.block_task import FLUSH_ROWS, Workspace
+from pipelines.models import ImageStatus, Output, WorkItem
+from pipelines.tables import SealRequest
+from rayjobs.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job_results import write_manifest_file
+from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.progress import Snapshot
+from rayjobs.results_store import ResultsStore
+from rayjobs.shard_runner import Crash, ShardContext
+
+
+@dataclass(frozen=True, slots=True)
+class InstantEngine:
+    """Says of every image that it is done; implements ``shard_runner.ShardEngine``."""
+
+    workspace: Workspace
+
+    def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
+        for at in range(0, len(items), FLUSH_ROWS):
+            yield [self._done(item) for item in items[at : at + FLUSH_ROWS]]
+
+    def alone(self, item: WorkItem) -> list[ImageStatus] | Crash:
+        return [self._done(item)]
+
+    def seal(self, requests: Sequence[SealRequest]) -> None:
+        """There are no results."""
+
+    def _done(self, item: WorkItem) -> ImageStatus:
+        image = Output(product="image", path=f"images/{item.name}.jpg", sha256=f"{item.id:064x}", bytes=item.size)
+        return ImageStatus(
+            id=item.id, status="done", width=1920, height=1280, outputs=(image,), recipe=item.recipe, worker="none"
+        )
+
+
+@dataclass(slots=True)
+class InstantGrants:
+    """Grants every shard as soon as it is asked for; implements ``job_runner.Grants``."""
+
+    _asked: list[str] = field(default_factory=list)
+
+    def request(self, shard: str) -> None:
+        self._asked.append(shard)
+
+    def end(self, shard: str, *, finished: bool) -> None:
+        """Nothing is held."""
+
+    def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
+        asked, self._asked = self._asked, []
+        if not asked:
+            threading.Event().wait(min(timeout_s, 0.01))
+        return [Granted(shard, 1) for shard in asked]
+
+
+class Silence:
+    """Shows nothing; implements ``progress.Display``."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def found_inputs(count: int) -> Iterator[FoundInput]:
+    """Inputs as discovery would give them, without files."""
+    for number in range(count):
+        name = f"{number // 1000:04d}/photograph-{number:07d}.jpg".encode()
+        yield FoundInput(path=b"/photographs/" + name, relative=name, size=500_000, mtime_ns=number)
+
+
+def run(count: int, root: Path) -> RunEnd:
+    """Bring a job of ``count`` inputs to its end."""
+    output = OutputDirectory(root)
+    spec = standard_work.job([], root, analyses=[])
+    lock = OutputLock(output.lock)
+    ledger = JobLedger(output.ledger)
+    try:
+        seal_inputs(ledger, found_inputs(count), naming(spec, root, ledger))
+        wanted = wanted_products(spec, {})
+        apply_products(ledger, wanted)
+        workspace = standard_work.workspace(root)
+        engine = InstantEngine(workspace)
+        context = ShardContext(
+            ledger=ledger,
+            epoch=workspace.epoch,
+            attempts=1,
+            items=RecipeBook(spec, wanted, ledger).items,
+            store=ResultsStore(ledger, output, spec.analyses),
+            committed=lambda _rows: None,
+        )
+        runner = JobRunner(
+            name=spec.name,
+            context=context,
+            output=output,
+            lock=lock,
+            grants=InstantGrants(),
+            engine=lambda _shard, _cpus, _stop: engine,
+            display=Silence(),
+            interrupted=threading.Event(),
+            most_failures=None,
+        )
+        end = runner.run()
+        write_manifest_file(ledger, output, {"job": spec.name})
+    finally:
+        ledger.close()
+        lock.release()
+    return end
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run and print the peak of this process' memory."""
+    count, root = int(arguments[0]), Path(arguments[1])
+    end = run(count, root)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"inputs": count, "peak_bytes": peak, "end": end}))
+    return 0 if end is RunEnd.FINISHED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

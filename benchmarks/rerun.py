@@ -1,0 +1,80 @@
+"""P6: a job run again: unchanged, with fewer analyses, with another table format, with one analysis more.
+
+Each is ``rayjobs run`` in a process of its own, from start to end, against the first run of the same job.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.job_ledger import JobLedger
+from actors.product_plan import ANALYSIS
+from benchmarks.command_line import Run, run, write_job
+from benchmarks.figures import Figure, Measure, Scale, fact, rounded, say
+from benchmarks.photographs import photographs
+from benchmarks.standard_work import QUALITY, SCOPES
+from pipelines.models import AnalysisRequest
+from rayjobs.output_directory import OutputDirectory
+
+BAR = 50.0
+ALL = [request.name for request in SCOPES]
+MORE = "sharpness"
+IMAGES = {"format": "jpeg", "quality": QUALITY, "layout": "flat"}
+AGAIN: dict[str, Mapping[str, Any]] = {
+    "unchanged": {},
+    "fewer analyses": {"analyses": ALL[:-2]},
+    "another table format": {"export": {"images": IMAGES, "data": ["json"]}},
+}
+
+
+def p6(scale: Scale) -> Figure:
+    """Seconds of the first run over seconds of each run again."""
+    files = photographs(scale.images).files
+    output, home = scale.scratch / "standard-work", scale.scratch / "home"
+
+    def run_with(changes: Mapping[str, Any]) -> Run:
+        limits = {"workers": scale.workers}
+        return run(write_job(files, output, limits=limits, **changes), home=home)
+
+    first = run_with({})
+    say(f"  first run: {first.seconds:.1f} s")
+    again: dict[str, list[Run]] = {name: [] for name in AGAIN}
+    for _ in range(scale.repeat):
+        for name, changes in AGAIN.items():
+            again[name].append(run_with(changes))
+            say(f"  {name}: {again[name][-1].seconds:.2f} s")
+    measures = []
+    for name, runs in again.items():
+        seconds = statistics.median(each.seconds for each in runs)
+        detail = {"seconds": rounded(seconds), "first_run_s": rounded(first.seconds), "photographs": len(files)}
+        measures.append(Measure(name=f"run again, {name}", value=first.seconds / seconds, bar=BAR, detail=detail))
+        measures.append(fact(f"run again, {name}: Ray isn't started", not any(each.ray for each in runs)))
+    run_with({})
+    before, known = _images(output), set(_recipes(output))
+    run_with({"analyses": [*ALL, MORE]})
+    computed = {product for number, recipe in _recipes(output).items() if number not in known for product in recipe}
+    wanted = {ANALYSIS + AnalysisRequest(MORE).canonical()}
+    measures.append(fact("one analysis more: only that one is computed", computed == wanted))
+    measures.append(fact("one analysis more: no image is written again", _images(output) == before))
+    return Figure("P6", measures)
+
+
+def _images(output: Path) -> dict[str, tuple[int, int]]:
+    """Every image with the inode and time that a new file would not have."""
+    found = {}
+    for file in (output / "images").rglob("*"):
+        stat = file.stat()
+        found[file.name] = (stat.st_ino, stat.st_mtime_ns)
+    return found
+
+
+def _recipes(output: Path) -> dict[int, dict[str, str]]:
+    """Number -> products of each recipe that the job's workers were given."""
+    ledger = JobLedger(OutputDirectory(output).ledger, read_only=True)
+    try:
+        return ledger.recipes()
+    finally:
+        ledger.close()
