@@ -85,6 +85,10 @@ def write_job_json(output: OutputDirectory, facts: Mapping[str, Any]) -> None:
     publish(temporary, output.job_json)
 
 
+_NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white"))
+"""Numbers only by type: the group of duplicates, which isn't in the store either, and the level of white."""
+
+
 class _ReportImages:
     """The done inputs with their key numbers; every iteration starts anew."""
 
@@ -112,12 +116,13 @@ class _ReportImages:
 
 
 def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]:
-    """The first columns of single numbers, at most three of one analysis: what the report shows below an image."""
+    """The first columns of single numbers, at most three of one analysis, those of luma before those of channels: what the
+    report shows below an image."""
     found: list[str] = []
     for request in requests:
         schema = analyses_schema([request])
         numbers = [f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_integer(f.type)]
-        numbers = [name for name in numbers if name != GROUP_COLUMN]  # a number only by type, and not in the store
+        numbers = sorted((name for name in numbers if name not in _NOT_KEY), key=lambda name: "_luma_" not in name)
         found += numbers[:3]
     return found[:most]
 

@@ -15,6 +15,8 @@ import numpy as np
 SAMPLE = 100_000
 """About how many images the centre and spread are taken from; every n-th image of a larger job."""
 OUTLIER_SCORE = 3.5
+NEGLIGIBLE_SHARE = 1e-3
+"""Of the mean absolute deviation: a median absolute deviation below it is rounding."""
 BINS = 48
 
 Number = float | int | None
@@ -60,12 +62,16 @@ def distribution(name: str, values: array[float]) -> Distribution:
     """Centre, spread and histogram of finite values, at least one.
 
     The spread is the median absolute deviation / 0.6745, and the mean absolute deviation * 1.2533 where the former is
-    zero (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993; 3.5 is their bound for outliers).
+    zero (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993; 3.5 is their bound for outliers). Less than a
+    thousandth of the latter counts as zero: most images being the same but for rounding, such as gray ones among colour
+    ones, doesn't make outliers of all others.
     """
     numbers = np.frombuffer(values)
     median = float(np.median(numbers))
     deviations = np.abs(numbers - median)
-    spread = float(np.median(deviations)) / 0.6745 or float(deviations.mean()) * 1.2533
+    spread, mean_spread = float(np.median(deviations)) / 0.6745, float(deviations.mean()) * 1.2533
+    if spread < NEGLIGIBLE_SHARE * mean_spread:
+        spread = mean_spread
     low = max(float(numbers.min()), median - 6 * spread)
     high = min(float(numbers.max()), median + 6 * spread)
     if high > low:

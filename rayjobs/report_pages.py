@@ -43,7 +43,7 @@ class ReportPages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"number": number_text, "printable": printable}
+        environment.filters |= {"number": number_text, "printable": printable, "parameter": _parameter_text}
         self._template = environment.get_template("report.html.j2")
         self._style = (TEMPLATES / "report.css").read_text(encoding="utf-8") + _filter_style()
 
@@ -96,6 +96,15 @@ def output_link(path: str) -> str:
 def file_link(path: bytes) -> str:
     """The link to a file of this machine, given as an absolute path."""
     return "file://" + quote(path, safe="/")
+
+
+def _parameter_text(value: Any) -> str:
+    """A parameter as a job file would say it: ``[0, 1]``, ``true``, ``fit``."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_parameter_text, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _filter_style() -> str:

@@ -312,6 +312,11 @@ class TestDistributions:
         assert found.spread == pytest.approx(1.2533)
         assert found.score(15) == pytest.approx(10 / 1.2533)
 
+    def test_values_that_differ_by_rounding_count_as_equal(self) -> None:
+        """Lab a* of gray images is 0 but for rounding: that mustn't make an outlier of every colour image."""
+        found = distribution("x", array("d", [-1.5e-5, -1.4e-5, -1.4e-5, -1.3e-5, 0, 6, 12, 16, 30]))
+        assert all(abs(found.score(value)) < 3.5 for value in (6, 12, 16, 30))
+
     def test_constant_columns_have_no_outliers(self) -> None:
         assert distribution("x", array("d", [5] * 9)).score(6) == 0
 
