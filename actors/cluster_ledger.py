@@ -20,6 +20,7 @@ from typing import Any
 
 from actors.capacity import Placement, needs_of
 from actors.priority_scheduler import Entry
+from actors.task_queue import Past
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
@@ -122,7 +123,11 @@ class ClusterLedger:
     def drop_old(self) -> None:
         """Forget tasks of ended drivers after some days."""
         oldest = time.time() - KEPT_S
-        self._db.execute("DELETE FROM tasks WHERE changed < ? AND owner NOT IN (SELECT name FROM owners)", (oldest,))
+        self._db.execute(
+            "DELETE FROM tasks WHERE changed < ? AND owner NOT IN (SELECT name FROM owners)"
+            " AND place < (SELECT max(place) FROM tasks) AND number < (SELECT max(number) FROM tasks)",
+            (oldest,),
+        )
 
     # ---- reading -------------------------------------------------------------------------------------------------
 
@@ -145,9 +150,9 @@ class ClusterLedger:
         )
         return map(_from_row, rows)
 
-    def last_place(self) -> int:
-        """The highest place that any task ever had."""
-        return int(self._db.execute("SELECT coalesce(max(place), 0) FROM tasks").fetchone()[0])
+    def past(self) -> Past:
+        """The highest numbers that any task ever had."""
+        return Past(*self._db.execute("SELECT coalesce(max(place), 0), coalesce(max(number), 0) FROM tasks").fetchone())
 
     def outcome(self, task_id: str) -> tuple[TaskStatus, str | None, str | None] | None:
         """(status, error, value as JSON) of a task; None when it is unknown."""

@@ -78,7 +78,7 @@ class CoordinatorService:
             self._queue.set_units(name, total)
         for owner in ledger.owners():
             self._queue.renew(owner, now, LEASE_S)
-        self._queue.restore(ledger.tasks(), now, LEASE_S, last_order=ledger.last_place())
+        self._queue.restore(ledger.tasks(), now, LEASE_S, past=ledger.past())
 
     def shut(self) -> None:
         """Close the ledger, and remove it when it holds nothing that somebody may come back for."""

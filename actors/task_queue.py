@@ -26,6 +26,14 @@ FORGET_S = 60.0
 """A driver that is silent for so long after its lease ended won't come back: its tasks are cancelled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The highest numbers that earlier incarnations gave, forgotten tasks included: none is given twice."""
+
+    order: int
+    number: int
+
+
 @dataclass(slots=True)
 class _Owner:
     """A driver, as far as its tasks are concerned."""
@@ -128,17 +136,14 @@ class TaskQueue:
             self.changed[entry.task.task_id] = entry
         self._admit(list(new.values()), now)
 
-    def restore(
-        self, rows: Iterable[tuple[Entry, Placement | None]], now: float, ttl_s: float, *, last_order: int = 0
-    ) -> None:
+    def restore(self, rows: Iterable[tuple[Entry, Placement | None]], now: float, ttl_s: float, *, past: Past) -> None:
         """Take over from an earlier incarnation, tasks in their order; each owner gets the time of a new lease."""
-        self._last_order = last_order
+        self._last_order, self._book.last_number = past.order, past.number
         held: dict[int, tuple[Placement, list[Entry]]] = {}
         entries = []
         for entry, placement in rows:
             self._owners.setdefault(entry.owner, _Owner(now + ttl_s, alive=True))
             entries.append(entry)
-            self._book.last_number = max(self._book.last_number, entry.number)
             if entry.status is TaskStatus.RUNNING and placement is not None:
                 held.setdefault(entry.number, (placement, []))[1].append(entry)
         for number, (placement, together) in held.items():
@@ -199,16 +204,9 @@ class TaskQueue:
 
     def decide(self, now: float) -> list[Decision]:
         """What is to be told to whom, after all events so far."""
-        granted, revoked = self._dispatcher.round(now)
-        for running in granted:
-            for entry in running.entries.values():
-                entry.number = running.number
-                self._set_status(entry, TaskStatus.RUNNING)
-            self._outbox.append(running.as_grant())
-        for running in revoked:
-            self._outbox.extend(
-                Revoke(owner=running.owner, number=running.number, task_id=task_id) for task_id in running.entries
-            )
+        granted = True
+        while granted:  # whoever stepped aside in a round, and was let in again by it, has its turn in the next
+            granted = self._round(now)
         decisions, self._outbox = self._outbox, []
         return decisions
 
@@ -258,6 +256,20 @@ class TaskQueue:
         )
 
     # ---- inner workings ------------------------------------------------------------------------------------------
+
+    def _round(self, now: float) -> bool:
+        """One round of decisions; True when something was granted."""
+        granted, revoked = self._dispatcher.round(now)
+        for running in granted:
+            for entry in running.entries.values():
+                entry.number = running.number
+                self._set_status(entry, TaskStatus.RUNNING)
+            self._outbox.append(running.as_grant())
+        for running in revoked:
+            self._outbox.extend(
+                Revoke(owner=running.owner, number=running.number, task_id=task_id) for task_id in running.entries
+            )
+        return bool(granted)
 
     def _refuse_infeasible(self, entry: Entry) -> None:
         capacity = self._book.capacity

@@ -1,0 +1,662 @@
+"""The queue: order, limits, conflicts, yielding, leases; and that no sequence of events breaks its promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actors.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
+from actors.priority_scheduler import AGING_S
+from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.task_queue import FORGET_S, MAX_ATTEMPTS, Past, TaskQueue
+from pipelines.errors import RayjobsError
+from pipelines.resources import ResourceEstimate
+from pipelines.tasks import Task, TaskPriority, TaskStatus
+
+TTL_S = 10.0
+NORMAL = TaskPriority.NORMAL
+
+
+def queue_of(cpus: float = 2.0, *, owners: Sequence[str] = ("o",), **nodes: float) -> TaskQueue:
+    queue = TaskQueue()
+    queue.set_nodes({name: {"cpu": has, "memory": 1000.0} for name, has in (nodes or {"n": cpus}).items()})
+    for owner in owners:
+        queue.renew(owner, 0.0, 1e9)
+    return queue
+
+
+def task(
+    task_id: str, *, cpus: float = 1.0, memory: int = 0, custom: dict[str, float] | None = None, **more: Any
+) -> Task:
+    needs = ResourceEstimate(cpus=cpus, memory_bytes=memory, custom=custom or {})
+    return Task(task_id=task_id, resources=needs, **{"task_type": "work", **more})
+
+
+def shard(task_id: str, *, job: str, most: float = 8.0) -> Task:
+    return task(task_id, job_id=job, max_cpus=most, preemptible=True)
+
+
+def submit(queue: TaskQueue, *tasks: Task, priority: TaskPriority = NORMAL, now: float = 0.0, owner: str = "o") -> None:
+    queue.submit(owner, [(t, priority) for t in tasks], now)
+
+
+def granted(decisions: Sequence[Decision]) -> list[str]:
+    return [task_id for d in decisions if isinstance(d, Grant) for task_id in d.task_ids]
+
+
+def end(
+    queue: TaskQueue, task_id: str, outcome: Outcome = Outcome.COMPLETED, *, now: float = 0.0, **more: Any
+) -> list[Decision]:
+    entry = queue.entry(task_id)
+    assert entry is not None
+    queue.report(entry.owner, TaskReport(task_id=task_id, number=entry.number, outcome=outcome, **more), now)
+    return queue.decide(now)
+
+
+def status(queue: TaskQueue, task_id: str) -> TaskStatus:
+    entry = queue.entry(task_id)
+    assert entry is not None
+    return entry.status
+
+
+class TestOrder:
+    def test_more_urgent_leaves_first(self) -> None:
+        queue = queue_of(1)
+        for priority in reversed(TaskPriority):
+            submit(queue, task(priority.name), priority=priority)
+        order = granted(queue.decide(0))
+        while order[-1] != "LOW":
+            order += granted(end(queue, order[-1]))
+        assert order == ["URGENT", "HIGH", "NORMAL", "LOW"]
+
+    def test_equal_tasks_leave_in_the_order_of_their_submission(self) -> None:
+        queue = queue_of(1)
+        submit(queue, *(task(f"{n}") for n in range(5)))
+        order = granted(queue.decide(0))
+        while len(order) < 5:
+            order += granted(end(queue, order[-1]))
+        assert order == ["0", "1", "2", "3", "4"]
+
+    def test_a_steady_stream_of_urgent_tasks_starves_nobody(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("patient"), priority=TaskPriority.LOW)
+        submit(queue, task("urgent-0"), priority=TaskPriority.URGENT)
+        running = granted(queue.decide(0))
+        for step in range(1, 1000):
+            submit(queue, task(f"urgent-{step}"), priority=TaskPriority.URGENT, now=step)
+            running = granted(end(queue, running[0], now=step))
+            if running == ["patient"]:
+                break
+        assert step == pytest.approx(3 * AGING_S, abs=1)
+
+    def test_a_task_that_fits_nowhere_yet_is_not_overtaken_for_ever(self) -> None:
+        queue = queue_of(2)
+        submit(queue, task("small-0"), task("small-1"))
+        running = granted(queue.decide(0))
+        submit(queue, task("large", cpus=2))
+        for step in range(1, 300):
+            submit(queue, task(f"late-{step}"), now=step)
+            running = list(running[1:]) + granted(end(queue, running[0], now=step))
+            if "large" in running:
+                break
+            assert running, "the machine may stand half empty, not empty, while the large task waits for the rest"
+        assert running == ["large"]
+        assert step < AGING_S + 5
+
+    def test_two_bulk_jobs_take_turns(self) -> None:
+        queue = queue_of(2, owners=("a", "b"))
+        submit(queue, *(shard(f"a{n}", job="A") for n in range(3)), owner="a")
+        order = granted(queue.decide(0))
+        submit(queue, *(shard(f"b{n}", job="B") for n in range(3)), owner="b", now=1)
+        queue.decide(1)
+        step = 1
+        while len(order) < 6:
+            step += 1
+            ended = [g.task_ids[0] for g in queue.grants()]
+            for task_id in ended:
+                order += granted(end(queue, task_id, now=step))
+        share = Counter(name[0] for name in order[:5])
+        assert order[0] == "a0"
+        assert abs(share["a"] - share["b"]) <= 1
+
+    def test_jobs_that_wait_at_the_same_time_share_the_machine(self) -> None:
+        queue = queue_of(8)
+        submit(queue, shard("a", job="A"), shard("b", job="B"))
+        cpus = {d.task_ids[0]: d.cpus for d in queue.decide(0) if isinstance(d, Grant)}
+        assert cpus == {"a": 4, "b": 4}
+
+    def test_small_tasks_are_merged_once_their_duration_is_known(self) -> None:
+        queue = queue_of(2)
+        submit(queue, *(task(f"{n}") for n in range(1000)))
+        first = granted(queue.decide(0))
+        assert len(first) == 2
+        grants = [d for d in end(queue, first[0], seconds=0.001) if isinstance(d, Grant)]
+        assert [len(g.task_ids) for g in grants] == [MAX_MERGED]
+        assert queue.status().by_type == {"work": 2}
+
+    def test_long_tasks_are_not_merged(self) -> None:
+        queue = queue_of(2)
+        submit(queue, *(task(f"{n}") for n in range(1000)))
+        first = granted(queue.decide(0))
+        assert len(granted(end(queue, first[0], seconds=5.0))) == 1
+
+
+class TestDependencies:
+    def test_a_task_waits_for_all_that_it_depends_on(self) -> None:
+        queue = queue_of(4)
+        submit(queue, task("a"), task("b"), task("c", depends_on=("a", "b", "a")))
+        assert granted(queue.decide(0)) == ["a", "b"]
+        assert granted(end(queue, "a")) == []
+        assert granted(end(queue, "b")) == ["c"]
+
+    @pytest.mark.parametrize(
+        ("outcome", "passed_on", "verb"),
+        [(Outcome.FAILED, TaskStatus.FAILED, "failed"), (Outcome.CANCELLED, TaskStatus.CANCELLED, "was cancelled")],
+        ids=["failure", "cancellation"],
+    )
+    def test_a_bad_end_passes_on(self, outcome: Outcome, passed_on: TaskStatus, verb: str) -> None:
+        queue = queue_of()
+        submit(queue, task("a"), task("b", depends_on=("a",)), task("c", depends_on=("b",)))
+        queue.decide(0)
+        told = end(queue, "a", outcome)
+        assert {d.task_id for d in told if isinstance(d, Finished)} == {"a", "b", "c"}
+        assert status(queue, "c") is passed_on
+        entry = queue.entry("b")
+        assert entry is not None
+        assert entry.error == f"task a, which it depends on, {verb}"
+
+    def test_a_task_submitted_after_its_dependency_failed_fails_at_once(self) -> None:
+        queue = queue_of()
+        submit(queue, task("a"))
+        queue.decide(0)
+        end(queue, "a", Outcome.FAILED)
+        submit(queue, task("b", depends_on=("a",)))
+        assert status(queue, "b") is TaskStatus.FAILED
+
+    def test_a_failure_passes_along_a_chain_of_any_length(self) -> None:
+        queue = queue_of()
+        chain = [task("0"), *(task(f"{n}", depends_on=(f"{n - 1}",)) for n in range(1, 20_000))]
+        submit(queue, *chain)
+        queue.decide(0)
+        end(queue, "0", Outcome.FAILED)
+        assert queue.status().pending == 0
+        assert status(queue, "19999") is TaskStatus.FAILED
+
+    @pytest.mark.parametrize(
+        ("tasks", "words"),
+        [
+            ((task("a", depends_on=("b",)), task("b", depends_on=("a",))), "circle: a, b"),
+            ((task("a", depends_on=("a",)),), "circle: a"),
+            ((task("a", depends_on=("nobody",)),), "depends on nobody, which is unknown"),
+        ],
+        ids=["two", "itself", "unknown"],
+    )
+    def test_circles_and_unknown_dependencies_are_refused_and_leave_nothing(
+        self, tasks: tuple[Task, ...], words: str
+    ) -> None:
+        queue = queue_of()
+        with pytest.raises(RayjobsError, match=words):
+            submit(queue, task("good"), *tasks)
+        assert queue.entry("good") is None
+        assert queue.decide(0) == []
+
+
+class TestLimitsAndConflicts:
+    def test_a_limit_counts_running_tasks_of_its_type(self) -> None:
+        queue = queue_of(8)
+        queue.set_limit("work", 2)
+        submit(queue, *(task(f"{n}") for n in range(4)), task("other", task_type="other"))
+        assert set(granted(queue.decide(0))) == {"0", "1", "other"}
+
+    def test_a_limit_can_be_changed_while_tasks_run(self) -> None:
+        queue = queue_of(8)
+        submit(queue, *(task(f"{n}") for n in range(8)))
+        queue.set_limit("work", 4)
+        assert len(granted(queue.decide(0))) == 4
+        queue.set_limit("work", 1)
+        assert granted(end(queue, "0")) == []
+        queue.set_limit("work", 5)
+        assert len(granted(queue.decide(0))) == 2
+
+    def test_tasks_with_a_common_output_run_one_after_the_other(self) -> None:
+        queue = queue_of(8)
+        submit(queue, task("a", outputs=("x", "y")), task("b", outputs=("y", "z")), task("c", outputs=("z",)))
+        assert set(granted(queue.decide(0))) == {"a", "c"}
+        assert granted(end(queue, "a")) == []
+        assert granted(end(queue, "c")) == ["b"]
+
+    def test_an_exclusive_resource_has_one_user_at_a_time(self) -> None:
+        queue = queue_of(8)
+        submit(queue, *(task(f"{n}", exclusive=("scanner",)) for n in range(50)))
+        order = granted(queue.decide(0))
+        while len(order) < 50:
+            assert len(queue.grants()) == 1
+            order += granted(end(queue, order[-1]))
+        assert order == [f"{n}" for n in range(50)]
+
+    def test_cancelling_the_next_in_line_for_a_resource_lets_the_one_behind_it_in(self) -> None:
+        queue = queue_of(8)
+        queue.set_limit("work", 1)
+        submit(queue, task("a", exclusive=("x",)), task("b", exclusive=("x",)), task("c", exclusive=("x",)))
+        queue.decide(0)
+        queue.cancel("b", 0)
+        assert granted(end(queue, "a")) == ["c"]
+
+    def test_units_of_a_provider_are_counted_for_the_whole_cluster(self) -> None:
+        queue = queue_of(a=4.0, b=4.0)
+        queue.set_units("licence", 3)
+        submit(queue, *(task(f"{n}", custom={"licence": 1}) for n in range(8)))
+        assert len(granted(queue.decide(0))) == 3
+
+    @pytest.mark.parametrize(
+        ("bad", "words"),
+        [
+            (task("t", cpus=5), "5 of cpu; the largest node has 4"),
+            (task("t", memory=2000), "2000 of memory; the largest node has 1000"),
+            (task("t", custom={"scanner": 1}), "1 of scanner; the largest node has 0"),
+            (task("t", custom={"licence": 4}), "4 of licence; the cluster has 3"),
+            (task("t", cpus=9, max_cpus=9), "9 of cpu; the cluster has 6"),
+        ],
+        ids=["cpus", "memory", "unknown", "units", "elastic"],
+    )
+    def test_what_can_never_run_is_refused_at_once(self, bad: Task, words: str) -> None:
+        queue = queue_of(a=4.0, b=2.0)
+        queue.set_units("licence", 3)
+        with pytest.raises(RayjobsError, match=words):
+            submit(queue, bad)
+
+    def test_tasks_go_to_the_node_with_the_most_room(self) -> None:
+        queue = queue_of(a=2.0, b=4.0)
+        submit(queue, *(task(f"{n}") for n in range(6)))
+        nodes = [d.node for d in queue.decide(0) if isinstance(d, Grant)]
+        assert nodes[:2] == ["b", "b"]
+        assert Counter(nodes) == {"a": 2, "b": 4}
+
+    def test_an_elastic_task_gathers_cpus_from_several_nodes(self) -> None:
+        queue = queue_of(a=2.0, b=4.0)
+        submit(queue, shard("s", job="j", most=5))
+        (grant,) = queue.decide(0)
+        assert isinstance(grant, Grant)
+        assert (grant.cpus, grant.node) == (5, "")
+
+    def test_memory_of_an_elastic_task_counts_per_cpu(self) -> None:
+        queue = queue_of(8)
+        submit(queue, task("s", memory=400, max_cpus=8))
+        (grant,) = queue.decide(0)
+        assert isinstance(grant, Grant)
+        assert (grant.cpus, grant.memory_bytes) == (2, 800)
+
+
+class TestYielding:
+    def test_an_urgent_task_makes_a_bulk_shard_yield_and_the_shard_returns_to_its_place(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s0", job="j"), shard("s1", job="j"))
+        assert granted(queue.decide(0)) == ["s0"]
+        submit(queue, *(task(f"u{n}") for n in range(3)), priority=TaskPriority.URGENT, now=1)
+        assert queue.decide(1) == [Revoke(owner="o", number=1, task_id="s0")]
+        assert queue.decide(1.1) == []
+        assert granted(end(queue, "s0", Outcome.RELEASED, now=1.2)) == ["u0", "u1"]
+        assert granted(end(queue, "u0", now=2)) == ["u2"]
+        assert granted(end(queue, "u1", now=2)) == ["s0"]
+        assert granted(end(queue, "u2", now=3)) == ["s1"]
+
+    def test_equals_and_tasks_that_cannot_yield_are_left_alone(self) -> None:
+        queue = queue_of(2)
+        submit(queue, task("stiff", cpus=2), priority=TaskPriority.LOW)
+        queue.decide(0)
+        submit(queue, task("u"), priority=TaskPriority.URGENT)
+        assert queue.decide(0) == []
+        queue = queue_of(2)
+        submit(queue, shard("s", job="j"), priority=TaskPriority.URGENT)
+        queue.decide(0)
+        submit(queue, task("u"), priority=TaskPriority.URGENT)
+        assert queue.decide(0) == []
+
+    def test_no_more_are_asked_to_yield_than_needed_and_the_least_urgent_first(self) -> None:
+        queue = queue_of(4)
+        for name, priority in (("high", TaskPriority.HIGH), ("low", TaskPriority.LOW), ("normal", NORMAL)):
+            submit(queue, shard(name, job=name, most=1), priority=priority)
+        submit(queue, task("filler"))
+        queue.decide(0)
+        submit(queue, task("u"), priority=TaskPriority.URGENT)
+        assert [d.task_id for d in queue.decide(0) if isinstance(d, Revoke)] == ["low"]
+
+    def test_nobody_takes_the_room_that_was_freed_for_a_more_urgent_task(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s0", job="j", most=1), shard("s1", job="j", most=1))
+        queue.decide(0)
+        submit(queue, task("u", cpus=2), priority=TaskPriority.URGENT)
+        assert len(queue.decide(0)) == 2
+        submit(queue, task("small"))
+        assert granted(end(queue, "s0", Outcome.RELEASED)) == []
+        assert granted(end(queue, "s1", Outcome.RELEASED)) == ["u"]
+
+    def test_an_elastic_urgent_job_waits_a_moment_for_all_that_is_handed_back(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s0", job="j", most=1), shard("s1", job="j", most=1))
+        queue.decide(0)
+        submit(queue, shard("u", job="v"), priority=TaskPriority.URGENT, now=1)
+        assert len(queue.decide(1)) == 2
+        assert granted(end(queue, "s0", Outcome.RELEASED, now=1.1)) == []
+        grants = [d for d in end(queue, "s1", Outcome.RELEASED, now=1.2) if isinstance(d, Grant)]
+        assert [(g.task_ids, g.cpus) for g in grants] == [(("u",), 2)]
+
+    def test_but_not_for_ever(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s0", job="j", most=1), shard("s1", job="j", most=1))
+        queue.decide(0)
+        submit(queue, shard("u", job="v"), priority=TaskPriority.URGENT, now=1)
+        queue.decide(1)
+        end(queue, "s0", Outcome.RELEASED, now=1.1)
+        assert granted(queue.decide(1 + GATHER_S)) == ["u"]
+
+    def test_a_shard_that_aged_into_its_turn_is_left_alone_for_a_while(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("u0"), priority=TaskPriority.URGENT)
+        queue.decide(0)
+        submit(queue, shard("s", job="j"))
+        now = 2 * AGING_S
+        assert granted(end(queue, "u0", now=now)) == ["s"]
+        submit(queue, task("u1"), priority=TaskPriority.URGENT, now=now)
+        assert queue.decide(now) == []
+        assert [type(d) for d in queue.decide(now + PROTECTED_S)] == [Revoke]
+
+
+class TestEnds:
+    def test_cancel_is_idempotent_and_final(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("runs"), task("waits"))
+        queue.decide(0)
+        assert queue.cancel("waits", 0)
+        assert queue.cancel("waits", 0)
+        assert queue.cancel("runs", 0)
+        assert queue.cancel("runs", 0)
+        assert [type(d) for d in queue.decide(0)] == [Finished, Stop]
+        end(queue, "runs", Outcome.RELEASED)
+        assert status(queue, "runs") is TaskStatus.CANCELLED
+        assert not queue.cancel("nobody", 0)
+
+    def test_a_task_that_ends_before_its_cancellation_arrives_has_ended(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("t"))
+        queue.decide(0)
+        queue.cancel("t", 0)
+        end(queue, "t")
+        assert status(queue, "t") is TaskStatus.COMPLETED
+        assert not queue.cancel("t", 0)
+
+    def test_a_task_that_takes_its_process_down_is_tried_a_bounded_number_of_times(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("t"))
+        queue.decide(0)
+        for attempt in range(1, MAX_ATTEMPTS):
+            assert granted(end(queue, "t", Outcome.CRASHED, error="SIGSEGV")) == ["t"], attempt
+        end(queue, "t", Outcome.CRASHED, error="SIGSEGV")
+        entry = queue.entry("t")
+        assert entry is not None
+        assert (entry.status, entry.error) == (TaskStatus.FAILED, "its process died 3 times: SIGSEGV")
+
+    def test_reports_under_an_old_grant_change_nothing(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("t"))
+        queue.decide(0)
+        end(queue, "t", Outcome.RELEASED)
+        old = TaskReport(task_id="t", number=1, outcome=Outcome.FAILED)
+        assert not queue.report("o", old, 0)
+        assert status(queue, "t") is TaskStatus.RUNNING
+
+    def test_submitting_again_is_the_same_task(self) -> None:
+        queue = queue_of(2)
+        submit(queue, task("t"))
+        submit(queue, task("t"), task("t"))
+        assert granted(queue.decide(0)) == ["t"]
+        queue.renew("p", 0, TTL_S)
+        with pytest.raises(RayjobsError, match="another driver"):
+            submit(queue, task("t"), owner="p")
+
+
+class TestLeases:
+    def test_a_silent_owner_loses_its_grants_and_gets_its_tasks_back_when_it_returns(self) -> None:
+        queue = queue_of(1, owners=())
+        queue.renew("a", 0, TTL_S)
+        queue.renew("b", 0, 1e9)
+        submit(queue, task("a0"), task("a1"), owner="a")
+        submit(queue, task("b0"), owner="b")
+        assert granted(queue.decide(0)) == ["a0"]
+        assert queue.expire(TTL_S - 1) == []
+        assert granted(queue.decide(TTL_S - 1)) == []
+        queue.expire(TTL_S)
+        assert granted(queue.decide(TTL_S)) == ["b0"]
+        assert queue.renew("a", TTL_S + 1, TTL_S)
+        assert granted(end(queue, "b0", now=TTL_S + 2)) == ["a0"]
+
+    def test_what_it_finished_meanwhile_counts(self) -> None:
+        queue = queue_of(1, owners=())
+        queue.renew("a", 0, TTL_S)
+        submit(queue, task("t"), owner="a")
+        queue.decide(0)
+        queue.expire(TTL_S)
+        queue.renew("a", TTL_S + 1, TTL_S)
+        queue.report("a", TaskReport(task_id="t", number=1, outcome=Outcome.COMPLETED), TTL_S + 1)
+        assert status(queue, "t") is TaskStatus.COMPLETED
+        assert granted(queue.decide(TTL_S + 1)) == []
+
+    def test_a_dead_owner_is_forgotten_and_its_cancellation_passes_on(self) -> None:
+        queue = queue_of(1, owners=("b",))
+        queue.renew("a", 0, TTL_S)
+        submit(queue, task("a0"), owner="a")
+        submit(queue, task("b0", depends_on=("a0",)), owner="b")
+        queue.decide(0)
+        queue.expire(TTL_S)
+        assert queue.expire(TTL_S + FORGET_S) == ["a"]
+        assert queue.entry("a0") is None
+        assert status(queue, "b0") is TaskStatus.CANCELLED
+        assert queue.grants() == []
+
+
+def test_a_decision_does_not_look_at_every_task() -> None:
+    """Counts entries whose conflicts are looked at; the clock of a shared machine would say nothing."""
+    queue = queue_of(2)
+    submit(queue, *(task(f"{n}", job_id=f"j{n % 10}", outputs=(f"out-{n}",)) for n in range(20_000)))
+    looked = 0
+    scheduler = queue._scheduler
+    inner = scheduler.front
+
+    def front(line: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return inner(line)
+
+    scheduler.front = front  # type: ignore[method-assign]
+    running = granted(queue.decide(0))
+    for task_id in list(running):
+        end(queue, task_id)
+    assert looked < 500
+
+
+OWNERS = ("a", "b")
+TYPES = ("render", "export")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Any sequence of events keeps the promises; and in the end everything ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.queue = TaskQueue()
+        self.limits: dict[str, int] = {}
+        self.tasks: dict[str, Task] = {}
+        self.final: dict[str, TaskStatus] = {}
+        self.numbers: set[int] = set()
+        self.forgotten: set[str] = set()
+        self.totals = {"m": 2, "n": 3}
+
+    @initialize()
+    def start(self) -> None:
+        self.queue.set_nodes({name: {"cpu": cpus, "memory": 10.0} for name, cpus in self.totals.items()})
+        self.queue.set_units("licence", 2)
+        self.renew_all()
+
+    def renew_all(self) -> None:
+        for owner in OWNERS:
+            self.queue.renew(owner, self.now, TTL_S)
+
+    @rule(
+        data=st.data(), owner=st.sampled_from(OWNERS), priority=st.sampled_from(TaskPriority), count=st.integers(1, 4)
+    )
+    def submits(self, data: st.DataObject, owner: str, priority: TaskPriority, count: int) -> None:
+        self.queue.renew(owner, self.now, TTL_S)
+        new = []
+        for _ in range(count):
+            task_id = f"t{len(self.tasks)}"
+            known = [t for t in self.tasks if self.queue.entry(t) is not None or t in {n.task_id for n in new}]
+            elastic = data.draw(st.booleans())
+            new.append(
+                task(
+                    task_id,
+                    task_type=data.draw(st.sampled_from(TYPES)),
+                    job_id=data.draw(st.sampled_from(("", "j", "k"))),
+                    cpus=data.draw(st.sampled_from((0.5, 1.0, 2.0))),
+                    custom={"licence": 1} if data.draw(st.booleans()) else {},
+                    outputs=data.draw(st.sampled_from(((), (), ("x",), ("x", "y")))),
+                    exclusive=data.draw(st.sampled_from(((), (), ("y",)))),
+                    depends_on=tuple(data.draw(st.lists(st.sampled_from(known), max_size=2)) if known else ()),
+                    max_cpus=data.draw(st.sampled_from((2.0, 5.0))) if elastic else None,
+                    preemptible=elastic or data.draw(st.booleans()),
+                )
+            )
+            self.tasks[task_id] = new[-1]
+        self.queue.submit(owner, [(t, priority) for t in new], self.now)
+
+    @precondition(lambda self: self.queue.grants())
+    @rule(data=st.data(), outcome=st.sampled_from(Outcome), seconds=st.sampled_from((None, 0.001, 10.0)))
+    def ends(self, data: st.DataObject, outcome: Outcome, seconds: float | None) -> None:
+        grant = data.draw(st.sampled_from(self.queue.grants()))
+        task_id = data.draw(st.sampled_from(grant.task_ids))
+        report = TaskReport(task_id=task_id, number=grant.number, outcome=outcome, seconds=seconds)
+        self.queue.renew(grant.owner, self.now, TTL_S)
+        assert self.queue.report(grant.owner, report, self.now)
+        assert not self.queue.report(grant.owner, report, self.now), "a report that comes twice counts once"
+
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data())
+    def cancels(self, data: st.DataObject) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.tasks)))
+        accepted = self.queue.cancel(task_id, self.now)
+        assert self.queue.cancel(task_id, self.now) == accepted
+
+    @rule(kind=st.sampled_from(TYPES), limit=st.integers(0, 3))
+    def limits_change(self, kind: str, limit: int) -> None:
+        self.limits[kind] = limit
+        self.queue.set_limit(kind, limit)
+
+    @rule(seconds=st.sampled_from((0.1, 3.0, TTL_S, AGING_S, TTL_S + FORGET_S)), alive=st.sets(st.sampled_from(OWNERS)))
+    def time_passes(self, seconds: float, alive: set[str]) -> None:
+        for owner in alive:
+            self.queue.renew(owner, self.now + seconds, TTL_S)
+        self.now += seconds
+        self.queue.expire(self.now)
+
+    @rule()
+    def coordinator_restarts(self) -> None:
+        """What a ledger keeps is enough to go on."""
+        self.decides()
+        old = self.queue
+        rows = []
+        for entry in sorted(old.entries(), key=lambda e: e.order):
+            kept = type(entry)(
+                task=entry.task, owner=entry.owner, priority=entry.priority, order=entry.order, queued_at=0.0,
+                needs=entry.needs, status=entry.status, attempts=entry.attempts, number=entry.number,
+                cancelling=entry.cancelling, error=entry.error,
+            )  # fmt: skip
+            rows.append((kept, old.placement(entry.number) if entry.status is TaskStatus.RUNNING else None))
+        self.queue = TaskQueue()
+        self.queue.set_nodes({name: {"cpu": cpus, "memory": 10.0} for name, cpus in self.totals.items()})
+        self.queue.set_units("licence", 2)
+        for kind, limit in self.limits.items():
+            self.queue.set_limit(kind, limit)
+        self.renew_all()
+        self.queue.restore(rows, self.now, TTL_S, past=Past(len(self.tasks), max(self.numbers, default=0)))
+        assert {g.number: set(g.task_ids) for g in self.queue.grants()} == {
+            g.number: set(g.task_ids) for g in old.grants()
+        }
+
+    @rule()
+    def decides(self) -> None:
+        before = Counter(self.tasks[g.task_ids[0]].task_type for g in self.queue.grants())
+        for decision in self.queue.decide(self.now):
+            if not isinstance(decision, Grant):
+                continue
+            assert decision.number not in self.numbers, "a number is given once"
+            self.numbers.add(decision.number)
+            kind = self.tasks[decision.task_ids[0]].task_type
+            before[kind] += 1
+            assert before[kind] <= self.limits.get(kind, 10**9), "limits hold for every grant"
+            for task_id in decision.task_ids:
+                for other in self.tasks[task_id].depends_on:
+                    entry = self.queue.entry(other)
+                    assert entry is None or entry.status is TaskStatus.COMPLETED
+        assert not [d for d in self.queue.decide(self.now) if isinstance(d, Grant)], "all that could start has started"
+
+    @invariant()
+    def nothing_is_held_twice(self) -> None:
+        grants = self.queue.grants()
+        running = [task_id for grant in grants for task_id in grant.task_ids]
+        assert len(running) == len(set(running))
+        held = [n for t in running for n in (*self.tasks[t].outputs, *(f"! {e}" for e in self.tasks[t].exclusive))]
+        assert len(held) == len(set(held)), "two running tasks share an output or an exclusive resource"
+        free = {name: self.queue.capacity.free(name) for name in ("cpu", "licence")}
+        assert free["cpu"] == pytest.approx(sum(self.totals.values()) - sum(g.cpus for g in grants))
+        users = sum(bool(self.tasks[g.task_ids[0]].resources.custom) for g in grants)
+        assert free["licence"] == 2 - users >= 0
+        for name, total in self.totals.items():
+            assert sum(g.cpus for g in grants if g.node == name) <= total
+
+    @invariant()
+    def no_task_is_lost_and_no_end_is_taken_back(self) -> None:
+        running = {task_id for grant in self.queue.grants() for task_id in grant.task_ids}
+        counts: Counter[bool] = Counter()
+        for task_id in self.tasks:
+            entry = self.queue.entry(task_id)
+            if entry is None:
+                self.forgotten.add(task_id)
+                continue
+            assert task_id not in self.forgotten
+            assert (entry.status is TaskStatus.RUNNING) == (task_id in running)
+            counts[entry.status is TaskStatus.PENDING] += not entry.status.terminal
+            if task_id in self.final:
+                assert entry.status is self.final[task_id]
+            elif entry.status.terminal:
+                self.final[task_id] = entry.status
+        told = self.queue.status()
+        assert (told.pending, told.running) == (counts[True], counts[False])
+
+    def teardown(self) -> None:
+        """Let everything run: nobody starves, nothing waits for ever."""
+        for kind in TYPES:
+            self.queue.set_limit(kind, 100)
+        self.limits.clear()
+        for _ in range(20 * len(self.tasks) + 20):
+            self.now += GATHER_S
+            self.renew_all()
+            self.decides()
+            for grant in self.queue.grants():
+                for task_id in grant.task_ids:
+                    report = TaskReport(task_id=task_id, number=grant.number, outcome=Outcome.COMPLETED)
+                    self.queue.report(grant.owner, report, self.now)
+            if not self.queue.status().pending and not self.queue.grants():
+                break
+        assert (self.queue.status().pending, self.queue.status().running) == (0, 0)
+        assert self.queue.capacity.free("cpu") == sum(self.totals.values())
+        assert not self.queue._scheduler._aside
+
+
+TestAnySequenceOfEvents = QueueMachine.TestCase
+TestAnySequenceOfEvents.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
