@@ -116,8 +116,10 @@ class _ReportImages:
 
 
 def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]:
-    """The first columns of single numbers, at most three of one analysis, those of luma before those of channels: what the
-    report shows below an image."""
+    """The first columns of single numbers, at most three of one analysis: what the report shows below an image.
+
+    Those of luma come before those of channels.
+    """
     found: list[str] = []
     for request in requests:
         schema = analyses_schema([request])
