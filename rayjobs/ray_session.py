@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,20 @@ class Cluster:
     """Which of ``STAGE_RESOURCES`` the nodes declare."""
 
 
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """This process' one connection to Ray, which all sessions of its threads share: Ray knows no second one."""
+
+    lock: threading.Lock
+    sessions: int = 0
+    cluster: Cluster | None = None
+    ours: bool = False
+    """Whether we connected, so that we disconnect; a program that had called ``ray.init`` keeps its connection."""
+
+
+_CONNECTION = _Connection(threading.Lock())
+
+
 def in_submitted_job() -> bool:
     """Whether this process is the driver of a job that Ray's Jobs API started."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
@@ -51,7 +66,10 @@ def cluster_address() -> str | None:
 
 @contextmanager
 def ray_session(*, name: str, workers: int | None = None, dashboard: bool = False) -> Iterator[Cluster]:
-    """Be connected to Ray; an embedded cluster ends with the block.
+    """Be connected to Ray; an embedded cluster ends with the last block that uses it.
+
+    Sessions of several threads, or within each other, share the connection that the first one made; one that the
+    program made itself is used as it is, and left alone.
 
     Parameters
     ----------
@@ -67,6 +85,32 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     JobError
         The cluster can't be reached, or refuses us.
     """
+    with _CONNECTION.lock:
+        if _CONNECTION.cluster is None:
+            _CONNECTION.ours, embedded = _connect(name=name, workers=workers, dashboard=dashboard)
+            _CONNECTION.cluster = _describe(embedded)
+        cluster = _CONNECTION.cluster
+        _CONNECTION.sessions += 1
+    try:
+        yield cluster
+    finally:
+        with _CONNECTION.lock:
+            _CONNECTION.sessions -= 1
+            if _CONNECTION.sessions == 0:
+                _CONNECTION.cluster = None
+                if _CONNECTION.ours:
+                    import ray
+
+                    ray.shutdown()
+
+
+def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, bool]:
+    """Connect unless the program has; (whether we did, whether the cluster is an embedded one)."""
+    if "ray" in sys.modules:
+        import ray
+
+        if ray.is_initialized():
+            return False, False
     address = cluster_address()
     embedded = address is None and not in_submitted_job()
     if address is not None:
@@ -94,10 +138,7 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise JobError(_unreachable(address, error)) from error
-    try:
-        yield _describe(embedded)
-    finally:
-        ray.shutdown()
+    return True, embedded
 
 
 def _check_reachable(address: str) -> None:
