@@ -62,8 +62,8 @@ def apply_wide_blur(image: Image, step: Step) -> Image:
 def reduced_blur(image: Image, sigma: float) -> Image:
     """A Gaussian blur of sigma >= 8 pixels, within 3 levels of ``gaussian`` (half a level on average).
 
-    The image is averaged over blocks of 2, 4, 8, ... pixels (at most a quarter of sigma), blurred by what sigma is then,
-    and interpolated linearly; the two steps blur by themselves, which is taken off sigma.
+    The image is averaged over blocks of 2, 4, 8, ... pixels (at most a quarter of sigma), blurred by what sigma is
+    then, and interpolated linearly; the two steps blur by themselves, which is taken off sigma.
     """
     import cv2
 

@@ -55,6 +55,7 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
     if finding.verdict != "ok":
         sys.stderr.write(f"rayjobs: warning: {finding.text}\n")
     decide_authentication(embedded=False)
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     job_id = job_id_of(request.spec.name, request.output)
@@ -73,7 +74,7 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
                 runtime_env={"working_dir": directory, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
                 metadata={"name": request.spec.name, "job_id": job_id},
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise JobError(f"{address}: {_first_line(error)}; check the address and RAY_AUTH_TOKEN") from error
     JobRegistry().add(job_id, request.spec.name, request.output)
     code = _follow(client, submission_id) if wait else 0

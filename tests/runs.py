@@ -106,6 +106,15 @@ def golden_tree(output: Path) -> dict[str, str]:
     }
 
 
+def final_rows(output: Path) -> int:
+    """How many inputs have their final row, as anybody may ask while the job runs."""
+    try:
+        with sqlite3.connect(f"{(output / '.rayjobs/ledger.sqlite').as_uri()}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM inputs WHERE status IS NOT NULL").fetchone()[0])
+    except sqlite3.OperationalError:  # not made yet
+        return 0
+
+
 def attempts(output: Path) -> list[tuple[int, int, str]]:
     """(input, run, outcome) of every attempt, in order."""
     with sqlite3.connect(f"{(output / '.rayjobs/ledger.sqlite').as_uri()}?mode=ro", uri=True) as db:

@@ -26,9 +26,7 @@ _EPSILON = np.float32(216 / 24389)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def luma_of_integers(
-    red: Plane, green: Plane, blue: Plane, weights: tuple[float, float, float], luma: Plane
-) -> None:
+def luma_of_integers(red: Plane, green: Plane, blue: Plane, weights: tuple[float, float, float], luma: Plane) -> None:
     """``numpy.rint(r * red + g * green + b * blue)`` in float64, in the units of the planes."""
     for i in range(luma.size):
         luma[i] = np.rint(weights[0] * red[i] + weights[1] * green[i] + weights[2] * blue[i])

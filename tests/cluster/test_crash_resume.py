@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 from collections import defaultdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.runs import (
     check_outputs,
     command,
     environment,
+    final_rows,
     golden_tree,
     manifest,
     rayjobs,
@@ -42,14 +42,6 @@ def golden(place: Path) -> dict[str, str]:
     tree = golden_tree(place / "golden")
     assert len(tree) == 1 + 2 + 3 * COUNT
     return tree
-
-
-def final_rows(output: Path) -> int:
-    try:
-        with sqlite3.connect(f"{(output / '.rayjobs/ledger.sqlite').as_uri()}?mode=ro", uri=True) as db:
-            return int(db.execute("SELECT count(*) FROM inputs WHERE status IS NOT NULL").fetchone()[0])
-    except sqlite3.OperationalError:  # not made yet
-        return 0
 
 
 def start(place: Path, *arguments: str | Path) -> subprocess.Popen[str]:
