@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import struct
 
+from pipelines.image_io.source_file import SourceFile, stream_of
+
 ORIENTATION = 0x0112
 MAX_EXIF_BYTES = 1 << 20
 """A larger block is left alone: JPEG can hold 64 KiB, and nobody needs more to turn a picture."""
@@ -100,15 +102,13 @@ _DESCRIPTIVE = {270, 271, 272, 305, 306, 315, 33432, *_SUB_DIRECTORIES}
 """Tags of a TIFF page that describe the picture rather than how it is stored."""
 
 
-def described_exif(tiff: bytes) -> bytes | None:
+def described_exif(tiff: bytes | SourceFile) -> bytes | None:
     """The descriptive tags of a TIFF file's first page as an EXIF block; None if there are none, or unreadable."""
-    from io import BytesIO
-
     from PIL import Image
 
     block = Image.Exif()
     try:
-        block.load_from_fp(BytesIO(tiff))
+        block.load_from_fp(stream_of(tiff))
         for directory in _SUB_DIRECTORIES:
             block.get_ifd(directory)
         for tag in list(block):

@@ -6,7 +6,8 @@ Covers what is common to all formats: depth, alpha that a format can't carry, or
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,62 @@ def encode_image(
         ) from error
 
 
+def encode_bands(
+    target: BinaryIO,
+    bands: Iterable[NDArray[Any]],
+    shape: tuple[int, ...],
+    options: EncodeOptions,
+    *,
+    source: DecodedImage,
+    orientation: int = 1,
+) -> None:
+    """Encode a picture that comes in bands of whole rows, as a TIFF of tiles with the pixels of ``encode_image``'s.
+
+    Parameters
+    ----------
+    target
+        A new file, open for reading and writing.
+    bands
+        From top to bottom, together of ``shape``; all but the last as many rows high as a tile, or a multiple of it.
+    source : DecodedImage
+        Where the pixels come from; its own pixels may be none, of the bands' dtype.
+
+    Raises
+    ------
+    ImageError
+        ``write_error`` when the picture can't be written; whatever the bands raise.
+    OSError
+        The file can't be written.
+    """
+    from pipelines.image_io.tiff_writer import write_tiff_bands
+
+    empty = np.empty((0, 0, *shape[2:]), source.pixels.dtype)
+    depth = _depth(empty, "tiff", options.bit_depth)
+    try:
+        write_tiff_bands(
+            target,
+            (to_depth(band, depth) for band in bands),
+            shape=shape,
+            dtype=to_depth(empty, depth).dtype,
+            compression=options.compression if isinstance(options.compression, str) else "deflate",
+            icc=_profile(empty, source),
+            exif=copied_exif(source.exif, orientation) if options.metadata == "keep" else None,
+            orientation=orientation,
+        )
+    except (ImageError, OSError, MemoryError):
+        raise
+    except Exception as error:  # every codec has errors of its own
+        size = " x ".join(map(str, shape[1::-1]))
+        raise ImageError(
+            FailedReason.WRITE_ERROR, f"{size} px can't be written as tiff: {type(error).__name__}: {error}"
+        ) from error
+
+
+def written_format(options: EncodeOptions, source_format: str) -> str:
+    """The format that a picture of this format is written as."""
+    return _WRITTEN_AS.get(source_format, source_format) if options.format == "original" else options.format
+
+
 def _write(
     pixels: NDArray[Any], format: str, options: EncodeOptions, icc: bytes | None, exif: bytes | None, orientation: int
 ) -> bytes:
@@ -88,10 +145,7 @@ def _write(
 
 
 def _format(options: EncodeOptions, source: DecodedImage | None) -> str:
-    if options.format != "original":
-        return options.format
-    own = "png" if source is None else source.header.format
-    return _WRITTEN_AS.get(own, own)
+    return written_format(options, "png" if source is None else source.header.format)
 
 
 def _depth(pixels: NDArray[Any], format: str, wanted: Literal[8, 16] | None) -> Literal[8, 16] | None:

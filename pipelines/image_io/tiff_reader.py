@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from pipelines.image_io.exif import described_exif, orientation_of
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 from pipelines.image_io.jpeg_reader import turbo_decode
+from pipelines.image_io.source_file import SourceFile, stream_of
 from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
 
 MAX_PAGES = 10_000
@@ -30,11 +30,11 @@ _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 _JPEG = 7
 
 
-def probe(data: bytes, frame: int) -> ImageHeader:
+def probe(data: bytes | SourceFile, frame: int) -> ImageHeader:
     """The header of a page. Raises ImageError."""
     directories = _directories(data)
     frames = len(directories)
-    with _page(data, min(frame, frames - 1)) as page:
+    with open_page(data, min(frame, frames - 1)) as page:
         layout = layout_of(page)
         tags = page.tags
         size = page.imagewidth * page.imagelength * layout.channels * np.dtype(layout.dtype).itemsize
@@ -63,36 +63,44 @@ def probe(data: bytes, frame: int) -> ImageHeader:
 
 def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, scale_denom: int) -> RawPixels:
     """The pixels of a page. ``scale_denom`` is not for TIFF."""
-    with _page(data, frame) as page:
+    with open_page(data, frame) as page:
         layout = layout_of(page)
-        valid, padding = _present(page, len(data))
-        if not valid:
-            raise ImageError(FailedReason.TRUNCATED, "TIFF ends before its first strip or tile is whole")
-        if valid == 1:
+        valid, padding = present(page, len(data))
+        degraded = judged(valid, policy)
+        if degraded is None:
             return RawPixels(_pixels(page, layout, data))
-        if policy.truncated == "strict":
-            raise ImageError(
-                FailedReason.TRUNCATED, f"TIFF lacks {1 - valid:.0%} of its strips or tiles; read.truncated: salvage"
-            )
-    with _page(data + bytes(padding), frame) as page:
+    with open_page(data + bytes(padding), frame) as page:
         if not page.is_contiguous:
             page.databytecounts = tuple(
                 count if offset + count <= len(data) else 0
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
             )
         pixels = _pixels(page, layout, data)
-    return RawPixels(pixels, f"truncated: {valid:.0%} valid" if policy.truncated == "salvage" else "truncated")
+    return RawPixels(pixels, degraded)
+
+
+def judged(valid: float, policy: ReadPolicy) -> str | None:
+    """What is said of a picture of which this share is there; None when all is. Raises ImageError: ``truncated``."""
+    if not valid:
+        raise ImageError(FailedReason.TRUNCATED, "TIFF ends before its first strip or tile is whole")
+    if valid == 1:
+        return None
+    if policy.truncated == "strict":
+        raise ImageError(
+            FailedReason.TRUNCATED, f"TIFF lacks {1 - valid:.0%} of its strips or tiles; read.truncated: salvage"
+        )
+    return f"truncated: {valid:.0%} valid" if policy.truncated == "salvage" else "truncated"
 
 
 @contextmanager
-def _page(data: bytes, frame: int) -> Iterator[Any]:
+def open_page(data: bytes | SourceFile, frame: int) -> Iterator[Any]:
     """The page, with everything that tifffile may raise as an ImageError."""
     import tifffile
 
     try:
         with ExitStack() as stack:
             try:
-                page = stack.enter_context(tifffile.TiffFile(BytesIO(data))).pages[frame]
+                page = stack.enter_context(tifffile.TiffFile(stream_of(data))).pages[frame]
             except MemoryError as error:  # no real tag is that large
                 raise ImageError(FailedReason.CORRUPT, "TIFF has a tag of an impossible size") from error
             yield page
@@ -108,12 +116,15 @@ def _pixels(page: Any, layout: Layout, data: bytes) -> Any:
     stored = page.asarray(squeeze=False, maxworkers=1)
     if stored.size == 0:
         raise ImageError(FailedReason.CORRUPT, "TIFF page holds no pixels")
-    planes = stored[:, 0]  # (separate samples, height, width, samples)
-    interleaved = planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
-    return as_picture(interleaved, layout, page)
+    return as_picture(interleaved(stored[:, 0]), layout, page)
 
 
-def _present(page: Any, size: int) -> tuple[float, int]:
+def interleaved(planes: Any) -> Any:
+    """(separate samples, height, width, samples) -> (height, width, samples)."""
+    return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
+
+
+def present(page: Any, size: int) -> tuple[float, int]:
     """Share of the strips' or tiles' bytes that the file holds, and how many bytes one plain block lacks at its end."""
     offsets, counts = page.dataoffsets, page.databytecounts
     expected = int(np.prod(page.chunked))
@@ -131,38 +142,40 @@ def _present(page: Any, size: int) -> tuple[float, int]:
 
 def _check_jpegs(page: Any, data: bytes) -> None:
     """JPEG strips and tiles once more in strict mode, since tifffile's decoder fills gaps without a word."""
-    tables = page.jpegtables
-    head = tables[:-2] if tables else b"\xff\xd8"
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-        if not count:
-            continue
-        segment = data[offset + 2 : offset + count]
-        try:
-            turbo_decode(head + segment, "cmyk" if page.samplesperpixel == 4 else "gray")
-        except ValueError as error:
-            raise ImageError(FailedReason.CORRUPT, f"TIFF holds a damaged JPEG: {error}") from error
+        if count:
+            check_jpeg(page, data[offset : offset + count])
+
+
+def check_jpeg(page: Any, segment: bytes) -> None:
+    """One strip or tile. Raises ImageError: ``corrupt``."""
+    head = page.jpegtables[:-2] if page.jpegtables else b"\xff\xd8"
+    try:
+        turbo_decode(head + segment[2:], "cmyk" if page.samplesperpixel == 4 else "gray")
+    except ValueError as error:
+        raise ImageError(FailedReason.CORRUPT, f"TIFF holds a damaged JPEG: {error}") from error
 
 
 def _bytes(value: object) -> bytes | None:
     return bytes(value) if isinstance(value, (bytes, bytearray)) else None
 
 
-def _directories(data: bytes) -> dict[int, int]:
+def _directories(data: bytes | SourceFile) -> dict[int, int]:
     """Offset of each page's directory -> pixels of the page; a chain that bites its tail ends there."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2], "<")
     try:
-        (version,) = struct.unpack_from(order + "H", data, 2)
+        version = _number(data, 2, order + "H")
         big = version == 43
         pointer, count_format, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-        (offset,) = struct.unpack_from(order + pointer, data, 8 if big else 4)
+        offset = _number(data, 8 if big else 4, order + pointer)
     except struct.error as error:
         raise ImageError(FailedReason.TRUNCATED, "TIFF ends in its header") from error
     found: dict[int, int] = {}
     while offset and offset not in found:
         try:
-            (count,) = struct.unpack_from(order + count_format, data, offset)
+            count = _number(data, offset, order + count_format)
             after = offset + struct.calcsize("=" + count_format) + count * entry
-            (following,) = struct.unpack_from(order + pointer, data, after)
+            following = _number(data, after, order + pointer)
             found[offset] = _page_pixels(data[after - count * entry : after], entry, order)
             offset = following
         except (struct.error, OverflowError) as error:
@@ -174,6 +187,11 @@ def _directories(data: bytes) -> dict[int, int]:
     if not found:
         raise ImageError(FailedReason.CORRUPT, "TIFF without a page")
     return found
+
+
+def _number(data: bytes | SourceFile, at: int, format: str) -> int:
+    (found,) = struct.unpack(format, data[at : at + struct.calcsize(format)])
+    return int(found)
 
 
 def _page_pixels(entries: bytes, entry: int, order: str) -> int:
