@@ -10,7 +10,7 @@ import copy
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, JsonValue, create_model
 
-from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Result
+from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result
 from pipelines.charts.data import ChartData
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEngine
@@ -171,6 +171,7 @@ def analysis_of(found: object, origin: Origin) -> Analysis:
                 _check_columns(rows, [column.name for column in row_columns(**params)], f"the columns of {ROWS!r}")
                 if len({len(values) for values in rows.values()}) > 1:
                     raise TypeError(f"returned columns of {ROWS!r} that differ in length")
+            _check_values(found.name, result, columns(**params), row_columns(**params) if row_columns else None)
             return result
 
     return replace(found, group="measurements", function=measure, version=origin.key)
@@ -180,6 +181,15 @@ def _check_columns(found: object, declared: list[str], what: str) -> None:
     if not isinstance(found, Mapping) or sorted(found) != sorted(declared):
         given = sorted(found) if isinstance(found, Mapping) else type(found).__name__
         raise TypeError(f"returned {given}, declared are {what} {declared}")
+
+
+def _check_values(name: str, result: Result, columns: Sequence[Column], rows: Sequence[Column] | None) -> None:
+    from pipelines.tables import check_results, part_schema, rows_schema
+    from pipelines.tables.schema import column_field, columns_schema
+
+    schema = columns_schema(column_field(column, f"{name}_") for column in columns)
+    row_schemas = {} if rows is None else {name: part_schema(rows_schema(rows))}
+    check_results({name: result}, part_schema(schema), row_schemas)
 
 
 def chart_of(found: object, origin: Origin) -> ChartBuilder:

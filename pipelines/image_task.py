@@ -14,9 +14,11 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
 
+import pyarrow as pa
+
 from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.errors import FailedReason, ImageError, SkippedReason
+from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason
 from pipelines.image_io import (
     DecodedImage,
     EncodeOptions,
@@ -33,6 +35,7 @@ from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Outpu
 from pipelines.operations import Image, apply_operations
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
+from pipelines.tables import analyses_schema, check_results, object_schemas, part_schema
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -109,10 +112,17 @@ def analyze(rendered: Rendered, recipe: Recipe) -> Results:
     Raises
     ------
     ImageError
-        ``analysis_error`` or ``out_of_memory``.
+        ``analysis_error``, also for a result that doesn't fit the columns of its table; ``out_of_memory``.
     """
+    if not recipe.analyses:
+        return {}
     analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
-    return _calculator(recipe.analyses, analyses).calculate_analyses(rendered.pixels) if analyses else {}
+    results = _calculator(recipe.analyses, analyses).calculate_analyses(rendered.pixels)
+    try:
+        check_results(results, *_schemas(recipe.analyses, analyses))
+    except RayjobsError as error:  # found here, it costs this image; found when rows are saved, it would cost others
+        raise ImageError(FailedReason.ANALYSIS_ERROR, str(error)) from error
+    return results
 
 
 def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, publisher: Publisher) -> list[Output]:
@@ -245,3 +255,16 @@ def _check_memory(header: ImageHeader, limit: int | None) -> None:
 def _calculator(requests: tuple[AnalysisRequest, ...], analyses: tuple[Analysis, ...]) -> AnalysisCalculator:
     """``analyses`` are what the requests stand for at the moment: the cache outlives no change of a plug-in."""
     return AnalysisCalculator(requests)
+
+
+@lru_cache(maxsize=16)
+def _schemas(
+    requests: tuple[AnalysisRequest, ...], analyses: tuple[Analysis, ...]
+) -> tuple[pa.Schema, dict[str, pa.Schema]]:
+    """Of the images' table and, by analysis, of the tables of objects; ``analyses`` as for ``_calculator``."""
+    by_name = {analysis.name: analysis for analysis in analyses}
+    rows = object_schemas(requests, by_name)
+    return (
+        part_schema(analyses_schema(requests, by_name)),
+        {request.name: part_schema(schema) for request, schema in rows.items()},
+    )

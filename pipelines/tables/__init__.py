@@ -14,7 +14,7 @@ Nothing here depends on the clock, the host or the order in which workers finish
 """
 
 from pipelines.tables.assemble import InputParts, PartColumns, assemble
-from pipelines.tables.batches import to_batch, to_rows_batch
+from pipelines.tables.batches import check_results, to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
@@ -34,6 +34,7 @@ __all__ = [
     "Sheet",
     "analyses_schema",
     "assemble",
+    "check_results",
     "manifest_batch",
     "manifest_schema",
     "object_schemas",

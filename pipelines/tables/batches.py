@@ -6,6 +6,7 @@ Covers the step from numpy to Arrow without a Python loop over array elements. D
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,14 +34,7 @@ def to_batch(input_ids: Sequence[int], rows: Sequence[Mapping[str, Result]], sch
     RayjobsError
         A result holds a column that the schema doesn't have, or a value that doesn't fit its type without loss.
     """
-    flat = [
-        {f"{name}_{key}": value for name, result in row.items() for key, value in result.items() if key != ROWS}
-        for row in rows
-    ]
-    for row in flat:
-        unknown = row.keys() - set(schema.names)
-        if unknown:
-            raise RayjobsError(f"results without a declared column: {', '.join(sorted(unknown))}")
+    flat = [_flat(row, schema) for row in rows]
     arrays = [_array(field, [row.get(field.name) for row in flat]) for field in list(schema)[1:]]
     return pa.RecordBatch.from_arrays([pa.array(input_ids, pa.int64()), *arrays], schema=schema)
 
@@ -66,6 +60,38 @@ def to_rows_batch(input_ids: Sequence[int], tables: Sequence[Mapping[str, Any]],
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def check_results(
+    results: Mapping[str, Result], schema: pa.Schema, row_schemas: Mapping[str, pa.Schema] = MappingProxyType({})
+) -> None:
+    """Whether the results of one image fit their columns; arrays are looked at, not copied.
+
+    Parameters
+    ----------
+    results
+        Name of the analysis -> its result.
+    schema
+        As for ``to_batch``.
+    row_schemas
+        Name of each analysis of objects -> schema as for ``to_rows_batch``.
+
+    Raises
+    ------
+    RayjobsError
+        Exactly when ``to_batch`` or ``to_rows_batch`` would.
+    """
+    flat = _flat(results, schema)
+    for field in list(schema)[1:]:
+        value = flat.get(field.name)
+        if not pa.types.is_fixed_size_list(field.type):
+            _scalars(field, [value])
+        elif value is not None:
+            _fitting(field, value)
+    for name, rows in row_schemas.items():
+        if ROWS not in results.get(name, {}):
+            raise RayjobsError(f"{name} gave no {ROWS!r}")
+        to_rows_batch([0], [results[name][ROWS]], rows)
+
+
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of exactly ``rows`` (the last may be shorter), however they were cut before.
 
@@ -87,12 +113,21 @@ def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
         yield _joined(waiting)
 
 
+def _flat(row: Mapping[str, Result], schema: pa.Schema) -> dict[str, Any]:
+    """Column -> value of one image."""
+    flat = {f"{name}_{key}": value for name, result in row.items() for key, value in result.items() if key != ROWS}
+    unknown = flat.keys() - set(schema.names)
+    if unknown:
+        raise RayjobsError(f"results without a declared column: {', '.join(sorted(unknown))}")
+    return flat
+
+
 def _joined(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _concatenated(field: pa.Field, parts: Sequence[Any]) -> pa.Array:
-    chunks = [_scalars(field, part) for part in parts]
+    chunks = [_array(field, part) for part in parts]
     return pa.concat_arrays(chunks) if chunks else pa.array([], field.type)
 
 
@@ -120,14 +155,20 @@ def _lists(field: pa.Field, values: Sequence[Any]) -> pa.Array:
     for row, value in enumerate(values):
         if value is None:
             continue
-        array = np.asarray(value)
-        if array.size != size or not _fits(array, flat.dtype):
-            raise RayjobsError(
-                f"column {field.name}: {array.dtype}{list(array.shape)} does not fit {field.type.value_type}[{size}]"
-            )
-        flat[row] = array.reshape(-1)
+        flat[row] = _fitting(field, value).reshape(-1)
     mask = pa.array(missing) if missing.any() else None
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=field.type, mask=mask)
+
+
+def _fitting(field: pa.Field, value: Any) -> np.ndarray[Any, Any]:
+    """The array of one cell, if it fits the column."""
+    kind = field.type
+    array = np.asarray(value)
+    if array.size != kind.list_size or not _fits(array, np.dtype(kind.value_type.to_pandas_dtype())):
+        raise RayjobsError(
+            f"column {field.name}: {array.dtype}{list(array.shape)} does not fit {kind.value_type}[{kind.list_size}]"
+        )
+    return array
 
 
 def _fits(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> bool:

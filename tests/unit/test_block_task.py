@@ -11,12 +11,16 @@ import pytest
 from PIL import Image
 
 from pipelines import block_task
-from pipelines.analyses import ROWS
+from pipelines.analyses import ANALYSES, ROWS
+from pipelines.analyses.registry import Analysis, Column
 from pipelines.block_task import RowBuffer, Workspace, render_analyze_export
+from pipelines.errors import RayjobsError
 from pipelines.image_io import ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
-from pipelines.tables import objects_part, part_of, read_part
+from pipelines.registry import parameters_of
+from pipelines.tables import check_results, objects_part, part_of, part_schema, read_part, rows_schema
+from pipelines.tables.schema import column_field, columns_schema
 
 NOISE, TEXTURE = AnalysisRequest("noise"), AnalysisRequest("texture")
 OBJECTS = AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0})
@@ -132,3 +136,47 @@ def test_results_of_no_recipe_are_not_saved(workspace: Workspace) -> None:
     buffer: Any = RowBuffer(workspace)
     buffer.add(ImageStatus(id=0, status="done"), {})
     assert buffer.flush() == [ImageStatus(id=0, status="done")]
+
+
+def misfit(value: object) -> Analysis:
+    """An analysis that gives a value which its column, a whole number, may not take; bright images are spared."""
+
+    def misfit(image: Any) -> dict[str, object]:
+        return {"count": value if image.max() == 0 else 1}
+
+    columns = [Column("count", "uint32", "1", "A number.")]
+    return Analysis("misfit", "measurements", misfit, parameters_of(misfit), lambda: columns)
+
+
+@pytest.mark.parametrize("value", [1.5, -1, 2**40, "many", np.arange(3)], ids=repr)
+def test_a_result_that_does_not_fit_its_column_fails_its_image_alone(
+    value: object, tmp_path: Path, workspace: Workspace
+) -> None:
+    undo = ANALYSES.register("misfit", misfit(value))
+    try:
+        items = [item(tmp_path, number, squares) for number, squares in enumerate([1, 0, 2])]
+        rows = run(items, [recipe(1, NOISE, AnalysisRequest("misfit"))], workspace)
+    finally:
+        undo()
+    assert [(row.status, row.reason) for row in rows] == [("done", None), ("failed", "analysis_error"), ("done", None)]
+    assert "misfit_count" in str(rows[1].message)
+
+
+def test_what_is_checked_before_saving_is_what_saving_refuses() -> None:
+    schema = part_schema(columns_schema([column_field(Column("values", "uint32[2]", "1", "Two."), "a_")]))
+    rows = {"o": part_schema(rows_schema([Column("area", "float64", "px", "Area."), Column("n", "int64", "1", "N.")]))}
+    good = {"a": {"values": np.array([1, 2])}, "o": {ROWS: {"area": [1.0, 2.0], "n": [1, 2]}}}
+    check_results(good, schema, rows)
+    check_results({**good, "a": {"values": None}}, schema, rows)
+    bad: list[dict[str, dict[str, Any]]] = [
+        {**good, "a": {"values": np.array([1, -2])}},
+        {**good, "a": {"values": np.array([1, 2, 3])}},
+        {**good, "a": {"other": 1}},
+        {**good, "o": {}},
+        {**good, "o": {ROWS: {"area": [1.0, 2.0], "n": [1]}}},
+        {**good, "o": {ROWS: {"area": [1.0], "n": [1.5]}}},
+        {**good, "o": {ROWS: {"area": [1.0]}}},
+    ]
+    for results in bad:
+        with pytest.raises(RayjobsError):
+            check_results(results, schema, rows)
