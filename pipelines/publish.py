@@ -12,8 +12,10 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
@@ -47,35 +49,69 @@ class Publisher:
             ``write_error``, ``no_space`` or ``name_invalid``; nothing has appeared then.
         """
         sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            self._publish(relative, data, sha256, known, overwrite)
-        except OSError as error:
-            raise _as_image_error(error, relative) from error
-        return Output(product=product, path=relative, sha256=sha256, bytes=len(data))
-
-    def _publish(self, relative: str, data: bytes, sha256: str, known: Collection[str], overwrite: bool) -> None:
-        final = self.root / relative
-        self._prepare(final.parent, relative)
         temporary = self._temporary / uuid.uuid4().hex
         try:
+            self._prepare((self.root / relative).parent, relative)
             self._write(temporary, data)
-            self._journal.publishing(relative, sha256)
-            try:
-                _create(temporary, final)
-            except FileExistsError:
-                present = _sha256(final)
-                if present == sha256:
-                    return
-                if present not in known and not overwrite:
-                    raise ImageError(
-                        FailedReason.WRITE_ERROR,
-                        f"{relative} exists and is not this job's; move it away, or set on_conflict: overwrite",
-                    ) from None
-                os.replace(temporary, final)
-            if self._durable:
-                _sync(final.parent)
+            self._appear(temporary, relative, sha256, known, overwrite)
+        except OSError as error:
+            raise _as_image_error(error, relative) from error
         finally:
             temporary.unlink(missing_ok=True)
+        return Output(product=product, path=relative, sha256=sha256, bytes=len(data))
+
+    @contextmanager
+    def draft(self, relative: str) -> Iterator[BinaryIO]:
+        """A file to write what doesn't fit into memory; ``publish_draft`` makes it appear at ``relative``.
+
+        Raises
+        ------
+        ImageError
+            ``write_error``, ``no_space`` or ``name_invalid``, for whatever the system says while it is written.
+        """
+        temporary = self._temporary / uuid.uuid4().hex
+        try:
+            self._prepare((self.root / relative).parent, relative)
+            with temporary.open("x+b") as file:
+                yield file
+        except OSError as error:
+            raise _as_image_error(error, relative) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def publish_draft(
+        self, product: str, relative: str, draft: BinaryIO, *, known: Collection[str] = (), overwrite: bool = False
+    ) -> Output:
+        """Make a draft that is written to its end appear; as ``publish``."""
+        try:
+            draft.flush()
+            if self._durable:
+                os.fsync(draft.fileno())
+            size = draft.seek(0, os.SEEK_END)
+            draft.seek(0)
+            sha256 = hashlib.file_digest(draft, "sha256").hexdigest()
+            self._appear(Path(draft.name), relative, sha256, known, overwrite)
+        except OSError as error:
+            raise _as_image_error(error, relative) from error
+        return Output(product=product, path=relative, sha256=sha256, bytes=size)
+
+    def _appear(self, temporary: Path, relative: str, sha256: str, known: Collection[str], overwrite: bool) -> None:
+        final = self.root / relative
+        self._journal.publishing(relative, sha256)
+        try:
+            _create(temporary, final)
+        except FileExistsError:
+            present = _sha256(final)
+            if present == sha256:
+                return
+            if present not in known and not overwrite:
+                raise ImageError(
+                    FailedReason.WRITE_ERROR,
+                    f"{relative} exists and is not this job's; move it away, or set on_conflict: overwrite",
+                ) from None
+            os.replace(temporary, final)
+        if self._durable:
+            _sync(final.parent)
 
     def _prepare(self, directory: Path, relative: str) -> None:
         if directory in self._checked:

@@ -34,15 +34,31 @@ def apply_by_tiles(image: Image, operations: Operations, *, halo: int, side: int
     """
     result: Image | None = None
     for top in range(0, image.shape[0], side):
-        for left in range(0, image.shape[1], side):
-            above, before = min(top, halo), min(left, halo)
-            cut = image[top - above : top + side + halo, left - before : left + side + halo]
-            done = apply_operations(cut, operations).pixels[above : above + side, before : before + side]
+        above = min(top, halo)
+        window, rows = image[top - above : top + side + halo], min(side, image.shape[0] - top)
+        for left, done in band_by_tiles(window, operations, above=above, rows=rows, halo=halo, side=side):
             if result is None:
                 result = np.empty((*image.shape[:2], *done.shape[2:]), done.dtype)
-            result[top : top + side, left : left + side] = done
+            result[top : top + rows, left : left + done.shape[1]] = done
     assert result is not None
     return result
+
+
+def band_by_tiles(
+    window: Image, operations: Operations, *, above: int, rows: int, halo: int, side: int
+) -> Iterator[tuple[int, Image]]:
+    """The chain on ``rows`` rows of an image, as tiles of ``side`` pixels' width, each with the column it begins at.
+
+    Parameters
+    ----------
+    window
+        These rows of the whole image's width, with the ``halo`` rows before and after them that the image has;
+        ``above`` is how many there are before.
+    """
+    for left in range(0, window.shape[1], side):
+        before = min(left, halo)
+        cut = window[:, left - before : left + side + halo]
+        yield left, apply_operations(cut, operations).pixels[above : above + rows, before : before + side]
 
 
 def segments(operations: Operations) -> Iterator[tuple[Operations, int | None]]:

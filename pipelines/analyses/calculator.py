@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipelines.analyses.registry import ANALYSES, Analysis, Result
-from pipelines.analyses.scope_counts import SCOPES, count_scopes
+from pipelines.analyses.registry import ANALYSES, Accumulator, Analysis, Result
+from pipelines.analyses.scope_counts import SCOPES, JointScopes, count_scopes
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.operations.chain import check_image, complaints, is_out_of_memory
@@ -104,6 +104,48 @@ class AnalysisCalculator:
             if name not in SCOPES:
                 results[name] = _guarded(name, partial(step.analysis.function, image, **step.arguments))
         return {step.analysis.name: results[step.analysis.name] for step in steps}
+
+    def whole_image_analyses(self) -> list[str]:
+        """Those of the constructor's analyses that can't be computed tile by tile."""
+        return [step.analysis.name for step in self._steps if step.analysis.accumulator is None]
+
+    def begin(self, *, height: int, width: int, dtype: Any, channels: int) -> TiledAnalyses:
+        """The constructor's analyses of an image that comes in tiles; each of them must be able to.
+
+        Raises
+        ------
+        ImageError
+            As ``calculate_analyses``.
+        """
+        return TiledAnalyses(self._steps, height=height, width=width, dtype=dtype, channels=channels)
+
+
+class TiledAnalyses:
+    """Analyses of one image, tile by tile; the results are those of ``calculate_analyses``."""
+
+    def __init__(self, steps: tuple[Step, ...], *, height: int, width: int, dtype: Any, channels: int) -> None:
+        self._names = [step.analysis.name for step in steps]
+        together = [(step.analysis.name, step.arguments) for step in steps if step.analysis.name in SCOPES]
+        self._scopes = JointScopes(together, width=width)
+        self._others: dict[str, Accumulator] = {}
+        for step in steps:
+            if step.analysis.name not in SCOPES:
+                assert step.analysis.accumulator is not None
+                make = partial(step.analysis.accumulator, height=height, width=width, dtype=dtype, channels=channels)
+                self._others[step.analysis.name] = _guarded(step.analysis.name, partial(make, **step.arguments))
+
+    def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
+        """Count one tile whose top left pixel lies at (row, column). Raises ImageError as ``calculate_analyses``."""
+        _guarded("scopes", partial(self._scopes.update, tile, row=row, column=column))
+        for name, accumulator in self._others.items():
+            _guarded(name, partial(accumulator.update, tile, row=row, column=column))
+
+    def results(self) -> dict[str, Result]:
+        """Name -> columns, in the order the analyses were asked for. Raises ImageError as ``calculate_analyses``."""
+        results = _guarded("scopes", self._scopes.results)
+        for name, accumulator in self._others.items():
+            results[name] = _guarded(name, accumulator.result)
+        return {name: results[name] for name in self._names}
 
 
 def _steps(asked: Iterable[Asked]) -> tuple[Step, ...]:

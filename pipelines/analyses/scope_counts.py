@@ -141,10 +141,30 @@ class ScopeAccumulator:
 
 
 def count_scopes(image: NDArray[Any], asked: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Result]:
-    """Several scopes of one image: scope -> its columns, from as few walks as the parameters allow.
+    """Several scopes of one image: scope -> its columns; ``asked`` holds (scope, parameters)."""
+    counts = JointScopes(asked, width=image.shape[1])
+    counts.update(image, row=0, column=0)
+    return counts.results()
 
-    ``asked`` holds (scope, parameters); a scope without luma shares the walk of one with, when their ranges agree.
-    """
+
+class JointScopes:
+    """Several scopes, tile by tile, from as few walks as the parameters allow."""
+
+    def __init__(self, asked: Iterable[tuple[str, Mapping[str, Any]]], *, width: int) -> None:
+        self._counts = [(scopes, ScopeCounts(scopes, options, width=width)) for options, scopes in _groups(asked)]
+
+    def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
+        """Count one tile whose top left pixel lies at (row, column) of the image."""
+        for _, counts in self._counts:
+            counts.update(tile, row=row, column=column)
+
+    def results(self) -> dict[str, Result]:
+        """Scope -> its columns."""
+        return {scope: counts.result(scope) for scopes, counts in self._counts for scope in scopes}
+
+
+def _groups(asked: Iterable[tuple[str, Mapping[str, Any]]]) -> list[tuple[ScopeOptions, list[str]]]:
+    """What can be counted in one walk; a scope without luma shares that of one with, when their ranges agree."""
     groups: dict[ScopeOptions, list[str]] = {}
     plain: list[tuple[str, tuple[float, float]]] = []
     for scope, params in asked:
@@ -157,9 +177,4 @@ def count_scopes(image: NDArray[Any], asked: Iterable[tuple[str, Mapping[str, An
         sharing = [options for options in groups if options.float_range == float_range]
         options = sharing[0] if sharing else ScopeOptions(float_range=float_range)
         groups.setdefault(options, []).append(scope)
-    results = {}
-    for options, scopes in groups.items():
-        counts = ScopeCounts(scopes, options, width=image.shape[1])
-        counts.update(image, row=0, column=0)
-        results.update({scope: counts.result(scope) for scope in scopes})
-    return results
+    return list(groups.items())
