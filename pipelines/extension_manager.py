@@ -106,6 +106,11 @@ class ExtensionManager:
                 self._explain(name, problem)
             return problems
 
+    def load_allowed(self) -> dict[str, str]:
+        """As ``load``, for every allowed name."""
+        with self._lock:
+            return self.load(sorted(self._allowed))
+
     def load_exactly(self, versions: Mapping[str, str]) -> dict[str, str]:
         """As ``load``, and take out what has another version than the given one."""
         with self._lock:

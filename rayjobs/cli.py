@@ -88,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
     resume = add_for_job("resume", commands.resume, "Go on with a job that was interrupted, paused or cancelled")
     _allow(resume)
     retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
-    retry.add_argument("--reason", action="append", default=[], help="only those that failed for it; repeatable")
+    retry.add_argument(
+        "--reason", action="append", default=[], metavar="REASON", help="only those that failed for it; repeatable"
+    )
     _allow(retry)
     add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
     add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
@@ -103,8 +105,15 @@ def parser() -> argparse.ArgumentParser:
 def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
     _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
-    _json(add("operations", commands.operations, "List the operations with their parameters"))
-    _json(add("analyses", commands.analyses, "List the analyses with their parameters and columns"))
+    operations = add("operations", commands.operations, "List the operations with their parameters")
+    _json(operations)
+    _allow(operations)
+    analyses = add("analyses", commands.analyses, "List the analyses with their parameters and columns")
+    _json(analyses)
+    _allow(analyses)
+    charts = add("charts", commands.charts, "List the analyses that have a chart, or draw a page with all of them")
+    charts.add_argument("--gallery", type=Path, metavar="DIR", help="draw charts.md and its pictures into DIR")
+    _json(charts)
     extensions = add("extensions", commands.extensions, "List the plug-ins that are installed, without loading them")
     _json(extensions)
     _allow(extensions)
@@ -113,7 +122,9 @@ def _add_references(add: Add) -> None:
     migrate.add_argument("-o", "--output", type=Path, metavar="DIR", help="where job files go, instead of beside it")
     _json(migrate)
     init = add("init", commands.init, "Write an example job file")
-    init.add_argument("file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE")
+    init.add_argument(
+        "file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE", help="job.yaml if not given"
+    )
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
     doctor = add("doctor", commands.doctor, "Look at what usually goes wrong before a job does")
     doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")

@@ -298,6 +298,7 @@ def _stop(arguments: argparse.Namespace, request: str, target: JobStatus) -> int
 
 def operations(arguments: argparse.Namespace) -> int:
     """``rayjobs operations``."""
+    _load_allowed()
     entries = [
         {
             "name": name,
@@ -313,6 +314,7 @@ def operations(arguments: argparse.Namespace) -> int:
 
 def analyses(arguments: argparse.Namespace) -> int:
     """``rayjobs analyses``."""
+    _load_allowed()
     entries = [
         {
             "name": name,
@@ -332,6 +334,35 @@ def analyses(arguments: argparse.Namespace) -> int:
         for name, entry in ANALYSES.items()
     ]
     return _print_reference(entries, arguments)
+
+
+def _load_allowed() -> None:
+    """Load the plug-ins that the command line allows, so that they are listed as well; say which ones can't be."""
+    for name, problem in process_extensions().load_allowed().items():
+        print(f"{name}: {problem}", file=sys.stderr)
+
+
+def charts(arguments: argparse.Namespace) -> int:
+    """``rayjobs charts``."""
+    from pipelines.charts import CHARTABLE, ENGINES
+    from pipelines.charts.gallery import READING, write_gallery
+
+    if arguments.gallery:
+        try:
+            page = write_gallery(arguments.gallery)
+        except OSError as error:
+            raise JobError(f"{arguments.gallery}: {error.strerror}; give a directory that can be written") from error
+        if not arguments.json:
+            print(page)
+            return EXIT_OK
+    entries = [{"name": name, "title": READING[name][0] if name in READING else name} for name in CHARTABLE]
+    if arguments.json:
+        _print_json({"charts": entries, "engines": list(ENGINES)})
+        return EXIT_OK
+    for entry in entries:
+        print(f"{entry['name']:<22} {entry['title']}")
+    print(f"engines: {', '.join(ENGINES)}")
+    return EXIT_OK
 
 
 def extensions(arguments: argparse.Namespace) -> int:

@@ -15,8 +15,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses
-from pipelines.errors import JobError
+from pipelines.charts import ENGINES
+from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
+from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.registry import Registry
@@ -79,6 +81,7 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     spec: JobSpec | None = None
     try:
         spec = JobSpec.model_validate({**raw, "operations": tuple(operations), "analyses": tuple(analyses)})
+        mistakes += _export_mistakes(spec)
     except ValidationError as error:
         mistakes += _model_mistakes(error)
     if spec is None or mistakes:
@@ -197,6 +200,25 @@ def _checked(
 
 def _dumped(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json")
+
+
+# ---- exports: what their fields say together -------------------------------------------------------------------------
+
+
+def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
+    images, charts = spec.export.images, spec.export.charts
+    for field in ("bit_depth", "compression") if images is not None else ():
+        try:
+            EncodeOptions(format=images.format, **{field: getattr(images, field)})
+        except RayjobsError as error:
+            yield Mistake(("export", "images", field), str(error))
+    if charts is None or ENGINES.is_explained(charts.engine):  # then the mistake is at `plugins`
+        return
+    if charts.engine in ENGINES:
+        yield from _unnamed_plugins([charts.engine], spec.plugins)
+    else:
+        hint = _installed_plugin(charts.engine) or f"{ENGINES.hint(charts.engine)}; known: {', '.join(sorted(ENGINES))}"
+        yield Mistake(("export", "charts", "engine"), f"unknown chart engine {charts.engine!r}{hint}")
 
 
 # ---- messages --------------------------------------------------------------------------------------------------------

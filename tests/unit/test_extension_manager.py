@@ -91,6 +91,14 @@ def test_only_allowed_names_are_imported(upend: None, manager: ExtensionManager)
         compile_chain([ImageOperation("upend")])
 
 
+def test_all_that_is_allowed_may_be_loaded_for_listing(upend: None, manager: ExtensionManager) -> None:
+    assert manager.load_allowed() == {}
+    assert "upend" not in OPERATIONS
+    manager.allow(["upend", "absent"])
+    assert list(manager.load_allowed()) == ["absent"]
+    assert "upend" in OPERATIONS
+
+
 def test_an_allowed_one_works_and_goes_away_again(upend: None, manager: ExtensionManager) -> None:
     manager.load(["upend"])
     manager.allow(["upend"])

@@ -108,6 +108,22 @@ colour: srgb
 
 
 @pytest.mark.parametrize(
+    ("export", "place", "message"),
+    [
+        ("charts: {format: png, engine: fats}", "4:25: export.charts.engine", "did you mean 'fast'?"),
+        ("charts: {engine: x}", "4:12: export.charts.engine", "known: fast, matplotlib"),
+        ("images: {format: jpeg, bit_depth: 16}", "4:26: export.images.bit_depth", "jpeg stores 8 bits per sample"),
+        ("images: {format: png, compression: zstd}", "4:25: export.images.compression", "give 0 to 9"),
+        ("images: {format: webp, compression: 3}", "4:26: export.images.compression", "use quality"),
+    ],
+)
+def test_exports_that_can_not_be_written_are_mistakes_where_they_stand(export: str, place: str, message: str) -> None:
+    (found,) = mistakes(f"name: a\ninputs: [b]\nexport:\n  {export}\noutput: c\n")
+    assert found.startswith(f"job.yaml:{place}: ")
+    assert message in found
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "the file is empty"),
