@@ -1,6 +1,7 @@
 """Measure figures of the design and print a JSON line for each: ``python -m benchmarks P1 P2``.
 
-Progress goes to standard error. Exit code 1 when a bar is missed, 2 when a figure can't be measured. See ``benchmarks/README.md``.
+Progress goes to standard error. Exit code 1 when a bar is missed, 2 when a figure can't be measured. See
+``benchmarks/README.md``.
 """
 
 from __future__ import annotations

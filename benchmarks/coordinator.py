@@ -36,7 +36,7 @@ QUEUED, BATCH, TIMED_BATCHES = 100_000, 1_000, 20
 INPUTS = 1_000_000
 FEW_INPUTS_SHARE = 10
 """Driver memory of all inputs is compared with that of a tenth of them."""
-WAIT_S = 300.0
+WAIT_S = 120.0
 
 
 class UrgentImages(TaskHandler):

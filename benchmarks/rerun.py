@@ -5,6 +5,7 @@ Each is ``rayjobs run`` in a process of its own, from start to end, against the 
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,6 @@ from benchmarks.command_line import Run, run, write_job
 from benchmarks.figures import Figure, Measure, Scale, fact, rounded, say
 from benchmarks.photographs import photographs
 from benchmarks.standard_work import QUALITY, SCOPES
-from pipelines.models import AnalysisRequest
 from rayjobs.output_directory import OutputDirectory
 
 BAR = 50.0
@@ -26,7 +26,7 @@ IMAGES = {"format": "jpeg", "quality": QUALITY, "layout": "flat"}
 AGAIN: dict[str, Mapping[str, Any]] = {
     "unchanged": {},
     "fewer analyses": {"analyses": ALL[:-2]},
-    "another table format": {"export": {"images": IMAGES, "data": ["json"]}},
+    "another table format": {"export": {"images": IMAGES, "data": ["csv"]}},
 }
 
 
@@ -56,8 +56,9 @@ def p6(scale: Scale) -> Figure:
     before, known = _images(output), set(_recipes(output))
     run_with({"analyses": [*ALL, MORE]})
     computed = {product for number, recipe in _recipes(output).items() if number not in known for product in recipe}
-    wanted = {ANALYSIS + AnalysisRequest(MORE).canonical()}
-    measures.append(fact("one analysis more: only that one is computed", computed == wanted))
+    names = [json.loads(product.removeprefix(ANALYSIS))[0] for product in computed if product.startswith(ANALYSIS)]
+    only = len(computed) == 1 and names == [MORE]
+    measures.append(fact("one analysis more: only that one is computed", only))
     measures.append(fact("one analysis more: no image is written again", _images(output) == before))
     return Figure("P6", measures)
 

@@ -20,11 +20,12 @@ Counts = dict[str, NDArray[Any]]
 def process(source: Path, target: Path) -> Counts:
     """Render one photograph to ``target`` and count its six scopes."""
     from PIL import Image
-    from skimage import io, util
+    from skimage.io import imread
+    from skimage.util import img_as_float64, img_as_ubyte
 
-    stored = util.img_as_ubyte(render(util.img_as_float64(io.imread(source))))
+    stored = img_as_ubyte(render(img_as_float64(imread(source))))
     Image.fromarray(stored).save(target, quality=QUALITY)  # skimage.io is about to lose the choice of a quality
-    return scopes(util.img_as_float64(stored))
+    return scopes(img_as_float64(stored))
 
 
 def render(image: NDArray[Any]) -> NDArray[Any]:
@@ -61,9 +62,9 @@ def scopes(image: NDArray[Any]) -> Counts:
 
 
 def _levels(plane: NDArray[Any]) -> NDArray[Any]:
-    return np.histogram(plane, 256, (0, 256))[0]
+    return np.asarray(np.histogram(plane, 256, (0, 256))[0])
 
 
 def _waveform(plane: NDArray[Any]) -> NDArray[Any]:
     columns = np.broadcast_to(np.arange(plane.shape[1]) * 256 // plane.shape[1], plane.shape)
-    return np.histogram2d(plane.ravel(), columns.ravel(), 256, [[0, 256], [0, 256]])[0]
+    return np.asarray(np.histogram2d(plane.ravel(), columns.ravel(), 256, [[0, 256], [0, 256]])[0])

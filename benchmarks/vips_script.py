@@ -19,7 +19,7 @@ from pipelines.operations import apply_operations
 
 def process(source: Path, target: Path) -> None:
     """Render one photograph to ``target``."""
-    import pyvips
+    import pyvips  # type: ignore[import-untyped]
 
     image = pyvips.Image.new_from_file(str(source), access="sequential")
     bent = image.maplut(_curve())

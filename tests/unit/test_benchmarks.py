@@ -1,0 +1,246 @@
+"""The benchmarks' harness: arithmetic, JSON lines, the photographs, and that all sides do the same work. No times."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import __main__ as command
+from benchmarks import many_inputs, pyplot_script, scikit_image_script, standard_work, vips_script
+from benchmarks.baselines import BenchmarkError, codec_floor, run_block
+from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns
+from benchmarks.growth import flatness, growth
+from benchmarks.photographs import TileSet, photographs
+from benchmarks.throughput import Stopwatch
+from pipelines.image_task import process
+from pipelines.operations import apply_operations
+from rayjobs.job_runner import RunEnd
+from rayjobs.progress import Snapshot
+
+
+@pytest.fixture(scope="module")
+def tiles(tmp_path_factory: pytest.TempPathFactory) -> TileSet:
+    return photographs(3, (96, 64), cache=tmp_path_factory.mktemp("cache"), fetch=False)
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "higher_is_better", "ok", "margin"),
+    [(2.0, True, True, 2.0), (1.0, True, True, 1.0), (0.5, True, False, 0.5), (2.0, False, False, 0.5)],
+)
+def test_a_measure_is_held_to_its_bar(value: float, higher_is_better: bool, ok: bool, margin: float) -> None:
+    measure = Measure(name="m", value=value, bar=1.0, higher_is_better=higher_is_better)
+    assert (measure.ok, measure.margin) == (ok, margin)
+
+
+def test_a_figure_of_one_measure_is_one_flat_line() -> None:
+    line = Figure("P4", [Measure(name="rendering", value=1.23456, bar=1.0, detail={"photographs": 3})]).to_line()
+    assert json.loads(line) == {
+        "figure": "P4",
+        "name": "rendering",
+        "value": 1.235,
+        "bar": 1.0,
+        "better": "higher",
+        "ok": True,
+        "photographs": 3,
+    }
+
+
+def test_a_figure_shows_its_weakest_measure_and_is_met_only_by_all() -> None:
+    strong = Measure(name="strong", value=9, bar=1)
+    weak = Measure(name="weak", value=2.6, bar=2.5, higher_is_better=False)
+    shown = Figure("P3", [strong, weak]).to_json()
+    assert (shown["name"], shown["value"], shown["bar"], shown["ok"]) == ("weak", 2.6, 2.5, False)
+    assert [measure["name"] for measure in shown["measures"]] == ["strong", "weak"]
+
+
+def test_a_fact_must_hold() -> None:
+    assert fact("it is so", True).ok
+    assert not fact("it is so", False).ok
+
+
+def test_sides_take_turns() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    taken = take_turns({name: partial(side, name) for name in "ab"}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert taken == {"a": [1, 3], "b": [2, 4]}
+
+
+def test_ratios_compare_what_ran_side_by_side() -> None:
+    assert median_ratio([10, 2, 30], [10, 1, 10]) == 2
+
+
+def test_a_slope_leaves_what_is_constant_out() -> None:
+    assert slope([(100, 7.0), (1000, 16.0)]) == pytest.approx(0.01)
+
+
+def test_growth_is_one_when_each_image_costs_the_same() -> None:
+    assert growth({100: 6.0, 5_050: 55.5, 10_000: 105.0}).value == pytest.approx(1)
+    assert not growth({100: 6.0, 5_050: 55.5, 10_000: 115.0}).ok
+    assert not growth({100: 6.0, 5_050: 5.0, 10_000: 6.0}).ok
+
+
+def test_memory_may_not_grow_from_half_to_all() -> None:
+    assert flatness("peak", {1: 10.0, 50: 100.0, 100: 109.0}).ok
+    assert not flatness("peak", {1: 10.0, 50: 100.0, 100: 120.0}).ok
+
+
+def test_a_rate_counts_from_the_first_rows_to_the_last() -> None:
+    times = iter([0.0, 1.0, 5.0, 6.0, 8.0])
+    stopwatch = Stopwatch(lambda: next(times))
+    for phase, done in (("planning", 0), ("running", 0), ("running", 16), ("running", 116)):
+        stopwatch.show(Snapshot(name="job", phase=phase, total=116, done=done))
+    assert stopwatch.rate() == 50
+    assert stopwatch.phases == {"planning": 1.0, "running": 5.0}
+
+
+def test_a_job_that_is_too_short_has_no_rate() -> None:
+    stopwatch = Stopwatch()
+    stopwatch.show(Snapshot(name="job", phase="running", total=3, done=3))
+    with pytest.raises(BenchmarkError, match="take more --images"):
+        stopwatch.rate()
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(command.FIGURES, "P1", f"{__name__}:met")
+    monkeypatch.setitem(command.FIGURES, "P2", f"{__name__}:missed")
+
+
+def met(scale: Scale) -> Figure:
+    return Figure("P1", [Measure(name="images", value=scale.images, bar=1)])
+
+
+def missed(scale: Scale) -> Figure:
+    assert scale.scratch.is_dir()
+    return Figure("P2", [Measure(name="images", value=scale.images, bar=1e9)])
+
+
+@pytest.mark.usefixtures("two_figures")
+def test_the_command_prints_a_line_per_figure_and_fails_when_a_bar_is_missed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "results.json"
+    options = ["--images", "24", "--scratch", str(tmp_path)]
+    assert command.main(["P1", *options, "--record", str(results)]) == 0
+    assert command.main(["P2", "P1", *options, "--record", str(results)]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["figure"], line["value"], line["ok"]) for line in lines] == [
+        ("P1", 24, True),
+        ("P2", 24, False),
+        ("P1", 24, True),
+    ]
+    assert list(json.loads(results.read_text())) == ["P1", "P2"]
+    assert list(tmp_path.iterdir()) == [results], "scratch is removed"
+
+
+@pytest.mark.parametrize("name", list(command.FIGURES))
+def test_every_figure_of_the_design_has_a_function(name: str) -> None:
+    module, _, function = command.FIGURES[name].partition(":")
+    source = (Path(command.__file__).parent / f"{module.removeprefix('benchmarks.')}.py").read_text(encoding="utf-8")
+    assert f"def {function}(" in source
+    assert list(command.FIGURES) == [f"P{number}" for number in range(1, 11)]
+
+
+# ---- the photographs -------------------------------------------------------------------------------------------------
+
+
+def test_tiles_are_the_same_whatever_the_size_of_the_set(tiles: TileSet, tmp_path: Path) -> None:
+    fewer = photographs(2, (96, 64), cache=tmp_path, fetch=False)
+    assert fewer.source == "scikit-image"
+    assert [file.read_bytes() for file in fewer.files] == [file.read_bytes() for file in tiles.files[:2]]
+    with Image.open(tiles.files[0]) as image:
+        assert (image.size, image.format, image.mode) == ((96, 64), "JPEG", "RGB")
+
+
+def test_tiles_differ(tiles: TileSet) -> None:
+    assert len({file.read_bytes() for file in tiles.files}) == 3
+
+
+# ---- the sides do the same work --------------------------------------------------------------------------------------
+
+
+def test_the_job_file_and_the_recipe_are_the_same_work(tiles: TileSet, tmp_path: Path) -> None:
+    spec = standard_work.job(tiles.files, tmp_path / "out")
+    recipe = standard_work.recipe()
+    with Image.open(tiles.files[0]) as image:
+        pixels = np.asarray(image)
+    ours, other = (apply_operations(pixels, steps).pixels for steps in (spec.operations, recipe.operations))
+    np.testing.assert_array_equal(ours, other)
+    assert [request.name for request in spec.analyses] == [request.name for request in recipe.analyses]
+    assert (tmp_path / "out-inputs.txt").read_text().splitlines() == [str(file) for file in tiles.files]
+
+
+def test_a_block_of_the_pool_renders_and_keeps_its_results(tiles: TileSet, tmp_path: Path) -> None:
+    rows = run_block(standard_work.items(tiles.files), standard_work.recipe(), standard_work.workspace(tmp_path))
+    assert [row.status for row in rows] == ["done"] * 3
+    assert len(list((tmp_path / "images").iterdir())) == 3
+    assert {row.part for row in rows} == {part.name for part in (tmp_path / ".rayjobs" / "parts").iterdir()}
+
+
+def test_a_block_with_a_broken_image_is_no_benchmark(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8nothing")
+    with pytest.raises(BenchmarkError, match=r"broken\.jpg"):
+        run_block(standard_work.items([broken]), standard_work.recipe(), standard_work.workspace(tmp_path))
+
+
+def test_the_floor_decodes_and_encodes(tiles: TileSet) -> None:
+    assert codec_floor(tiles.files[0].read_bytes(), standard_work.recipe())[:2] == b"\xff\xd8"
+
+
+def test_the_scikit_image_script_renders_and_counts_the_same(tiles: TileSet, tmp_path: Path) -> None:
+    with Image.open(tiles.files[0]) as image:
+        pixels = np.asarray(image)
+    ours = apply_operations(pixels, standard_work.OPERATIONS).pixels
+    other = scikit_image_script.render(pixels / 255) * 255
+    assert np.abs(ours - other).mean() < 1
+    counts = scikit_image_script.process(tiles.files[0], tmp_path / "image.jpg")
+    (item, *_) = standard_work.items(tiles.files)
+    _, results = process(item, standard_work.recipe(), standard_work.publisher(tmp_path))
+    assert set(counts) == set(results)
+    for name in ("luma_waveform", "saturation_histogram", "lab_chromaticity"):
+        assert counts[name].sum() == np.asarray(results[name]["counts"]).sum()
+        assert counts[name].shape == np.asarray(results[name]["counts"]).shape
+
+
+def test_the_vips_script_renders_the_same(tiles: TileSet, tmp_path: Path) -> None:
+    target = tmp_path / "image.jpg"
+    vips_script.process(tiles.files[0], target)
+    with Image.open(tiles.files[0]) as image:
+        ours = apply_operations(np.asarray(image), standard_work.OPERATIONS).pixels
+    with Image.open(target) as image:
+        other = np.asarray(image, np.float64)
+    assert np.abs(ours - other).mean() < 6, "JPEG of quality 90, and hues of 8 bits"
+
+
+def test_the_pyplot_script_draws_six_charts(tiles: TileSet, tmp_path: Path) -> None:
+    (item, *_) = standard_work.items(tiles.files)
+    _, results = process(item, standard_work.recipe(), standard_work.publisher(tmp_path))
+    charts = pyplot_script.charts(results, "photograph")
+    assert len(charts) == 6
+    assert all(chart.startswith(b"\x89PNG") for chart in charts)
+
+
+def test_a_driver_without_workers_brings_every_input_to_its_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert many_inputs.main(["50", str(tmp_path / "out")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["inputs"], said["end"]) == (50, RunEnd.FINISHED)
+    assert said["peak_bytes"] > 0
