@@ -14,6 +14,7 @@ from actors.performance_monitor import PerformanceMonitor
 from actors.ray_metrics import RayMetrics
 from actors.resource_manager import ResourceManager
 from actors.task_coordinator import TaskCoordinator
+from actors.task_pools import shard_type
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig
 from pipelines.tasks import TaskPriority
@@ -74,6 +75,7 @@ def work_on_ray(
         ):
             grants = ShardGrants(
                 job_id=job_id,
+                task_type=shard_type(ledger.fact("pool")),
                 priority=TaskPriority[spec.priority.upper()],
                 max_cpus=workers or cluster.cpus,
                 coordinator=coordinator,

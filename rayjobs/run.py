@@ -23,6 +23,7 @@ from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry, job_id_of
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
+from actors.task_pools import BATCH
 from pipelines.errors import FailedReason, JobError
 from pipelines.extension_manager import process_extensions
 from pipelines.worker_journal import published_files
@@ -37,7 +38,7 @@ from rayjobs.job_results import (
 )
 from rayjobs.job_runner import RunEnd
 from rayjobs.job_spec import JobSpec
-from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
+from rayjobs.job_state import JobState, JobStatus, state_of
 from rayjobs.job_tables import write_tables
 from rayjobs.output_directory import OutputDirectory, check_writable
 from rayjobs.progress import Display, Snapshot
@@ -73,6 +74,10 @@ class RunRequest:
     """Absolute."""
     retry: tuple[str, ...] | None = None
     """Try inputs again that failed for these reasons; empty: for any."""
+    pool: str = BATCH
+    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.task_pools``."""
+    hidden: Path | None = None
+    """Directory that holds no inputs, ``output`` in it included; ``output`` alone unless given."""
 
 
 def request_of(spec: JobSpec, base: Path, output: Path | None) -> RunRequest:
@@ -93,12 +98,15 @@ def stored_request(output: OutputDirectory) -> RunRequest:
     ledger = output.read_ledger()
     try:
         stored, base = ledger.fact("spec"), ledger.fact("base")
+        pool, hidden = ledger.fact("pool", BATCH), ledger.fact("hidden")
     finally:
         ledger.close()
     if stored is None:
         raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
     spec = parse_job(json.dumps(stored), name=f"{output.root}: stored job", base=Path(base))
-    return RunRequest(spec=spec, base=Path(base), output=output.root)
+    return RunRequest(
+        spec=spec, base=Path(base), output=output.root, pool=pool, hidden=None if hidden is None else Path(hidden)
+    )
 
 
 def run_job(request: RunRequest, display: Display, interrupted: threading.Event) -> JobState:
@@ -170,7 +178,7 @@ class _Run:
         key = _results_key(spec, wanted)
         before = self.ledger.counts()
         if before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key:
-            return self._state(started)
+            return state_of(self.ledger, self.output)  # as the last run left it, to the byte
         self._announce_start(started)
         end = RunEnd.FINISHED
         if before.open:
@@ -187,12 +195,6 @@ class _Run:
         self._write_results(store, key, started, before.open, discovery)
         return state_of(self.ledger, self.output)
 
-    def _state(self, started: float) -> JobState:
-        """Nothing to do; a run that was killed between its manifest and its announcement is announced now."""
-        if JobStatus(self.ledger.fact("status")) not in COMPLETE:
-            self._announce_end(started)
-        return state_of(self.ledger, self.output)
-
     def _recover(self, epoch: int) -> None:
         """Note the files that runs which were killed may have published, and clear their temporary files away."""
         self.output.temporary.mkdir(exist_ok=True)
@@ -204,7 +206,7 @@ class _Run:
 
     def _seal(self) -> tuple[Sealed, Discovery]:
         request = self.request
-        discovery = Discovery(request.spec.inputs, request.base, request.spec.exclude, request.output)
+        discovery = Discovery(request.spec.inputs, request.base, request.spec.exclude, request.hidden or request.output)
         sealed = seal_inputs(self.ledger, discovery.inputs(), naming(request.spec, request.output, self.ledger))
         job_id = job_id_of(request.spec.name, request.output)
         self.ledger.put_facts(
@@ -212,6 +214,8 @@ class _Run:
             name=request.spec.name,
             spec=request.spec.model_dump(mode="json"),
             base=str(request.base),
+            pool=request.pool,
+            hidden=None if request.hidden is None else str(request.hidden),
             max_failures=most_failures(request.spec.max_failures, sealed.total),
         )
         JobRegistry().add(job_id, request.spec.name, request.output)
@@ -245,7 +249,6 @@ class _Run:
         tables = write_tables(self.ledger, self.output, store, spec.export.data)
         store.remove_unused()
         write_manifest_file(self.ledger, self.output, {"job": spec.name})
-        self.ledger.put_facts(results=key)
         self._show("writing the report")
         status = self._final_status()
         counts = self.ledger.counts()
@@ -268,15 +271,12 @@ class _Run:
         state = replace(state_of(self.ledger, self.output), status=status, started=started, finished=finished)
         write_job_json(self.output, self._provenance(state, discovery))
         shutil.rmtree(self.output.temporary, ignore_errors=True)
-        self._announce_end(started)
+        # The manifest is sealed: say so, durably, before anybody is told.
+        self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=None)
+        self.ledger.durable()
 
     def _final_status(self) -> JobStatus:
         return JobStatus.COMPLETED_WITH_FAILURES if self.ledger.counts().failed else JobStatus.COMPLETED
-
-    def _announce_end(self, started: float) -> None:
-        """The manifest is sealed: say so, durably, before anybody is told."""
-        self.ledger.put_facts(status=self._final_status(), started=started, finished=time.time(), error=None)
-        self.ledger.durable()
 
     def _provenance(self, state: JobState, discovery: Discovery) -> dict[str, Any]:
         return {

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.queue_events import Decision, Finished, Grant, Outcome
+from actors.task_pools import BATCH, shard_type
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority
 from rayjobs.job_runner import Granted, Revoked
@@ -20,15 +21,13 @@ from rayjobs.job_runner import Granted, Revoked
 if TYPE_CHECKING:
     from actors.task_coordinator import TaskCoordinator
 
-SHARD = "shard"
-"""The task type of shards, for concurrency limits."""
-
-
 @dataclass(slots=True)
 class ShardGrants:
     """Asks for the shards of one job; the loop's thread uses it, the coordinator's listening thread feeds it."""
 
     job_id: str
+    task_type: str = shard_type(BATCH)
+    """Of its shards, for concurrency limits; names the pool that it runs in."""
     priority: TaskPriority = TaskPriority.NORMAL
     max_cpus: int | None = None
     """CPUs that a shard can use at most; None: all that there are."""
@@ -49,7 +48,7 @@ class ShardGrants:
         self._tasks[shard] = task_id
         task = Task(
             task_id=task_id,
-            task_type=SHARD,
+            task_type=self.task_type,
             job_id=self.job_id,
             resources=ResourceEstimate(cpus=1, memory_bytes=self.memory_per_cpu),
             max_cpus=float(self.max_cpus or coordinator.cluster_cpus()),

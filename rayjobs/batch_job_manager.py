@@ -1,0 +1,307 @@
+"""The plain batch system: jobs and their image pool, created, listed, changed, run and removed.
+
+Needs no enhanced part. A job runs on the same path as a job file (``run``), and what became of it is in the ledger of
+its output, where the command line finds it as well. The definitions survive restarts in ``actors.batch_records``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import TypeAdapter
+
+from actors.batch_records import BatchRecords, StoredJob
+from actors.job_registry import job_id_of
+from pipelines.errors import JobError
+from pipelines.models import ImageOperation
+from rayjobs.batch_job import BatchJob
+from rayjobs.job_file import load_job
+from rayjobs.job_pool import JobPool, JobRun
+from rayjobs.job_request import as_refreshed, as_step, job_output, job_request
+from rayjobs.job_state import JobState, JobStatus, read_state
+from rayjobs.output_directory import CANCEL, OutputDirectory
+from rayjobs.progress import Snapshot
+
+JOBS = TypeAdapter(BatchJob)
+CHANGEABLE = ("source_paths", "operations", "export_config", "analyses", "options")
+
+
+class BatchJobManager:
+    """Keeps and runs jobs; every method may be called from any thread.
+
+    Parameters
+    ----------
+    home
+        Where jobs are remembered; ``$RAYJOBS_HOME`` unless given.
+    max_concurrent
+        Jobs that run at a time; others wait in their order.
+    """
+
+    def __init__(self, home: Path | None = None, *, max_concurrent: int = 2) -> None:
+        self._records = BatchRecords(home)
+        self._pool = JobPool("batch", max_concurrent=max_concurrent)
+        self._lock = threading.RLock()
+        """So that a job isn't changed while it is started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Interrupt what runs; it can be started again later. Safe to call twice."""
+        self._pool.close()
+
+    # ---- jobs ----------------------------------------------------------------------------------------------------
+
+    def create_job(
+        self,
+        name: str,
+        source_paths: Iterable[str | Path] = (),
+        operations: Iterable[str | Mapping[str, Any] | ImageOperation] = (),
+        *,
+        output: str | Path,
+        analyses: Iterable[str | Mapping[str, Any]] = (),
+        export_config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> BatchJob:
+        """Create a job; it waits until it is started.
+
+        Parameters
+        ----------
+        name
+            Letters, digits, dot, dash, underscore; with ``output`` it makes the job's id.
+        source_paths
+            Files, directories, globs; relative to the current directory.
+        operations, analyses, export_config
+            As in a job file.
+        output
+            Directory of the results.
+        **options
+            Other keys of a job file, such as ``priority`` or ``limits``.
+
+        Raises
+        ------
+        JobError
+            With every mistake; or there is such a job.
+        """
+        root = job_output(Path.cwd(), output)
+        job = BatchJob(
+            job_id=job_id_of(name, root),
+            name=name,
+            source_paths=[str(path) for path in source_paths],
+            operations=[as_step(step) for step in operations],
+            export_config=None if export_config is None else dict(export_config),
+            output=str(root),
+            base=str(Path.cwd()),
+            analyses=[as_step(step) for step in analyses],
+            options=options,
+        )
+        return self._add(job)
+
+    def create_job_from_file(self, path: str | Path) -> BatchJob:
+        """Create the job of a job file.
+
+        Raises
+        ------
+        JobError
+            With every mistake; or there is such a job.
+        """
+        spec, base = load_job(Path(path)), Path(path).resolve().parent
+        root = job_output(base, spec.output)
+        stored = spec.model_dump(mode="json", exclude={"name", "inputs", "output"}, exclude_defaults=True)
+        return self._add(
+            BatchJob(
+                job_id=job_id_of(spec.name, root),
+                name=spec.name,
+                source_paths=spec.inputs,
+                operations=stored.pop("operations", []),
+                export_config=spec.export.model_dump(mode="json"),
+                output=str(root),
+                base=str(base),
+                analyses=stored.pop("analyses", []),
+                options={key: value for key, value in stored.items() if key != "export"},
+            )
+        )
+
+    def get_job(self, job_id: str) -> BatchJob:
+        """A job as it stands now.
+
+        Raises
+        ------
+        JobError
+            There is no such job.
+        """
+        return self._refreshed(self._read(self._stored(job_id)))
+
+    def list_jobs(self) -> list[BatchJob]:
+        """All jobs, the oldest first."""
+        return [self._refreshed(self._read(stored)) for stored in self._records.jobs()]
+
+    def update_job(self, job_id: str, **changes: Any) -> BatchJob:
+        """Change what a job does: ``source_paths``, ``operations``, ``analyses``, ``export_config``, ``options``.
+
+        Raises
+        ------
+        JobError
+            With every mistake; or the job is running.
+        """
+        unknown = [name for name in changes if name not in CHANGEABLE]
+        if unknown:
+            raise JobError(f"{job_id}: {unknown[0]!r} can't be changed; {', '.join(CHANGEABLE)} can")
+        for name in {"operations", "analyses"} & changes.keys():
+            changes[name] = [as_step(step) for step in changes[name]]
+        return self._change(job_id, lambda job: replace(job, **changes))
+
+    def remove_job(self, job_id: str) -> None:
+        """Forget a job; its results stay.
+
+        Raises
+        ------
+        JobError
+            There is no such job, or it is running.
+        """
+        with self._lock:
+            self._refuse_if_running(self.get_job(job_id), "removed")
+            self._records.drop_job(job_id)
+
+    # ---- image pool ----------------------------------------------------------------------------------------------
+
+    def add_images(self, job_id: str, paths: Iterable[str | Path]) -> BatchJob:
+        """Put files, directories or globs into a job's pool; those that it has stay as they are."""
+        added = [str(path) for path in paths]
+        return self._change(
+            job_id, lambda job: replace(job, source_paths=list(dict.fromkeys([*job.source_paths, *added])))
+        )
+
+    def remove_images(self, job_id: str, paths: Iterable[str | Path]) -> BatchJob:
+        """Take paths out of a job's pool, as they were put in.
+
+        Raises
+        ------
+        JobError
+            A path isn't in the pool.
+        """
+        dropped = {str(path) for path in paths}
+
+        def change(job: BatchJob) -> BatchJob:
+            if missing := sorted(dropped - set(job.source_paths)):
+                raise JobError(f"{job_id}: {missing[0]!r} isn't in the pool; it has {len(job.source_paths)} paths")
+            return replace(job, source_paths=[path for path in job.source_paths if path not in dropped])
+
+        return self._change(job_id, change)
+
+    # ---- running -------------------------------------------------------------------------------------------------
+
+    def start_job(self, job_id: str, *, on_progress: Callable[[Snapshot], None] | None = None) -> BatchJob:
+        """Run a job, or go on with one that was stopped; one that runs already goes on. Returns at once.
+
+        Raises
+        ------
+        JobError
+            The job has no images, or its definition is wrong.
+        """
+        with self._lock:
+            job = self.get_job(job_id)
+            run = JobRun(job_id, job_request(job), on_end=self._note_end)
+            if on_progress is not None:
+                run.on_progress = on_progress
+            self._keep_status(job_id, JobStatus.PENDING, None)
+            self._pool.start(run)
+        return self.get_job(job_id)
+
+    def wait_for_job(self, job_id: str, timeout: float | None = None) -> JobState:
+        """Wait for the end of a job that was started here; else say how it stands.
+
+        Raises
+        ------
+        RayjobsError
+            The job could not run; or it goes on after ``timeout`` seconds.
+        """
+        run = self._pool.find(job_id)
+        if run is not None:
+            return run.wait(timeout)
+        output = OutputDirectory(Path(self.get_job(job_id).output))
+        if not output.exists:
+            raise JobError(f"{job_id}: not started yet; start it first")
+        return read_state(output)
+
+    def cancel_job(self, job_id: str) -> bool:
+        """Stop a job, here or in another process; False when it doesn't run. It can be started again."""
+        job = self.get_job(job_id)
+        if self._pool.cancel(job_id) is not None:
+            return True
+        output = OutputDirectory(Path(job.output))
+        if not output.running:
+            return False
+        output.request(CANCEL)
+        return True
+
+    def get_progress(self, job_id: str) -> int:
+        """Percent of the inputs that are final."""
+        return self.get_job(job_id).progress
+
+    # ---- inner workings ------------------------------------------------------------------------------------------
+
+    def _read(self, stored: StoredJob) -> BatchJob:
+        return JOBS.validate_json(stored.body)
+
+    def _stored(self, job_id: str) -> StoredJob:
+        stored = self._records.job(job_id)
+        if stored is None:
+            raise JobError(f"no job {job_id!r} was created here; `list_jobs` gives those that there are")
+        return stored
+
+    def _add(self, job: BatchJob) -> BatchJob:
+        job_request(job, needs_images=False)
+        if not self._records.add_job(job.job_id, _body(job)):
+            raise JobError(f"there is a job {job.job_id!r} already; choose another name or output, or remove it")
+        return self.get_job(job.job_id)
+
+    def _change(self, job_id: str, change: Callable[[BatchJob], BatchJob]) -> BatchJob:
+        def stored(before: StoredJob) -> StoredJob:
+            changed = change(JOBS.validate_json(before.body))
+            job_request(changed, needs_images=False)
+            return replace(before, body=_body(changed))
+
+        with self._lock:
+            self._refuse_if_running(self.get_job(job_id), "changed")
+            self._records.change_job(job_id, stored)
+        return self.get_job(job_id)
+
+    def _refreshed(self, job: BatchJob) -> BatchJob:
+        run = self._pool.find(job.job_id)
+        return as_refreshed(job, None if run is None or run.ended else run)
+
+    def _refuse_if_running(self, job: BatchJob, what: str) -> None:
+        run = self._pool.find(job.job_id)
+        if (run is not None and not run.ended) or OutputDirectory(Path(job.output)).running:
+            raise JobError(f"{job.job_id}: is running, so it can't be {what}; cancel it first")
+
+    def _note_end(self, run: JobRun) -> None:
+        """Keep what the output's ledger can't say: that the job never began."""
+        if run.error is not None:
+            self._keep_status(run.key, JobStatus.FAILED, str(run.error))
+        elif run.cancelled and run.state is None:
+            self._keep_status(run.key, JobStatus.CANCELLED, None)
+
+    def _keep_status(self, job_id: str, status: JobStatus, message: str | None) -> None:
+        def change(before: StoredJob) -> StoredJob:
+            job = replace(JOBS.validate_json(before.body), status=status, result_message=message)
+            return replace(before, body=_body(job))
+
+        self._records.change_job(job_id, change)
+
+
+def _body(job: BatchJob) -> str:
+    """The plain part of a job as JSON."""
+    plain = BatchJob(**{field.name: getattr(job, field.name) for field in fields(BatchJob)})
+    return JOBS.dump_json(plain).decode()
