@@ -207,11 +207,12 @@ def _dumped(model: BaseModel) -> dict[str, Any]:
 
 def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
     images, charts = spec.export.images, spec.export.charts
-    for field in ("bit_depth", "compression") if images is not None else ():
-        try:
-            EncodeOptions(format=images.format, **{field: getattr(images, field)})
-        except RayjobsError as error:
-            yield Mistake(("export", "images", field), str(error))
+    if images is not None:
+        for field in ("bit_depth", "compression"):
+            try:
+                EncodeOptions(format=images.format, **{field: getattr(images, field)})
+            except RayjobsError as error:
+                yield Mistake(("export", "images", field), str(error))
     if charts is None or ENGINES.is_explained(charts.engine):  # then the mistake is at `plugins`
         return
     if charts.engine in ENGINES:
