@@ -77,6 +77,10 @@ class JobRun:
             raise JobError(f"{self.request.spec.name}: stopped before it began")
         return self.state
 
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end, whatever it is; False when it takes longer."""
+        return self._ended.wait(timeout)
+
     def run(self) -> None:
         """Do it."""
         try:

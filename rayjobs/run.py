@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,25 @@ def set_stopped(output: OutputDirectory, status: JobStatus) -> None:
         lock.release()
 
 
+def clear_stopped(output: OutputDirectory) -> None:
+    """Remove temporary files that a run which was stopped or killed left; results stay. One that runs is left alone."""
+    if not output.exists or output.running:
+        return
+    lock = OutputLock(output.lock)
+    try:
+        with closing(JobLedger(output.ledger)) as ledger:
+            _clear_temporary(ledger, output)
+    finally:
+        lock.release()
+
+
+def _clear_temporary(ledger: JobLedger, output: OutputDirectory, *, keep: str | None = None) -> None:
+    for directory in output.temporary.iterdir() if output.temporary.is_dir() else ():
+        if directory.name != keep:
+            ledger.add_stale(published_files(directory))
+            shutil.rmtree(directory)
+
+
 @dataclass(slots=True)
 class _Run:
     """One run, as long as its lock is held."""
@@ -198,10 +218,7 @@ class _Run:
     def _recover(self, epoch: int) -> None:
         """Note the files that runs which were killed may have published, and clear their temporary files away."""
         self.output.temporary.mkdir(exist_ok=True)
-        for directory in self.output.temporary.iterdir():
-            if directory.name != str(epoch):
-                self.ledger.add_stale(published_files(directory))
-                shutil.rmtree(directory)
+        _clear_temporary(self.ledger, self.output, keep=str(epoch))
         (self.output.temporary / str(epoch)).mkdir(exist_ok=True)
 
     def _seal(self) -> tuple[Sealed, Discovery]:
