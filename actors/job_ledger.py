@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 
 SCHEMA = """
@@ -53,6 +54,8 @@ CREATE TABLE IF NOT EXISTS attempts ( -- append-only
 );
 CREATE INDEX IF NOT EXISTS attempts_by_input ON attempts (input);
 """
+
+_CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 Products = Mapping[str, str]
 """Product name -> digest of all that decides its bytes."""
@@ -164,13 +167,16 @@ class JobLedger:
         """All or nothing; a reader sees none of it before the end."""
         with self._lock:
             self._counts = None
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in _CANT_WRITE:
+                    raise JobError(f"{self.path}: {error}; make room, then run the job again: it goes on") from error
                 raise
-            self._db.execute("COMMIT")
 
     def _all(self, query: str, bound: Sequence[Any] = ()) -> list[Any]:
         """All rows at once: a cursor left open would see what other threads write."""
@@ -407,6 +413,12 @@ class JobLedger:
         """Which of the paths earlier attempts of this job published, with their sha256."""
         query = "SELECT path, sha256 FROM stale WHERE path = ?"
         return tuple((p, s) for path in paths for p, s in self._all(query, (path,)))
+
+    def known_files_below(self, prefixes: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """As ``known_files``, of all paths that begin with one of the prefixes."""
+        query = "SELECT path, sha256 FROM stale WHERE path >= ? AND path < ?"
+        ends = ((prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) for prefix in prefixes)
+        return tuple((path, sha256) for bounds in ends for path, sha256 in self._all(query, bounds))
 
     def take_stale(self) -> list[tuple[str, str]]:
         """All stale files that are no output now, as (relative path, sha256), and forget them."""

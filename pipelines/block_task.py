@@ -11,16 +11,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from pipelines.analyses import Result
 from pipelines.analyses.registry import ROWS
 from pipelines.cpu_threads import limit_threads
+from pipelines.errors import FailedReason
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
 from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.publish import Publisher
+from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
     analyses_schema,
     object_schemas,
@@ -73,9 +75,16 @@ def render_analyze_export(
             if os.path.exists(workspace.stop):
                 rows.add(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name), {})
                 continue
-            worker.journal.started(item.id, workspace.item_timeout_s)
+            # the time limit begins anew with each band of a large image: it ends what hangs, not what is long
+            alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
+            alive()
             status, results = process(
-                item, recipes[item.recipe], worker.publisher, worker=worker.name, budget_bytes=workspace.budget_bytes
+                item,
+                recipes[item.recipe],
+                worker.publisher,
+                worker=worker.name,
+                budget_bytes=workspace.budget_bytes,
+                alive=alive,
             )
             rows.add(status, results, recipes[item.recipe])
             if rows.due():
@@ -141,7 +150,12 @@ class RowBuffer:
         measured = [(index, *result) for index, result in enumerate(results) if result is not None]
         for recipe in {recipe.id: recipe for _, recipe, _ in measured}.values():
             chosen = [(index, result) for index, each, result in measured if each.id == recipe.id]
-            name = self._save([rows[index].id for index, _ in chosen], [result for _, result in chosen], recipe)
+            try:
+                name = self._save([rows[index].id for index, _ in chosen], [result for _, result in chosen], recipe)
+            except OSError as error:
+                for index, _ in chosen:
+                    rows[index] = _unsaved(rows[index], error)
+                continue
             for row, (index, _) in enumerate(chosen):
                 rows[index] = replace(rows[index], part=name, row=row)
         return rows
@@ -155,3 +169,11 @@ class RowBuffer:
             write_part(parts / objects_part(name, request.name), objects, durable=durable)
         write_part(parts / name, to_batch(ids, results, part_schema(analyses_schema(recipe.analyses))), durable=durable)
         return name
+
+
+def _unsaved(row: ImageStatus, error: OSError) -> ImageStatus:
+    """The row of an image whose results could not be written; its files are no outputs then."""
+    full = error.errno in NO_SPACE
+    reason = FailedReason.NO_SPACE if full else FailedReason.WRITE_ERROR
+    message = f"its results can't be written: {error.strerror or error}"
+    return replace(row, status="failed", reason=reason, message=message, degraded=None, outputs=())

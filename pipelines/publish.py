@@ -14,15 +14,15 @@ import stat
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
 from pipelines.worker_journal import WorkerJournal
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
@@ -61,7 +61,7 @@ class Publisher:
         return Output(product=product, path=relative, sha256=sha256, bytes=len(data))
 
     @contextmanager
-    def draft(self, relative: str) -> Iterator[BinaryIO]:
+    def draft(self, relative: str) -> Iterator[BufferedRandom]:
         """A file to write what doesn't fit into memory; ``publish_draft`` makes it appear at ``relative``.
 
         Raises
@@ -80,7 +80,13 @@ class Publisher:
             temporary.unlink(missing_ok=True)
 
     def publish_draft(
-        self, product: str, relative: str, draft: BinaryIO, *, known: Collection[str] = (), overwrite: bool = False
+        self,
+        product: str,
+        relative: str,
+        draft: BufferedRandom,
+        *,
+        known: Collection[str] = (),
+        overwrite: bool = False,
     ) -> Output:
         """Make a draft that is written to its end appear; as ``publish``."""
         try:
@@ -170,7 +176,7 @@ def _sync(directory: Path) -> None:
 
 
 def _as_image_error(error: OSError, relative: str) -> ImageError:
-    if error.errno in _NO_SPACE:
+    if error.errno in NO_SPACE:
         return ImageError(FailedReason.NO_SPACE, f"no space left for {relative}")
     if error.errno in _BAD_NAME:
         return ImageError(FailedReason.NAME_INVALID, f"the file system takes no file named {relative!r}")

@@ -164,7 +164,8 @@ class RayEngine:
             try:
                 ray.get(done)
             except RayError as error:
-                raise JobError(f"{self.job}: the results can't be sealed: {error}") from error
+                cause = error.cause if isinstance(error, RayTaskError) else type(error).__name__
+                raise JobError(f"{self.job}: the results can't be sealed: {cause}; run it again, it goes on") from error
 
 
 def shard_engines(

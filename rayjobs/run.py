@@ -12,8 +12,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from pipelines.extension_manager import process_extensions
 from pipelines.worker_journal import published_files
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import DECIDING_PACKAGES, naming, versions, wanted_products
+from rayjobs.job_plan import DECIDING_PACKAGES, naming, table_requests, versions, wanted_products
 from rayjobs.job_results import (
     remove_stale_files,
     write_job_json,
@@ -194,26 +194,34 @@ class _Run:
         self.ledger.reopen([FailedReason.NO_SPACE])
         if self.request.retry is not None:
             self.ledger.reopen(self.request.retry or None)
-        store = ResultsStore(self.ledger, self.output, spec.analyses)
+        store = ResultsStore(self.ledger, self.output, table_requests(spec))
         key = _results_key(spec, wanted)
         before = self.ledger.counts()
         if before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key:
             return state_of(self.ledger, self.output)  # as the last run left it, to the byte
         self._announce_start(started)
-        end = RunEnd.FINISHED
-        if before.open:
-            try:
-                end = self._work(store, wanted)
-            except JobError as error:
-                self.ledger.put_facts(status=JobStatus.FAILED, error=str(error), finished=time.time())
-                raise
-        if end is not RunEnd.FINISHED:
-            why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
-            self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
-            self.ledger.durable()
-            return state_of(self.ledger, self.output)
-        self._write_results(store, key, started, before.open, discovery)
+        with self._failing():
+            end = self._work(store, wanted) if before.open else RunEnd.FINISHED
+            if end is RunEnd.FINISHED:
+                self._write_results(store, key, started, before.open, discovery)
+            else:
+                why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
+                self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
+                self.ledger.durable()
         return state_of(self.ledger, self.output)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Note why the run could not go on, as far as the ledger can still be written."""
+        try:
+            yield
+        except (JobError, OSError) as error:
+            text = f"output {self.output.root}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            with suppress(JobError):  # on a full disk the ledger stays as it is: a run that didn't end
+                self.ledger.put_facts(status=JobStatus.FAILED, error=text, finished=time.time())
+            if isinstance(error, JobError):
+                raise
+            raise JobError(f"{text}; run it again, it goes on") from error
 
     def _recover(self, epoch: int) -> None:
         """Note the files that runs which were killed may have published, and clear their temporary files away."""
