@@ -85,6 +85,7 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     JobError
         The cluster can't be reached, or refuses us.
     """
+    _quiet_logs()
     with _CONNECTION.lock:
         if _CONNECTION.cluster is None:
             _CONNECTION.ours, embedded = _connect(name=name, workers=workers, dashboard=dashboard)
@@ -116,7 +117,6 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
     if address is not None:
         _check_reachable(address)
     decide_authentication(embedded=embedded)
-    _quiet_logs()
     import ray
     from ray.job_config import JobConfig
 
@@ -181,7 +181,10 @@ def decide_authentication(*, embedded: bool) -> None:
 
 
 def _quiet_logs() -> None:
-    """The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory."""
+    """The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory.
+
+    For every session: ``ray.data`` sets up its logger anew when it is first imported, which may be after the first one.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

@@ -21,6 +21,7 @@ from rayjobs.job_runner import Granted, Revoked
 if TYPE_CHECKING:
     from actors.task_coordinator import TaskCoordinator
 
+
 @dataclass(slots=True)
 class ShardGrants:
     """Asks for the shards of one job; the loop's thread uses it, the coordinator's listening thread feeds it."""

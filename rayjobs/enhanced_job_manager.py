@@ -1,0 +1,256 @@
+"""The batch system with analysis exports and tasks of registered types, as an extension of the plain one.
+
+Everything that the plain manager does, it does unchanged. Exports run in the pool of exports
+(``analysis_export_service``), tasks in the cluster's queue (``extensible_tasks``); both are remembered over restarts
+(``task_book``).
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from actors.batch_records import StoredJob
+from pipelines.contracts import TaskHandler
+from pipelines.errors import JobError
+from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
+from pipelines.resources import ResourceEstimate, ResourceUsageInfo
+from pipelines.tasks import ExtensibleTask, TaskPriority
+from rayjobs.analysis_export_service import AnalysisExportService, ExportSource
+from rayjobs.batch_job import BatchJob, EnhancedBatchJob
+from rayjobs.batch_job_manager import BatchJobManager
+from rayjobs.extensible_tasks import ExtensibleTasks
+from rayjobs.job_images import JobWithImages
+from rayjobs.job_pool import JobRun
+from rayjobs.job_request import job_request
+from rayjobs.job_usage import usage_of
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.task_book import BatchTask, TaskBook
+
+if TYPE_CHECKING:
+    from actors.resource_manager import ResourceManager
+
+SOURCE_OPTIONS = ("exclude", "read", "limits", "plugins", "max_failures", "durability")
+"""Of a job's options, those that its exports share."""
+
+_USAGE = TypeAdapter(ResourceUsageInfo)
+
+
+class EnhancedJobManager(BatchJobManager):
+    """Keeps and runs jobs, their exports and their tasks; every method may be called from any thread.
+
+    Parameters
+    ----------
+    home, max_concurrent
+        As for ``BatchJobManager``.
+    export_service
+        What runs exports; one of its own unless given, and then closed with the manager.
+    resource_manager
+        Consulted before every task of a registered type.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        max_concurrent: int = 2,
+        export_service: AnalysisExportService | None = None,
+        resource_manager: ResourceManager | None = None,
+    ) -> None:
+        super().__init__(home, max_concurrent=max_concurrent)
+        self._own_exports = export_service is None
+        self._exports = export_service or AnalysisExportService(home)
+        self._book = TaskBook(self._records)
+        self._tasks = ExtensibleTasks(self._book, resource_manager)
+
+    def close(self) -> None:
+        """Interrupt what runs; ``start_job`` and ``resume_tasks`` go on with it later. Safe to call twice."""
+        super().close()
+        if self._own_exports:
+            self._exports.close()
+        self._tasks.close()
+        self._book.release()
+
+    # ---- the seed's interface ------------------------------------------------------------------------------------
+
+    def create_analysis_export_task(self, job_id: str, config: ExportConfig | None = None) -> AnalysisExportTask:
+        """Queue an analysis export of a job's images; the task that is returned is kept up to date.
+
+        Raises
+        ------
+        JobError
+            There is no such job, it has no images, or the configuration is wrong.
+        """
+        task = AnalysisExportTask(task_id=uuid.uuid4().hex[:12], job_id=job_id, config=config or ExportConfig())
+        self._start_export(task)
+        return task
+
+    def create_extensible_task(
+        self,
+        job_id: str,
+        task_type: str,
+        config: Mapping[str, Any],
+        *,
+        priority: TaskPriority = TaskPriority.NORMAL,
+        resources: ResourceEstimate | None = None,
+    ) -> ExtensibleTask:
+        """Queue a task of a registered type; the task that is returned is kept up to date.
+
+        Parameters
+        ----------
+        config
+            Plain values, which the type's handler reads.
+        resources
+            What the task needs while it runs; one CPU unless given.
+
+        Raises
+        ------
+        RayjobsError
+            There is no such job, nothing runs tasks of that type, or no node has what it needs.
+        """
+        self._stored(job_id)
+        task = self._tasks.create(job_id, task_type, config, priority, resources or ResourceEstimate())
+        self._tasks.start(task)
+        return task
+
+    def get_job_with_processed_images(self, job_id: str, include_effects: bool) -> JobWithImages:
+        """A job and its images, with its operations applied or as they are; pixels are read on demand."""
+        job = self.get_job(job_id)
+        return JobWithImages(job=job, include_effects=include_effects, request=job_request(job))
+
+    def update_export_progress(self, job_id: str, task_id: str, progress: int) -> None:
+        """Say how far an export or a task is; it never goes back, and one that ended stays as it is.
+
+        Raises
+        ------
+        JobError
+            The job has no such task, or ``progress`` isn't 0 to 100.
+        """
+        if not 0 <= progress <= 100:
+            raise JobError(f"progress of {task_id} is {progress}; give 0 to 100")
+        task = self._book.find(job_id, task_id)
+
+        def change() -> None:
+            task.progress = max(task.progress, progress)
+
+        self._book.change(task, change)
+
+    def get_export_history(self, job_id: str) -> list[ExportRecord]:
+        """The ended exports of a job, the oldest first; they outlive the job."""
+        return self._exports.get_history(job_id)
+
+    def cleanup_export_resources(self, job_id: str, task_id: str) -> None:
+        """Stop an export or a task if it runs, and free what it holds: temporary files, its place in the queue.
+
+        Its record, and its results if it has any, stay. A second time changes nothing.
+
+        Raises
+        ------
+        JobError
+            The job has no such task.
+        """
+        task = self._book.find(job_id, task_id)
+        if isinstance(task, ExtensibleTask):
+            if self._tasks.cancel(task_id):
+                self._book.wait(task_id, None)
+            return
+        request = self._exports.check(task, self._source(self.get_job(job_id)))
+        self._exports.cleanup(task_id, request.output)
+
+    def register_task_handler(self, task_type: str, handler: TaskHandler) -> None:
+        """Let tasks of a type be run by a handler, which must be picklable; the last one registered counts.
+
+        Raises
+        ------
+        RayjobsError
+            The handler doesn't run that type.
+        """
+        self._tasks.register(task_type, handler)
+
+    # ---- beyond the seed -----------------------------------------------------------------------------------------
+
+    def get_job(self, job_id: str) -> EnhancedBatchJob:
+        """A job as it stands now, with its exports, tasks and history."""
+        return self._enhanced(self._stored(job_id))
+
+    def list_jobs(self) -> list[BatchJob]:
+        """All jobs, the oldest first, each as ``get_job`` gives it."""
+        return [self._enhanced(stored) for stored in self._records.jobs()]
+
+    def cancel_task(self, job_id: str, task_id: str) -> bool:
+        """Cancel an export or a task; False when it had ended, or isn't run here."""
+        task = self._book.find(job_id, task_id)
+        running = self._exports if isinstance(task, AnalysisExportTask) else self._tasks
+        return running.cancel(task_id)
+
+    def wait_for_task(self, job_id: str, task_id: str, timeout: float | None = None) -> BatchTask:
+        """An export or a task of this manager when it has ended, or as it stands after ``timeout`` seconds."""
+        task = self._book.find(job_id, task_id)
+        self._book.wait(task_id, timeout)
+        return task
+
+    def resume_tasks(self, job_id: str) -> list[BatchTask]:
+        """Queue a job's exports and tasks again whose program ended before they were done."""
+        resumed = self._book.orphans(job_id)
+        for task in resumed:
+            if isinstance(task, AnalysisExportTask):
+                self._start_export(task)
+            else:
+                self._tasks.start(task)
+        return resumed
+
+    def set_concurrency_limit(self, task_type: str, most: int) -> None:
+        """At most so many tasks of a registered type run at a time in the whole cluster."""
+        self._tasks.set_concurrency_limit(task_type, most)
+
+    def set_extension_data(self, job_id: str, data: Mapping[str, Any]) -> None:
+        """Keep plain values with a job, for whoever extends jobs."""
+        self._keep_extra(job_id, extension_data=dict(data))
+
+    # ---- inner workings ------------------------------------------------------------------------------------------
+
+    def _enhanced(self, stored: StoredJob) -> EnhancedBatchJob:
+        job = self._refreshed(self._read(stored))
+        tasks = self._book.tasks(job.job_id)
+        extra = json.loads(stored.extra or "{}")
+        return EnhancedBatchJob(
+            **{field.name: getattr(job, field.name) for field in fields(BatchJob)},
+            export_tasks={task.task_id: task for task in tasks if isinstance(task, AnalysisExportTask)},
+            extensible_tasks={task.task_id: task for task in tasks if isinstance(task, ExtensibleTask)},
+            export_history=self._exports.get_history(job.job_id),
+            resource_usage=_USAGE.validate_python(extra.get("resource_usage", {})),
+            extension_data=extra.get("extension_data", {}),
+        )
+
+    def _source(self, job: BatchJob) -> ExportSource:
+        return ExportSource(
+            name=job.name,
+            source_paths=tuple(job.source_paths),
+            base=job.base,
+            operations=tuple(job.operations),
+            options={key: job.options[key] for key in SOURCE_OPTIONS if key in job.options},
+            output=job.output,
+        )
+
+    def _start_export(self, task: AnalysisExportTask) -> None:
+        source = self._source(self.get_job(task.job_id))
+        self._exports.check(task, source)
+        self._book.begin(task)
+        self._exports.submit(task, source, on_change=self._book.change)
+
+    def _note_end(self, run: JobRun) -> None:
+        super()._note_end(run)
+        usage = usage_of(OutputDirectory(run.request.output))
+        self._keep_extra(run.key, resource_usage=_USAGE.dump_python(usage, mode="json"))
+
+    def _keep_extra(self, job_id: str, **extra: Any) -> None:
+        def change(before: StoredJob) -> StoredJob:
+            return replace(before, extra=json.dumps({**json.loads(before.extra or "{}"), **extra}))
+
+        self._records.change_job(job_id, change)
