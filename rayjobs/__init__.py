@@ -4,3 +4,69 @@
 
 Imports only go down: ``rayjobs -> actors -> pipelines``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipelines.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from pipelines.contracts import ProcessorExtension as ProcessorExtension
+    from pipelines.contracts import ResourceProvider as ResourceProvider
+    from pipelines.contracts import TaskHandler as TaskHandler
+    from pipelines.errors import JobError as JobError
+    from pipelines.errors import RayjobsError as RayjobsError
+    from pipelines.export_models import AnalysisExportTask as AnalysisExportTask
+    from pipelines.export_models import ExportConfig as ExportConfig
+    from pipelines.export_models import ExportRecord as ExportRecord
+    from pipelines.export_models import ExportResult as ExportResult
+    from pipelines.models import ImageOperation as ImageOperation
+    from pipelines.resources import ResourceEstimate as ResourceEstimate
+    from pipelines.tasks import ExtensibleTask as ExtensibleTask
+    from pipelines.tasks import TaskPriority as TaskPriority
+    from pipelines.tasks import TaskResult as TaskResult
+    from pipelines.tasks import TaskStatus as TaskStatus
+    from rayjobs.analysis_export_service import AnalysisExportService as AnalysisExportService
+    from rayjobs.analysis_export_service import ExportSource as ExportSource
+    from rayjobs.batch_job import BatchJob as BatchJob
+    from rayjobs.batch_job import EnhancedBatchJob as EnhancedBatchJob
+    from rayjobs.batch_job_manager import BatchJobManager as BatchJobManager
+    from rayjobs.batch_processing_handler import BatchProcessingHandler as BatchProcessingHandler
+    from rayjobs.enhanced_job_manager import EnhancedJobManager as EnhancedJobManager
+    from rayjobs.job_images import JobImage as JobImage
+    from rayjobs.job_images import JobWithImages as JobWithImages
+    from rayjobs.job_state import JobState as JobState
+    from rayjobs.job_state import JobStatus as JobStatus
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AnalysisExportService": "rayjobs.analysis_export_service",
+        "AnalysisExportTask": "pipelines.export_models",
+        "BatchJob": "rayjobs.batch_job",
+        "BatchJobManager": "rayjobs.batch_job_manager",
+        "BatchProcessingHandler": "rayjobs.batch_processing_handler",
+        "EnhancedBatchJob": "rayjobs.batch_job",
+        "EnhancedJobManager": "rayjobs.enhanced_job_manager",
+        "ExportConfig": "pipelines.export_models",
+        "ExportRecord": "pipelines.export_models",
+        "ExportResult": "pipelines.export_models",
+        "ExportSource": "rayjobs.analysis_export_service",
+        "ExtensibleTask": "pipelines.tasks",
+        "ImageOperation": "pipelines.models",
+        "JobError": "pipelines.errors",
+        "JobImage": "rayjobs.job_images",
+        "JobState": "rayjobs.job_state",
+        "JobStatus": "rayjobs.job_state",
+        "JobWithImages": "rayjobs.job_images",
+        "ProcessorExtension": "pipelines.contracts",
+        "RayjobsError": "pipelines.errors",
+        "ResourceEstimate": "pipelines.resources",
+        "ResourceProvider": "pipelines.contracts",
+        "TaskHandler": "pipelines.contracts",
+        "TaskPriority": "pipelines.tasks",
+        "TaskResult": "pipelines.tasks",
+        "TaskStatus": "pipelines.tasks",
+    },
+)
