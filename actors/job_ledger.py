@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ class JobLedger:
             self._db = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                _create(path)
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
@@ -426,6 +429,15 @@ class JobLedger:
             found = db.execute("SELECT path, sha256 FROM stale").fetchall()
             db.execute("DELETE FROM stale")
         return found
+
+
+def _create(path: Path) -> None:
+    """Make an empty ledger in one step: whoever looks meanwhile finds none, or all of its tables."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ledger-") as directory:
+        new = Path(directory) / path.name
+        with closing(sqlite3.connect(new)) as db:
+            db.executescript(SCHEMA)
+        new.replace(path)
 
 
 def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
