@@ -1,14 +1,16 @@
 """One input, from its file to its files: render, analyze, export.
 
 The three stages are plain functions, run one after the other in one process or as three operators side by side; what
-they do to an image is the same. Everything that can go wrong with one image ends here, as a failed row.
+they do to an image is the same. An image larger than the memory for one goes through all stages at once, in bands
+(``giant_image``). Everything that can go wrong with one image ends here, as a failed row.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -26,11 +28,12 @@ from pipelines.image_io import (
     ReadPolicy,
     decode_image,
     encode_image,
+    open_source,
     probe_header,
     read_bytes,
     suffix_of,
 )
-from pipelines.memory_need import MoreMemoryNeededError, check_budget
+from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image, apply_operations
 from pipelines.publish import Publisher
@@ -60,7 +63,7 @@ class Recipe:
     on_conflict: Literal["refuse", "skip", "overwrite"] = "refuse"
     """When a file that isn't the job's has an output's name."""
     memory_per_image: int | None = None
-    """Bytes that decoding one image may need."""
+    """Bytes that decoding one image may need; larger ones are done in bands, where that is possible."""
 
     def image_paths(self, item: WorkItem) -> list[str]:
         """Where the rendered image may lie."""
@@ -90,11 +93,15 @@ def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> R
 
     Raises
     ------
+    BeyondMemoryError
+        Decoded, it is larger than the recipe allows.
     ImageError
         For every reason that lies in the file or in an operation.
     MoreMemoryNeededError
         Its header says that it needs more memory than ``budget_bytes``.
     """
+    if recipe.memory_per_image is not None and item.size > recipe.memory_per_image:
+        raise BeyondMemoryError(f"{item.size:,} bytes of file, above limits.memory_per_image")
     data = read_bytes(
         item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
     )
@@ -118,10 +125,7 @@ def analyze(rendered: Rendered, recipe: Recipe) -> Results:
         return {}
     analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
     results = _calculator(recipe.analyses, analyses).calculate_analyses(rendered.pixels)
-    try:
-        check_results(results, *_schemas(recipe.analyses, analyses))
-    except RayjobsError as error:  # found here, it costs this image; found when rows are saved, it would cost others
-        raise ImageError(FailedReason.ANALYSIS_ERROR, str(error)) from error
+    _check_results(results, recipe)
     return results
 
 
@@ -139,34 +143,90 @@ def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe,
         data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
         suffix = suffix_of(options.format, rendered.source.header.format)
         files.append(("image", f"images/{item.name}{suffix}", data))
-    for analysis in recipe.charted:
-        assert recipe.charts is not None  # a recipe with charted analyses has options
-        files.append((f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe)))
-    known: dict[str, set[str]] = {}
-    for path, sha256 in item.known:
-        known.setdefault(path, set()).add(sha256)
+    files += _charts(item, results, recipe)
     overwrite = recipe.on_conflict == "overwrite"
     return [
-        publisher.publish(product, path, data, known=known.get(path, ()), overwrite=overwrite)
+        publisher.publish(product, path, data, known=_known(item, path), overwrite=overwrite)
         for product, path, data in files
     ]
 
 
+def produce_in_bands(
+    item: WorkItem, recipe: Recipe, publisher: Publisher, budget_bytes: int | None, alive: Callable[[], None]
+) -> tuple[Rendered, Results, list[Output]]:
+    """All three stages of an input that is larger than the memory for one; ``alive`` is called again and again.
+
+    What is rendered comes back without its pixels.
+
+    Raises
+    ------
+    ImageError
+        ``too_large`` when something stands in the way; else as the stages.
+    MoreMemoryNeededError
+        Even bands need more memory than ``budget_bytes``.
+    """
+    from pipelines.giant_image import GiantWork, open_giant
+
+    analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
+    work = GiantWork(
+        operations=recipe.operations,
+        calculator=_calculator(recipe.analyses, analyses),
+        image=recipe.image,
+        memory_bytes=recipe.memory_per_image or 0,
+    )
+    path = f"images/{item.name}{suffix_of('tiff')}"
+    overwrite = recipe.on_conflict == "overwrite"
+    with ExitStack() as drafts:
+        with (
+            open_source(item.path, expected_size=item.size, expected_mtime_ns=item.mtime_ns) as file,
+            open_giant(file, recipe.read, work) as giant,
+        ):
+            if budget_bytes is not None and giant.needed_bytes > budget_bytes:
+                raise MoreMemoryNeededError(giant.needed_bytes)
+            draft = None if recipe.image is None else drafts.enter_context(publisher.draft(path))
+            results = giant.run(draft, alive)
+            _check_results(results, recipe)
+            rendered = Rendered(giant.source.pixels, giant.orientation, giant.source)
+        charts = _charts(item, results, recipe)
+        outputs = []
+        if draft is not None:
+            output = publisher.publish_draft("image", path, draft, known=_known(item, path), overwrite=overwrite)
+            outputs.append(output)
+        outputs += [
+            publisher.publish(product, path, data, known=_known(item, path), overwrite=overwrite)
+            for product, path, data in charts
+        ]
+    return rendered, results, outputs
+
+
 def process(
-    item: WorkItem, recipe: Recipe, publisher: Publisher, *, worker: str = "", budget_bytes: int | None = None
+    item: WorkItem,
+    recipe: Recipe,
+    publisher: Publisher,
+    *,
+    worker: str = "",
+    budget_bytes: int | None = None,
+    alive: Callable[[], None] = lambda: None,
 ) -> tuple[ImageStatus, Results]:
     """All three stages of one input; never raises for anything that the input may cause.
 
-    An input that needs more memory than ``budget_bytes`` is handed back undecoded.
+    An input that needs more memory than ``budget_bytes`` is handed back undecoded. ``alive`` is called while a large
+    one makes progress.
     """
     started = time.perf_counter()
     if existing := already_there(item, recipe, publisher):
         return existing, {}
     rendered: Rendered | None = None
     try:
-        rendered = render(item, recipe, budget_bytes)
-        results = analyze(rendered, recipe)
-        outputs = export(item, rendered, results, recipe, publisher)
+        try:
+            rendered = render(item, recipe, budget_bytes)
+        except BeyondMemoryError:
+            rendered = None  # and only now, with the file's bytes gone from the error's frames, in bands
+        if rendered is None:
+            rendered, results, outputs = produce_in_bands(item, recipe, publisher, budget_bytes, alive)
+        else:
+            results = analyze(rendered, recipe)
+            outputs = export(item, rendered, results, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return failed_status(item, recipe, error, started, worker), {}
     return done_status(item, recipe, rendered, outputs, started, worker), results
@@ -230,6 +290,26 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
     )
 
 
+def _check_results(results: Results, recipe: Recipe) -> None:
+    try:
+        check_results(results, *_schemas(recipe.analyses, tuple(ANALYSES[request.name] for request in recipe.analyses)))
+    except RayjobsError as error:  # found here, it costs this image; found when rows are saved, it would cost others
+        raise ImageError(FailedReason.ANALYSIS_ERROR, str(error)) from error
+
+
+def _charts(item: WorkItem, results: Results, recipe: Recipe) -> list[tuple[str, str, bytes]]:
+    """Product, path and content of each chart."""
+    return [
+        (f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe))
+        for analysis in recipe.charted
+    ]
+
+
+def _known(item: WorkItem, path: str) -> set[str]:
+    """The sha256 of files of this job that may lie there."""
+    return {sha256 for known, sha256 in item.known if known == path}
+
+
 def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> bytes:
     assert recipe.charts is not None
     try:
@@ -244,8 +324,7 @@ def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> by
 
 def _check_memory(header: ImageHeader, limit: int | None) -> None:
     if limit is not None and header.predicted_bytes > limit:
-        raise ImageError(
-            FailedReason.TOO_LARGE,
+        raise BeyondMemoryError(
             f"{header.width} x {header.height} {header.dtype} needs {header.predicted_bytes:,} bytes decoded, above "
             f"limits.memory_per_image ({limit:,})",
         )

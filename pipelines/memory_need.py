@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import ImageHeader
 
 WORK_COPIES = 4
@@ -14,6 +15,13 @@ class MoreMemoryNeededError(Exception):
     def __init__(self, needed_bytes: int) -> None:
         super().__init__(f"{needed_bytes:,} bytes are needed")
         self.needed_bytes = needed_bytes
+
+
+class BeyondMemoryError(ImageError):
+    """An image is larger than the memory for one; it may still be possible in bands."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailedReason.TOO_LARGE, message)
 
 
 def needed_bytes(header: ImageHeader) -> int:

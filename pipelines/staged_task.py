@@ -10,8 +10,9 @@ import base64
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipelines import image_task
 from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
 from pipelines.image_io import DecodedImage, ImageHeader
 from pipelines.image_task import Recipe, Rendered, Results
+from pipelines.memory_need import BeyondMemoryError
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.operations import Image
 from pipelines.result_codec import pack_results, unpack_results
@@ -85,15 +87,20 @@ def export(
 def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker) -> dict[str, Any]:
     if os.path.exists(workspace.stop):
         return _ended(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
-    worker.journal.started(item.id, workspace.item_timeout_s)
+    alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
+    alive()
     started = time.perf_counter()
     existing = image_task.already_there(item, recipe, worker.publisher)
     if existing is not None:
         return _ended(existing)
     try:
         rendered = image_task.render(item, recipe, workspace.budget_bytes)
+    except BeyondMemoryError:
+        rendered = None
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
+    if rendered is None:
+        return _in_bands(item, recipe, workspace, worker, alive)
     return {
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
@@ -101,6 +108,21 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         "results": None,
         "seconds": time.perf_counter() - started,
     }
+
+
+def _in_bands(
+    item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker, alive: Callable[[], None]
+) -> dict[str, Any]:
+    """An image too large to travel goes through all stages here; its row and its results travel on."""
+    started = time.perf_counter()
+    try:
+        produced = image_task.produce_in_bands(item, recipe, worker.publisher, workspace.budget_bytes, alive)
+        rendered, results, outputs = produced
+        packed = pack_results(results)
+    except Exception as error:  # noqa: BLE001 - as in _render
+        return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
+    status = image_task.done_status(item, recipe, rendered, outputs, started, worker.name)
+    return _ended(status) | {"results": packed}
 
 
 def _analyze(
@@ -120,7 +142,7 @@ def _export(
     item: WorkItem, row: Mapping[str, Any], recipe: Recipe, workspace: Workspace, worker: Worker
 ) -> tuple[ImageStatus, Results]:
     if row["status"] is not None:
-        return status_from_json(row["status"]), {}
+        return status_from_json(row["status"]), {} if row["results"] is None else unpack_results(row["results"])
     worker.journal.started(item.id, workspace.item_timeout_s)
     started = time.perf_counter() - row["seconds"]
     try:

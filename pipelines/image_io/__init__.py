@@ -1,6 +1,6 @@
 """Image files in and out: bytes to checked pixels, pixels to bytes; the one place where images are decoded.
 
-source_file.py      path -> bytes, with every reason why not
+source_file.py      path -> bytes, with every reason why not; tiff_blocks.py  path -> some rows at a time
 image_probe.py      bytes -> header: format by magic, limits before any pixel
 image_decoding.py   bytes -> pixels, through the one reader of each format (``*_reader.py``)
 colour_profiles.py  embedded profile -> sRGB, or kept    exif.py  orientation, metadata
@@ -16,7 +16,7 @@ from pipelines.image_io.image_encoding import encode_image
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import probe_header
 from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, suffix_of
-from pipelines.image_io.source_file import read_bytes
+from pipelines.image_io.source_file import open_source, read_bytes
 
 __all__ = [
     "DecodedImage",
@@ -25,6 +25,7 @@ __all__ = [
     "ReadPolicy",
     "decode_image",
     "encode_image",
+    "open_source",
     "probe_header",
     "read_bytes",
     "suffix_of",

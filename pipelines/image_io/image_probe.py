@@ -59,7 +59,15 @@ def probe_header(data: bytes, policy: ReadPolicy, *, frame: int = 0) -> ImageHea
     header = reader_of(format_of(data)).probe(data, frame)
     taken = header.frames if policy.frames == "all" else 1
     header = replace(header, file_bytes=len(data), frame_count=taken)
-    own = header.width * header.height
+    check_pixels(header, policy)
+    if not 0 <= frame < header.frames:
+        raise ImageError(FailedReason.BAD_SHAPE, f"the file has {header.frames} frames; there is no frame {frame}")
+    return header
+
+
+def check_pixels(header: ImageHeader, policy: ReadPolicy) -> None:
+    """Raise ImageError ``too_large`` for more pixels, over all frames that are taken, than the policy allows."""
+    own, taken = header.width * header.height, header.frame_count
     total = max(own, header.frames_pixels or own * taken) if taken > 1 else own
     if total > policy.max_pixels:
         frames = f" x {taken} frames" if taken > 1 else ""
@@ -67,9 +75,6 @@ def probe_header(data: bytes, policy: ReadPolicy, *, frame: int = 0) -> ImageHea
             FailedReason.TOO_LARGE,
             f"{header.width} x {header.height} px{frames}, more than limits.max_pixels ({policy.max_pixels:,})",
         )
-    if not 0 <= frame < header.frames:
-        raise ImageError(FailedReason.BAD_SHAPE, f"the file has {header.frames} frames; there is no frame {frame}")
-    return header
 
 
 def format_of(data: bytes) -> ImageFormat:

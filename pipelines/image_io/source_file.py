@@ -60,9 +60,14 @@ def open_source(
     """
     with _reasons():
         descriptor = _open(path)
-    with os.fdopen(descriptor, "rb") as stream:
-        with _reasons():
+        try:
             before = _checked(descriptor, expected_size, expected_mtime_ns)
+            # by its name, since libraries look at a stream's
+            stream = open(os.fsdecode(path), "rb", opener=lambda *_: descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    with stream:
         yield SourceFile(stream, before.st_size)
         with _reasons():
             _check_unchanged(descriptor, before)
@@ -89,8 +94,11 @@ class SourceFile:
 
 
 def stream_of(data: bytes | SourceFile) -> BinaryIO:
-    """For libraries that read files."""
-    return BytesIO(data) if isinstance(data, bytes) else data.stream
+    """For libraries that read files, at the beginning; one at a time."""
+    if isinstance(data, bytes):
+        return BytesIO(data)
+    data.stream.seek(0)
+    return data.stream
 
 
 @contextmanager

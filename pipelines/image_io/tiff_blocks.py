@@ -86,7 +86,9 @@ def open_tiff_blocks(file: SourceFile, policy: ReadPolicy) -> Iterator[TiffBlock
     ImageError
         As ``decode_image``; what is damaged inside is found while the blocks are read.
     """
-    header = replace(tiff_reader.probe(file, 0), file_bytes=len(file))
+    header = tiff_reader.probe(file, 0)
+    taken = header.frames if policy.frames == "all" else 1
+    header = replace(header, file_bytes=len(file), frame_count=taken)
     with tiff_reader.open_page(file, 0) as page:
         valid, _ = tiff_reader.present(page, len(file))
         degraded = tiff_reader.judged(valid, policy)

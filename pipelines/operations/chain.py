@@ -119,14 +119,18 @@ def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orie
     try:
         stages = _stages(_resolved(operations), image.dtype.name)
     except ChainError as error:
-        # The job was checked, so a name that is known to be missing is a plug-in that this process couldn't load.
-        missing = any(OPERATIONS.is_explained(request.name) for request in operations)
-        reason = FailedReason.PLUGIN_ERROR if missing else FailedReason.OPERATION_ERROR
-        raise ImageError(reason, str(error)) from error
+        raise image_error_of(error, operations) from error
     result = ChainResult(image, orientation)
     for stage in stages:
         result = _run(stage, result)
     return result
+
+
+def image_error_of(error: ChainError, operations: Sequence[ImageOperation]) -> ImageError:
+    """A mistake in a job's chain as the failure of one of its images: ``plugin_error`` or ``operation_error``."""
+    # The job was checked, so a name that is known to be missing is a plug-in that this process couldn't load.
+    missing = any(OPERATIONS.is_explained(request.name) for request in operations)
+    return ImageError(FailedReason.PLUGIN_ERROR if missing else FailedReason.OPERATION_ERROR, str(error))
 
 
 def _resolved(operations: Sequence[ImageOperation]) -> Resolved:
