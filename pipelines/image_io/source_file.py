@@ -63,7 +63,7 @@ def open_source(
         try:
             before = _checked(descriptor, expected_size, expected_mtime_ns)
             # by its name, since libraries look at a stream's
-            stream = open(os.fsdecode(path), "rb", opener=lambda *_: descriptor)
+            stream = open(os.fsdecode(path), "rb", opener=lambda *_: descriptor)  # noqa: SIM115
         except BaseException:
             os.close(descriptor)
             raise

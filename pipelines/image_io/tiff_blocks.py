@@ -7,7 +7,7 @@ tiles is decoded once, and plain data is read row by row. A picture stored as on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,8 @@ class TiffBlocks:
 
     def description(self) -> DecodedImage:
         """All that decoding the whole picture would say of it, but for its pixels."""
-        _, icc, note = self._in_colours(np.zeros((1, 1, int(self._page.samplesperpixel)), self._page.dtype))
+        with _damage():
+            _, icc, note = self._in_colours(np.zeros((1, 1, int(self._page.samplesperpixel)), self._page.dtype))
         remarks = [remark for remark in (self._degraded, note, *self.header.notes) if remark]
         return DecodedImage(
             pixels=np.empty((0, 0), self.header.dtype),
@@ -64,13 +65,9 @@ class TiffBlocks:
             yield self._block(top, min(self.rows, self.header.height - top))
 
     def _block(self, top: int, rows: int) -> NDArray[Any]:
-        try:
+        with _damage():
             read = _plain_rows if self._page.is_contiguous else _segments
             return self._in_colours(tiff_reader.interleaved(read(self._file, self._page, top, rows)))[0]
-        except (ImageError, MemoryError):
-            raise
-        except Exception as error:  # every codec has errors of its own
-            raise ImageError(FailedReason.CORRUPT, f"TIFF is damaged: {type(error).__name__}: {error}") from error
 
     def _in_colours(self, samples: NDArray[Any]) -> tuple[NDArray[Any], bytes | None, str | None]:
         raw = RawPixels(as_picture(samples, self._layout, self._page))
@@ -89,10 +86,27 @@ def open_tiff_blocks(file: SourceFile, policy: ReadPolicy) -> Iterator[TiffBlock
     header = tiff_reader.probe(file, 0)
     taken = header.frames if policy.frames == "all" else 1
     header = replace(header, file_bytes=len(file), frame_count=taken)
-    with tiff_reader.open_page(file, 0) as page:
-        valid, _ = tiff_reader.present(page, len(file))
-        degraded = tiff_reader.judged(valid, policy)
-        yield TiffBlocks(header, _rows_per_block(page), file, page, layout_of(page), policy, degraded)
+    with ExitStack() as opened:
+        page = opened.enter_context(tiff_reader.open_page(file, 0))
+        with _damage():
+            valid, _ = tiff_reader.present(page, len(file))
+            degraded = tiff_reader.judged(valid, policy)
+            blocks = TiffBlocks(header, _rows_per_block(page), file, page, layout_of(page), policy, degraded)
+        try:
+            yield blocks
+        finally:
+            opened.close()  # here, so that what the caller's work raises isn't taken for damage of the file
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """What tifffile and its codecs raise for a damaged file, as an ImageError."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageError(FailedReason.CORRUPT, f"TIFF is damaged: {type(error).__name__}: {error}") from error
 
 
 def _row_bytes(page: Any) -> int:

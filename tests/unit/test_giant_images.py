@@ -320,6 +320,24 @@ def test_a_strangers_file_stays(tmp_path: Path) -> None:
     assert (tmp_path / "out/images/a.tif").read_bytes() == b"mine"
 
 
+def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
+    """The limit on a file's size stands in for a disk's: 256 KiB are written, then no more."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture("uint8", 3), metadata=None)
+    program = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from tests.unit.test_giant_images import LOW, done, recipe\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))\n"
+        "status, _ = done(Path(sys.argv[1]), Path(sys.argv[2]), recipe(memory_per_image=LOW))\n"
+        "print(status.reason)"
+    )
+    command = [sys.executable, "-c", program, str(path), str(tmp_path / "out")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == FailedReason.NO_SPACE
+    assert not (tmp_path / "out/images/a.tif").exists()
+
+
 def staged(path: Path, output: Path, wanted: Recipe) -> Iterator[ImageStatus]:
     workspace = Workspace(root=output, epoch=1, stop=output / "stop")
     items = [item(path)]
