@@ -124,4 +124,7 @@ def unsharp_mask(
     """
     from pipelines.operations import smoothing_kernels
 
-    return smoothing_kernels.sharpened(image, blur(image, radius), amount, threshold * full_scale(image.dtype))
+    levels = threshold * full_scale(image.dtype)
+    if image.dtype == np.uint8 and radius <= smoothing_kernels.MASK_SIGMA:
+        return smoothing_kernels.sharpened_bytes(image, radius, amount, levels)
+    return smoothing_kernels.sharpened(image, blur(image, radius), amount, levels)

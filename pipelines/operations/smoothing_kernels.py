@@ -58,6 +58,117 @@ def _sharpen_floats(
         result[i] = image[i] if abs(difference) < threshold else sharp
 
 
+MASK_SIGMA = 3.0
+"""Up to here ``sharpened_bytes`` has weights enough."""
+
+
+def sharpened_bytes(image: Image, sigma: float, amount: float, threshold: float) -> Image:
+    """uint8 sharpened by a Gaussian of at most ``MASK_SIGMA``: blur and sum in one walk, row by row.
+
+    The Gaussian ends after three standard deviations: what lies beyond weighs less than the unit of 1/256. The blurred
+    copy is never rounded to a level; it is kept in units of 1/128.
+    """
+    result = np.empty(image.shape, image.dtype)
+    rows = np.ascontiguousarray(image).reshape(image.shape[0], -1).view()
+    rows.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
+    channels = rows.shape[1] // image.shape[1]
+    weights = _whole_weights(sigma, 1 << 8), _whole_weights(sigma, 1 << 16)
+    target = result.reshape(rows.shape)
+    _sharpen_rows(rows, channels, *weights, np.float32(amount), np.float32(threshold), target)
+    return result
+
+
+def _whole_weights(sigma: float, unit: int) -> NDArray[np.uint16]:
+    """Half a Gaussian, from the centre outwards, as whole multiples of 1 / unit; the whole Gaussian sums up to 1."""
+    radius = int(3 * sigma + 0.5)
+    gauss = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
+    whole = np.rint(gauss / (gauss[0] + 2 * gauss[1:].sum()) * unit).astype(np.int64)
+    whole[0] = min(unit - 2 * whole[1:].sum(), np.iinfo(np.uint16).max)
+    return np.asarray(whole, np.uint16)
+
+
+@numba.njit(inline="always")
+def _mirrored(place: int, size: int) -> int:
+    """Where a place outside of 0..size-1 lies when the border pixel is a mirror."""
+    while place < 0 or place >= size:
+        if size == 1:
+            return 0
+        place = -place if place < 0 else 2 * (size - 1) - place
+    return place
+
+
+# The sums are written in 16 bits, term by term: so they compile to vector instructions of twice or four times as many
+# samples, 3.6 ms instead of 7 ms for 2.4 megapixels of RGB by OpenCV's blur and a second walk.
+
+
+@numba.njit(cache=True, nogil=True)
+def _sharpen_rows(
+    image: Samples,
+    channels: int,
+    down: NDArray[np.uint16],
+    across: NDArray[np.uint16],
+    amount: np.float32,
+    threshold: np.float32,
+    result: Samples,
+) -> None:
+    height, samples = image.shape
+    radius = down.size - 1
+    margin = radius * channels
+    width = samples // channels
+    padded = np.empty(samples + 2 * margin, np.uint16)
+    row = padded[margin : margin + samples]
+    blurred = np.empty(samples, np.uint16)
+    for y in range(height):
+        here = image[y]
+        for x in range(samples):
+            row[x] = np.uint16(down[0] * here[x])
+        for k in range(1, radius + 1):
+            above, below, weight = image[_mirrored(y - k, height)], image[_mirrored(y + k, height)], down[k]
+            for x in range(samples):
+                row[x] += np.uint16(weight * (np.uint16(above[x]) + np.uint16(below[x])))
+        for x in range(samples):
+            row[x] >>= np.uint16(1)  # so that the sum of two fits in 16 bits
+        for k in range(1, radius + 1):
+            left, right = _mirrored(-k, width) * channels, _mirrored(width - 1 + k, width) * channels
+            for c in range(channels):
+                padded[margin - k * channels + c] = row[left + c]
+                padded[margin + samples + (k - 1) * channels + c] = row[right + c]
+        _blur_row(padded, channels, across, blurred)
+        _sharpen_row(here, blurred, amount, threshold, result[y])
+
+
+@numba.njit(cache=True, nogil=True)
+def _blur_row(
+    padded: NDArray[np.uint16], channels: int, weights: NDArray[np.uint16], blurred: NDArray[np.uint16]
+) -> None:
+    radius, samples = weights.size - 1, blurred.size
+    margin = radius * channels
+    half = np.uint16(weights.size // 2)  # each product loses half a unit on average
+    middle, weight = padded[margin : margin + samples], np.uint32(weights[0])
+    for x in range(samples):
+        blurred[x] = np.uint16((np.uint32(middle[x]) * weight) >> np.uint32(16)) + half
+    for k in range(1, radius + 1):
+        left = padded[margin - k * channels : margin - k * channels + samples]
+        right = padded[margin + k * channels : margin + k * channels + samples]
+        weight = np.uint32(weights[k])
+        for x in range(samples):
+            pair = np.uint16(left[x] + right[x])
+            blurred[x] += np.uint16((np.uint32(pair) * weight) >> np.uint32(16))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sharpen_row(
+    image: Samples, blurred: NDArray[np.uint16], amount: np.float32, threshold: np.float32, result: Samples
+) -> None:
+    for x in range(image.size):
+        value = np.float32(image[x])
+        difference = value - np.float32(blurred[x]) * np.float32(1 / 128)
+        sharp = value + amount * difference
+        sharp = value if abs(difference) < threshold else sharp
+        sharp = max(np.float32(0), min(sharp, np.float32(255)))
+        result[x] = np.int32(sharp + np.float32(0.5))
+
+
 BLOCK = 256
 """Side of the blocks, margins included, in which float samples are ranked: their ranks fit in 16 bits."""
 
