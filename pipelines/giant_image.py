@@ -18,7 +18,7 @@ from pipelines.analyses import AnalysisCalculator, Result
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.image_encoding import encode_bands, written_format
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
-from pipelines.image_io.image_probe import check_pixels, format_of
+from pipelines.image_io.image_probe import HEAD_BYTES, format_of
 from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy
 from pipelines.image_io.source_file import SourceFile
 from pipelines.image_io.tiff_blocks import TiffBlocks, open_tiff_blocks
@@ -40,7 +40,6 @@ _TILE_COPIES = 10
 """Arrays of a tile's size that an operation may hold, floats included."""
 _FIXED_BYTES = 128 << 20
 """What analyses count in, and codecs hold."""
-_HEAD_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +156,11 @@ def open_giant(file: SourceFile, policy: ReadPolicy, work: GiantWork) -> Iterato
     ImageError
         ``too_large``: says what stands in the way; or what ``probe_header`` raises.
     """
-    format = format_of(file[:_HEAD_BYTES])
+    format = format_of(file[:HEAD_BYTES])
     if format != "tiff":
         raise _refusal(f"{format.upper()} of {len(file):,} bytes", work, [f"{format.upper()} isn't read in bands"])
     with open_tiff_blocks(file, policy) as blocks:
         header = blocks.header
-        check_pixels(header, policy)
         what = f"{header.width} x {header.height} {header.dtype} of {header.predicted_bytes:,} bytes decoded"
         if found := _obstacles(header, work):
             raise _refusal(what, work, found)

@@ -22,7 +22,7 @@ from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import apply_products
 from pipelines.errors import ImageError
 from pipelines.extension_manager import process_extensions
-from pipelines.image_io import ReadPolicy, probe_header, read_bytes
+from pipelines.image_io import ReadPolicy, probe_file
 from pipelines.image_task import analyze, render
 from pipelines.tables import printable, readable_path
 from rayjobs.discovery import Discovery
@@ -177,7 +177,7 @@ def _memory(inputs: Sequence[OpenInput], policy: ReadPolicy) -> int | None:
     needs = []
     for entry in inputs:
         try:
-            header = probe_header(read_bytes(entry.path, max_bytes=policy.max_file_bytes), policy)
+            header = probe_file(entry.path, policy)
         except ImageError:
             continue
         needs.append(header.predicted_bytes)

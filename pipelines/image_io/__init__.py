@@ -14,7 +14,7 @@ from __future__ import annotations
 from pipelines.image_io.image_decoding import decode_image
 from pipelines.image_io.image_encoding import encode_image
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
-from pipelines.image_io.image_probe import probe_header
+from pipelines.image_io.image_probe import probe_file, probe_header
 from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, suffix_of
 from pipelines.image_io.source_file import open_source, read_bytes
 
@@ -26,6 +26,7 @@ __all__ = [
     "decode_image",
     "encode_image",
     "open_source",
+    "probe_file",
     "probe_header",
     "read_bytes",
     "suffix_of",

@@ -9,7 +9,10 @@ from typing import Protocol, cast
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.image_header import ImageFormat, ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
+from pipelines.image_io.source_file import SourceFile, open_source, read_bytes
 
+HEAD_BYTES = 4096
+"""Enough to tell every format."""
 _OTHERS = (
     (b"8BPS", "Photoshop"),
     (b"%!PS", "PostScript"),
@@ -56,18 +59,34 @@ def probe_header(data: bytes, policy: ReadPolicy, *, frame: int = 0) -> ImageHea
         raise ImageError(
             FailedReason.TOO_LARGE, f"{len(data):,} bytes of file, more than the limit of {policy.max_file_bytes:,}"
         )
-    header = reader_of(format_of(data)).probe(data, frame)
+    return _checked(reader_of(format_of(data)).probe(data, frame), len(data), policy, frame)
+
+
+def probe_tiff(file: SourceFile, policy: ReadPolicy) -> ImageHeader:
+    """The header of a TIFF file's first page, whatever the file's size; raises as ``probe_header``."""
+    from pipelines.image_io import tiff_reader
+
+    return _checked(tiff_reader.probe(file, 0), len(file), policy, 0)
+
+
+def probe_file(path: bytes, policy: ReadPolicy) -> ImageHeader:
+    """The header of a file's first frame; of a TIFF only what belongs to it is read.
+
+    Raises
+    ------
+    ImageError
+        As ``read_bytes`` and ``probe_header``.
+    """
+    with open_source(path) as file:
+        if format_of(file[:HEAD_BYTES]) == "tiff":
+            return probe_tiff(file, policy)
+    return probe_header(read_bytes(path, max_bytes=policy.max_file_bytes), policy)
+
+
+def _checked(header: ImageHeader, size: int, policy: ReadPolicy, frame: int) -> ImageHeader:
     taken = header.frames if policy.frames == "all" else 1
-    header = replace(header, file_bytes=len(data), frame_count=taken)
-    check_pixels(header, policy)
-    if not 0 <= frame < header.frames:
-        raise ImageError(FailedReason.BAD_SHAPE, f"the file has {header.frames} frames; there is no frame {frame}")
-    return header
-
-
-def check_pixels(header: ImageHeader, policy: ReadPolicy) -> None:
-    """Raise ImageError ``too_large`` for more pixels, over all frames that are taken, than the policy allows."""
-    own, taken = header.width * header.height, header.frame_count
+    header = replace(header, file_bytes=size, frame_count=taken)
+    own = header.width * header.height
     total = max(own, header.frames_pixels or own * taken) if taken > 1 else own
     if total > policy.max_pixels:
         frames = f" x {taken} frames" if taken > 1 else ""
@@ -75,6 +94,9 @@ def check_pixels(header: ImageHeader, policy: ReadPolicy) -> None:
             FailedReason.TOO_LARGE,
             f"{header.width} x {header.height} px{frames}, more than limits.max_pixels ({policy.max_pixels:,})",
         )
+    if not 0 <= frame < header.frames:
+        raise ImageError(FailedReason.BAD_SHAPE, f"the file has {header.frames} frames; there is no frame {frame}")
+    return header
 
 
 def format_of(data: bytes) -> ImageFormat:

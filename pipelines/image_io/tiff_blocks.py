@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import tiff_reader
 from pipelines.image_io.colour_profiles import in_wanted_colours
 from pipelines.image_io.image_header import DecodedImage, ImageHeader, RawPixels
+from pipelines.image_io.image_probe import probe_tiff
 from pipelines.image_io.io_policies import ReadPolicy
 from pipelines.image_io.source_file import SourceFile
 from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
@@ -83,9 +84,7 @@ def open_tiff_blocks(file: SourceFile, policy: ReadPolicy) -> Iterator[TiffBlock
     ImageError
         As ``decode_image``; what is damaged inside is found while the blocks are read.
     """
-    header = tiff_reader.probe(file, 0)
-    taken = header.frames if policy.frames == "all" else 1
-    header = replace(header, file_bytes=len(file), frame_count=taken)
+    header = probe_tiff(file, policy)
     with ExitStack() as opened:
         page = opened.enter_context(tiff_reader.open_page(file, 0))
         with _damage():

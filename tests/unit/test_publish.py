@@ -39,6 +39,39 @@ def test_same_bytes_are_adopted(publisher: Publisher, tmp_path: Path) -> None:
     assert (tmp_path / "out/a.jpg").stat().st_ino == inode
 
 
+def test_draft_appears_when_it_is_published(publisher: Publisher, tmp_path: Path) -> None:
+    with publisher.draft("images/a.tif") as draft:
+        draft.write(b"xxxxels")
+        draft.seek(0)
+        draft.write(b"pix")
+        assert not (tmp_path / "out/images/a.tif").exists()
+        output = publisher.publish_draft("image", "images/a.tif", draft)
+    assert (tmp_path / "out/images/a.tif").read_bytes() == b"pixxels"
+    assert (output.sha256, output.bytes) == (hashlib.sha256(b"pixxels").hexdigest(), 7)
+    assert leftovers(tmp_path) == []
+
+
+def test_draft_that_is_given_up_leaves_nothing(publisher: Publisher, tmp_path: Path) -> None:
+    with pytest.raises(KeyError), publisher.draft("a.tif") as draft:
+        draft.write(b"half")
+        raise KeyError
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "out/a.tif").exists()
+
+
+def test_draft_replaces_only_what_is_ours(publisher: Publisher, tmp_path: Path) -> None:
+    first = publisher.publish("image", "a.tif", b"one")
+    with publisher.draft("a.tif") as draft:
+        draft.write(b"two")
+        with pytest.raises(ImageError, match="not this job's"):
+            publisher.publish_draft("image", "a.tif", draft)
+        second = publisher.publish_draft("image", "a.tif", draft, known={first.sha256})
+    assert (tmp_path / "out/a.tif").read_bytes() == b"two"
+    with publisher.draft("a.tif") as draft:
+        draft.write(b"two")
+        assert publisher.publish_draft("image", "a.tif", draft) == second
+
+
 def test_foreign_file_stays_unless_the_job_says_overwrite(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.jpg").write_bytes(b"mine")
