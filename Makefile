@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo fmt lint types test ci clean
+.PHONY: setup demo fmt lint types test test-giant ci clean
 
 setup: .venv/.installed
 
@@ -30,6 +30,10 @@ types: setup
 
 test: setup
 	$(PY) -m pytest
+
+# An image of 40,000 x 40,000 pixels within 1 GiB of memory; takes minutes, so it is no part of `test`.
+test-giant: setup
+	$(PY) -m pytest tests/giant/forty_thousand.py
 
 ci: lint types test
 
