@@ -71,7 +71,7 @@ class ScopeCounts:
             kernels.count_levels(red, green, blue, band.luma(self._options.luma), places, self._levels.reshape(-1))
         if self._by_hue:
             hue = np.empty(pixels, np.uint16)
-            kernels.hue_bins(*band.values, 1.0, 0.0, HUES, hue)
+            kernels.hue_bins(*band.values, np.float32(1), np.float32(0), HUES, hue)
             kernels.count_bins(hue, self._hues)
         if self._by_saturation:
             saturation = np.empty(pixels, np.uint8)

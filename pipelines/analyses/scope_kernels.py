@@ -32,35 +32,42 @@ def luma_of_integers(red: Plane, green: Plane, blue: Plane, weights: tuple[float
         luma[i] = np.rint(weights[0] * red[i] + weights[1] * green[i] + weights[2] * blue[i])
 
 
+_ONE = np.float32(1)
+"""A sample times this is float32 for uint8 and float64 for all else: the narrowest type that is exact below."""
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def hue_bins(
     red: Plane, green: Plane, blue: Plane, per_degree: float, offset: float, achromatic: int, hue: NDArray[np.uint16]
 ) -> None:
     """floor(HSV hue in degrees * per_degree + offset), at most ``achromatic - 1``; ``achromatic`` where R = G = B.
 
-    float64 holds the products of 16-bit samples exactly, and a quotient that is a whole number comes out as one.
+    The products of integer samples are exact, and a quotient that is a whole number comes out as one. For bytes,
+    ``per_degree`` and ``offset`` of float32 give the same bins sooner.
     """
+    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
     for i in range(hue.size):
-        r, g, b = np.float64(red[i]), np.float64(green[i]), np.float64(blue[i])
+        r, g, b = red[i] * _ONE, green[i] * _ONE, blue[i] * _ONE
         top = max(r, g, b)
         chroma = top - min(r, g, b)
-        turned = 60.0 * (r - g) + 240.0 * chroma
-        turned = 60.0 * (b - r) + 120.0 * chroma if g == top else turned
-        from_red = 60.0 * (g - b)
-        from_red = from_red + 360.0 * chroma if from_red < 0.0 else from_red
+        turned = sixth * (r - g) + two_thirds * chroma
+        turned = sixth * (b - r) + third * chroma if g == top else turned
+        from_red = sixth * (g - b)
+        from_red = from_red + whole * chroma if from_red < 0 else from_red
         turned = from_red if r == top else turned
-        place = np.int32(turned * per_degree / max(chroma, 1e-300) + offset)
+        place = np.int32(turned * per_degree / (_ONE if chroma == 0 else chroma) + offset)
         place = min(place, np.int32(achromatic - 1))
-        hue[i] = np.uint16(np.int32(achromatic) if chroma == 0.0 else place)
+        hue[i] = np.uint16(np.int32(achromatic) if chroma == 0 else place)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def saturation_bins(red: Plane, green: Plane, blue: Plane, saturation: NDArray[np.uint8]) -> None:
     """floor(256 * HSV saturation), at most 255; 0 where R = G = B = 0."""
+    bins = np.float32(256)
     for i in range(saturation.size):
-        r, g, b = np.float64(red[i]), np.float64(green[i]), np.float64(blue[i])
+        r, g, b = red[i] * _ONE, green[i] * _ONE, blue[i] * _ONE
         top = max(r, g, b)
-        place = np.int32(256.0 * (top - min(r, g, b)) / max(top, 1e-300))
+        place = np.int32(bins * (top - min(r, g, b)) / (_ONE if top == 0 else top))
         saturation[i] = np.uint8(min(place, np.int32(255)))
 
 
@@ -121,11 +128,14 @@ def lab_of_linear(
 def count_lab(a: NDArray[np.int32], b: NDArray[np.int32], counts: Counts) -> tuple[int, int]:
     """Count the pixels at [a, b], flat, on the grid of whole numbers; returns the sums of a and b."""
     sum_a, sum_b = np.int64(0), np.int64(0)
+    places = np.empty(a.size, np.uint16)
     for i in range(a.size):
         sum_a += a[i]
         sum_b += b[i]
     for i in range(a.size):
-        counts[((a[i] >> FRACTION_BITS) << 8) + (b[i] >> FRACTION_BITS)] += 1
+        places[i] = np.uint16(((a[i] >> FRACTION_BITS) << 8) + (b[i] >> FRACTION_BITS))
+    for i in range(a.size):
+        counts[places[i]] += 1
     return int(sum_a), int(sum_b)
 
 
