@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks import __main__ as command
 from benchmarks import many_inputs, pyplot_script, scikit_image_script, standard_work, vips_script
-from benchmarks.baselines import BenchmarkError, codec_floor, run_block
+from benchmarks.baselines import BenchmarkError, codec_floor, opencv_floor, run_block
 from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns
 from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
@@ -200,8 +200,13 @@ def test_a_block_with_a_broken_image_is_no_benchmark(tmp_path: Path) -> None:
         run_block(standard_work.items([broken]), standard_work.recipe(), standard_work.workspace(tmp_path))
 
 
-def test_the_floor_decodes_and_encodes(tiles: TileSet) -> None:
-    assert codec_floor(tiles.files[0].read_bytes(), standard_work.recipe())[:2] == b"\xff\xd8"
+def test_the_floor_writes_an_image(tiles: TileSet, tmp_path: Path) -> None:
+    for run in (partial(codec_floor, recipe=standard_work.recipe()), opencv_floor):
+        target = tmp_path / "floor.jpg"
+        run(tiles.files[0], target)
+        with Image.open(target) as image:
+            assert (image.size, image.format) == ((96, 64), "JPEG")
+        target.unlink()
 
 
 def test_the_scikit_image_script_renders_and_counts_the_same(tiles: TileSet, tmp_path: Path) -> None:
