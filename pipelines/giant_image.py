@@ -192,6 +192,8 @@ def _obstacles(header: ImageHeader, work: GiantWork) -> list[str]:
     format = None if work.image is None else written_format(work.image, header.format)
     if format not in (None, "tiff"):
         found.append(f"{format} isn't written in bands, only tiff is")
+    if header.frame_count > 1:
+        found.append(f"of {header.frame_count} images in a file (read.frames: all) none is done in bands")
     if header.width * header.height >= MAX_COUNTED:
         found.append(f"more than {MAX_COUNTED:,} pixels can't be counted")
     return found

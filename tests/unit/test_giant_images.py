@@ -271,6 +271,66 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path) -> None:
     assert "png isn't written in bands, only tiff is" in message
 
 
+def test_several_images_of_a_file_are_refused_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack([picture("uint8", 3)] * 2), photometric="rgb", metadata=None)
+    assert "of 2 images in a file" in refused(path, tmp_path, read=ReadPolicy(frames="all"))
+    status, _ = done(path, tmp_path / "out", recipe(memory_per_image=LOW))
+    assert status.status == "done", status.message
+
+
+def test_more_pixels_than_can_be_counted_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    empty = (np.zeros((8192, 8192), np.uint8) for _ in range(36))
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(
+            empty, shape=(48_000, 45_000), dtype=np.uint8, tile=(8192, 8192), compression="zstd", metadata=None
+        )
+    assert "more than 2,147,483,648 pixels" in refused(path, tmp_path, read=ReadPolicy(max_pixels=10**10))
+    assert "more than limits.max_pixels" in refused(path, tmp_path)
+
+
+def test_a_giant_waits_for_a_task_with_room(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture("uint8", 3), metadata=None)
+    wanted, journal = recipe(memory_per_image=LOW), WorkerJournal(tmp_path / "tmp")
+    publisher = Publisher(tmp_path / "out", tmp_path / "tmp", journal)
+    status, _ = process(item(path), wanted, publisher, budget_bytes=10 << 20)
+    assert status.status == "released"
+    assert status.needs_bytes is not None
+    alive = []
+    status, _ = process(
+        item(path), wanted, publisher, budget_bytes=status.needs_bytes, alive=lambda: alive.append(True)
+    )
+    assert status.status == "done"
+    assert len(alive) == 5  # bands of 256 rows
+    journal.close()
+
+
+@pytest.mark.parametrize(("sigma", "stored"), [(60, 7), (80, 300), (0.3, 900)])
+def test_reach_may_exceed_a_band(tmp_path: Path, sigma: float, stored: int) -> None:
+    path = tmp_path / "a.tif"
+    image = picture("uint8", 3, (900, 150))
+    tifffile.imwrite(path, image, rowsperstrip=stored, compression="adobe_deflate", metadata=None)
+    chain = (ImageOperation("gaussian", {"sigma": sigma}), ImageOperation("unsharp_mask", {"radius": 2}))
+    wanted = recipe(operations=chain, analyses=(), charted=())
+    done(path, tmp_path / "plain", wanted)
+    status, _ = done(path, tmp_path / "tiled", replace(wanted, memory_per_image=1 << 19))
+    assert status.status == "done", status.message
+    np.testing.assert_array_equal(written(tmp_path / "tiled").pixels, written(tmp_path / "plain").pixels)
+
+
+def test_operations_may_change_what_a_pixel_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture("uint16", 3), photometric="rgb", metadata=None)
+    chain = (ImageOperation("median", {"radius": 2}), ImageOperation("grayscale"), ImageOperation("invert"))
+    plain, numbers = done(path, tmp_path / "plain", recipe(operations=chain))
+    tiled, same_numbers = done(path, tmp_path / "tiled", recipe(operations=chain, memory_per_image=LOW))
+    assert (plain.status, tiled.status) == ("done", "done"), tiled.message
+    assert_same_results(same_numbers, numbers)
+    np.testing.assert_array_equal(written(tmp_path / "tiled").pixels, written(tmp_path / "plain").pixels)
+
+
 def test_only_tiff_is_read_in_bands(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(picture("uint8", 3)).save(path)
