@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Literal
@@ -19,6 +19,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
+from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measured
 from pipelines.charts import ChartOptions, draw_chart
 from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason
 from pipelines.image_io import (
@@ -36,6 +37,7 @@ from pipelines.image_io import (
 from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image, apply_operations
+from pipelines.output_names import frame_name
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
 from pipelines.tables import analyses_schema, check_results, object_schemas, part_schema
@@ -74,8 +76,13 @@ class Recipe:
         return f"charts/{analysis}/{item.name}{suffix}"
 
     def paths(self, item: WorkItem) -> list[str]:
-        """Every file that this recipe publishes for an item, relative to the output."""
+        """Every file that this recipe publishes for an item, relative to the output; of its first image."""
         return self.image_paths(item) + [self.chart_path(item, analysis) for analysis in self.charted]
+
+    def frame_prefixes(self, item: WorkItem) -> list[str]:
+        """How the paths of a file's further images begin."""
+        stem = frame_name(item.name, 2).removesuffix("0002")
+        return [f"images/{stem}", *(f"charts/{analysis}/{stem}" for analysis in self.charted)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +109,29 @@ def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> R
     """
     if recipe.memory_per_image is not None and item.size > recipe.memory_per_image:
         raise BeyondMemoryError(f"{item.size:,} bytes of file, above limits.memory_per_image")
-    data = read_bytes(
+    data = read_input(item, recipe)
+    if recipe.read.frames == "all" and probe_header(data, recipe.read).frame_count > 1:
+        raise SeveralFramesError(f"{item.title} holds several images")
+    return render_frame(data, recipe, budget_bytes)
+
+
+class SeveralFramesError(RayjobsError):
+    """A file of several images, all of which the job wants: it goes through ``produce_frames``."""
+
+
+def read_input(item: WorkItem, recipe: Recipe) -> bytes:
+    """The file as it was planned. Raises ImageError: ``missing``, ``changed``, ``permission``, ..."""
+    return read_bytes(
         item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
     )
-    header = probe_header(data, recipe.read)
+
+
+def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: int = 0) -> Rendered:
+    """Decode and process one image of a file; as ``render``."""
+    header = probe_header(data, recipe.read, frame=frame)
     _check_memory(header, recipe.memory_per_image)
     check_budget(header, budget_bytes)
-    decoded = decode_image(data, recipe.read)
+    decoded = decode_image(data, recipe.read, frame=frame)
     result = apply_operations(decoded.pixels, recipe.operations, orientation=decoded.orientation)
     return Rendered(result.pixels, result.orientation, decoded)
 
@@ -123,10 +146,24 @@ def analyze(rendered: Rendered, recipe: Recipe) -> Results:
     """
     if not recipe.analyses:
         return {}
-    analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
-    results = _calculator(recipe.analyses, analyses).calculate_analyses(rendered.pixels)
+    results = _with_frames([_measure(rendered, recipe)], recipe)
     _check_results(results, recipe)
     return results
+
+
+def _measure(rendered: Rendered, recipe: Recipe) -> Results:
+    """What is measured of each image of a file."""
+    requests = measured(recipe.analyses)
+    analyses = tuple(ANALYSES[request.name] for request in requests)
+    return _calculator(requests, analyses).calculate_analyses(rendered.pixels)
+
+
+def _with_frames(frames: Sequence[Results], recipe: Recipe) -> Results:
+    """The results of a file: those of its first image, and the rows of all of them where they are asked for."""
+    return {
+        request.name: frame_results(request, frames) if is_of_frames(request) else frames[0][request.name]
+        for request in recipe.analyses
+    }
 
 
 def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, publisher: Publisher) -> list[Output]:
@@ -137,18 +174,51 @@ def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe,
     ImageError
         ``chart_error``, ``write_error``, ``no_space`` or ``name_invalid``.
     """
+    return _publish(item, _files(item, rendered, results, recipe), recipe, publisher)
+
+
+def _files(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe) -> list[tuple[str, str, bytes]]:
+    """(product, path, bytes) of every file that one image becomes."""
     files: list[tuple[str, str, bytes]] = []
     if recipe.image is not None:
         options = recipe.image
         data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
         suffix = suffix_of(options.format, rendered.source.header.format)
         files.append(("image", f"images/{item.name}{suffix}", data))
-    files += _charts(item, results, recipe)
+    return files + _charts(item, results, recipe)
+
+
+def _publish(
+    item: WorkItem, files: Sequence[tuple[str, str, bytes]], recipe: Recipe, publisher: Publisher
+) -> list[Output]:
     overwrite = recipe.on_conflict == "overwrite"
     return [
         publisher.publish(product, path, data, known=_known(item, path), overwrite=overwrite)
         for product, path, data in files
     ]
+
+
+def produce_frames(
+    item: WorkItem, recipe: Recipe, publisher: Publisher, budget_bytes: int | None, alive: Callable[[], None]
+) -> tuple[Rendered, Results, list[Output]]:
+    """All three stages of a file of several images, decoded one at a time; ``alive`` is called before each.
+
+    The outputs of the first image bear the item's name, those of the others ``frame_name``. Raises as the stages.
+    """
+    data = read_input(item, recipe)
+    first: Rendered | None = None
+    results: list[Results] = []
+    files: list[tuple[str, str, bytes]] = []
+    for frame in range(probe_header(data, recipe.read).frame_count):
+        alive()
+        rendered = render_frame(data, recipe, budget_bytes, frame)
+        results.append(_measure(rendered, recipe))
+        files += _files(replace(item, name=frame_name(item.name, frame + 1)), rendered, results[-1], recipe)
+        first = first or rendered
+    assert first is not None  # a file of several images has a first one
+    of_file = _with_frames(results, recipe)
+    _check_results(of_file, recipe)
+    return first, of_file, _publish(item, files, recipe, publisher)
 
 
 def produce_in_bands(
@@ -167,10 +237,10 @@ def produce_in_bands(
     """
     from pipelines.giant_image import GiantWork, open_giant
 
-    analyses = tuple(ANALYSES[request.name] for request in recipe.analyses)
+    requests = tuple(request for request in recipe.analyses if not is_of_frames(request))
     work = GiantWork(
         operations=recipe.operations,
-        calculator=_calculator(recipe.analyses, analyses),
+        calculator=_calculator(requests, tuple(ANALYSES[request.name] for request in requests)),
         image=recipe.image,
         memory_bytes=recipe.memory_per_image or 0,
     )
@@ -185,6 +255,8 @@ def produce_in_bands(
                 raise MoreMemoryNeededError(giant.needed_bytes)
             draft = None if recipe.image is None else drafts.enter_context(publisher.draft(path))
             results = giant.run(draft, alive)
+            for request in filter(is_of_frames, recipe.analyses):
+                results[request.name] = frame_results(request, [results])  # a file of one image
             _check_results(results, recipe)
             rendered = Rendered(giant.source.pixels, giant.orientation, giant.source)
         charts = _charts(item, results, recipe)
@@ -197,6 +269,16 @@ def produce_in_bands(
             for product, path, data in charts
         ]
     return rendered, results, outputs
+
+
+Produce = Callable[
+    [WorkItem, Recipe, Publisher, int | None, Callable[[], None]], tuple[Rendered, Results, list[Output]]
+]
+
+
+def produce_of(error: BeyondMemoryError | SeveralFramesError) -> Produce:
+    """What takes an input through all stages at once that can't be rendered as one array."""
+    return produce_frames if isinstance(error, SeveralFramesError) else produce_in_bands
 
 
 def process(
@@ -218,13 +300,15 @@ def process(
         return existing, {}
     rendered: Rendered | None = None
     try:
+        produce: Produce | None = None
         try:
             rendered = render(item, recipe, budget_bytes)
-        except BeyondMemoryError:
-            rendered = None  # and only now, with the file's bytes gone from the error's frames, in bands
-        if rendered is None:
-            rendered, results, outputs = produce_in_bands(item, recipe, publisher, budget_bytes, alive)
+        except (BeyondMemoryError, SeveralFramesError) as error:
+            produce = produce_of(error)  # called only now, with the file's bytes gone from the error's frames
+        if produce is not None:
+            rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive)
         else:
+            assert rendered is not None
             results = analyze(rendered, recipe)
             outputs = export(item, rendered, results, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
@@ -292,7 +376,7 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
 
 def _check_results(results: Results, recipe: Recipe) -> None:
     try:
-        check_results(results, *_schemas(recipe.analyses, tuple(ANALYSES[request.name] for request in recipe.analyses)))
+        check_results(results, *_schemas(recipe.analyses, tuple(TABLED[request.name] for request in recipe.analyses)))
     except RayjobsError as error:  # found here, it costs this image; found when rows are saved, it would cost others
         raise ImageError(FailedReason.ANALYSIS_ERROR, str(error)) from error
 

@@ -20,6 +20,7 @@ MAX_COMPONENT_BYTES = 200
 _NUMBERS = {"index", "width", "height"}
 _FORMAT = re.compile(r"0?\d{1,2}d?")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_LIKE_A_FRAME = re.compile(r"-p[0-9]{4,}$", re.IGNORECASE)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -115,6 +116,16 @@ def collision_key(name: str) -> str:
 def renamed(name: str, number: int) -> str:
     """The ``number``-th name (2, 3, ...) for inputs that would all be called ``name``."""
     return f"{name}-{number}"
+
+
+def frame_name(name: str, number: int) -> str:
+    """The name for the outputs of one of a file's images, from 1: the first has the plain name, then ``-p0002``."""
+    return name if number == 1 else f"{name}-p{number:04d}"
+
+
+def apart_from_frames(name: str) -> str:
+    """A name that no ``frame_name`` of another input can be, whatever that one is called."""
+    return f"{name}_" if _LIKE_A_FRAME.search(name) else name
 
 
 def _check_field(name: str, spec: str, conversion: str | None) -> None:

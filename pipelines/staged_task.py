@@ -21,7 +21,7 @@ import pyarrow as pa
 from pipelines import image_task
 from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
 from pipelines.image_io import DecodedImage, ImageHeader
-from pipelines.image_task import Recipe, Rendered, Results
+from pipelines.image_task import Recipe, Rendered, Results, SeveralFramesError
 from pipelines.memory_need import BeyondMemoryError
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.operations import Image
@@ -93,14 +93,15 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     existing = image_task.already_there(item, recipe, worker.publisher)
     if existing is not None:
         return _ended(existing)
+    produce: image_task.Produce | None = None
     try:
         rendered = image_task.render(item, recipe, workspace.budget_bytes)
-    except BeyondMemoryError:
-        rendered = None
+    except (BeyondMemoryError, SeveralFramesError) as error:
+        produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
-    if rendered is None:
-        return _in_bands(item, recipe, workspace, worker, alive)
+    if produce is not None:
+        return _at_once(produce, item, recipe, workspace, worker, alive)
     return {
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
@@ -110,13 +111,18 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     }
 
 
-def _in_bands(
-    item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker, alive: Callable[[], None]
+def _at_once(
+    produce: image_task.Produce,
+    item: WorkItem,
+    recipe: Recipe,
+    workspace: Workspace,
+    worker: Worker,
+    alive: Callable[[], None],
 ) -> dict[str, Any]:
-    """An image too large to travel goes through all stages here; its row and its results travel on."""
+    """An input that can't travel as one array goes through all stages here; its row and its results travel on."""
     started = time.perf_counter()
     try:
-        produced = image_task.produce_in_bands(item, recipe, worker.publisher, workspace.budget_bytes, alive)
+        produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive)
         rendered, results, outputs = produced
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render

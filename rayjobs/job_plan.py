@@ -21,13 +21,14 @@ from actors.input_plan import Naming
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
 from pipelines.analyses import ANALYSES
+from pipelines.analyses.frames import frame_requests, is_of_frames, measured
 from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
 from pipelines.image_io import EncodeOptions, ReadPolicy, probe_header, read_bytes, suffix_of
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
-from pipelines.output_names import NamePattern, NameSource, collision_key, output_name, renamed
+from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
 from pipelines.tables import readable_path
 from rayjobs.job_spec import JobSpec
 
@@ -101,8 +102,8 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
     if spec.export.images is not None:
         chosen = spec.export.images.model_dump(exclude={"on_conflict", "layout", "name"})
         found[IMAGE] = _digest(pixels, chosen)
-    for request in spec.analyses:
-        found[ANALYSIS + request.canonical()] = _digest(pixels, ANALYSES[request.name].version)
+    for request in table_requests(spec):
+        found[ANALYSIS + request.canonical()] = _digest(pixels, _version_of(request))
     charts = spec.export.charts
     if charts is not None:
         for name in charts_of(spec.analyses):
@@ -111,6 +112,17 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
             result = found[ANALYSIS + request.canonical()]
             found[CHART + name] = _digest(result, request.canonical(), charts.model_dump(), drawing)
     return found
+
+
+def table_requests(spec: JobSpec) -> tuple[AnalysisRequest, ...]:
+    """Everything that has columns or rows in the tables: the job's analyses, and the rows of frames if it reads all."""
+    return spec.analyses + (frame_requests(spec.analyses) if spec.read.frames == "all" else ())
+
+
+def _version_of(request: AnalysisRequest) -> Any:
+    if is_of_frames(request):
+        return [ANALYSES[each.name].version for each in measured([request])]
+    return ANALYSES[request.name].version
 
 
 def _operation_key(operation: ImageOperation) -> list[Any]:
@@ -140,7 +152,8 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
     def name(path: bytes, relative: bytes, seq: int) -> str:
         width, height = _size(path, policy) if pattern.needs_size else (0, 0)
         source = NameSource(relative=relative, index=seq, job=spec.name, width=width, height=height)
-        return output_name(pattern, source, layout=layout)
+        found = output_name(pattern, source, layout=layout)
+        return apart_from_frames(found) if policy.frames == "all" else found
 
     def taken(name: str) -> bool:
         assert images is not None
@@ -206,7 +219,10 @@ class RecipeBook:
         )
         if not self._ledger.has_stale():
             return item
-        known = self._ledger.known_files(self.recipes[number].paths(item))
+        recipe = self.recipes[number]
+        known = self._ledger.known_files(recipe.paths(item))
+        if recipe.read.frames == "all":
+            known += self._ledger.known_files_below(recipe.frame_prefixes(item))
         return replace(item, known=known)
 
     def _add(self, have: tuple[int, ...]) -> int:
@@ -215,7 +231,7 @@ class RecipeBook:
         charted = tuple(name for name in charts_of(self._spec.analyses) if CHART + name in missing)
         requests = tuple(
             request
-            for request in self._spec.analyses
+            for request in table_requests(self._spec)
             if ANALYSIS + request.canonical() in missing or request.name in charted
         )
         # A chart is drawn from numbers: an analysis that only its chart needs is computed, and kept, once more.

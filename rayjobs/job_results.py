@@ -130,9 +130,11 @@ def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]
 
 
 def _report_image(final: FinalInput, numbers: Mapping[str, float | int | None]) -> ReportImage:
-    image = next((entry for entry in final.outputs if entry.product == "image"), None)
+    # Of a file with several images the first is shown; the names of the others are longer.
+    outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)
+    image = next((entry for entry in reversed(outputs) if entry.product == "image"), None)
     key = image.sha256 if image else _source_key(final)
-    charts = {e.product.removeprefix("chart:"): e.path for e in final.outputs if e.product.startswith("chart:")}
+    charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
     return ReportImage(
         input=readable_path(final.path),
         source=final.path,

@@ -106,17 +106,21 @@ class JobSpec(_Section):
     exclude: list[str] = Field([], description="Patterns of inputs to leave out, with their reason in the manifest")
     operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
     analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
-    export: Export = Field(default_factory=Export)
+    export: Export = Field(default_factory=Export, description="What is written, and how")
     output: str = Field(min_length=1, description="Directory of the results, relative to the job file")
-    priority: Literal["urgent", "high", "normal", "low"] = "normal"
-    limits: Limits = Field(default_factory=Limits)
-    read: Read = Field(default_factory=Read)
+    priority: Literal["urgent", "high", "normal", "low"] = Field(
+        "normal", description="Whose turn it is on a shared cluster; urgent ones make others yield between two images"
+    )
+    limits: Limits = Field(default_factory=Limits, description="Bounds for one image and for the run")
+    read: Read = Field(default_factory=Read, description="How inputs are decoded")
     max_failures: Failures = Field(
         0,
         description="A number or a share (5%) of inputs that may fail. 0: run to the end, and exit with 2 if any "
         "failed; else the job stops early as soon as more failed",
     )
-    stages: Literal["auto", "staged", "fused"] = "auto"
+    stages: Literal["auto", "staged", "fused"] = Field(
+        "auto", description="Render, analyse and export as three operators or one; the bytes are the same"
+    )
     durability: Literal["process", "power"] = Field("process", description="What published files survive")
     plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
 

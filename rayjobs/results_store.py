@@ -16,7 +16,7 @@ from pathlib import Path
 
 from actors.job_ledger import JobLedger, ResultRow
 from actors.product_plan import ANALYSIS
-from pipelines.analyses import ANALYSES
+from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.models import AnalysisRequest
 from pipelines.tables import (
     FILE_BYTES,
@@ -36,7 +36,8 @@ from rayjobs.output_directory import OutputDirectory
 
 SEALED_SUFFIX = ".parquet"
 OBJECTS_PER_IMAGE = 1000
-"""A guess that keeps the files of objects near the size of other files; it only decides how many images one covers."""
+FRAMES_PER_FILE = 8
+"""Guesses that keep the files of objects near the size of other files; they only decide how many images one covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,10 @@ class ResultsStore:
         self.requests = tuple(requests)
         self.object_schemas = object_schemas(self.requests)
         """Analysis of objects -> schema of its table."""
-        most = [FILE_BYTES // (OBJECTS_PER_IMAGE * row_bytes(schema)) for schema in self.object_schemas.values()]
+        most = [
+            FILE_BYTES // (_rows_per_input(request) * row_bytes(schema))
+            for request, schema in self.object_schemas.items()
+        ]
         self.range_rows = max(min([rows_per_file(analyses_schema(self.requests)), *most]), 1)
         """Places of the sealed list per range."""
 
@@ -165,6 +169,10 @@ class ResultsStore:
         return (*self.requests, *others)
 
 
+def _rows_per_input(request: AnalysisRequest) -> int:
+    return FRAMES_PER_FILE if request.name == FRAMES else OBJECTS_PER_IMAGE
+
+
 def _by_input(rows: Sequence[ResultRow]) -> Iterator[list[ResultRow]]:
     group: list[ResultRow] = []
     for row in rows:
@@ -189,5 +197,5 @@ def _columns(requests: Sequence[AnalysisRequest]) -> frozenset[str]:
     return frozenset(
         f"{request.name}_{column.name}"
         for request in requests
-        for column in ANALYSES[request.name].columns(**request.params)
+        for column in TABLED[request.name].columns(**request.params)
     )

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from pipelines.analyses.registry import ANALYSES, Analysis, Column
+from pipelines.analyses.frames import TABLED
+from pipelines.analyses.registry import Analysis, Column
 from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 
@@ -86,7 +87,7 @@ def columns_schema(fields: Iterable[pa.Field], metadata: Mapping[str, str] | Non
 
 def analyses_schema(
     requests: Sequence[AnalysisRequest],
-    analyses: Mapping[str, Analysis] = ANALYSES,
+    analyses: Mapping[str, Analysis] = TABLED,
     metadata: Mapping[str, str] | None = None,
 ) -> pa.Schema:
     """The schema of the table ``analyses``: ``input``, then ``<analysis>_<column>`` in the order of the requests.
@@ -101,7 +102,7 @@ def analyses_schema(
 
 
 def object_schemas(
-    requests: Sequence[AnalysisRequest], analyses: Mapping[str, Analysis] = ANALYSES
+    requests: Sequence[AnalysisRequest], analyses: Mapping[str, Analysis] = TABLED
 ) -> dict[AnalysisRequest, pa.Schema]:
     """Of each requested analysis of objects the schema of its table, in order."""
     found = {}

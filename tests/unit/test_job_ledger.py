@@ -113,11 +113,13 @@ def test_name_of_a_foreign_file_is_not_used(ledger: JobLedger) -> None:
 
 @given(st.lists(st.text("aAbB.", min_size=1, max_size=4), min_size=1, max_size=12, unique=True), st.randoms())
 @settings(max_examples=60, deadline=None)
-def test_names_are_unique_and_independent_of_discovery_order(stems: list[str], random: Random) -> None:
+def test_names_are_unique_and_independent_of_discovery_order(
+    tmp_path_factory: pytest.TempPathFactory, stems: list[str], random: Random
+) -> None:
     inputs = found(*(stem + ".x" for stem in stems))
     results = []
     for _ in range(2):
-        ledger = JobLedger(Path(":memory:"))
+        ledger = JobLedger(tmp_path_factory.mktemp("order") / "ledger.sqlite")
         seal_inputs(ledger, inputs, NAMING)
         results.append(names(ledger))
         ledger.close()
