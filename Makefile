@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo fmt lint types test test-giant ci clean
+.PHONY: setup demo docs gallery fmt lint types test test-giant ci clean
 
 setup: .venv/.installed
 
@@ -16,6 +16,13 @@ setup: .venv/.installed
 demo: setup
 	$(PY) examples/demo_inputs.py out/demo-inputs
 	$(PY) -m rayjobs run examples/demo.yaml
+
+# The reference pages from the code, and the pictures of every chart.
+docs: setup
+	$(PY) -m docs.generate
+
+gallery: setup
+	$(PY) -m pipelines.charts.gallery docs
 
 fmt: setup
 	$(PY) -m ruff format .

@@ -45,7 +45,8 @@ The title is the name of the file. Characters that can't be shown (control chara
 \N{REPLACEMENT CHARACTER}, long names lose their middle. The font is DejaVu Sans; in PNG and JPEG, characters that it
 lacks (Chinese, Japanese, Korean, emoji) show as \N{WHITE SQUARE}; the SVG of the fast engine has them all.
 
-All pictures on this page show scikit-image's `astronaut`; `python -m pipelines.charts.gallery docs` draws them again.
+All pictures on this page show scikit-image's `astronaut`. `make gallery` draws them again, byte for byte; `rayjobs
+charts --gallery DIR` draws page and pictures into a directory.
 """
 
 READING: Mapping[str, tuple[str, str]] = {
@@ -151,15 +152,21 @@ def page() -> str:
     return "\n".join(sections)
 
 
+def write_gallery(directory: Path) -> Path:
+    """Write the gallery into a directory, and return the path of its page."""
+    for name, content in gallery_files().items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return directory / "charts.md"
+
+
 def main(arguments: list[str]) -> int:
     """Write the gallery into the directory given as the only argument."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m pipelines.charts.gallery OUT_DIR\n")
         return 2
-    for name, content in gallery_files().items():
-        path = Path(arguments[0]) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_gallery(Path(arguments[0]))
     return 0
 
 

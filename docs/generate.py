@@ -1,0 +1,358 @@
+"""Make the pages of ``docs/reference`` from the code: registries, job file model, command line, reasons, systems.
+
+    python -m docs.generate [DIR]
+
+Run from the checkout, as `make docs` does. The same code gives the same bytes; a test compares them with the committed
+pages. Texts that the code doesn't have are in ``reference_texts``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from docs.reference_texts import (
+    ANALYSES_INTRODUCTION,
+    ANALYSIS_EXAMPLES,
+    ENVIRONMENT,
+    JOB_FILE_END,
+    JOB_FILE_INTRODUCTION,
+    OPERATION_EXAMPLES,
+    OPERATIONS_INTRODUCTION,
+    REASONS,
+    REASONS_INTRODUCTION,
+    SYSTEMS,
+    WHOLE_JOB,
+)
+from pipelines.analyses import ANALYSES, Column
+from pipelines.charts import CHARTABLE
+from pipelines.errors import FailedReason, SkippedReason
+from pipelines.operations import OPERATIONS
+from rayjobs.cli import parser
+from rayjobs.job_spec import JobSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Made by `make docs`; edit the code, or docs/reference_texts.py. -->\n"
+REACH = {
+    "point": "each pixel alone",
+    "local": "each pixel and its surroundings",
+    "whole": "the whole image",
+    "geometry": "the place of pixels",
+}
+GROUPS = {"tone": "Tone", "colour": "Colour", "filters": "Filters", "geometry": "Geometry"}
+KINDS = {"scopes": "The six scopes", "measurements": "Measurements"}
+
+Schema = Mapping[str, Any]
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; cells may hold anything."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+def prose(docstring: str) -> str:
+    """A docstring as Markdown: one paragraph per paragraph, code in single backticks."""
+    return re.sub(r"``([^`]+)``", r"`\1`", inspect.cleandoc(docstring)) + "\n"
+
+
+def values_of(schema: Schema, definitions: Schema) -> str:
+    """Which values a parameter takes: choices, or a type with its range."""
+    if "$ref" in schema:
+        return f"see [{(name := schema['$ref'].rsplit('/', 1)[-1])}](#{name.lower()})"
+    if "anyOf" in schema:
+        options = [values_of(option, definitions) for option in schema["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(options))
+    choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
+    if choices:
+        return ", ".join(f"`{value}`" for value in choices)
+    kind = schema.get("type")
+    if kind == "array":
+        return _array(schema, definitions)
+    if kind in ("integer", "number"):
+        return _range("whole number" if kind == "integer" else "number", schema)
+    return "`true`, `false`" if kind == "boolean" else schema.get("format", "text")
+
+
+def _range(kind: str, schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    first = f"above {above:,}" if above is not None else f"{low:,}" if low is not None else ""
+    last = f"below {below:,}" if below is not None else f"{high:,}" if high is not None else ""
+    if first and last:
+        return f"{kind}, {first} to {last}"
+    if first:
+        return f"{kind}, {first}" if above is not None else f"{kind}, {first} or more"
+    return f"{kind}, up to {last}" if last else kind
+
+
+def _array(schema: Schema, definitions: Schema) -> str:
+    items = schema.get("prefixItems")
+    if items:
+        inner = values_of(items[0], definitions)
+        return f"list of {len(items)}: {inner}"
+    inner = values_of(schema.get("items", {}), definitions)
+    low, high = schema.get("minItems"), schema.get("maxItems")
+    if high:
+        return f"list of {low or 0} to {high}: {inner}"
+    return f"list of {low} or more: {inner}" if low else f"list: {inner}"
+
+
+def default_of(name: str, schema: Schema, required: Sequence[str]) -> str:
+    """What counts when the key is left out."""
+    if name in required:
+        return "required"
+    value = schema.get("default")
+    return "" if value is None or value == {} else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def parameters(schema: Schema) -> str:
+    """The table of the parameters of an operation, an analysis or a section of the job file."""
+    required = schema.get("required", [])
+    rows = [
+        [
+            f"`{name}`",
+            values_of(entry, schema.get("$defs", {})),
+            default_of(name, entry, required),
+            entry.get("description", ""),
+        ]
+        for name, entry in schema.get("properties", {}).items()
+    ]
+    return table(["parameter", "values", "default", "meaning"], rows) if rows else "No parameters.\n"
+
+
+def columns(entries: Iterable[Column], prefix: str = "") -> str:
+    """The table of the columns of a result."""
+    rows = [[f"`{prefix}{entry.name}`", entry.type, entry.unit, entry.meaning] for entry in entries]
+    return table(["column", "type", "unit", "meaning"], rows)
+
+
+def example(section: str, step: str) -> str:
+    """A step as it stands in a job file."""
+    return f"```yaml\n{section}:\n  - {step}\n```\n"
+
+
+# ---- pages -----------------------------------------------------------------------------------------------------------
+
+
+def operations_page() -> str:
+    """``operations.md``."""
+    parts = [
+        f"{NOTE}\n# Operations\n",
+        OPERATIONS_INTRODUCTION,
+        "\n".join(_contents(GROUPS, {name: entry.group for name, entry in OPERATIONS.items()})) + "\n",
+    ]
+    for group, heading in GROUPS.items():
+        parts.append(f"## {heading}\n")
+        for name, entry in _members(OPERATIONS, group, OPERATION_EXAMPLES):
+            source = entry.function.__module__.replace(".", "/")
+            parts += [
+                f"### {name}\n",
+                prose(entry.function.__doc__ or ""),
+                parameters(entry.parameters.model_json_schema()),
+                example("operations", OPERATION_EXAMPLES[name]),
+                f"Sees {REACH[entry.reach]}. Source: [{source}.py](../../{source}.py)\n",
+            ]
+    return "\n".join(parts)
+
+
+def analyses_page() -> str:
+    """``analyses.md``."""
+    parts = [
+        f"{NOTE}\n# Analyses\n",
+        ANALYSES_INTRODUCTION,
+        "\n".join(_contents(KINDS, {name: entry.group for name, entry in ANALYSES.items()})) + "\n",
+    ]
+    for group, heading in KINDS.items():
+        parts.append(f"## {heading}\n")
+        for name, entry in _members(ANALYSES, group, ANALYSIS_EXAMPLES):
+            defaults = entry.parameters().model_dump()
+            source = entry.function.__module__.replace(".", "/")
+            chart = f"Its chart: [charts](../charts.md#{_anchor(name)}). " if name in CHARTABLE else ""
+            parts += [
+                f"### {name}\n",
+                prose(entry.function.__doc__ or ""),
+                parameters(entry.parameters.model_json_schema()),
+                example("analyses", ANALYSIS_EXAMPLES[name]),
+                columns(entry.columns(**defaults), f"{name}_"),
+            ]
+            if entry.row_columns:
+                parts += [f"`data/{name}.*`, one row per object:\n", columns(entry.row_columns(**defaults))]
+            parts.append(f"{chart}Source: [{source}.py](../../{source}.py)\n")
+    return "\n".join(parts)
+
+
+def _anchor(name: str) -> str:
+    from pipelines.charts.gallery import READING
+
+    return READING[name][0].lower().replace(" ", "-")
+
+
+def _contents(headings: Mapping[str, str], groups: Mapping[str, str]) -> Iterator[str]:
+    for group, heading in headings.items():
+        names = [name for name in (*OPERATION_EXAMPLES, *ANALYSIS_EXAMPLES) if groups.get(name) == group]
+        yield f"- **{heading}**: {', '.join(f'[{name}](#{name})' for name in names)}"
+
+
+def _members(registry: Mapping[str, Any], group: str, order: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """The entries of a group in the order of the examples; a name without an example is an error."""
+    own = [name for name, entry in registry.items() if entry.group == group]
+    return ((name, registry[name]) for name in sorted(own, key=list(order).index))
+
+
+def job_file_page() -> str:
+    """``job-file.md``."""
+    schema = JobSpec.model_json_schema()
+    definitions = schema["$defs"]
+    for key, text in (("operations", "operations"), ("analyses", "analyses")):
+        schema["properties"][key] = {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": f"{schema['properties'][key]['description']}; see [{text}]({text}.md)",
+        }
+    parts = [
+        f"{NOTE}\n# The job file\n",
+        JOB_FILE_INTRODUCTION,
+        f"```yaml\n{WHOLE_JOB}```\n",
+        "## JobSpec\n",
+        parameters(schema),
+    ]
+    for name, kind, default in (
+        ("memory_per_image", "size", "2GiB"),
+        ("item_timeout", "duration", "120s"),
+        ("max_pixels", "number", "2G"),
+    ):
+        definitions["Limits"]["properties"][name] |= {"type": "string", "format": kind, "default": default}
+    for name in ("Export", "ImageExport", "ChartExport", "Limits", "Read"):
+        key = {"ImageExport": "export.images", "ChartExport": "export.charts"}.get(name, name.lower())
+        section = definitions[name]
+        parts += [f"## {name}\n", f"`{key}`: {section['description']}\n", parameters(section)]
+    parts.append(JOB_FILE_END)
+    return "\n".join(parts)
+
+
+def cli_page() -> str:
+    """``cli.md``."""
+    top = parser()
+    commands = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    summaries = {choice.dest: choice.help or "" for choice in commands._choices_actions}
+    parts = [
+        f"{NOTE}\n# The command line\n",
+        f"{top.description} `python -m rayjobs` is the same program.\n",
+        table(["command", "what it does"], [[f"[{name}](#{name})", text] for name, text in summaries.items()]),
+        "## Exit codes\n",
+        table(
+            ["code", "meaning"],
+            [
+                ["0", "All done, or failures within `max_failures`"],
+                ["1", "The job could not run: a mistake in the job file, no access, no cluster"],
+                ["2", "Finished, but more inputs failed; or the command line itself was wrong"],
+                ["130", "Cancelled, paused or interrupted; `rayjobs resume` goes on"],
+            ],
+        ),
+        "## Environment\n",
+        table(["variable", "meaning"], [[f"`{name}`", text] for name, text in ENVIRONMENT.items()]),
+    ]
+    for name, sub in commands.choices.items():
+        parts += [f"## {name}\n", f"{summaries[name]}.\n", *_arguments(name, sub)]
+    return "\n".join(parts)
+
+
+def _arguments(name: str, sub: argparse.ArgumentParser) -> Iterator[str]:
+    actions = [action for action in sub._actions if not isinstance(action, argparse._HelpAction)]
+    usage, rows = [], []
+    for action in actions:
+        value = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
+        flag = action.option_strings[-1] if action.option_strings else ""
+        text = f"{flag} {value}".strip() if action.nargs != 0 else flag
+        optional = (bool(flag) and not action.required) or action.nargs == "?"
+        usage.append(f"[{text}]" if optional else text)
+        rows.append([f"`{', '.join([*action.option_strings[:-1], text])}`", action.help or ""])
+    yield f"```\nrayjobs {' '.join([name, *usage])}\n```\n"
+    if rows:
+        yield table(["argument", "meaning"], rows)
+
+
+def reasons_page() -> str:
+    """``reasons.md``."""
+
+    def rows(reasons: type[FailedReason] | type[SkippedReason]) -> str:
+        return table(
+            ["reason", "meaning", "what to do"], [[f"`{reason.value}`", *REASONS[reason.value]] for reason in reasons]
+        )
+
+    return "\n".join(
+        [
+            f"{NOTE}\n# Reasons\n",
+            REASONS_INTRODUCTION,
+            "## failed\n",
+            rows(FailedReason),
+            "## skipped\n",
+            rows(SkippedReason),
+        ]
+    )
+
+
+def systems_page() -> str:
+    """``systems.md``."""
+    places = _classes()
+    rows = [
+        [
+            f"[{system.name}](../../{places[system.name]})",
+            system.role,
+            ", ".join(f"[{test}](../../tests/{test})" for test in system.tests if (ROOT / "tests" / test).exists()),
+        ]
+        for system in SYSTEMS
+        if system.name in places
+    ]
+    return "\n".join(
+        [
+            f"{NOTE}\n# Systems\n",
+            "The parts that the design names, where each lies, and the tests that hold it to its contract.\n",
+            table(["class", "role", "tests"], rows),
+        ]
+    )
+
+
+def _classes() -> dict[str, str]:
+    """Public class -> file, relative to the checkout."""
+    found: dict[str, str] = {}
+    for package in ("pipelines", "actors", "rayjobs"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    found.setdefault(node.name, path.relative_to(ROOT).as_posix())
+    return found
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "operations.md": operations_page,
+    "analyses.md": analyses_page,
+    "job-file.md": job_file_page,
+    "cli.md": cli_page,
+    "reasons.md": reasons_page,
+    "systems.md": systems_page,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write all pages into a directory, by default ``docs/reference``."""
+    target = Path(arguments[0]) if arguments else ROOT / "docs" / "reference"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (target / name).write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,211 @@
+"""What the reference pages say that the code doesn't: an example for every name, meanings of reasons, the systems.
+
+Covers text only; pages are made by ``generate``. ``tests/unit/test_docs.py`` runs every example and holds the keys to
+the registries, so that a new operation without an example fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OPERATIONS_INTRODUCTION = """\
+Pure functions from image to image, run in the order of the job file. An image is uint8, uint16 or float32 (0 to 1), and
+gray, RGB or RGBA; `v` is a stored value as a share of full scale. Alpha is carried along; integers are rounded and
+clipped. Unknown names and values out of range are refused before anything runs. `rayjobs operations --json` has the
+same for programs.
+"""
+
+ANALYSES_INTRODUCTION = """\
+Pure functions from image to numbers and arrays: the columns of `data/analyses.*`, one row per image. `objects` has a
+table of its own as well. In a job file `scopes` stands for the six scopes, `all` for everything on this page. Columns
+are those of the default parameters. Arrays are stored flat, row by row; their shape, the unit and the meaning of every
+column are in the Parquet metadata. `rayjobs analyses --json` has the same for programs.
+"""
+
+JOB_FILE_INTRODUCTION = """\
+YAML that is data only: no aliases, no tags, no key twice. All mistakes are told at once, each with line and column.
+`rayjobs init --schema` writes the JSON Schema beside a new job file, so that editors complete and check it. Relative
+paths are relative to the job file.
+"""
+
+JOB_FILE_END = """\
+`export.images` and `export.charts` also take `true` (the defaults) and `false` (none). Sizes are written as `2GiB` or
+`500MB`, durations as `120s`, `2min` or `1.5h`, numbers as `2G` or `500M`.
+"""
+
+REASONS_INTRODUCTION = """\
+Every input has exactly one row in `manifest.parquet`: `done`, `failed` or `skipped`. The column `reason` of the latter
+two holds one word of this fixed list, `message` says more.
+"""
+
+OPERATION_EXAMPLES: Mapping[str, str] = {
+    "brightness_contrast": "brightness_contrast: {brightness: 0.05, contrast: 1.1}",
+    "exposure": "exposure: {stops: 0.5}",
+    "gamma": "gamma: {gamma: 0.8}",
+    "levels": "levels: {in_black: 0.04, in_white: 0.96, gamma: 1.1}",
+    "curves": "curves: {points: [[0, 0], [0.25, 0.2], [0.75, 0.82], [1, 1]]}",
+    "invert": "invert",
+    "sigmoid": "sigmoid: {cutoff: 0.45, gain: 6}",
+    "autocontrast": "autocontrast: {low: 1, high: 99}",
+    "equalize": "equalize",
+    "clahe": "clahe: {clip_limit: 0.02, tiles: 8}",
+    "hue_saturation": "hue_saturation: {hue: 10, saturation: 1.2}",
+    "white_balance": "white_balance: {method: temperature, kelvin: 5600}",
+    "color_balance": "color_balance: {lift: [0, 0, 0.03], gain: [1.05, 1, 0.97]}",
+    "channel_mixer": "channel_mixer: {matrix: [[0.9, 0.1, 0], [0, 1, 0], [0, 0.2, 0.8]]}",
+    "grayscale": "grayscale: {method: bt601}",
+    "lut3d": "lut3d: {path: looks/warm.cube}",
+    "gaussian": "gaussian: {sigma: 2}",
+    "median": "median: {radius: 2}",
+    "bilateral": "bilateral: {sigma_space: 3, sigma_color: 0.08}",
+    "unsharp_mask": "unsharp_mask: {radius: 1.5, amount: 0.6, threshold: 0.01}",
+    "background": "background: {method: rolling_ball, radius: 30, polarity: dark}",
+    "denoise": "denoise: {method: nl_means, strength: 0.03}",
+    "edges": "edges: {method: canny, sigma: 1.5, low: 0.1, high: 0.3}",
+    "threshold": "threshold: {method: local, radius: 20, offset: 0.02}",
+    "morphology": "morphology: {method: open, radius: 2, shape: disk}",
+    "auto_orient": "auto_orient",
+    "flip": "flip: {direction: vertical}",
+    "resize": "resize: {max_side: 2048}",
+    "crop": "crop: {ratio: [16, 9]}",
+    "pad": "pad: {left: 16, top: 16, right: 16, bottom: 16}",
+    "rotate": "rotate: {angle: 2.5}",
+}
+"""Operation -> how a job file writes it."""
+
+ANALYSIS_EXAMPLES: Mapping[str, str] = {
+    "color_histogram": "color_histogram: {luma: bt601}",
+    "luma_waveform": "luma_waveform",
+    "rgb_parade": "rgb_parade",
+    "hue_histogram": "hue_histogram",
+    "saturation_histogram": "saturation_histogram",
+    "lab_chromaticity": "lab_chromaticity",
+    "statistics": "statistics: {percentiles: [5, 50, 95]}",
+    "sharpness": "sharpness",
+    "noise": "noise",
+    "texture": "texture: {levels: 16, distance: 2}",
+    "objects": "objects: {polarity: dark, minimum_area: 40, properties: [area, circularity, feret_diameter]}",
+    "image_hash": "image_hash: {method: phash, max_distance: 4}",
+}
+"""Analysis -> how a job file writes it."""
+
+WHOLE_JOB = """\
+name: autumn-look
+inputs: ["photos/**/*.jpg", "scans/"]
+exclude: ["**/drafts/**"]
+operations:
+  - auto_orient
+  - brightness_contrast: {brightness: 0.05, contrast: 1.1}
+  - unsharp_mask: {radius: 2, amount: 0.5}
+  - resize: {max_side: 2048}
+analyses: [scopes, statistics, sharpness]
+export:
+  images: {format: jpeg, quality: 90, metadata: keep, layout: mirror, name: "{stem}", on_conflict: rename}
+  data: [parquet, csv]
+  charts: {format: png, engine: fast, scale: ire}
+output: out/autumn
+priority: normal
+limits: {memory_per_image: 2GiB, item_timeout: 120s, attempts: 3, max_pixels: 2G, workers: auto}
+read: {truncated: strict, frames: first, color: srgb}
+max_failures: 5%
+stages: auto
+durability: process
+"""
+
+REASONS: Mapping[str, tuple[str, str]] = {
+    "missing": ("The file isn't there", "Check the path; for lists, how old the list is"),
+    "changed": ("The file changed after the job was planned", "Run the job again when nobody writes to its inputs"),
+    "permission": ("The file may not be read", "Give the account that runs the job access"),
+    "empty": ("The file has no bytes", "Copy it again"),
+    "not_an_image": ("The content is no image, whatever the name says", "Leave it out with `exclude`"),
+    "unsupported_format": ("An image of a format or kind that isn't read", "Convert it; the message names the format"),
+    "codec_missing": ("The library of a codec isn't installed there", "Install what the message names on every node"),
+    "corrupt": ("The content is damaged", "Copy it again; no policy shows damaged pixels as whole ones"),
+    "truncated": ("The file ends too early", "Copy it again, or set `read.truncated` to `salvage` or `flag`"),
+    "too_large": (
+        "More pixels or memory than `limits` allow",
+        "Raise `limits.max_pixels` or `limits.memory_per_image`",
+    ),
+    "bad_shape": ("An operation or analysis can't take an image of this shape", "See the message; mostly a `crop`"),
+    "operation_error": ("An operation failed", "See the message; it names the operation by its place in the chain"),
+    "analysis_error": ("An analysis failed", "See the message"),
+    "chart_error": ("A chart couldn't be drawn", "See the message"),
+    "write_error": ("An output couldn't be written", "See the message; then `rayjobs retry-failed`"),
+    "no_space": ("The disk is full", "Make room, then `rayjobs resume`"),
+    "name_invalid": ("The output would have a name that file systems refuse", "Change `export.images.name`"),
+    "timeout": ("It took longer than `limits.item_timeout`", "Raise the limit, or leave the input out"),
+    "out_of_memory": (
+        "It ended its process by using up memory, alone as well",
+        "Use a larger machine, or resize first",
+    ),
+    "crashed": ("It ended its process `limits.attempts` times", "Keep the file: it shows a mistake in a library"),
+    "plugin_error": ("An extension failed or is missing there", "See the message; tell the extension's author"),
+    "exists": ("Skipped: the output exists and `on_conflict` is `skip`", "Nothing to do"),
+    "excluded": ("Skipped: a pattern of `exclude` matches", "Nothing to do"),
+    "not_regular": ("Skipped: no regular file (a device, a socket, a pipe)", "Nothing to do"),
+    "symlink": ("Skipped: a symbolic link that a directory or glob turned up", "Name the file that it leads to"),
+    "duplicate_input": ("Skipped: the same file was named before", "Nothing to do"),
+}
+"""Reason -> (what it means, what to do)."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One system of the design, and where it is held to its contract."""
+
+    name: str
+    """Of the class."""
+    role: str
+    tests: tuple[str, ...]
+    """Files below ``tests/``."""
+
+
+SYSTEMS: tuple[System, ...] = (
+    System("BatchProcessingHandler", "The facade: create, fill, start, watch, cancel jobs", ("unit/test_managers.py",)),
+    System("BatchJobManager", "Plain batch jobs: create, list, update, remove", ("unit/test_managers.py",)),
+    System("BatchJob", "One plain job: sources, operations, export, status", ("unit/test_managers.py",)),
+    System("EnhancedJobManager", "Jobs with analysis exports, task types and history", ("unit/test_managers.py",)),
+    System("EnhancedBatchJob", "A job with its tasks and history", ("unit/test_managers.py",)),
+    System(
+        "ExtensibleImageProcessor",
+        "Renders arrays and object references on Ray, with hints and a cache",
+        ("cluster/test_processor.py",),
+    ),
+    System("ProcessingPool", "Where chains run, with bounded work in flight", ("cluster/test_processor.py",)),
+    System("ProcessingStrategy", "One processing hint", ("unit/test_processing_strategies.py",)),
+    System("ResultCache", "What a cache of rendered results offers", ("unit/test_memory_cache.py",)),
+    System(
+        "ResourceManager",
+        "Allocations as leases, limits, thresholds, providers",
+        ("unit/test_resource_manager.py", "cluster/test_resource_manager.py"),
+    ),
+    System("MemoryManager", "Admits work by predicted bytes, before decoding", ("unit/test_memory_manager.py",)),
+    System(
+        "PerformanceMonitor", "Measurements, and their way to `ray.util.metrics`", ("unit/test_performance_monitor.py",)
+    ),
+    System("ExtensionManager", "Finds, allows and loads extensions", ("unit/test_extension_manager.py",)),
+    System(
+        "TaskCoordinator", "The cluster's queue: submit, cancel, wait, limits", ("cluster/test_task_coordinator.py",)
+    ),
+    System("TaskQueue", "The queue without Ray: event in, decisions out", ("unit/test_task_queue.py",)),
+    System("PriorityScheduler", "Whose turn it is: priorities that age, fair jobs", ("unit/test_task_queue.py",)),
+    System("AnalysisExportService", "Render, analyse, draw, write, with history", ("unit/test_managers.py",)),
+    System("AnalysisCalculator", "The chosen analyses of one image", ("unit/test_calculator.py",)),
+    System("ChartEngine", "Draws an analysis as a chart; `fast` and `matplotlib`", ("unit/test_charts.py",)),
+    System("ExtensibleTask", "A task of any registered type", ("cluster/test_plugin.py",)),
+    System("TaskHandler", "Interface of plug-ins: task types", ("cluster/test_plugin.py",)),
+    System(
+        "ProcessorExtension", "Interface of plug-ins: operations", ("unit/test_plugin_job.py", "cluster/test_plugin.py")
+    ),
+    System("ResourceProvider", "Interface of plug-ins: resource types", ("cluster/test_resource_providers.py",)),
+)
+
+ENVIRONMENT: Mapping[str, str] = {
+    "RAYJOBS_HOME": "Where the registry of jobs, the analyses' cache and the cluster's ledger lie; `~/.rayjobs`",
+    "RAYJOBS_ALLOW_PLUGINS": "Extensions that any job may use, with commas between",
+    "RAY_ADDRESS": "Cluster that `rayjobs run` uses instead of starting Ray on this machine",
+    "RAY_AUTH_MODE": "`token` for a cluster that asks for one; embedded runs decide themselves",
+    "RAY_AUTH_TOKEN": "The token itself; or `RAY_AUTH_TOKEN_PATH`, a file that holds it",
+}
+"""Variable -> what it does."""
