@@ -1,0 +1,182 @@
+"""What the documentation says is so: pages made from the code, examples that run, commands that exist, links that lead.
+
+Reference pages differ after a change of a signature, a docstring or an argument: `make docs` makes them anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from docs.generate import PAGES
+from docs.reference_texts import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES, REASONS, SYSTEMS, WHOLE_JOB
+from pipelines.analyses import ANALYSES, AnalysisCalculator
+from pipelines.errors import FailedReason, SkippedReason
+from pipelines.operations import OPERATIONS, apply_operations
+from rayjobs.cli import parser
+from rayjobs.job_file import parse_job
+from rayjobs.job_spec import JobSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT / "docs" / "reference"
+GUIDES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"))
+    if "build" not in path.parts
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+IDENTITY_LUT = "LUT_3D_SIZE 2\n" + "".join(f"{r} {g} {b}\n" for b in (0, 1) for g in (0, 1) for r in (0, 1))
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def fences(path: Path, language: str) -> list[str]:
+    return [text for kind, text in FENCE.findall(path.read_text(encoding="utf-8")) if kind == language]
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    rows, columns = np.mgrid[:48, :64]
+    image = np.stack([rows * 5, columns * 4, (rows + columns) * 2], axis=-1).astype(np.uint8)
+    image[10:20, 10:30] = 20
+    image.flags.writeable = False
+    return image
+
+
+# ---- pages made from the code ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_reference_pages_are_what_the_code_says(name: str) -> None:
+    assert (REFERENCE / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"
+
+
+def test_every_name_has_an_example() -> None:
+    built_in = {name for name, entry in OPERATIONS.items() if entry.group != "plug-ins"}
+    assert set(OPERATION_EXAMPLES) == built_in
+    assert set(ANALYSIS_EXAMPLES) == set(ANALYSES)
+
+
+def test_every_reason_is_explained() -> None:
+    assert set(REASONS) == {reason.value for reason in (*FailedReason, *SkippedReason)}
+
+
+def test_every_command_is_on_its_page() -> None:
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    assert all(f"\n## {name}\n" in page for name in commands())
+    assert all(action.help for sub in commands().values() for action in sub._actions)
+
+
+def test_every_system_has_tests() -> None:
+    listed = [system for system in SYSTEMS if f"[{system.name}]" in (REFERENCE / "systems.md").read_text("utf-8")]
+    assert [s.name for s in listed if not any((ROOT / "tests" / test).exists() for test in s.tests)] == []
+
+
+# ---- examples --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPERATION_EXAMPLES)
+def test_operation_examples_run(name: str, picture: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "looks").mkdir()
+    (tmp_path / "looks" / "warm.cube").write_text(IDENTITY_LUT)
+    snippet = f"name: x\ninputs: [a]\noutput: out\noperations:\n  - {OPERATION_EXAMPLES[name]}\n"
+    spec = parse_job(snippet, base=tmp_path)
+    assert [step.name for step in spec.operations] == [name]
+    done = apply_operations(picture, spec.operations).pixels
+    assert done.dtype == picture.dtype
+    assert done.size
+
+
+@pytest.mark.parametrize("name", ANALYSIS_EXAMPLES)
+def test_analysis_examples_run(name: str, picture: np.ndarray) -> None:
+    spec = parse_job(f"name: x\ninputs: [a]\noutput: out\nanalyses:\n  - {ANALYSIS_EXAMPLES[name]}\n")
+    (request,) = spec.analyses
+    result = AnalysisCalculator().calculate_analyses(picture, spec.analyses)[name]
+    made_later = {"group"} if name == "image_hash" else set()  # known when all images are
+    assert {column.name for column in ANALYSES[name].columns(**request.params)} - made_later <= set(result)
+
+
+def test_the_whole_job_names_every_key() -> None:
+    spec = parse_job(WHOLE_JOB)
+    assert set(yaml.safe_load(WHOLE_JOB)) == set(JobSpec.model_fields) - {"plugins"}
+    assert spec.name == "autumn-look"
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_yaml_in_guides_is_a_job_or_a_part_of_one(path: Path) -> None:
+    for text in fences(path, "yaml"):
+        raw = yaml.safe_load(text)
+        assert set(raw) <= set(JobSpec.model_fields), text
+        if "plugins" in raw or "lut3d" in text or (path.parent.name == "plugin"):
+            continue  # needs what is not here
+        whole = {"name": "x", "inputs": ["a"], "output": "out", **raw}
+        parse_job(yaml.safe_dump(whole, sort_keys=False), name=path.name)
+
+
+# ---- commands and links ----------------------------------------------------------------------------------------------
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    lines = []
+    for path in GUIDES:
+        for text in fences(path, "sh"):
+            for line in text.replace("\\\n", " ").splitlines():
+                words = line.partition("#")[0].removeprefix("$ ").strip()
+                words = words.replace(".venv/bin/python -m rayjobs", "rayjobs").replace("python -m rayjobs", "rayjobs")
+                if words.startswith("rayjobs "):
+                    lines.append((f"{path.relative_to(ROOT)}: {words}", words))
+    return lines
+
+
+@pytest.mark.parametrize("line", [line for _, line in shell_lines()], ids=[name for name, _ in shell_lines()])
+def test_commands_in_guides_are_accepted(line: str) -> None:
+    words = shlex.split(line)[1:]
+    for stop in ("|", ">", "&&", ";", "&"):
+        words = words[: words.index(stop)] if stop in words else words
+    if words == ["--version"]:
+        return
+    parser().parse_args(words)
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that headings get: small letters, spaces as dashes, no other marks."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for target in LINK.findall(FENCE.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        if not found.exists() or (anchor and anchor not in anchors(found)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_guide_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in GUIDES if path.is_relative_to(ROOT / "docs")]
+    assert [page for page in pages if page != "README.md" and f"({page})" not in index] == []
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = [name for extra in project["optional-dependencies"].values() for name in extra]
+    names = {re.split(r"[\[<>=~! ]", entry)[0] for entry in (*project["dependencies"], *optional)} - {project["name"]}
+    page = (ROOT / "docs" / "decisions" / "0005-dependencies.md").read_text(encoding="utf-8")
+    assert sorted(name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", page)) == []
