@@ -162,11 +162,13 @@ class System:
 
 
 SYSTEMS: tuple[System, ...] = (
-    System("BatchProcessingHandler", "The facade: create, fill, start, watch, cancel jobs", ("unit/test_managers.py",)),
-    System("BatchJobManager", "Plain batch jobs: create, list, update, remove", ("unit/test_managers.py",)),
-    System("BatchJob", "One plain job: sources, operations, export, status", ("unit/test_managers.py",)),
-    System("EnhancedJobManager", "Jobs with analysis exports, task types and history", ("unit/test_managers.py",)),
-    System("EnhancedBatchJob", "A job with its tasks and history", ("unit/test_managers.py",)),
+    System(
+        "BatchProcessingHandler", "The facade: create, fill, start, watch, cancel jobs", ("cluster/test_contracts.py",)
+    ),
+    System("BatchJobManager", "Plain batch jobs: create, list, update, remove", ("cluster/test_contracts.py",)),
+    System("BatchJob", "One plain job: sources, operations, export, status", ("cluster/test_contracts.py",)),
+    System("EnhancedJobManager", "Jobs with analysis exports, task types and history", ("cluster/test_contracts.py",)),
+    System("EnhancedBatchJob", "A job with its tasks and history", ("cluster/test_contracts.py",)),
     System(
         "ExtensibleImageProcessor",
         "Renders arrays and object references on Ray, with hints and a cache",
@@ -186,11 +188,16 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System("ExtensionManager", "Finds, allows and loads extensions", ("unit/test_extension_manager.py",)),
     System(
-        "TaskCoordinator", "The cluster's queue: submit, cancel, wait, limits", ("cluster/test_task_coordinator.py",)
+        "TaskCoordinator",
+        "The cluster's queue: submit, cancel, wait, limits",
+        (
+            "cluster/test_contracts.py",
+            "cluster/test_shared_cluster.py",
+        ),
     ),
     System("TaskQueue", "The queue without Ray: event in, decisions out", ("unit/test_task_queue.py",)),
     System("PriorityScheduler", "Whose turn it is: priorities that age, fair jobs", ("unit/test_task_queue.py",)),
-    System("AnalysisExportService", "Render, analyse, draw, write, with history", ("unit/test_managers.py",)),
+    System("AnalysisExportService", "Render, analyse, draw, write, with history", ("cluster/test_contracts.py",)),
     System("AnalysisCalculator", "The chosen analyses of one image", ("unit/test_calculator.py",)),
     System("ChartEngine", "Draws an analysis as a chart; `fast` and `matplotlib`", ("unit/test_charts.py",)),
     System("ExtensibleTask", "A task of any registered type", ("cluster/test_plugin.py",)),
