@@ -1,6 +1,6 @@
 """The Ray task that runs granted tasks: one or many small ones of a type, one after the other.
 
-Each result leaves as soon as it is there. What isn't plain values is refused, because results are kept in the ledger.
+Results leave as soon as they are there. What isn't plain values is refused, because results are kept in the ledger.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
 GRACE_S = 5.0
 """How long an interrupted handler may take to end before its process is killed."""
+
+TELL_S = 0.02
+"""Reports of tasks that are shorter than this leave together."""
 
 
 class Bundle:
@@ -64,8 +67,8 @@ class Bundle:
     def _collect(self) -> None:
         try:
             for ref in self._reports:
-                report: TaskReport = ray.get(ref)
-                self._leave(report)
+                for report in ray.get(ref):
+                    self._leave(report)
         except RayTaskError as error:
             self._leave_all(Outcome.RELEASED if self._stopped else Outcome.FAILED, one_line(error.cause or error))
         except (NodeDiedError, LocalRayletDiedError, TaskUnschedulableError) as error:
@@ -104,9 +107,16 @@ def _launch(handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant) -> Any:
     ).remote(handler, [_to_extensible(task) for task in tasks], grant.number)
 
 
-def _run_all(handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int) -> Iterator[TaskReport]:
+def _run_all(handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int) -> Iterator[list[TaskReport]]:
+    reports: list[TaskReport] = []
+    told = time.monotonic()
     for task in tasks:
-        yield run_one(handler, task, number)
+        reports.append(run_one(handler, task, number))
+        if time.monotonic() - told >= TELL_S:
+            yield reports
+            reports, told = [], time.monotonic()
+    if reports:
+        yield reports
 
 
 _run_bundle = ray.remote(max_retries=0, num_returns="streaming")(_run_all)

@@ -18,8 +18,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import ray
 
@@ -28,6 +28,7 @@ from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop
 from actors.ray_coordinator_link import CoordinatorLink
 from actors.ray_task_bundle import Bundle
 from actors.resource_manager import ResourceManager
+from actors.submitted_task import Listener, SubmittedTask, refuse_odd_payload
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
@@ -37,38 +38,9 @@ POLL_FOREIGN_S = 0.2
 BUSY_S = 1.0
 """How long a grant that the resource manager doesn't let begin is kept before it is handed back."""
 
+_CLOSED = "the TaskCoordinator was closed while somebody waited for tasks"
+
 log = logging.getLogger(__name__)
-
-Listener = Callable[[Decision], None]
-
-
-@dataclass(slots=True, eq=False)
-class _Known:
-    """A task that this driver submitted."""
-
-    task: Task
-    priority: TaskPriority
-    listener: Listener | None = None
-    status: TaskStatus = TaskStatus.PENDING
-    number: int = 0
-    """Of its last grant."""
-    ended: int = 0
-    """The last grant that it left, as far as this driver is concerned."""
-    runs: bool = False
-    """Here, whatever the coordinator believes meanwhile."""
-    value: str | None = None
-    error: str | None = None
-
-    def leave(self, outcome: Outcome) -> None:
-        """It runs no more."""
-        self.runs, self.ended = False, self.number
-        if outcome in (Outcome.RELEASED, Outcome.CRASHED):
-            self.status = TaskStatus.PENDING
-
-
-def _holder(number: int, known: _Known) -> str:
-    """Under which name resources are held: the grant's, or the task's, which may go on under another grant."""
-    return f"grant {number}" if known.listener is None else known.task.task_id
 
 
 class TaskCoordinator:
@@ -79,7 +51,7 @@ class TaskCoordinator:
         self._link = CoordinatorLink()
         self._changed = threading.Condition()
         """Guards all below; notified when a task is final."""
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, SubmittedTask] = {}
         self._handlers: dict[str, ray.ObjectRef] = {}
         self._bundles: dict[int, Bundle] = {}
         self._reports: queue.SimpleQueue[TaskReport | None] = queue.SimpleQueue()
@@ -115,7 +87,7 @@ class TaskCoordinator:
                     raise RayjobsError(
                         f"no handler runs tasks of type {task.task_type!r} here; register one with register_handler"
                     )
-        self._submit([_Known(task, TaskPriority(priority)) for task in tasks])
+        self._submit([SubmittedTask(task, TaskPriority(priority)) for task in tasks])
         return [TaskHandle(task.task_id) for task in tasks]
 
     def cancel_task(self, handle: TaskHandle) -> bool:
@@ -131,21 +103,30 @@ class TaskCoordinator:
 
         A task that isn't final by then has the status it stands at.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            own = [known for handle in handles if (known := self._known.get(handle.task_id)) is not None]
+        all_own = len(own) == len(handles)
+        self._wait_for_own(own, deadline)
+        while not all_own:
             results = self._results(handles)
-            left = None if deadline is None else deadline - time.monotonic()
-            if all(result.status.terminal for result in results) or (left is not None and left <= 0):
+            if all(result.status.terminal for result in results) or time.monotonic() >= deadline:
                 return results
-            with self._changed:
-                own = [self._known[h.task_id] for h in handles if h.task_id in self._known]
-                foreign = len(own) < len(set(handles))
-                if self._closed.is_set():
-                    raise RayjobsError("the TaskCoordinator was closed while somebody waited for tasks")
-                if foreign or not own or all(known.status.terminal for known in own):
-                    self._changed.wait(POLL_FOREIGN_S if left is None else min(left, POLL_FOREIGN_S))
-                else:
-                    self._changed.wait(left)
+            if self._closed.wait(min(POLL_FOREIGN_S, max(deadline - time.monotonic(), 0.0))):
+                raise RayjobsError(_CLOSED)
+        return self._results(handles)
+
+    def _wait_for_own(self, tasks: Sequence[SubmittedTask], deadline: float) -> None:
+        """Look at each task until it is final; those behind it may end meanwhile."""
+        with self._changed:
+            for known in tasks:
+                while not known.status.terminal:
+                    if self._closed.is_set():
+                        raise RayjobsError(_CLOSED)
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return
+                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
     def set_concurrency_limits(self, task_type: str, max_concurrent: int) -> None:
         """At most so many tasks of a type run at a time in the whole cluster; running ones may end."""
@@ -173,7 +154,7 @@ class TaskCoordinator:
 
         It is called on the listening thread and must return at once; ``end_grant`` gives the resources back.
         """
-        self._submit([_Known(task, TaskPriority(priority), listener)])
+        self._submit([SubmittedTask(task, TaskPriority(priority), listener)])
 
     def cluster_cpus(self) -> float:
         """CPUs of all nodes."""
@@ -189,7 +170,7 @@ class TaskCoordinator:
             if granted:
                 known.leave(outcome)
         if granted:
-            self._resources.give_back(_holder(known.number, known))
+            self._resources.give_back(known.holder(known.number))
             self._reports.put(TaskReport(task_id=task_id, number=known.number, outcome=outcome, error=error))
         elif outcome is not Outcome.RELEASED:
             self._link.change("cancel", self.owner, task_id)
@@ -224,9 +205,9 @@ class TaskCoordinator:
 
     # ---- inner workings ------------------------------------------------------------------------------------------
 
-    def _submit(self, tasks: Sequence[_Known]) -> None:
+    def _submit(self, tasks: Sequence[SubmittedTask]) -> None:
         for known in tasks:
-            _refuse_odd_payload(known.task)
+            refuse_odd_payload(known.task)
             self._resources.check(known.task)
         with self._changed:
             if self._closed.is_set():
@@ -244,7 +225,7 @@ class TaskCoordinator:
 
     def _results(self, handles: Sequence[TaskHandle]) -> list[TaskResult]:
         with self._changed:
-            found = {h.task_id: _to_result(self._known[h.task_id]) for h in handles if h.task_id in self._known}
+            found = {h.task_id: self._known[h.task_id].result() for h in handles if h.task_id in self._known}
         foreign = [h.task_id for h in handles if h.task_id not in found]
         if foreign:
             for task_id, outcome in zip(foreign, self._link.call("outcomes", foreign), strict=True):
@@ -315,7 +296,7 @@ class TaskCoordinator:
                 return
             handler = self._handlers.get(fresh[0].task.task_type)
         listener = fresh[0].listener
-        held = self._resources.hold(_holder(grant.number, fresh[0]), grant, fresh[0].task)
+        held = self._resources.hold(fresh[0].holder(grant.number), grant, fresh[0].task)
         if held is None:
             timer = threading.Timer(BUSY_S, self._hand_back, (grant, fresh))
             timer.daemon = True
@@ -329,7 +310,7 @@ class TaskCoordinator:
                 self._bundles[grant.number] = bundle
             bundle.start()
 
-    def _hand_back(self, grant: Grant, tasks: Sequence[_Known]) -> None:
+    def _hand_back(self, grant: Grant, tasks: Sequence[SubmittedTask]) -> None:
         """Tasks that mustn't begin now wait again, in their old place."""
         for known in tasks:
             with self._changed:
@@ -347,7 +328,7 @@ class TaskCoordinator:
             number = report.number
             if number in self._bundles and not self._bundles[number].open:
                 del self._bundles[number]
-                self._resources.give_back(_holder(number, known))
+                self._resources.give_back(known.holder(number))
         self._reports.put(replace(report, number=known.number))
 
     def _finish(self, decision: Finished) -> None:
@@ -380,15 +361,3 @@ class TaskCoordinator:
                     log.warning("%s", error)
             if None in reports:
                 return
-
-
-def _to_result(known: _Known) -> TaskResult:
-    value = json.loads(known.value) if known.value is not None and known.status.terminal else None
-    return TaskResult(task_id=known.task.task_id, status=known.status, value=value, error=known.error)
-
-
-def _refuse_odd_payload(task: Task) -> None:
-    try:
-        json.dumps(dict(task.payload))
-    except (TypeError, ValueError) as error:
-        raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
