@@ -1,7 +1,8 @@
 """One round of decisions: who gets room now, and who is asked to yield so that a more urgent task gets it.
 
 Goes through the lines in the order of ``PriorityScheduler.by_turn``. What a more urgent task has been promised (room
-that others are handing back) isn't given to a less urgent one meanwhile. Pure: no Ray, no clock.
+that others are handing back) isn't given to a less urgent one meanwhile. A pool that holds nothing gets a share of
+what another pool of equal priority holds (``task_pools``). Pure: no Ray, no clock.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from dataclasses import dataclass, field
 from actors.capacity import CPU, UNIT, Outlook, Placement
 from actors.grant_book import GrantBook, Running
 from actors.priority_scheduler import AGING_S, Entry, Line, PriorityScheduler
+from actors.task_pools import rival_types
 
 PROTECTED_S = 10.0
 """A task that got its turn by waiting isn't asked to yield at once; else it would never get anything done."""
+TURN_S = 10.0
+"""Pools that can't run side by side take turns of this length."""
 GATHER_S = 2.0
 """How long an elastic task waits for CPUs that less urgent ones are handing back, rather than start with few."""
 MERGE_S = 0.5
@@ -71,6 +75,7 @@ class Dispatcher:
             placement=placement,
             entries={entry.task.task_id: entry for entry in entries},
             protected_until=now + PROTECTED_S if aged else now,
+            turn_until=now + TURN_S if self._contested(front.task.task_type) else now,
         )
         self.book.open(running)
         return running
@@ -119,18 +124,43 @@ class Dispatcher:
         return coming and promised
 
     def _victims(self, front: Entry, now: float) -> Iterator[Running]:
-        """Grants that may be asked to yield: least urgent first, youngest first."""
-        found = [
+        """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool."""
+        able = [
             running
             for running in self.book.running.values()
             if not running.revoked
             and now >= running.protected_until
-            and all(e.task.preemptible and e.priority > front.priority for e in running.entries.values())
+            and all(entry.task.preemptible for entry in running.entries.values())
         ]
-        return iter(sorted(found, key=lambda r: (-min(e.priority for e in r.entries.values()), -r.number)))
+        less = [r for r in able if _priority(r) > front.priority]
+        yield from sorted(less, key=lambda r: (-_priority(r), -r.number))
+        equals = [r for r in able if _priority(r) == front.priority and now >= r.turn_until]
+        yield from self._share_of_rivals(equals, front.task.task_type)
+
+    def _share_of_rivals(self, equals: list[Running], task_type: str) -> Iterator[Running]:
+        """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first."""
+        rivals = rival_types(task_type)
+        if not rivals or self.book.by_type[task_type]:
+            return
+        share = self.book.capacity.total(CPU) / (1 + len(rivals))
+        for running in sorted((r for r in equals if r.task_type in rivals), key=lambda r: -r.number):
+            if share <= 0:
+                return
+            share -= running.placement.cpus
+            yield running
+
+    def _contested(self, task_type: str) -> bool:
+        """Whether another pool has something to do as well."""
+        rivals = rival_types(task_type)
+        return bool(rivals & self.book.by_type.keys()) or self.scheduler.any_waiting(rivals)
 
     def _reserve(self, front: Entry) -> None:
         """Keep what a task needs from those behind it: it waited long enough for more than is free at once."""
         reserved = self.book.capacity.reserve(front.needs, self._outlook)
         if reserved is not None:
             self._outlook.add(reserved, -1)
+
+
+def _priority(running: Running) -> int:
+    """That of the most urgent of its tasks."""
+    return min(entry.priority for entry in running.entries.values())

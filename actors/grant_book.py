@@ -26,6 +26,8 @@ class Running:
     protected_until: float
     """Until then it isn't asked to yield."""
     revoked: bool = False
+    turn_until: float = 0.0
+    """Until then another pool doesn't get its room."""
 
     def as_grant(self) -> Grant:
         place = self.placement

@@ -14,11 +14,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from actors.capacity import Needs
+from actors.task_pools import rival_types
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 AGING_S = 60.0
@@ -93,6 +94,10 @@ class Line:
     def group(self) -> str:
         return self.key[2]
 
+    @property
+    def task_type(self) -> str:
+        return self.key[3]
+
     def waited_s(self, now: float) -> float:
         """How long it got nothing."""
         if self.running or not self.heap:
@@ -116,7 +121,9 @@ class PriorityScheduler:
         self._turns: dict[str, int] = {}
         """When each group was last served, as a running number."""
         self._turn = itertools.count(1)
-        self._round: list[tuple[int, int, int, Line]] = []
+        self._round: list[tuple[int, bool, int, int, Line]] = []
+        self._running: Counter[str] = Counter()
+        """Running tasks by type."""
 
     def add(self, entry: Entry) -> None:
         """Put a task that is ready to run in its line, at the place that its order gives it."""
@@ -141,7 +148,10 @@ class PriorityScheduler:
         """Let a line have another turn in this round, if somebody is in front."""
         front = self.front(line)
         if front is not None:
-            heapq.heappush(self._round, (line.level(now), self._turns.get(line.group, 0), front.order, line))
+            # A pool that holds nothing comes before the many jobs of the other.
+            served = not rival_types(line.task_type) or self._running[line.task_type] > 0
+            turn = self._turns.get(line.group, 0)
+            heapq.heappush(self._round, (line.level(now), served, turn, front.order, line))
 
     def front(self, line: Line) -> Entry | None:
         """The first of a line that conflicts with nothing running."""
@@ -170,6 +180,7 @@ class PriorityScheduler:
             if taken and special:
                 break
             line.running += 1
+            self._running[line.task_type] += 1
             self._leave(entry)
             self._held.update(entry.conflicts)
             taken.append(entry)
@@ -183,6 +194,7 @@ class PriorityScheduler:
         """Count a task as running that was running before the coordinator restarted."""
         line = self._line(entry.line)
         line.running += 1
+        self._running[line.task_type] += 1
         line.served_at = now
         self._held.update(entry.conflicts)
 
@@ -190,14 +202,28 @@ class PriorityScheduler:
         """A running task stopped running."""
         line = self._line(entry.line)
         line.running -= 1
+        self._running[line.task_type] -= 1
         line.served_at = now
         self._held.difference_update(entry.conflicts)
         self._wake(entry.conflicts)
         self._drop_if_idle(line)
 
+    def turn(self, group: str) -> int:
+        """When a group was last served."""
+        return self._turns.get(group, 0)
+
+    def keep_turn(self, group: str, turn: int) -> None:
+        """Remember it for a group that was gone for a moment, as a task that is handed back is."""
+        if group in self._group_lines:
+            self._turns[group] = max(turn, self.turn(group))
+
     def groups(self, level: int, now: float) -> int:
         """How many groups wait at a level or a more urgent one."""
         return len({line.group for line in self._lines.values() if line.length and line.level(now) <= level})
+
+    def any_waiting(self, task_types: Collection[str]) -> bool:
+        """Whether a task of one of these types is in line."""
+        return any(line.length and line.task_type in task_types for line in self._lines.values())
 
     def _line(self, key: LineKey) -> Line:
         line = self._lines.get(key)

@@ -160,6 +160,7 @@ class TaskQueue:
         if entry is None or entry.owner != owner or entry.status.terminal:
             return False
         running = self._book.running.get(report.number)
+        turn = self._scheduler.turn(entry.group)
         if running is not None and report.task_id in running.entries:
             self._book.leave(running, report.task_id)
             self._scheduler.end(entry, now)
@@ -171,6 +172,7 @@ class TaskQueue:
         if report.seconds is not None:
             self._book.learn(entry.task.task_type, report.seconds)
         self._settle(entry, report, now)
+        self._scheduler.keep_turn(entry.group, turn)
         return True
 
     def cancel(self, task_id: str, now: float) -> bool:
