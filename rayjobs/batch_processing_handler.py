@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask, ExportConfig
 from pipelines.models import ImageOperation
+from pipelines.registry import nearest
 from rayjobs.batch_job import BatchJob
 from rayjobs.enhanced_job_manager import EnhancedJobManager
 from rayjobs.job_state import JobState
@@ -146,6 +147,7 @@ class BatchProcessingHandler:
         return page if page.is_file() else None
 
     def _table(self, job_id: str, relative: str, columns: list[str] | None) -> pa.Table:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         job = self.status(job_id)
@@ -155,7 +157,15 @@ class BatchProcessingHandler:
             raise JobError(f"{job_id}: is {job.status}, so it has no results yet; wait for it")
         if not path.exists():
             raise JobError(f"{job_id}: wrote no {relative}; it needs analyses, and parquet among `export.data`")
-        return pq.read_table(path, columns=columns)
+        try:
+            return pq.read_table(path, columns=columns)
+        except pa.ArrowInvalid:
+            known = pq.ParquetDataset(path).schema.names
+            if unknown := [name for name in columns or () if name not in known]:
+                raise JobError(
+                    f"{job_id}: {relative} has no column {unknown[0]!r}{nearest(unknown[0], known)}"
+                ) from None
+            raise
 
     def _repr_html_(self) -> str:
         rows = "".join(self._row(job) for job in self.jobs())
