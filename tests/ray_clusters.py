@@ -1,4 +1,4 @@
-"""Clusters as an operator starts them, for tests: ``ray start --head`` in a process group that the test ends itself."""
+"""Clusters as an operator starts them, for tests: ``ray start --head``, ended by the test that started it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tests.leaks import wait_until
 from tests.runs import ROOT, environment
@@ -75,33 +76,22 @@ def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
     )
     resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
     arguments = [
-        *("--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"),
+        *("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"),
         *(f"--dashboard-port={dashboard_port}", f"--num-cpus={cpus}", f"--resources={resources}"),
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),
     ]
-    with (home / "ray-start.log").open("wb") as log:
-        process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("ray")), "start", *arguments],
-            stdout=log,
-            stderr=log,
-            env=variables,
-            cwd=home,
-            start_new_session=True,
-        )
+    ray = Path(sys.executable).with_name("ray")
     try:
-        wait_until(lambda: _answers(dashboard_port) or process.poll() is not None, timeout_s=90, interval_s=0.2)
-        assert process.poll() is None, (home / "ray-start.log").read_text()
+        # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
+        started = subprocess.run(
+            [str(ray), "start", *arguments], capture_output=True, text=True, check=False, env=variables, cwd=home
+        )
+        assert started.returncode == 0, started.stdout + started.stderr
         node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables)
         wait_until(node.takes_jobs, timeout_s=90, interval_s=0.5)
         yield node
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        _kill_below(directory)
+        _end_all_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -118,16 +108,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _kill_below(directory: Path) -> None:
-    """End what still runs with this cluster's own temporary directory on its command line: processes we started."""
-    import psutil
-
+def _end_all_below(directory: Path) -> None:
+    """End the daemons that have this cluster's own directory on their command line, and their workers with them."""
+    ours = []
     for process in psutil.process_iter(["cmdline"]):
         if any(str(directory) in part for part in process.info["cmdline"] or ()):
+            ours += [process, *process.children(recursive=True)]
+    for process in ours:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(ours, timeout=10)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
