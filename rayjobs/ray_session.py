@@ -161,7 +161,7 @@ def _describe(embedded: bool) -> Cluster:
 
     resources = ray.cluster_resources()
     return Cluster(
-        id=ray.get_runtime_context().gcs_address if not embedded else f"embedded-{os.getpid()}",
+        id=ray.get_runtime_context().get_session_name(),
         cpus=int(resources.get("CPU", 0)),
         embedded=embedded,
         declared=frozenset(name for name in STAGE_RESOURCES if resources.get(name, 0) >= 1),
