@@ -1,0 +1,337 @@
+"""The coordinator on a real cluster: order, limits, cancellation, crashes of all who take part, several drivers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines.contracts import TaskHandler
+from pipelines.errors import RayjobsError
+from pipelines.resources import ResourceEstimate
+from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
+from rayjobs.job_runner import Granted, Revoked
+from rayjobs.ray_session import NAMESPACE, ray_session
+from rayjobs.shard_grants import ShardGrants
+from tests.leaks import wait_until
+
+if TYPE_CHECKING:
+    from actors.task_coordinator import TaskCoordinator
+
+ROOT = Path(__file__).parents[2]
+LONG_S = 60.0
+
+
+class Diary(TaskHandler):
+    """Writes the task's id in a diary, then waits for the file that the task names, or dies, or raises."""
+
+    def handle_task(self, task: ExtensibleTask) -> TaskResult:
+        with Path(task.config["diary"]).open("a") as diary:
+            diary.write(f"{task.task_id}\n")
+        if task.config.get("dies"):
+            os._exit(1)
+        if task.config.get("raises"):
+            raise ValueError("no such luck\nsecond line")
+        if "until" in task.config:
+            wait_until(Path(task.config["until"]).exists, timeout_s=LONG_S)
+        return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value={"id": task.task_id})
+
+    def get_supported_task_types(self) -> list[str]:
+        return ["write", "other"]
+
+
+class Desk:
+    """Tasks of one test: their diary, and the files that let them end."""
+
+    def __init__(self, place: Path) -> None:
+        self.diary = place / "diary"
+        self.place = place
+        self.prefix = uuid.uuid4().hex[:6]
+
+    def task(
+        self, name: str, *, until: str = "", depends_on: tuple[str, ...] = (), cpus: float = 1.0, **more: bool
+    ) -> Task:
+        payload: dict[str, object] = {"diary": str(self.diary), **more}
+        if until:
+            payload["until"] = str(self.place / until)
+        return Task(
+            task_id=self.id(name),
+            task_type="write",
+            payload=payload,
+            resources=ResourceEstimate(cpus=cpus),
+            depends_on=tuple(map(self.id, depends_on)),
+        )
+
+    def id(self, name: str) -> str:
+        return f"{self.prefix}-{name}"
+
+    def written(self) -> list[str]:
+        lines = self.diary.read_text().split() if self.diary.exists() else []
+        return [line.split("-", 1)[1] for line in lines]
+
+    def allow(self, name: str) -> None:
+        (self.place / name).touch()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYJOBS_HOME", str(tmp_path_factory.mktemp("home")))
+        with ray_session(name="coordinator", workers=2):
+            yield
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def coordinator() -> Iterator[TaskCoordinator]:
+    from actors.task_coordinator import TaskCoordinator
+
+    with TaskCoordinator() as coordinator:
+        coordinator.register_handler(Diary())
+        coordinator.set_concurrency_limits("write", 100)
+        yield coordinator
+
+
+def statuses(results: list[TaskResult]) -> list[TaskStatus]:
+    return [result.status for result in results]
+
+
+def test_results_come_in_the_order_of_the_handles(coordinator: TaskCoordinator, desk: Desk) -> None:
+    handles = coordinator.submit_tasks([desk.task(f"{n}") for n in range(50)])
+    results = coordinator.wait_for_completion(handles[::-1], LONG_S)
+    assert statuses(results) == [TaskStatus.COMPLETED] * 50
+    assert [result.value["id"] for result in results] == [desk.id(f"{n}") for n in reversed(range(50))]
+    assert sorted(desk.written(), key=int) == [f"{n}" for n in range(50)]
+
+
+def test_more_urgent_tasks_go_first(coordinator: TaskCoordinator, desk: Desk) -> None:
+    coordinator.set_concurrency_limits("write", 1)
+    handles = [coordinator.submit_task(desk.task("first", until="go"))]
+    wait_until(lambda: desk.written() == ["first"])
+    for priority in reversed(TaskPriority):
+        handles.append(coordinator.submit_task(desk.task(priority.name), priority))
+    told = coordinator.get_queue_status()
+    assert told.by_priority == {"urgent": 1, "high": 1, "normal": 1, "low": 1}
+    assert (told.by_type, told.limits["write"]) == ({"write": 1}, 1)
+    desk.allow("go")
+    coordinator.wait_for_completion(handles, LONG_S)
+    assert desk.written() == ["first", "URGENT", "HIGH", "NORMAL", "LOW"]
+
+
+def test_waiting_ends_at_its_timeout_with_what_is_known(coordinator: TaskCoordinator, desk: Desk) -> None:
+    handles = coordinator.submit_tasks([desk.task("quick"), desk.task("slow", until="go")])
+    wait_until(lambda: coordinator.get_task_status(handles[0]).terminal)
+    assert statuses(coordinator.wait_for_completion(handles, 0.1)) == [TaskStatus.COMPLETED, TaskStatus.RUNNING]
+    desk.allow("go")
+    assert statuses(coordinator.wait_for_completion(handles, LONG_S)) == [TaskStatus.COMPLETED] * 2
+
+
+def test_a_limit_changes_while_tasks_run(coordinator: TaskCoordinator, desk: Desk) -> None:
+    coordinator.set_concurrency_limits("write", 1)
+    handles = coordinator.submit_tasks([desk.task("a", until="go"), desk.task("b", until="go")])
+    wait_until(lambda: desk.written() == ["a"])
+    assert coordinator.get_queue_status().running == 1
+    coordinator.set_concurrency_limits("write", 2)
+    wait_until(lambda: desk.written() == ["a", "b"])
+    desk.allow("go")
+    coordinator.wait_for_completion(handles, LONG_S)
+
+
+def test_a_running_and_a_waiting_task_are_cancelled_and_the_room_comes_back(
+    coordinator: TaskCoordinator, desk: Desk
+) -> None:
+    handles = coordinator.submit_tasks([desk.task(name, until="never", cpus=2) for name in ("runs", "waits")])
+    wait_until(lambda: desk.written() == ["runs"])
+    assert [coordinator.cancel_task(handle) for handle in (*handles, *handles)] == [True] * 4
+    assert statuses(coordinator.wait_for_completion(handles, LONG_S)) == [TaskStatus.CANCELLED] * 2
+    after = coordinator.submit_task(desk.task("after", cpus=2))
+    assert statuses(coordinator.wait_for_completion([after], LONG_S)) == [TaskStatus.COMPLETED]
+    assert not coordinator.cancel_task(after)
+    assert desk.written() == ["runs", "after"]
+
+
+def test_a_failure_has_one_line_and_passes_on(coordinator: TaskCoordinator, desk: Desk) -> None:
+    handles = coordinator.submit_tasks([desk.task("bad", raises=True), desk.task("later", depends_on=("bad",))])
+    bad, later = coordinator.wait_for_completion(handles, LONG_S)
+    assert (bad.status, bad.error) == (TaskStatus.FAILED, "ValueError: no such luck")
+    assert later.status is TaskStatus.FAILED
+    assert desk.written() == ["bad"]
+
+
+def test_what_can_never_run_is_refused_at_once(coordinator: TaskCoordinator, desk: Desk) -> None:
+    with pytest.raises(RayjobsError, match="the largest node has 2"):
+        coordinator.submit_task(desk.task("large", cpus=3))
+    with pytest.raises(RayjobsError, match="circle"):
+        coordinator.submit_tasks([desk.task("a", depends_on=("b",)), desk.task("b", depends_on=("a",))])
+    with pytest.raises(RayjobsError, match="no handler runs tasks of type 'nothing'"):
+        coordinator.submit_task(Task(task_id="x", task_type="nothing"))
+    assert coordinator.get_queue_status().pending == 0
+
+
+def test_submitting_again_is_the_same_task(coordinator: TaskCoordinator, desk: Desk) -> None:
+    handles = [coordinator.submit_task(desk.task("once")) for _ in range(3)]
+    assert len(set(handles)) == 1
+    coordinator.wait_for_completion(handles, LONG_S)
+    coordinator.submit_task(desk.task("once"))
+    assert desk.written() == ["once"]
+
+
+def test_a_task_that_kills_its_process_fails_alone(coordinator: TaskCoordinator, desk: Desk) -> None:
+    tasks = [desk.task(f"{n}", dies=n == 7) for n in range(30)]
+    results = coordinator.wait_for_completion(coordinator.submit_tasks(tasks), LONG_S)
+    failed = [result for result in results if result.status is not TaskStatus.COMPLETED]
+    assert [result.task_id for result in failed] == [desk.id("7")]
+    assert "its process died 3 times" in str(failed[0].error)
+    assert Counter(desk.written())["7"] == 3
+
+
+@pytest.mark.parametrize("for_ever", [False, True], ids=["restarted by Ray", "created anew by the driver"])
+def test_a_killed_coordinator_loses_nothing_and_repeats_nothing(
+    coordinator: TaskCoordinator, desk: Desk, for_ever: bool
+) -> None:
+    import ray
+
+    handles = coordinator.submit_tasks([desk.task(name, until="go") for name in ("held-0", "held-1")])
+    handles += coordinator.submit_tasks([desk.task(f"{n}", depends_on=("held-0",)) for n in range(20)])
+    wait_until(lambda: len(desk.written()) == 2)
+    ray.kill(ray.get_actor("coordinator", namespace=NAMESPACE), no_restart=for_ever)
+    more = coordinator.submit_task(desk.task("meanwhile"))
+    wait_until(lambda: coordinator.get_queue_status().running == 2)
+    desk.allow("go")
+    results = coordinator.wait_for_completion([*handles, more], LONG_S)
+    assert statuses(results) == [TaskStatus.COMPLETED] * 23
+    assert set(Counter(desk.written()).values()) == {1}
+    assert coordinator.get_queue_status().limits["write"] == 100
+
+
+def test_calls_from_several_threads(coordinator: TaskCoordinator, desk: Desk) -> None:
+    found: dict[int, list[TaskStatus]] = {}
+
+    def use(thread: int) -> None:
+        handles = [coordinator.submit_task(desk.task(f"{thread}.{n}")) for n in range(10)]
+        coordinator.get_queue_status()
+        coordinator.cancel_task(handles[-1])
+        found[thread] = statuses(coordinator.wait_for_completion(handles, LONG_S))
+
+    threads = [threading.Thread(target=use, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all(status is TaskStatus.COMPLETED for all_ in found.values() for status in all_[:-1])
+    assert all(all_[-1].terminal for all_ in found.values())
+
+
+def test_another_driver_can_ask_wait_and_cancel(coordinator: TaskCoordinator, desk: Desk) -> None:
+    from actors.task_coordinator import TaskCoordinator
+
+    handles = coordinator.submit_tasks([desk.task("a", until="go"), desk.task("b", until="never")])
+    with TaskCoordinator() as other:
+        wait_until(lambda: other.get_task_status(handles[0]) is TaskStatus.RUNNING)
+        assert other.cancel_task(handles[1])
+        desk.allow("go")
+        results = other.wait_for_completion(handles, LONG_S)
+    assert statuses(results) == [TaskStatus.COMPLETED, TaskStatus.CANCELLED]
+    assert results[0].value == {"id": desk.id("a")}
+
+
+def test_a_dead_driver_gives_its_room_back(coordinator: TaskCoordinator, desk: Desk) -> None:
+    import ray
+
+    code = """
+import sys, threading
+from pathlib import Path
+from actors.task_coordinator import TaskCoordinator
+from rayjobs.ray_session import ray_session
+from tests.cluster.test_task_coordinator import Desk, Diary
+with ray_session(name="victim"):
+    coordinator = TaskCoordinator()
+    coordinator.register_handler(Diary())
+    desk = Desk(Path(sys.argv[1]))
+    coordinator.submit_tasks([desk.task(f"victim{n}", until="never", cpus=2) for n in range(3)])
+    threading.Event().wait()
+"""
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    victim = subprocess.Popen([sys.executable, "-c", code, str(desk.place)], cwd=ROOT, env=environment)
+    try:
+        wait_until(lambda: desk.written() == ["victim0"], timeout_s=LONG_S)
+        mine = coordinator.submit_task(desk.task("mine", cpus=2))
+        assert coordinator.get_task_status(mine) is TaskStatus.PENDING
+    finally:
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    assert statuses(coordinator.wait_for_completion([mine], 15.0)) == [TaskStatus.COMPLETED]
+    assert desk.written() == ["victim0", "mine"]
+
+
+def test_an_urgent_task_makes_a_job_yield(coordinator: TaskCoordinator, desk: Desk) -> None:
+    grants = ShardGrants(job_id="bulk", coordinator=coordinator)
+    grants.request("s0")
+    assert grants.decisions(LONG_S) == [Granted("s0", 2)]
+    urgent = coordinator.submit_tasks([desk.task(f"{n}") for n in range(4)], TaskPriority.URGENT)
+    assert grants.decisions(LONG_S) == [Revoked("s0")]
+    assert desk.written() == []
+    grants.end("s0", finished=False)
+    assert statuses(coordinator.wait_for_completion(urgent, LONG_S)) == [TaskStatus.COMPLETED] * 4
+    (again,) = grants.decisions(LONG_S)
+    assert isinstance(again, Granted)
+    grants.end("s0", finished=True)
+    wait_until(lambda: coordinator.get_queue_status().running == 0)
+
+
+def test_a_driver_that_was_thought_dead_goes_on(coordinator: TaskCoordinator, desk: Desk) -> None:
+    """As one is that stood still for longer than its lease; its lease is ended here, instead of waiting for that."""
+    handles = coordinator.submit_tasks([desk.task("a", until="go"), desk.task("b", depends_on=("a",))])
+    grants = ShardGrants(job_id="bulk", max_cpus=1, coordinator=coordinator)
+    grants.request("s0")
+    assert grants.decisions(LONG_S) == [Granted("s0", 1)]
+    wait_until(lambda: desk.written() == ["a"])
+    coordinator._link.call("close_owner", coordinator.owner)
+    assert set(statuses(coordinator.wait_for_completion(handles, LONG_S))) == {TaskStatus.CANCELLED}
+    assert grants.decisions(LONG_S)[0] == Revoked("s0")
+    assert grants.decisions(LONG_S) == [Granted("s0", 1)]
+    grants.end("s0", finished=True)
+    wait_until(lambda: coordinator.get_queue_status().running == 0)
+
+
+def test_the_coordinator_leaves_after_the_last_driver_and_is_created_once_by_the_next() -> None:
+    import ray
+
+    from actors.task_coordinator import TaskCoordinator
+
+    def gone() -> bool:
+        try:
+            ray.get_actor("coordinator", namespace=NAMESPACE)
+        except ValueError:
+            return True
+        return False
+
+    TaskCoordinator().close()
+    wait_until(gone, timeout_s=10.0)
+    made: list[TaskCoordinator] = []
+    threads = [threading.Thread(target=lambda: made.append(TaskCoordinator())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({coordinator._incarnation for coordinator in made}) == 1
+    for coordinator in made:
+        coordinator.close()
+        coordinator.close()
+    with pytest.raises(RayjobsError, match="closed"):
+        made[0].submit_tasks([])
+    wait_until(lambda: ray.available_resources().get("CPU") == 2.0)
