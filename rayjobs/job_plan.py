@@ -24,7 +24,7 @@ from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
 from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
-from pipelines.image_io import EncodeOptions, ReadPolicy, probe_header, read_bytes, suffix_of
+from pipelines.image_io import EncodeOptions, ReadPolicy, probe_file, suffix_of
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
@@ -181,7 +181,7 @@ def image_suffixes(image_format: str) -> tuple[str, ...]:
 def _size(path: bytes, policy: ReadPolicy) -> tuple[int, int]:
     """Width and height of an input; 0 x 0 when its header can't be read, which its row will say later."""
     try:
-        header = probe_header(read_bytes(path, max_bytes=policy.max_file_bytes), policy)
+        header = probe_file(path, policy)
     except ImageError:
         return 0, 0
     return header.width, header.height
