@@ -66,13 +66,16 @@ class HeadNode:
 def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
     """Start a head node with a token of its own and a dashboard; end all of it afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))  # a short path: Ray puts sockets below it
+    # Ray's Jobs API can't start a worker whose path has a space; through this link no path has one.
+    (directory / "venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    tools = directory / "venv/bin"
     port, dashboard_port = _free_port(), _free_port()
     variables = environment(
         home,
         RAY_AUTH_MODE="token",
         RAY_AUTH_TOKEN=secrets.token_hex(32),
         RAY_USAGE_STATS_ENABLED="0",
-        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        PATH=f"{tools}:{os.environ['PATH']}",
     )
     resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
     arguments = [
@@ -80,11 +83,15 @@ def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
         *(f"--dashboard-port={dashboard_port}", f"--num-cpus={cpus}", f"--resources={resources}"),
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),
     ]
-    ray = Path(sys.executable).with_name("ray")
     try:
         # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
         started = subprocess.run(
-            [str(ray), "start", *arguments], capture_output=True, text=True, check=False, env=variables, cwd=home
+            [str(tools / "python"), "-m", "ray.scripts.scripts", "start", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=variables,
+            cwd=home,
         )
         assert started.returncode == 0, started.stdout + started.stderr
         node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables)
@@ -92,6 +99,7 @@ def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
         yield node
     finally:
         _end_all_below(directory)
+        (directory / "venv").unlink()
         shutil.rmtree(directory, ignore_errors=True)
 
 
