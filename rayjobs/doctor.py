@@ -84,7 +84,7 @@ def _ours() -> Finding:
         if not place.is_relative_to(root):
             strangers.append(f"{name} comes from {place.parent}")
     if " " in sys.prefix and not strangers:
-        text = f"{sys.prefix} has a space in its path: local runs work, but Ray's Jobs API can't start workers from there"
+        text = f"{sys.prefix} has a space in its path: local runs work, Ray's Jobs API can't start workers from there"
         return Finding("warning", "our packages", text)
     if strangers:
         return Finding("problem", "our packages", "; ".join(strangers) + "; use an environment of its own")
