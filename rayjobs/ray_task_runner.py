@@ -6,6 +6,7 @@ once. One thread watches all open tasks, however many there are.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -18,6 +19,8 @@ from pipelines.tasks import Task, TaskHandle, TaskPriority, TaskResult, TaskStat
 from rayjobs.ray_session import ray_session
 
 POLL_S = 0.2
+
+log = logging.getLogger(__name__)
 
 Changed = Callable[[TaskResult], None]
 
@@ -50,13 +53,9 @@ class TaskRunner:
             if self._sent.get(task.task_type) is not handler:
                 coordinator.register_handler(handler)
                 self._sent.update(dict.fromkeys(handler.get_supported_task_types(), handler))
+        coordinator.submit_task(task, priority)
+        with self._lock:  # from here on the coordinator knows it, so that it can be asked about
             self._open[task.task_id] = (changed, TaskStatus.PENDING)
-        try:
-            coordinator.submit_task(task, priority)
-        except RayjobsError:
-            with self._lock:
-                del self._open[task.task_id]
-            raise
         self._wake.set()
 
     def cancel(self, task_id: str) -> bool:
@@ -106,7 +105,15 @@ class TaskRunner:
                 self._wake.wait()
                 self._wake.clear()
                 continue
-            for result in coordinator.wait_for_completion(handles, timeout=POLL_S):
+            try:
+                results = coordinator.wait_for_completion(handles, timeout=POLL_S)
+            except RayjobsError as error:
+                if self._closed:
+                    return
+                log.warning("%s", error)  # such as a coordinator that can't be reached for a while
+                self._wake.wait(POLL_S)
+                continue
+            for result in results:
                 self._tell(result)
 
     def _tell(self, result: TaskResult) -> None:

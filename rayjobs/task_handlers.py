@@ -88,11 +88,13 @@ class ImageTaskHandler(TaskHandler):
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)
 
 
+_OWN = ImageTaskHandler()  # one object, so that it is sent to the cluster once
+
+
 def task_handlers(registered: Mapping[str, TaskHandler]) -> dict[str, TaskHandler]:
     """Every task type that can be run, with its handler: registered ones before plug-ins before our own."""
-    own = ImageTaskHandler()
     return {
-        **dict.fromkeys(own.get_supported_task_types(), own),
+        **dict.fromkeys(_OWN.get_supported_task_types(), _OWN),
         **{name: TASK_TYPES[name] for name in TASK_TYPES},
         **registered,
     }
