@@ -41,6 +41,7 @@ _ITEMS = pa.schema(
         ("name", pa.string()),
         ("title", pa.string()),
         ("recipe", pa.int64()),
+        ("image", pa.string()),
         ("known", pa.list_(pa.list_(pa.string()))),
     ]
 )
@@ -157,9 +158,33 @@ def _to_items(table: pa.Table) -> list[WorkItem]:
     return [WorkItem(**{**row, "known": tuple(tuple(pair) for pair in row["known"])}) for row in rows]
 
 
+_RELEASED = '{"released"'
+
+
 def _from_statuses(rows: Sequence[ImageStatus]) -> pa.Table:
-    return pa.table({"row": [json.dumps(asdict(row)) for row in rows]})
+    """One text per row; inputs that were only handed back share one, so that a shard that yields is empty at once."""
+    texts = [json.dumps(asdict(row)) for row in rows if not _handed_back(row)]
+    together: dict[tuple[int, str], list[int]] = {}
+    for row in rows:
+        if _handed_back(row):
+            together.setdefault((row.recipe, row.worker), []).append(row.id)
+    texts += [
+        json.dumps({"released": ids, "recipe": recipe, "worker": worker}) for (recipe, worker), ids in together.items()
+    ]
+    return pa.table({"row": texts})
+
+
+def _handed_back(row: ImageStatus) -> bool:
+    return row.status == "released" and row.needs_bytes is None
 
 
 def _to_statuses(table: pa.Table) -> list[ImageStatus]:
-    return [staged_task.status_from_json(text) for text in table.column("row").to_pylist()]
+    statuses: list[ImageStatus] = []
+    for text in table.column("row").to_pylist():
+        if text.startswith(_RELEASED):
+            found = json.loads(text)
+            recipe, worker = found["recipe"], found["worker"]
+            statuses += [ImageStatus(id=n, status="released", recipe=recipe, worker=worker) for n in found["released"]]
+        else:
+            statuses.append(staged_task.status_from_json(text))
+    return statuses

@@ -20,6 +20,8 @@ from rayjobs.progress import Display, Rate, Snapshot
 from rayjobs.shard_runner import ShardContext, ShardEngine, run_shard
 
 POLL_S = 0.2
+YIELDING_POLL_S = 0.02
+"""While a shard hands its CPUs back, because somebody more urgent waits for them."""
 GRACE_S = 10.0
 """How long shards may take to hand their inputs back before the driver leaves them to their end."""
 SHARD_ROWS = 4096
@@ -76,6 +78,7 @@ class _Shard:
     stop: Path
     thread: threading.Thread | None = None
     finished: bool = False
+    yielding: bool = False
     error: Exception | None = None
 
 
@@ -122,7 +125,8 @@ class JobRunner:
                     self._stop_all()
             if not self._shards:
                 break
-            for decision in self.grants.decisions(POLL_S):
+            yielding = any(shard.yielding for shard in self._shards.values())
+            for decision in self.grants.decisions(YIELDING_POLL_S if yielding else POLL_S):
                 self._follow(decision, stopping=end is not None)
             error = self._reap()
             if error is not None:
@@ -178,6 +182,7 @@ class JobRunner:
             return
         if isinstance(decision, Revoked):
             shard.stop.touch()
+            shard.yielding = True
             return
         if shard.thread is not None or stopping:
             return
@@ -204,6 +209,7 @@ class JobRunner:
                 self.grants.end(shard.name, finished=True)
             else:
                 shard.thread = None
+                shard.yielding = False
                 self.grants.end(shard.name, finished=False)
             if shard.error is not None:
                 return shard.error
