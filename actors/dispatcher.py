@@ -20,7 +20,8 @@ PROTECTED_S = 10.0
 TURN_S = 10.0
 """Pools that can't run side by side take turns of this length."""
 GATHER_S = 2.0
-"""How long an elastic task waits for CPUs that less urgent ones are handing back, rather than start with few."""
+"""How long an elastic task waits rather than start with few CPUs: less urgent ones are handing theirs back, or more
+urgent ones, which may be short, have them."""
 MERGE_S = 0.5
 """Small tasks of a line are merged into one grant up to about this much work."""
 MAX_MERGED = 64
@@ -59,7 +60,8 @@ class Dispatcher:
         wants_more = most is not None and (placement is None or placement.cpus < most)
         if placement is None or wants_more:
             coming = self._make_room(line, front, revoked, now)
-            if placement is None or (coming and line.waited_s(now) < GATHER_S):
+            gathers = (coming or self._more_urgent_run(front)) and line.since_served_s(now) < GATHER_S
+            if placement is None or gathers:
                 if not coming and line.waited_s(now) >= AGING_S:
                     self._reserve(front)
                 return None
@@ -136,6 +138,9 @@ class Dispatcher:
         yield from sorted(less, key=lambda r: (-_priority(r), -r.number))
         equals = [r for r in able if _priority(r) == front.priority and now >= r.turn_until]
         yield from self._share_of_rivals(equals, front.task.task_type)
+
+    def _more_urgent_run(self, front: Entry) -> bool:
+        return any(_priority(running) < front.priority for running in self.book.running.values())
 
     def _share_of_rivals(self, equals: list[Running], task_type: str) -> Iterator[Running]:
         """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first."""

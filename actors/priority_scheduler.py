@@ -104,6 +104,10 @@ class Line:
             return 0.0
         return max(now - max(self.served_at, self.heap[0][2].queued_at), 0.0)
 
+    def since_served_s(self, now: float) -> float:
+        """How long ago one of it began or ended, or the first came."""
+        return now - max(self.served_at, self.heap[0][2].queued_at) if self.heap else 0.0
+
     def level(self, now: float) -> int:
         """Its priority, raised by waiting."""
         return max(self.key[0] - int(self.waited_s(now) / AGING_S), 0)

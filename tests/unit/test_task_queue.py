@@ -303,8 +303,19 @@ class TestYielding:
         assert queue.decide(1.1) == []
         assert granted(end(queue, "s0", Outcome.RELEASED, now=1.2)) == ["u0", "u1"]
         assert granted(end(queue, "u0", now=2)) == ["u2"]
-        assert granted(end(queue, "u1", now=2)) == ["s0"]
-        assert granted(end(queue, "u2", now=3)) == ["s1"]
+        assert granted(end(queue, "u1", now=2)) == [], "it doesn't start with one CPU beside a short urgent task"
+        grants = [d for d in end(queue, "u2", now=2.5) if isinstance(d, Grant)]
+        assert [(g.task_ids, g.cpus) for g in grants] == [(("s0",), 2)]
+
+    def test_a_shard_that_yielded_goes_on_beside_a_long_urgent_task(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s0", job="j"))
+        queue.decide(0)
+        submit(queue, task("u"), priority=TaskPriority.URGENT, now=1)
+        queue.decide(1)
+        assert granted(end(queue, "s0", Outcome.RELEASED, now=1)) == ["u"]
+        assert granted(queue.decide(1 + GATHER_S - 0.1)) == []
+        assert granted(queue.decide(1 + GATHER_S)) == ["s0"]
 
     def test_equals_and_tasks_that_cannot_yield_are_left_alone(self) -> None:
         queue = queue_of(2)
