@@ -49,6 +49,10 @@ class Naming:
     """(name, n) -> the n-th other name (n >= 2) for an input whose name is taken."""
     taken: Callable[[str], bool] | None = None
     """Whether a file that isn't ours has the name already; None when no such file can be there."""
+    claimed: Callable[[bytes, str, Callable[[bytes], bool]], bool] | None = None
+    """(path, name, whether a path is an input) -> whether a file that must stay has an output's place already.
+
+    For outputs that lie among the inputs."""
     collisions: str = "rename"
     """``rename``, or ``error``: refuse the plan."""
 
@@ -123,12 +127,21 @@ def _resolve_collisions(db: sqlite3.Connection, naming: Naming) -> int:
             continue
         _rename(db, naming, path, name)
         renamed += 1
-    if naming.taken is not None:
+    if naming.taken is not None or naming.claimed is not None:
         rows = db.execute("SELECT path, name FROM staging WHERE name IS NOT NULL ORDER BY path")
-        for path, name in [(path, name) for path, name in rows if naming.taken(name)]:
+        for path, name in [(path, name) for path, name in rows if _is_taken(db, naming, path, name)]:
             _rename(db, naming, path, name)
             renamed += 1
     return renamed
+
+
+def _is_taken(db: sqlite3.Connection, naming: Naming, path: bytes, name: str) -> bool:
+    def is_input(file: bytes) -> bool:
+        return bool(db.execute("SELECT 1 FROM staging WHERE path = ?", (file,)).fetchone())
+
+    if naming.claimed is not None and naming.claimed(path, name, is_input):
+        return True
+    return naming.taken is not None and naming.taken(name)
 
 
 def _rename(db: sqlite3.Connection, naming: Naming, path: bytes, name: str) -> None:
@@ -136,8 +149,10 @@ def _rename(db: sqlite3.Connection, naming: Naming, path: bytes, name: str) -> N
     while True:
         other = naming.renamed(name, number)
         key = naming.key(other)
-        free = naming.taken is None or not naming.taken(other)
-        if free and not db.execute("SELECT 1 FROM staging WHERE key = ?", (key,)).fetchone():
+        if (
+            not _is_taken(db, naming, path, other)
+            and not db.execute("SELECT 1 FROM staging WHERE key = ?", (key,)).fetchone()
+        ):
             db.execute("UPDATE staging SET name = ?, key = ? WHERE path = ?", (other, key, path))
             return
         number += 1

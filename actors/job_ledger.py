@@ -423,6 +423,21 @@ class JobLedger:
         ends = ((prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) for prefix in prefixes)
         return tuple((path, sha256) for bounds in ends for path, sha256 in self._all(query, bounds))
 
+    def note_outside_files(self) -> None:
+        """Look up which files outside the output are this job's; what ``is_outside_file`` then answers from."""
+        with self.transaction() as db:
+            db.execute("CREATE TEMP TABLE IF NOT EXISTS outside (path BLOB PRIMARY KEY) WITHOUT ROWID")
+            db.execute("DELETE FROM temp.outside")
+            db.execute("INSERT OR IGNORE INTO outside SELECT CAST(path AS BLOB) FROM stale WHERE path LIKE '../%'")
+            db.execute(
+                "INSERT OR IGNORE INTO outside SELECT CAST(json_extract(value, '$[1]') AS BLOB)"
+                " FROM work, json_each(outputs) WHERE json_extract(value, '$[1]') LIKE '../%'"
+            )
+
+    def is_outside_file(self, relative: bytes) -> bool:
+        """Whether a file, by its path relative to the output, is one that this job published."""
+        return bool(self._all("SELECT 1 FROM temp.outside WHERE path = ?", (relative,)))
+
     def take_stale(self) -> list[tuple[str, str]]:
         """All stale files that are no output now, as (relative path, sha256), and forget them."""
         with self.transaction() as db:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ class Recipe:
 
     def image_paths(self, item: WorkItem) -> list[str]:
         """Where the rendered image may lie."""
-        return [f"images/{item.name}{suffix}" for suffix in self.image_suffixes]
+        return [f"{image_stem(item)}{suffix}" for suffix in self.image_suffixes]
 
     def chart_path(self, item: WorkItem, analysis: str) -> str:
         suffix = "" if self.charts is None else f".{self.charts.format}"
@@ -81,8 +81,13 @@ class Recipe:
 
     def frame_prefixes(self, item: WorkItem) -> list[str]:
         """How the paths of a file's further images begin."""
-        stem = frame_name(item.name, 2).removesuffix("0002")
-        return [f"images/{stem}", *(f"charts/{analysis}/{stem}" for analysis in self.charted)]
+        stems = [image_stem(item), *(f"charts/{analysis}/{item.name}" for analysis in self.charted)]
+        return [frame_name(stem, 2).removesuffix("0002") for stem in stems]
+
+
+def image_stem(item: WorkItem) -> str:
+    """Where the rendered image goes, relative to the output and without its suffix."""
+    return item.image or f"images/{item.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ def _files(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe)
         options = recipe.image
         data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
         suffix = suffix_of(options.format, rendered.source.header.format)
-        files.append(("image", f"images/{item.name}{suffix}", data))
+        files.append(("image", f"{image_stem(item)}{suffix}", data))
     return files + _charts(item, results, recipe)
 
 
@@ -193,7 +198,9 @@ def _publish(
 ) -> list[Output]:
     overwrite = recipe.on_conflict == "overwrite"
     return [
-        publisher.publish(product, path, data, known=_known(item, path), overwrite=overwrite)
+        publisher.publish(
+            product, path, data, known=_known(item, path), overwrite=overwrite, beside=_beside(item, product)
+        )
         for product, path, data in files
     ]
 
@@ -213,7 +220,9 @@ def produce_frames(
         alive()
         rendered = render_frame(data, recipe, budget_bytes, frame)
         results.append(_measure(rendered, recipe))
-        files += _files(replace(item, name=frame_name(item.name, frame + 1)), rendered, results[-1], recipe)
+        image = item.image and frame_name(item.image, frame + 1)
+        of_frame = replace(item, name=frame_name(item.name, frame + 1), image=image)
+        files += _files(of_frame, rendered, results[-1], recipe)
         first = first or rendered
     assert first is not None  # a file of several images has a first one
     of_file = _with_frames(results, recipe)
@@ -244,7 +253,7 @@ def produce_in_bands(
         image=recipe.image,
         memory_bytes=recipe.memory_per_image or 0,
     )
-    path = f"images/{item.name}{suffix_of('tiff')}"
+    path = f"{image_stem(item)}{suffix_of('tiff')}"
     overwrite = recipe.on_conflict == "overwrite"
     with ExitStack() as drafts:
         with (
@@ -253,7 +262,11 @@ def produce_in_bands(
         ):
             if budget_bytes is not None and giant.needed_bytes > budget_bytes:
                 raise MoreMemoryNeededError(giant.needed_bytes)
-            draft = None if recipe.image is None else drafts.enter_context(publisher.draft(path))
+            draft = (
+                None
+                if recipe.image is None
+                else drafts.enter_context(publisher.draft(path, beside=_beside(item, "image")))
+            )
             results = giant.run(draft, alive)
             for request in filter(is_of_frames, recipe.analyses):
                 results[request.name] = frame_results(request, [results])  # a file of one image
@@ -387,6 +400,11 @@ def _charts(item: WorkItem, results: Results, recipe: Recipe) -> list[tuple[str,
         (f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe))
         for analysis in recipe.charted
     ]
+
+
+def _beside(item: WorkItem, product: str) -> Path | None:
+    """The source's directory, for an image that goes there."""
+    return Path(os.fsdecode(os.path.dirname(item.path))) if item.image and product == "image" else None
 
 
 def _known(item: WorkItem, path: str) -> set[str]:

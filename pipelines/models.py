@@ -68,6 +68,8 @@ class WorkItem:
     """Readable name, for charts and messages."""
     recipe: int
     """Which of the shard's recipes it needs."""
+    image: str = ""
+    """Where its image goes, relative to the output and without the suffix; empty: ``images/`` and its name."""
     known: tuple[tuple[str, str], ...] = ()
     """(relative path, sha256) of files that earlier attempts published: ours to adopt or to replace."""
 

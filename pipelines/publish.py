@@ -39,9 +39,18 @@ class Publisher:
         """Directories known to lie below the root, so that each is resolved once."""
 
     def publish(
-        self, product: str, relative: str, data: bytes, *, known: Collection[str] = (), overwrite: bool = False
+        self,
+        product: str,
+        relative: str,
+        data: bytes,
+        *,
+        known: Collection[str] = (),
+        overwrite: bool = False,
+        beside: Path | None = None,
     ) -> Output:
         """Make ``data`` appear at ``relative``; ``known`` are sha256 of files there that this job may replace.
+
+        ``beside`` is the only directory that the file may lie in, or below, instead of below the output.
 
         Raises
         ------
@@ -51,7 +60,7 @@ class Publisher:
         sha256 = hashlib.sha256(data).hexdigest()
         temporary = self._temporary / uuid.uuid4().hex
         try:
-            self._prepare((self.root / relative).parent, relative)
+            self._prepare((self.root / relative).parent, relative, beside)
             self._write(temporary, data)
             self._appear(temporary, relative, sha256, known, overwrite)
         except OSError as error:
@@ -61,7 +70,7 @@ class Publisher:
         return Output(product=product, path=relative, sha256=sha256, bytes=len(data))
 
     @contextmanager
-    def draft(self, relative: str) -> Iterator[BufferedRandom]:
+    def draft(self, relative: str, *, beside: Path | None = None) -> Iterator[BufferedRandom]:
         """A file to write what doesn't fit into memory; ``publish_draft`` makes it appear at ``relative``.
 
         Raises
@@ -71,7 +80,7 @@ class Publisher:
         """
         temporary = self._temporary / uuid.uuid4().hex
         try:
-            self._prepare((self.root / relative).parent, relative)
+            self._prepare((self.root / relative).parent, relative, beside)
             with temporary.open("x+b") as file:
                 yield file
         except OSError as error:
@@ -119,11 +128,11 @@ class Publisher:
         if self._durable:
             _sync(final.parent)
 
-    def _prepare(self, directory: Path, relative: str) -> None:
+    def _prepare(self, directory: Path, relative: str, beside: Path | None) -> None:
         if directory in self._checked:
             return
         directory.mkdir(parents=True, exist_ok=True)
-        if not directory.resolve().is_relative_to(self.root):
+        if not directory.resolve().is_relative_to(self.root if beside is None else beside.resolve()):
             raise ImageError(FailedReason.WRITE_ERROR, f"{relative} would lie outside the output (through a link)")
         self._checked.add(directory)
 
@@ -178,6 +187,9 @@ def _sync(directory: Path) -> None:
 def _as_image_error(error: OSError, relative: str) -> ImageError:
     if error.errno in NO_SPACE:
         return ImageError(FailedReason.NO_SPACE, f"no space left for {relative}")
+    if error.errno == errno.EXDEV:
+        text = "lies on another file system than the output; choose an output on the same one"
+        return ImageError(FailedReason.WRITE_ERROR, f"{relative} {text}")
     if error.errno in _BAD_NAME:
         return ImageError(FailedReason.NAME_INVALID, f"the file system takes no file named {relative!r}")
     return ImageError(FailedReason.WRITE_ERROR, f"{relative}: {error.strerror or error}")

@@ -25,6 +25,7 @@ from pipelines.extension_manager import process_extensions
 from pipelines.image_io import ReadPolicy, probe_file
 from pipelines.image_task import analyze, render
 from pipelines.tables import printable, readable_path
+from rayjobs.beside import without_own
 from rayjobs.discovery import Discovery
 from rayjobs.job_plan import RecipeBook, naming, read_policy, wanted_products
 from rayjobs.output_directory import OutputDirectory
@@ -119,7 +120,9 @@ def dry_run(request: RunRequest) -> Outlook:
     output = OutputDirectory(request.output)
     with _copied_ledger(output) as ledger:
         discovery = Discovery(spec.inputs, request.base, spec.exclude, request.output)
-        sealed = seal_inputs(ledger, discovery.inputs(), naming(spec, request.output, ledger))
+        sealed = seal_inputs(
+            ledger, without_own(discovery.inputs(), ledger, request.output), naming(spec, request.output, ledger)
+        )
         wanted = wanted_products(spec, process_extensions().versions(spec.plugins))
         apply_products(ledger, wanted)
         counts = ledger.counts()

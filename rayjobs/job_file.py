@@ -213,6 +213,12 @@ def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
                 EncodeOptions(format=images.format, **{field: getattr(images, field)})
             except RayjobsError as error:
                 yield Mistake(("export", "images", field), str(error))
+    if images is not None and images.layout == "beside":
+        if images.on_conflict == "overwrite":
+            text = "images beside their sources never replace files that aren't the job's; rename, skip or error"
+            yield Mistake(("export", "images", "on_conflict"), text)
+        if "{relpath}" in images.name:
+            yield Mistake(("export", "images", "name"), "beside its source an image has no {relpath}; use {stem}")
     if charts is None or ENGINES.is_explained(charts.engine):  # then the mistake is at `plugins`
         return
     if charts.engine in ENGINES:

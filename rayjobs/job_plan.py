@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
@@ -30,6 +30,7 @@ from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
 from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
 from pipelines.tables import readable_path
+from rayjobs.beside import BESIDE, image_stem, own_name, place
 from rayjobs.job_spec import JobSpec
 
 DECIDING_PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "Pillow", "tifffile", "imagecodecs")
@@ -101,6 +102,8 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
     found: dict[str, str] = {}
     if spec.export.images is not None:
         chosen = spec.export.images.model_dump(exclude={"on_conflict", "layout", "name"})
+        if spec.export.images.layout == BESIDE:  # a name may stay the same while the place changes
+            chosen["layout"] = BESIDE
         found[IMAGE] = _digest(pixels, chosen)
     for request in table_requests(spec):
         found[ANALYSIS + request.canonical()] = _digest(pixels, _version_of(request))
@@ -151,6 +154,8 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
 
     def name(path: bytes, relative: bytes, seq: int) -> str:
         width, height = _size(path, policy) if pattern.needs_size else (0, 0)
+        if layout == BESIDE:
+            relative = place(path, root)
         source = NameSource(relative=relative, index=seq, job=spec.name, width=width, height=height)
         found = output_name(pattern, source, layout=layout)
         return apart_from_frames(found) if policy.frames == "all" else found
@@ -161,12 +166,26 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         there = [path for path in paths if os.path.lexists(root / path)]
         return bool(there) and not ledger.knows_name(name) and not ledger.known_files(there)
 
+    def claimed(path: bytes, name: str, is_input: Callable[[bytes], bool]) -> bool:
+        assert images is not None
+        stem = image_stem(path, name, root)
+        if stem is None:
+            return False
+        suffixes = image_suffixes(images.format)
+        near = os.path.join(os.path.dirname(path), os.fsencode(own_name(path, name, root)))
+        if any(is_input(near + suffix.encode()) for suffix in suffixes):
+            return True  # whatever the policy: a source is never written over
+        there = [f"{stem}{suffix}" for suffix in suffixes if os.path.lexists(root / f"{stem}{suffix}")]
+        ours = ledger.knows_name(name) or bool(ledger.known_files(there))
+        return conflict in ("rename", "error") and bool(there) and not ours
+
     conflict = images.on_conflict if images else "rename"
     return Naming(
         name=name,
         key=collision_key,
         renamed=renamed,
         taken=taken if images is not None and conflict in ("rename", "error") else None,
+        claimed=claimed if layout == BESIDE else None,
         collisions="error" if conflict == "error" else "rename",
     )
 
@@ -190,7 +209,9 @@ def _size(path: bytes, policy: ReadPolicy) -> tuple[int, int]:
 class RecipeBook:
     """What workers are told to do for an input: recipes by number, made as combinations of lacking products occur."""
 
-    def __init__(self, spec: JobSpec, wanted: Mapping[str, str], ledger: JobLedger) -> None:
+    def __init__(self, spec: JobSpec, wanted: Mapping[str, str], ledger: JobLedger, root: Path | None = None) -> None:
+        images = spec.export.images
+        self._beside = root if images is not None and images.layout == BESIDE else None
         self._spec = spec
         self._wanted = wanted
         self._ledger = ledger
@@ -216,6 +237,7 @@ class RecipeBook:
             name=entry.name,
             title=readable_path(entry.path),
             recipe=number,
+            image=(image_stem(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )
         if not self._ledger.has_stale():
             return item

@@ -43,7 +43,8 @@ def remove_stale_files(ledger: JobLedger, output: OutputDirectory) -> None:
             current = {entry.path for final in ledger.final_inputs() for entry in final.outputs}
         if path not in current and sha256_of_file(output.root / path) == sha256:
             (output.root / path).unlink()
-            _remove_empty_parents(output.root, path)
+            if not path.startswith("../"):  # what lies beside its source leaves the source's directory alone
+                _remove_empty_parents(output.root, path)
 
 
 def write_manifest_file(ledger: JobLedger, output: OutputDirectory, metadata: Mapping[str, str]) -> None:

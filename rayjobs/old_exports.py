@@ -33,12 +33,16 @@ def image_export(reading: Reading, config: Mapping[str, Any]) -> tuple[dict[str,
         ("save_to_single_folder", "maintain_directory_structure", "save_in_place"),
         "maintain_directory_structure",
     )
-    images["layout"] = "flat" if mode == "save_to_single_folder" else "mirror"
+    layouts = {"save_to_single_folder": "flat", "save_in_place": "beside"}
+    images["layout"] = layouts.get(mode, "mirror")
     if mode == "save_in_place":
-        text = "inputs are never written over: pictures go below the output directory, in the tree of the inputs"
+        text = "inputs are never written over: a picture beside its source gets another name where one is there"
         section.note("output_directory_mode", "changed", text, mode)
     images["name"] = _name_pattern(section)
     images["on_conflict"] = read_choice(section, "conflict_resolution", ("rename", "overwrite", "skip"), "rename")
+    if images["layout"] == "beside" and images["on_conflict"] == "overwrite":
+        section.note("conflict_resolution", "changed", "became rename: files beside the sources stay", "overwrite")
+        images["on_conflict"] = "rename"
     return images, read_directory(section, "output_directory")
 
 

@@ -53,7 +53,7 @@ def work_on_ray(
     """
     workers = None if spec.limits.workers == "auto" else spec.limits.workers
     epoch, job_id = int(ledger.fact("epoch")), str(ledger.fact("job_id"))
-    book = RecipeBook(spec, wanted, ledger)
+    book = RecipeBook(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
 

@@ -28,6 +28,7 @@ from actors.task_pools import BATCH
 from pipelines.errors import FailedReason, JobError
 from pipelines.extension_manager import process_extensions
 from pipelines.worker_journal import published_files
+from rayjobs.beside import BESIDE, without_own
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import DECIDING_PACKAGES, naming, table_requests, versions, wanted_products
@@ -232,7 +233,11 @@ class _Run:
     def _seal(self) -> tuple[Sealed, Discovery]:
         request = self.request
         discovery = Discovery(request.spec.inputs, request.base, request.spec.exclude, request.hidden or request.output)
-        sealed = seal_inputs(self.ledger, discovery.inputs(), naming(request.spec, request.output, self.ledger))
+        sealed = seal_inputs(
+            self.ledger,
+            without_own(discovery.inputs(), self.ledger, request.output),
+            naming(request.spec, request.output, self.ledger),
+        )
         job_id = job_id_of(request.spec.name, request.output)
         self.ledger.put_facts(
             job_id=job_id,
@@ -243,6 +248,9 @@ class _Run:
             hidden=None if request.hidden is None else str(request.hidden),
             max_failures=most_failures(request.spec.max_failures, sealed.total),
         )
+        images = request.spec.export.images
+        if images is not None and images.layout == BESIDE:
+            self.ledger.put_facts(beside=True)
         JobRegistry().add(job_id, request.spec.name, request.output)
         return sealed, discovery
 
