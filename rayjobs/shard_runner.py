@@ -8,10 +8,12 @@ run again, and none of them is charged for it. Ray-free: how a shard is streamed
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from actors.failure_policy import pause_before_retry
 from actors.job_ledger import JobLedger, OpenInput
 from pipelines.block_task import Workspace
 from pipelines.errors import FailedReason, JobError
@@ -120,12 +122,15 @@ def _try_alone(item: WorkItem, hung: bool, engine: ShardEngine, context: ShardCo
         crash = timeout_crash(engine.workspace)
     while True:
         row = ImageStatus(id=item.id, status="failed", reason=crash.reason, message=crash.message, recipe=item.recipe)
-        if context.ledger.attempts_of(item.id, epoch=context.epoch) + 1 >= context.attempts:
+        attempts = context.ledger.attempts_of(item.id, epoch=context.epoch) + 1
+        pause_s = pause_before_retry(crash.reason, attempts, context.attempts)
+        if pause_s is None:
             context.ledger.commit([row], epoch=context.epoch)
             context.committed([row])
             return
         context.ledger.add_attempts([row], epoch=context.epoch)
         log.info("input %d ended its worker (%s); trying it alone", item.id, crash.message)
+        time.sleep(pause_s)
         outcome = engine.alone(item)
         if not isinstance(outcome, Crash):
             context.ledger.commit(outcome, epoch=context.epoch)
