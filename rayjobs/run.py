@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from actors.disk_space import check_room
+from actors.failure_policy import tried_in_next_run
 from actors.input_plan import Sealed, seal_inputs
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry, job_id_of
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from actors.task_pools import BATCH
-from pipelines.errors import FailedReason, JobError
+from pipelines.errors import JobError
 from pipelines.extension_manager import process_extensions
 from pipelines.worker_journal import published_files
 from rayjobs.beside import BESIDE, without_own
@@ -192,7 +193,7 @@ class _Run:
         extensions = process_extensions().versions(spec.plugins)
         wanted = wanted_products(spec, extensions)
         apply_products(self.ledger, wanted)
-        self.ledger.reopen([FailedReason.NO_SPACE])
+        self.ledger.reopen(tried_in_next_run())
         if self.request.retry is not None:
             self.ledger.reopen(self.request.retry or None)
         store = ResultsStore(self.ledger, self.output, table_requests(spec))
