@@ -1,0 +1,84 @@
+"""Jobs and their pool without Ray: what is remembered, by whom, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import JobError
+from rayjobs.batch_job import EnhancedBatchJob
+from rayjobs.batch_job_manager import BatchJobManager
+from rayjobs.enhanced_job_manager import EnhancedJobManager
+from rayjobs.job_state import JobStatus
+from tests.runs import write_job, write_photographs
+
+
+def test_jobs_survive_their_manager(tmp_path: Path) -> None:
+    with BatchJobManager(tmp_path / "home") as manager:
+        job = manager.create_job("kept", ["a.jpg"], ["invert"], output=tmp_path / "out", priority="high")
+    with BatchJobManager(tmp_path / "home") as manager:
+        assert manager.list_jobs() == [job]
+        assert job.options == {"priority": "high"}
+        assert job.status is JobStatus.PENDING
+
+
+def test_changes_from_many_threads_and_managers_are_all_kept(tmp_path: Path) -> None:
+    with BatchJobManager(tmp_path / "home") as one, BatchJobManager(tmp_path / "home") as other:
+        job = one.create_job("pool", output=tmp_path / "out")
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda n: (one, other)[n % 2].add_images(job.job_id, [f"{n}.jpg"]), range(32)))
+        assert len(one.get_job(job.job_id).source_paths) == 32
+
+
+def test_the_plain_manager_leaves_what_the_enhanced_one_keeps(tmp_path: Path) -> None:
+    with EnhancedJobManager(tmp_path / "home") as enhanced:
+        job = enhanced.create_job("both", output=tmp_path / "out")
+        enhanced.set_extension_data(job.job_id, {"ticket": 7})
+    with BatchJobManager(tmp_path / "home") as plain:
+        plain.add_images(job.job_id, ["a.jpg"])
+    with EnhancedJobManager(tmp_path / "home") as enhanced:
+        known = enhanced.get_job(job.job_id)
+    assert isinstance(known, EnhancedBatchJob)
+    assert known.extension_data == {"ticket": 7}
+    assert known.source_paths == ["a.jpg"]
+
+
+def test_a_job_file_becomes_a_job_of_the_same_meaning(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "photos", 2)
+    path = write_job(tmp_path)
+    with EnhancedJobManager(tmp_path / "home") as manager:
+        job = manager.create_job_from_file(path)
+        assert job.output == str(tmp_path / "out")
+        found = manager.get_job_with_processed_images(job.job_id, include_effects=True)
+        images = sorted(found, key=lambda image: image.source)
+        assert [image.source.name for image in images] == ["photo-0000.jpg", "photo-0001.jpg"]
+        assert {image.status for image in images} == {"pending"}
+        assert images[0].load().shape == (64, 96, 3)
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    with BatchJobManager(tmp_path / "home") as manager:
+        with pytest.raises(JobError, match="unknown key"):
+            manager.create_job("odd", output=tmp_path / "out", priorty="high")
+        job = manager.create_job("empty", output=tmp_path / "out")
+        with pytest.raises(JobError, match="has no images"):
+            manager.start_job(job.job_id)
+        with pytest.raises(JobError, match="isn't in the pool"):
+            manager.remove_images(job.job_id, ["a.jpg"])
+        with pytest.raises(JobError, match="'status' can't be changed"):
+            manager.update_job(job.job_id, status="completed")
+        with pytest.raises(JobError, match="not started yet"):
+            manager.wait_for_job(job.job_id)
+        with pytest.raises(JobError, match="no job 'nobody'"):
+            manager.get_job("nobody")
+        assert not manager.cancel_job(job.job_id)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manager_of_jobs_that_wait_needs_no_ray() -> None:
+    code = "import sys; sys.modules['ray'] = None; from rayjobs import BatchProcessingHandler, EnhancedJobManager"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
