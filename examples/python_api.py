@@ -1,6 +1,6 @@
 """The Python API in one go: a job over the example photographs, its results as an Arrow table, and an analysis export.
 
-    python examples/python_api.py out/python-api
+Run it with a directory for its output: ``python examples/python_api.py out/python-api``.
 """
 
 from __future__ import annotations
