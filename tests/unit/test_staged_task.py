@@ -1,0 +1,146 @@
+"""Three stages or one: the same rows, results and files, whatever happens to an image and wherever."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import tifffile
+from PIL import Image
+
+from pipelines import staged_task
+from pipelines.analyses.frames import frame_requests
+from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.charts import ChartOptions
+from pipelines.image_io import EncodeOptions, ReadPolicy
+from pipelines.image_task import Recipe
+from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
+from pipelines.tables import objects_part, read_part
+
+ANALYSES = (
+    AnalysisRequest("color_histogram"),
+    AnalysisRequest("statistics"),
+    AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0}),
+)
+RECIPE = Recipe(
+    id=1,
+    operations=(ImageOperation("auto_orient"), ImageOperation("brightness_contrast", {"brightness": 0.1})),
+    read=ReadPolicy(frames="all"),
+    image=EncodeOptions(format="png"),
+    image_suffixes=(".png",),
+    analyses=(*ANALYSES, *frame_requests(ANALYSES)),
+    charts=ChartOptions(),
+    charted=("color_histogram",),
+)
+
+
+def sources(directory: Path) -> list[Path]:
+    random = np.random.default_rng(3)
+    pixels = random.integers(0, 256, (4, 30, 40, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(pixels[0]).save(directory / "turned.jpg", exif=turned)
+    Image.fromarray(pixels[0][..., 0]).save(directory / "gray.png")
+    (directory / "broken.png").write_bytes(b"no image")
+    tifffile.imwrite(directory / "pages.tif", pixels[:3], photometric="rgb")
+    tifffile.imwrite(directory / "deep.tif", pixels[1].astype(np.uint16) * 257, photometric="rgb")
+    frames = [Image.fromarray(one) for one in pixels]
+    frames[0].save(directory / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    return sorted(directory.iterdir())
+
+
+def items(paths: list[Path]) -> list[WorkItem]:
+    return [
+        WorkItem(
+            id=number,
+            path=bytes(path),
+            size=path.stat().st_size,
+            mtime_ns=path.stat().st_mtime_ns,
+            name=path.stem,
+            title=path.name,
+            recipe=1,
+        )
+        for number, path in enumerate(paths)
+    ]
+
+
+def staged(work: list[WorkItem], workspace: Workspace) -> list[ImageStatus]:
+    """Every image by itself through the stages, as the operators may cut blocks anywhere."""
+    rows: list[ImageStatus] = []
+    recipes = {1: RECIPE}
+    for item in work:
+        table = pa.table({"id": [item.id]})
+        (rendered,) = staged_task.render(table, [item], recipes, workspace)
+        (analyzed,) = staged_task.analyze(rendered, [item], recipes, workspace)
+        rows += [row for group in staged_task.export(analyzed, [item], recipes, workspace) for row in group]
+    return rows
+
+
+def comparable(row: ImageStatus) -> ImageStatus:
+    return replace(row, part=None, row=None, seconds=0, worker="")
+
+
+def results(row: ImageStatus, workspace: Workspace) -> dict[str, list[Any]]:
+    """What the parts say of one input."""
+    if row.part is None:
+        return {}
+    found: dict[str, list[Any]] = {}
+    for name in (row.part, *(objects_part(row.part, table) for table in ("objects", "frames", "frames_objects"))):
+        part = read_part(workspace.parts / name)
+        mine = part.filter(pc.equal(part.column("input_id"), row.id))
+        found |= {f"{name.partition('.')[2]}:{column}": mine.column(column).to_pylist() for column in part.schema.names}
+    return found
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in ("images", "charts")
+        for path in (root / name).rglob("*")
+        if path.is_file()
+    }
+
+
+def space(root: Path) -> Workspace:
+    root.mkdir()
+    return Workspace(root=root, epoch=1, stop=root / "stop")
+
+
+def test_staged_and_fused_give_the_same_rows_results_and_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    work = items(sources(tmp_path / "in"))
+    one, three = space(tmp_path / "fused"), space(tmp_path / "staged")
+    fused_rows = [row for group in render_analyze_export(work, {1: RECIPE}, one) for row in group]
+    staged_rows = staged(work, three)
+    assert [row.status for row in fused_rows] == ["failed"] + ["done"] * 5
+    assert list(map(comparable, staged_rows)) == list(map(comparable, fused_rows))
+    assert tree(three.root) == tree(one.root)
+    for left, right in zip(staged_rows, fused_rows, strict=True):
+        assert results(left, three) == results(right, one)
+    pages = next(row for row in fused_rows if work[row.id].name == "pages")
+    assert sorted(output.path for output in pages.outputs if output.product == "image") == [
+        "images/pages-p0002.png",
+        "images/pages-p0003.png",
+        "images/pages.png",
+    ]
+    assert results(pages, one)["frames.arrow:frame"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("stage", ["before", "between"])
+def test_a_stop_hands_images_back_before_they_are_read_and_finishes_those_that_are(tmp_path: Path, stage: str) -> None:
+    (tmp_path / "in").mkdir()
+    work = items(sources(tmp_path / "in"))[3:4]
+    workspace = space(tmp_path / "out")
+    if stage == "before":
+        workspace.stop.touch()
+    (rendered,) = staged_task.render(pa.table({"id": [work[0].id]}), work, {1: RECIPE}, workspace)
+    workspace.stop.touch()
+    (analyzed,) = staged_task.analyze(rendered, work, {1: RECIPE}, workspace)
+    ((row,),) = staged_task.export(analyzed, work, {1: RECIPE}, workspace)
+    assert row.status == ("released" if stage == "before" else "done")

@@ -1,0 +1,88 @@
+"""What a worker's journal says after the worker is gone: killed, hung, or ended in peace."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from pipelines.worker_journal import SUFFIX, WorkerJournal, inputs_in_hand, published_files
+from tests.runs import ROOT
+
+CHILD = """
+import os, sys, threading
+from pathlib import Path
+from pipelines.worker_journal import WorkerJournal
+journal = WorkerJournal(Path(sys.argv[1]))
+journal.started(4)
+journal.publishing("images/a.jpg", "00ff")
+{rest}
+"""
+KILLED = "journal.started(5)\nprint('ready', flush=True)\nthreading.Event().wait()"
+HUNG = "journal.started(6, timeout_s=0.3)\nthreading.Event().wait()"
+PEACEFUL = "journal.idle()\njournal.close()"
+
+
+def child(directory: Path, rest: str) -> subprocess.Popen[str]:
+    code = CHILD.format(rest=rest)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(directory)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_killed_worker_had_its_last_input_in_hand(tmp_path: Path) -> None:
+    with child(tmp_path, KILLED) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert inputs_in_hand(tmp_path) == {5: False}
+    assert list(published_files(tmp_path)) == [("images/a.jpg", "00ff")]
+
+
+def test_the_watchdog_ends_a_worker_that_hangs_and_says_so(tmp_path: Path) -> None:
+    with child(tmp_path, HUNG) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert inputs_in_hand(tmp_path) == {6: True}
+    (evidence,) = tmp_path.glob("*.hung")
+    assert "Timeout" in evidence.read_text()
+
+
+def test_a_worker_that_ended_in_peace_has_nothing_in_hand(tmp_path: Path) -> None:
+    with child(tmp_path, PEACEFUL) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert inputs_in_hand(tmp_path) == {}
+
+
+def test_a_torn_last_line_takes_nothing_of_what_stands_before(tmp_path: Path) -> None:
+    journal = WorkerJournal(tmp_path)
+    journal.started(1)
+    journal.idle()
+    journal.started(2)
+    journal.close()
+    (path,) = tmp_path.glob(f"*{SUFFIX}")
+    for torn in (b'["sta', b'["idle"', b"\xff\n", b"17\n"):
+        whole = path.read_bytes()
+        path.write_bytes(whole + torn)
+        assert inputs_in_hand(tmp_path) == {2: False}
+        path.write_bytes(whole)
+
+
+def test_workers_of_one_directory_keep_apart(tmp_path: Path) -> None:
+    first, second = WorkerJournal(tmp_path), WorkerJournal(tmp_path)
+    first.started(1)
+    second.started(2)
+    first.publishing("images/é.png", "aa")
+    second.publishing("images/b.png", "bb")
+    first.idle()
+    first.close()
+    second.close()
+    assert inputs_in_hand(tmp_path) == {2: False}
+    assert set(published_files(tmp_path)) == {("images/é.png", "aa"), ("images/b.png", "bb")}
