@@ -76,8 +76,13 @@ def stream_statuses(
         dataset.set_name(options.name)
         dataset = _operators(dataset, recipes, workspace, options)
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
+    left = len(items)
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield _to_statuses(table)
+        rows = _to_statuses(table)
+        left -= len(rows)
+        yield rows
+        if not left and workspace.stop.exists():
+            return  # the stream would look for more for another tenth of a second, and somebody waits for the CPUs
 
 
 def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]:
