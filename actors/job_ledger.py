@@ -258,6 +258,10 @@ class JobLedger:
         found = self._all("SELECT min(seq) FROM inputs WHERE status IS NULL AND seq >= ?", (first_seq,))
         return None if found[0][0] is None else int(found[0][0])
 
+    def failed_inputs(self) -> set[int]:
+        """The numbers of the inputs that failed."""
+        return {number for (number,) in self._all("SELECT id FROM inputs WHERE status = 'failed'")}
+
     def open_size(self) -> tuple[int, int]:
         """(number, bytes) of the inputs without a final row."""
         found = self._all("SELECT count(*), coalesce(sum(size), 0) FROM inputs WHERE status IS NULL")

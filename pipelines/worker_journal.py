@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 SUFFIX = ".journal"
@@ -74,12 +74,15 @@ def inputs_in_hand(directory: Path) -> dict[int, bool]:
     return found
 
 
-def published_files(directory: Path) -> Iterator[tuple[str, str]]:
-    """(relative path, sha256) of every file that a worker published or was about to publish."""
+def published_files(directory: Path, of: Container[int] | None = None) -> Iterator[tuple[str, str]]:
+    """(relative path, sha256) of each file that a worker published or was about to; for some inputs, or all."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
+        in_hand = -1
         for entry in _entries(path):
             match entry:
-                case ["publishing", str(relative), str(sha256)]:
+                case ["started", int(number)]:
+                    in_hand = number
+                case ["publishing", str(relative), str(sha256)] if of is None or in_hand in of:
                     yield relative, sha256
 
 

@@ -279,6 +279,10 @@ class _Run:
     ) -> None:
         spec = self.request.spec
         self._show("writing tables")
+        failed = self.ledger.failed_inputs()
+        if failed:  # one that failed after some of its files had appeared
+            journals = self.output.temporary / str(self.ledger.fact("epoch"))
+            self.ledger.add_stale(published_files(journals, of=failed))
         remove_stale_files(self.ledger, self.output)
         tables = write_tables(self.ledger, self.output, store, spec.export.data)
         store.remove_unused()

@@ -86,3 +86,5 @@ def test_workers_of_one_directory_keep_apart(tmp_path: Path) -> None:
     second.close()
     assert inputs_in_hand(tmp_path) == {2: False}
     assert set(published_files(tmp_path)) == {("images/é.png", "aa"), ("images/b.png", "bb")}
+    assert list(published_files(tmp_path, of={2})) == [("images/b.png", "bb")]
+    assert list(published_files(tmp_path, of=set())) == []
