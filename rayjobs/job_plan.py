@@ -20,6 +20,7 @@ from typing import Any, Literal
 from actors.input_plan import Naming
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
+from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
 from pipelines.charts import ChartOptions, charts_of
@@ -28,13 +29,14 @@ from pipelines.image_io import EncodeOptions, ReadPolicy, probe_file, suffix_of
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
+from pipelines.operations.cube_lut import file_digest
 from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
 from pipelines.tables import readable_path
 from rayjobs.beside import BESIDE, image_stem, own_name, place
 from rayjobs.job_spec import JobSpec
 
-DECIDING_PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "Pillow", "tifffile", "imagecodecs")
-"""Whose versions may decide a pixel or a number, so another one makes a product anew."""
+DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg")
+"""Whose versions may decide a pixel or a number, decoding and encoding included: another one makes a product anew."""
 DRAWING_PACKAGES = ("matplotlib",)
 CONFLICTS: Mapping[str, Literal["refuse", "skip", "overwrite"]] = {
     "rename": "refuse",
@@ -131,7 +133,7 @@ def _version_of(request: AnalysisRequest) -> Any:
 def _operation_key(operation: ImageOperation) -> list[Any]:
     """What decides the pixels of one step; of a look-up file, its contents."""
     files = {
-        name: hashlib.sha256(Path(value).read_bytes()).hexdigest()
+        name: file_digest(value)
         for name, value in operation.params.items()
         if name == "path" and isinstance(value, str)
     }
