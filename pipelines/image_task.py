@@ -21,22 +21,22 @@ import pyarrow as pa
 from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measured
 from pipelines.charts import ChartOptions, draw_chart
+from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
 from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason
 from pipelines.image_io import (
     DecodedImage,
     EncodeOptions,
     ImageHeader,
     ReadPolicy,
-    decode_image,
     encode_image,
     open_source,
     probe_header,
     read_bytes,
     suffix_of,
 )
-from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget
+from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget, decoding_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
-from pipelines.operations import Image, apply_operations
+from pipelines.operations import Image
 from pipelines.output_names import frame_name
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
@@ -134,10 +134,11 @@ def read_input(item: WorkItem, recipe: Recipe) -> bytes:
 def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: int = 0) -> Rendered:
     """Decode and process one image of a file; as ``render``."""
     header = probe_header(data, recipe.read, frame=frame)
-    _check_memory(header, recipe.memory_per_image)
-    check_budget(header, budget_bytes)
-    decoded = decode_image(data, recipe.read, frame=frame)
-    result = apply_operations(decoded.pixels, recipe.operations, orientation=decoded.orientation)
+    reduction = decoder_reduction(header, recipe.read, recipe.operations)
+    held = 1 if recipe.read.truncated == "salvage" else reduction  # a cut file's share is measured at its full size
+    _check_memory(header, recipe.memory_per_image, held)
+    check_budget(header, budget_bytes, held)
+    decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame)
     return Rendered(result.pixels, result.orientation, decoded)
 
 
@@ -424,10 +425,11 @@ def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> by
         raise ImageError(FailedReason.CHART_ERROR, f"chart of {analysis}: {type(error).__name__}: {error}") from error
 
 
-def _check_memory(header: ImageHeader, limit: int | None) -> None:
-    if limit is not None and header.predicted_bytes > limit:
+def _check_memory(header: ImageHeader, limit: int | None, reduction: int) -> None:
+    needed = decoding_bytes(header, reduction)
+    if limit is not None and needed > limit:
         raise BeyondMemoryError(
-            f"{header.width} x {header.height} {header.dtype} needs {header.predicted_bytes:,} bytes decoded, above "
+            f"{header.width} x {header.height} {header.dtype} needs {needed:,} bytes decoded, above "
             f"limits.memory_per_image ({limit:,})",
         )
 

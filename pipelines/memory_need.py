@@ -24,12 +24,20 @@ class BeyondMemoryError(ImageError):
         super().__init__(FailedReason.TOO_LARGE, message)
 
 
-def needed_bytes(header: ImageHeader) -> int:
+def decoding_bytes(header: ImageHeader, reduction: int = 1) -> int:
+    """Memory that decoding takes at its peak, when the decoder makes each side ``reduction`` times smaller.
+
+    What decoders hold on the way, as the coefficients of a progressive JPEG, stays as large as it is.
+    """
+    return header.predicted_bytes - header.pixel_bytes + header.pixel_bytes // reduction**2
+
+
+def needed_bytes(header: ImageHeader, reduction: int = 1) -> int:
     """Memory that an image takes at its peak, on top of what an idle worker has."""
-    return header.predicted_bytes + WORK_COPIES * header.pixel_bytes
+    return decoding_bytes(header, reduction) + WORK_COPIES * header.pixel_bytes // reduction**2
 
 
-def check_budget(header: ImageHeader, budget_bytes: int | None) -> None:
+def check_budget(header: ImageHeader, budget_bytes: int | None, reduction: int = 1) -> None:
     """Before decoding.
 
     Raises
@@ -37,6 +45,6 @@ def check_budget(header: ImageHeader, budget_bytes: int | None) -> None:
     MoreMemoryNeededError
         The image needs more than the budget of its task.
     """
-    needed = needed_bytes(header)
+    needed = needed_bytes(header, reduction)
     if budget_bytes is not None and needed > budget_bytes:
         raise MoreMemoryNeededError(needed)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.job_ledger import JobLedger
-from pipelines.image_io import ReadPolicy, decode_image, read_bytes
+from pipelines.decoder_reduction import decode_and_apply
+from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_bytes
 from pipelines.models import ImageOperation
-from pipelines.operations import Image, apply_operations
+from pipelines.operations import Image
 from rayjobs.batch_job import BatchJob
 from rayjobs.discovery import Discovery
 from rayjobs.job_plan import read_policy
@@ -51,10 +52,10 @@ class JobImage:
             The file can't be read, or an operation fails.
         """
         data = read_bytes(os.fsencode(self.path), max_bytes=self.read.max_file_bytes)
-        decoded = decode_image(data, self.read)
         if self.processed is not None or not self.operations:
-            return decoded.pixels
-        return apply_operations(decoded.pixels, self.operations, orientation=decoded.orientation).pixels
+            return decode_image(data, self.read).pixels
+        _, result = decode_and_apply(data, probe_header(data, self.read), self.read, self.operations)
+        return result.pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,13 +101,14 @@ def task_handlers(registered: Mapping[str, TaskHandler]) -> dict[str, TaskHandle
 
 
 def _rendered(config: _Config) -> Any:
-    from pipelines.image_io import ReadPolicy, decode_image, read_bytes
-    from pipelines.operations import apply_operations
+    from pipelines.decoder_reduction import decode_and_apply
+    from pipelines.image_io import ReadPolicy, probe_header, read_bytes
 
     policy = ReadPolicy()
-    source = decode_image(read_bytes(os.fsencode(config.input), max_bytes=policy.max_file_bytes), policy)
+    data = read_bytes(os.fsencode(config.input), max_bytes=policy.max_file_bytes)
     operations = [_named(step) for step in config.operations]
-    return apply_operations(source.pixels, operations, orientation=source.orientation), source
+    source, result = decode_and_apply(data, probe_header(data, policy), policy, operations)
+    return result, source
 
 
 def _render(config: RenderConfig) -> dict[str, Any]:

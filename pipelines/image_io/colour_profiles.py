@@ -19,6 +19,8 @@ from pipelines.image_io.image_header import ColourSpace, ImageHeader, RawPixels
 _SPACES: dict[bytes, ColourSpace] = {b"RGB ": "rgb", b"GRAY": "gray", b"CMYK": "cmyk"}
 _NO_OPTIMIZE = 0x0100
 _MAX_ICC_BYTES = 16 << 20
+_TONE_LEVELS = 10
+"""How far from sRGB's a profile's grays may be for ``has_tones_of_srgb``: gamma 2.2 is off by 9, gamma 1.8 by 19."""
 _ROWS_PIXELS = 1 << 20
 """Pixels converted at a time, so that temporaries stay small."""
 
@@ -47,6 +49,16 @@ def profile_space(icc: bytes) -> ColourSpace | None:
     if len(icc) < 132 or len(icc) > _MAX_ICC_BYTES or icc[36:40] != b"acsp":
         return None
     return _SPACES.get(icc[16:20])
+
+
+def has_tones_of_srgb(header: ImageHeader) -> bool:
+    """Whether the pixels' grays hardly change on the way to sRGB, by the header's profile; true without a usable one.
+
+    Means of such pixels are about the same whether they are taken before the conversion or after it.
+    """
+    if header.icc is None or profile_space(header.icc) != header.space:
+        return header.space != "cmyk"
+    return _has_tones_of_srgb(hashlib.sha256(header.icc).digest(), _Profile(header.icc), header.space)
 
 
 def _split(pixels: NDArray[Any], space: ColourSpace) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -131,6 +143,19 @@ def _is_srgb(digest: bytes, profile: _Profile, space: ColourSpace) -> bool:
         colours = expected = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(64, 64, 3)
     difference = _transformed(colours, profile.icc, space).astype(np.int16) - expected
     return bool(np.abs(difference).max() <= 1)
+
+
+@lru_cache(maxsize=64)
+def _has_tones_of_srgb(digest: bytes, profile: _Profile, space: ColourSpace) -> bool:
+    grays = np.arange(256, dtype=np.uint8)[None, :]
+    if space == "cmyk":
+        return False
+    colours = grays if space == "gray" else np.repeat(grays[..., None], 3, axis=-1)
+    try:
+        converted = _transformed(colours, profile.icc, space)
+    except Exception:  # noqa: BLE001 - as above: a damaged profile isn't used
+        return True
+    return bool(np.abs(converted.astype(np.int16) - grays[..., None]).max() <= _TONE_LEVELS)
 
 
 @lru_cache(maxsize=1)

@@ -20,12 +20,15 @@ from pydantic import ValidationError
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.models import ImageOperation
 from pipelines.operations.lookup import compose, look_up
+from pipelines.operations.reduction import Reduction
 from pipelines.operations.registry import OPERATIONS, Image, Operation
 
 UPRIGHT = 1
 """The EXIF orientation of an image that needs no turning."""
 AUTO_ORIENT = "auto_orient"
 """The operation that gets the image's own orientation."""
+RESIZE = "resize"
+"""The operation that gets what is known of a picture that its decoder made smaller."""
 CV_OUT_OF_MEMORY = -4
 """``cv2.Error.StsNoMem``."""
 
@@ -45,6 +48,8 @@ class ChainResult:
     """May be the input array itself when nothing changes it."""
     orientation: int
     """The EXIF orientation still to be applied by whoever shows the pixels: 1 after auto_orient."""
+    reduction: Reduction | None = None
+    """How much smaller the pixels are than those that the chain is about; None from ``resize`` on."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +96,13 @@ def chain_halo(operations: Sequence[ImageOperation]) -> int | None:
     return halo
 
 
-def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orientation: int = UPRIGHT) -> ChainResult:
+def apply_operations(
+    image: Image,
+    operations: Sequence[ImageOperation],
+    *,
+    orientation: int = UPRIGHT,
+    reduction: Reduction | None = None,
+) -> ChainResult:
     """Run a chain on an image.
 
     Parameters
@@ -103,6 +114,9 @@ def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orie
     orientation : int
         The image's EXIF orientation, 1 to 8. ``auto_orient`` applies it, unless the job gives that an orientation of
         its own; without ``auto_orient`` it is handed on.
+    reduction : Reduction, optional
+        Of an image that its decoder made smaller: the chain must begin with ``resize``, or with it after
+        ``auto_orient``.
 
     Returns
     -------
@@ -120,7 +134,7 @@ def apply_operations(image: Image, operations: Sequence[ImageOperation], *, orie
         stages = _stages(_resolved(operations), image.dtype.name)
     except ChainError as error:
         raise image_error_of(error, operations) from error
-    result = ChainResult(image, orientation)
+    result = ChainResult(image, orientation, reduction)
     for stage in stages:
         result = _run(stage, result)
     return result
@@ -202,6 +216,8 @@ def _table(step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
     try:
+        if before.reduction is not None:
+            return _on_reduced(stage, before, before.reduction)
         if isinstance(stage, LookUp) or not stage.operation.handles_alpha:
             return replace(before, pixels=_on_colours(stage, before.pixels))
         return _with_alpha(stage, before)
@@ -219,11 +235,27 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or from_opencv
 
 
+def _on_reduced(stage: Step | LookUp, before: ChainResult, reduction: Reduction) -> ChainResult:
+    from pipelines.operations.geometry import ORIENTATIONS, resize_reduced
+
+    if isinstance(stage, Step) and stage.operation.name == AUTO_ORIENT:
+        turn = turn_of(stage, before.orientation)
+        return replace(_with_alpha(stage, before), reduction=reduction.turned(*ORIENTATIONS[turn]))
+    if isinstance(stage, Step) and stage.operation.name == RESIZE:
+        return replace(before, pixels=resize_reduced(before.pixels, reduction, stage.arguments), reduction=None)
+    raise RayjobsError(f"got an image that its decoder made {reduction.factor} times smaller, before any resize")
+
+
+def turn_of(step: Step, orientation: int) -> int:
+    """The EXIF orientation that an ``auto_orient`` applies to an image of this one."""
+    own: int | None = step.arguments["orientation"]
+    return orientation if own is None else own
+
+
 def _with_alpha(step: Step, before: ChainResult) -> ChainResult:
     if step.operation.name != AUTO_ORIENT:
         return replace(before, pixels=_checked(step.operation.function(before.pixels, **step.arguments), before.pixels))
-    own = step.arguments["orientation"]
-    turn = before.orientation if own is None else own
+    turn = turn_of(step, before.orientation)
     turned = step.operation.function(before.pixels, **{**step.arguments, "orientation": turn})
     return ChainResult(_checked(turned, before.pixels), UPRIGHT)
 

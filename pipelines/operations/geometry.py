@@ -10,6 +10,7 @@ itself when nothing changes. Kernels and OpenCV are imported when an operation r
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.operations.reduction import Reduction, Span
 from pipelines.operations.registry import Image, operation
 from pipelines.operations.samples import LUMA, full_scale
 
@@ -25,7 +27,6 @@ Margin = Annotated[int, Field(ge=0, le=65_535)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fill = Annotated[tuple[Share, ...], Field(min_length=1, max_length=4)]
 """Gray, or gray and alpha, or R, G, B, or R, G, B, alpha; 1 is full scale."""
-Span = tuple[float, float]
 ORIENTATIONS = {
     1: (False, None),
     2: (False, 1),
@@ -89,7 +90,7 @@ def _valid_mode(mode: str, info: ValidationInfo) -> str:
     return mode
 
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+@operation("geometry", reach="geometry", handles_alpha=True, version=2)
 def resize(
     image: Image,
     *,
@@ -121,6 +122,13 @@ def resize(
     ``area`` weights each old pixel by the share of it that the new one covers (axes that grow take lanczos).
     ``nearest`` takes the pixel at the new one's centre. The sides are rounded, at least 1 pixel. The colour of fully
     transparent pixels isn't kept.
+
+    Of a JPEG that lanczos makes 6 times smaller or more, at the start of a chain or right after ``auto_orient``, the
+    decoder gives half of the size, a quarter from 12 times on, an eighth from 24 times on; the rest is done here. Size
+    and place are those of the full decode. The 8-bit levels differ from it by less than 1 on average in photographs,
+    by at most 6 in 99 of 100 samples and 13 in all; in stripes, noise and zone plates of full contrast by up to 13 on
+    average and 25 in all; in mosaics of pure colours that sRGB doesn't have by up to 60. CMYK, and profiles whose
+    grays are more than 10 levels from those of sRGB, are decoded in full, and so is what ``area`` and ``nearest`` get.
     """
     _check_size(max_side, width, height, mode)
     size, spans = _target(image.shape[0], image.shape[1], (max_side, width, height), mode, enlarge)
@@ -129,6 +137,22 @@ def resize(
     from pipelines.operations import resampling_kernels
 
     return resampling_kernels.resample(image, size, spans, kernel)
+
+
+def resize_reduced(image: Image, reduction: Reduction, arguments: Mapping[str, Any]) -> Image:
+    """What ``resize`` with these arguments would make of the whole picture, of which its decoder gave less."""
+    from pipelines.operations import resampling_kernels
+
+    size, spans = resize_target(reduction.rows, reduction.columns, arguments)
+    return resampling_kernels.resample(
+        image, size, reduction.places(spans), arguments["kernel"], extents=reduction.extents
+    )
+
+
+def resize_target(rows: int, columns: int, arguments: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[Span, Span]]:
+    """What ``resize`` with these arguments makes of a size: (rows, columns), and the part of both that it shows."""
+    asked = (arguments["max_side"], arguments["width"], arguments["height"])
+    return _target(rows, columns, asked, arguments["mode"], arguments["enlarge"])
 
 
 def _target(

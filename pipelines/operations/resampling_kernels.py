@@ -14,12 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.operations.reduction import Span
 from pipelines.operations.registry import Image
 from pipelines.operations.samples import full_scale, stored
 
 Kernel = Literal["lanczos", "area", "nearest"]
-Span = tuple[float, float]
-"""Where along an axis the source begins and how long it is, in source pixels."""
 Values = NDArray[np.float32]
 Pixels = NDArray[Any]
 """Shape (rows, columns, channels)."""
@@ -27,15 +26,28 @@ Pixels = NDArray[Any]
 LOBES = 3
 
 
-def resample(image: Image, size: tuple[int, int], spans: tuple[Span, Span], kernel: Kernel) -> Image:
-    """The part ``spans`` (of rows, of columns) of an image in ``size`` (rows, columns) pixels, alpha premultiplied."""
+def resample(
+    image: Image,
+    size: tuple[int, int],
+    spans: tuple[Span, Span],
+    kernel: Kernel,
+    *,
+    extents: tuple[Span, Span] | None = None,
+) -> Image:
+    """The part ``spans`` (of rows, of columns) of an image in ``size`` (rows, columns) pixels, alpha premultiplied.
+
+    ``extents`` are the rows and columns that the picture covers, by default all. What lies outside is the encoder's
+    padding: a pixel counts by the share of it that is picture (not for ``nearest``).
+    """
     if kernel == "nearest":
         rows, columns = (_nearest(*pair) for pair in zip(image.shape, size, spans, strict=False))
         return np.ascontiguousarray(image[rows[:, None], columns[None, :]])
     values = premultiplied(image)
-    for length, count, span in zip(image.shape, size, spans, strict=False):
-        if (length, (0.0, float(length))) != (count, span):
-            values = _along_rows(values, *_weights(length, count, span, kernel))
+    for axis, (length, count, span) in enumerate(zip(image.shape, size, spans, strict=False)):
+        whole = (0.0, float(length))
+        if (length, whole) != (count, span):
+            extent = whole if extents is None else extents[axis]
+            values = _along_rows(values, *_weights(length, count, span, kernel, extent))
         values = np.asarray(cv2.transpose(values))
     return unpremultiplied(values, image)
 
@@ -45,7 +57,7 @@ def _nearest(length: int, count: int, span: Span) -> NDArray[np.int64]:
     return np.clip(places, 0, length - 1)
 
 
-def _weights(length: int, count: int, span: Span, kernel: Kernel) -> tuple[NDArray[np.int64], Values]:
+def _weights(length: int, count: int, span: Span, kernel: Kernel, extent: Span) -> tuple[NDArray[np.int64], Values]:
     """For each of ``count`` new samples: the first old sample that counts, and the weights from there on."""
     step = span[1] / count
     if kernel == "area" and step > 1:
@@ -65,6 +77,8 @@ def _weights(length: int, count: int, span: Span, kernel: Kernel) -> tuple[NDArr
     else:
         distance = (places + 0.5 - centre[:, None]) / max(step, 1.0)
         weights = np.where(np.abs(distance) < LOBES, np.sinc(distance) * np.sinc(distance / LOBES), 0)
+    inside = np.minimum(places + 1, extent[0] + extent[1]) - np.maximum(places, extent[0])
+    weights = weights * np.clip(inside, 0, 1)
     return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
