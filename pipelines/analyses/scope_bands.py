@@ -15,7 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analyses.scope_kernels import Plane, look_up, luma_of_integers
+from pipelines.analyses.scope_kernels import (
+    Counts,
+    Plane,
+    count_lab,
+    count_lab_of_integers,
+    lab_of_linear,
+    look_up,
+    luma_of_integers,
+)
 from pipelines.operations.srgb import to_linear
 
 Luma = Literal["bt709", "bt601"]
@@ -48,6 +56,17 @@ class Band:
     def linear(self) -> tuple[NDArray[np.float32], ...]:
         """Red, green and blue as linear light in 0..1."""
         return _each_once(self.values, _linear)
+
+    def count_lab(self, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
+        """Count the pixels at [a*, b*]; returns the sums of a* and b*. Matrix and units: ``lab_of_linear``."""
+        dtype = self.values[0].dtype
+        if dtype.kind == "f":
+            a, b = np.empty((2, self.values[0].size), np.int32)
+            lab_of_linear(*self.linear(), matrix, a, b)
+            sum_a, sum_b = count_lab(a, b, counts)
+        else:
+            sum_a, sum_b = count_lab_of_integers(*self.values, _linear_table(dtype.name), matrix, counts)
+        return sum_a, sum_b
 
 
 def bands(image: NDArray[Any], float_range: tuple[float, float]) -> Iterator[Band]:

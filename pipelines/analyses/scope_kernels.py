@@ -61,14 +61,31 @@ def hue_bins(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def saturation_bins(red: Plane, green: Plane, blue: Plane, saturation: NDArray[np.uint8]) -> None:
-    """floor(256 * HSV saturation), at most 255; 0 where R = G = B = 0."""
+def count_hue_and_saturation(
+    red: Plane, green: Plane, blue: Plane, achromatic: int, places: NDArray[np.uint32], counts: Counts
+) -> None:
+    """Count the pixels in the flat array [degree of hue, saturation], 256 saturations; ``places`` is written over.
+
+    The degrees are those of ``hue_bins``, from 0; saturation: floor(256 * HSV saturation), at most 255, 0 where
+    R = G = B = 0. One count for both is sooner done than two, and equal neighbours wait less for each other.
+    """
+    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
     bins = np.float32(256)
-    for i in range(saturation.size):
+    for i in range(places.size):
         r, g, b = red[i] * _ONE, green[i] * _ONE, blue[i] * _ONE
         top = max(r, g, b)
-        place = np.int32(bins * (top - min(r, g, b)) / (_ONE if top == 0 else top))
-        saturation[i] = np.uint8(min(place, np.int32(255)))
+        chroma = top - min(r, g, b)
+        turned = sixth * (r - g) + two_thirds * chroma
+        turned = sixth * (b - r) + third * chroma if g == top else turned
+        from_red = sixth * (g - b)
+        from_red = from_red + whole * chroma if from_red < 0 else from_red
+        turned = from_red if r == top else turned
+        hue = min(np.int32(turned / (_ONE if chroma == 0 else chroma)), np.int32(achromatic - 1))
+        hue = np.int32(achromatic) if chroma == 0 else hue
+        saturation = min(np.int32(bins * chroma / (_ONE if top == 0 else top)), np.int32(255))
+        places[i] = np.uint32((hue << np.int32(8)) + saturation)
+    for i in range(places.size):
+        counts[places[i]] += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -85,8 +102,8 @@ def _lightness_root(t: np.float32) -> np.float32:
     The cube root is t * y * y with y = t ** (-1/3): a guess from the exponent, then three steps of Newton's iteration,
     which reach the precision of float32 and need no division.
     """
-    bits = np.float32(max(t, np.float32(1e-3))).view(np.int32)
-    y = np.int32(0x54A21D2A - bits // np.int32(3)).view(np.float32)
+    bits = np.float32(max(t, np.float32(1e-3))).view(np.uint32)  # unsigned: a third takes fewer instructions
+    y = np.uint32(np.uint32(0x54A21D2A) - bits // np.uint32(3)).view(np.float32)
     third, grow = t * np.float32(1 / 3), np.float32(4 / 3)
     y = y * (grow - third * y * y * y)
     y = y * (grow - third * y * y * y)
@@ -139,6 +156,32 @@ def count_lab(a: NDArray[np.int32], b: NDArray[np.int32], counts: Counts) -> tup
     return int(sum_a), int(sum_b)
 
 
+LAB_PIXELS = 1024
+"""Pixels whose linear light, a* and b* stay in the processor's first cache."""
+
+
+@numba.njit(cache=True, nogil=True)
+def count_lab_of_integers(
+    red: Plane, green: Plane, blue: Plane, table: NDArray[np.float32], matrix: tuple[np.float32, ...], counts: Counts
+) -> tuple[int, int]:
+    """``look_up``, ``lab_of_linear`` and ``count_lab`` in one walk; ``table``: linear light of each sample."""
+    light = np.empty((3, LAB_PIXELS), np.float32)
+    places = np.empty((2, LAB_PIXELS), np.int32)
+    sum_a, sum_b = 0, 0
+    for start in range(0, red.size, LAB_PIXELS):
+        end = min(start + LAB_PIXELS, red.size)
+        r, g, bl = light[0, : end - start], light[1, : end - start], light[2, : end - start]
+        a, b = places[0, : end - start], places[1, : end - start]
+        look_up(red[start:end], table, r)
+        look_up(green[start:end], table, g)
+        look_up(blue[start:end], table, bl)
+        lab_of_linear(r, g, bl, matrix, a, b)
+        more_a, more_b = count_lab(a, b, counts)
+        sum_a += more_a
+        sum_b += more_b
+    return sum_a, sum_b
+
+
 @numba.njit(cache=True, nogil=True)
 def count_bins(bins: Plane, counts: Counts) -> None:
     """counts[bin] += 1 for every bin; they are unsigned and lie within ``counts``."""
@@ -157,8 +200,8 @@ def count_levels(
 ) -> None:
     """Count rows of pixels in the flat array [column, channel, level]: what belongs to a pixel lies near together.
 
-    ``places``: for each pixel of a row, where its column begins, 1,024 apart. Places are unsigned, so that none is
-    checked for counting from the end.
+    ``places``: for each pixel of a row, where its column begins, 1,024 apart or more. Places are unsigned, so that none
+    is checked for counting from the end.
     """
     for start in range(0, red.size, places.size):
         for x in range(places.size):
