@@ -19,6 +19,7 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Operation, apply_operations, chain_halo, compile_chain
 from pipelines.operations.chain import AUTO_ORIENT, LookUp, _resolved, _stages
+from pipelines.operations.lookup import PAIRED_SAMPLES, look_up
 from pipelines.operations.registry import Image
 from pipelines.registry import parameters_of
 from tests.strategies import example_image, images
@@ -76,6 +77,18 @@ def test_neighbouring_tables_become_one_look_up() -> None:
     assert [type(stage) is LookUp for stage in stages] == [True, False, True]
     assert stages[0].label == "operation 1 (gamma) to operation 6 (levels)"
     assert not any(type(stage) is LookUp for stage in _stages(_resolved(STEPS[:6]), "float32"))
+
+
+@pytest.mark.parametrize("shape", [(1024, 1024), (1025, 1025), (512, 1024, 3)])
+def test_large_images_are_looked_up_as_small_ones_are(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(3)
+    image = random.integers(0, 256, shape).astype(np.uint8)
+    image.flags.writeable = False
+    assert image.size >= PAIRED_SAMPLES
+    for _ in range(2):
+        table = random.permutation(256).astype(np.uint8)
+        assert_array_equal(look_up(image, table), table[image])
+        assert_array_equal(look_up(image[:, ::2], table), table[image[:, ::2]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
