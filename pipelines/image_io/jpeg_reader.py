@@ -77,7 +77,7 @@ def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, sca
     scan = _walk(data).scan
     if scan is None:
         raise ImageError(FailedReason.TRUNCATED, "JPEG ends before its first scan")
-    if data.find(b"\xff\xd9", scan) >= 0:
+    if data.rfind(b"\xff\xd9", scan) >= 0:
         return RawPixels(_checked(data, header, scale_denom))
     if policy.truncated == "strict":
         raise ImageError(FailedReason.TRUNCATED, "JPEG ends in the middle of a scan; read.truncated: salvage shows it")
