@@ -28,7 +28,7 @@ from pipelines.operations.srgb import to_linear
 
 Luma = Literal["bt709", "bt601"]
 
-BAND_PIXELS = 1 << 15
+BAND_PIXELS = 1 << 16
 LUMA_WEIGHTS: dict[str, tuple[float, float, float]] = {
     "bt709": (0.2126, 0.7152, 0.0722),
     "bt601": (0.299, 0.587, 0.114),
@@ -65,7 +65,7 @@ class Band:
             lab_of_linear(*self.linear(), matrix, a, b)
             sum_a, sum_b = count_lab(a, b, counts)
         else:
-            sum_a, sum_b = count_lab_of_integers(*self.values, _linear_table(dtype.name), matrix, counts)
+            sum_a, sum_b = count_lab_of_integers(*self.values, _linear_table(dtype), matrix, counts)
         return sum_a, sum_b
 
 
@@ -130,11 +130,11 @@ def _linear(values: Plane) -> NDArray[np.float32]:
     if values.dtype.kind == "f":
         return to_linear(values.astype(np.float32))
     light = np.empty(values.size, np.float32)
-    look_up(values, _linear_table(values.dtype.name), light)
+    look_up(values, _linear_table(values.dtype), light)
     return light
 
 
 @lru_cache(maxsize=2)
-def _linear_table(dtype: str) -> NDArray[np.float32]:
+def _linear_table(dtype: np.dtype[Any]) -> NDArray[np.float32]:
     top = np.iinfo(dtype).max
     return np.asarray(to_linear(np.arange(top + 1) / top), np.float32)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.operations.registry import Image
 
-BAND_PIXELS = 1 << 15
+BAND_PIXELS = 1 << 16
 
 Plane = NDArray[Any]
 Change = Callable[[Plane, Plane, Plane, slice], None]

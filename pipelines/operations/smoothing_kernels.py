@@ -122,10 +122,14 @@ def _sharpen_rows(
         here = image[y]
         for x in range(samples):
             row[x] = np.uint16(down[0] * here[x])
-        for k in range(1, radius + 1):
-            above, below, weight = image[_mirrored(y - k, height)], image[_mirrored(y + k, height)], down[k]
+        for k in range(1, radius + 1, 2):
+            more = min(k + 1, radius)
+            above, below = image[_mirrored(y - k, height)], image[_mirrored(y + k, height)]
+            further_above, further_below = image[_mirrored(y - more, height)], image[_mirrored(y + more, height)]
+            weight, further = down[k], down[more] if more > k else np.uint16(0)
             for x in range(samples):
-                row[x] += np.uint16(weight * (np.uint16(above[x]) + np.uint16(below[x])))
+                near = np.uint16(weight * (np.uint16(above[x]) + np.uint16(below[x])))
+                row[x] += near + np.uint16(further * (np.uint16(further_above[x]) + np.uint16(further_below[x])))
         for x in range(samples):
             row[x] >>= np.uint16(1)  # so that the sum of two fits in 16 bits
         for k in range(1, radius + 1):
@@ -137,6 +141,12 @@ def _sharpen_rows(
         _sharpen_row(here, blurred, amount, threshold, result[y])
 
 
+@numba.njit(inline="always")
+def _high_product(a: np.uint16, b: np.uint16) -> np.uint16:
+    """The upper half of a * b: a single vector instruction when both are seen to have 16 bits."""
+    return np.uint16(np.uint32(np.uint32(a) * np.uint32(b)) >> np.uint32(16))
+
+
 @numba.njit(cache=True, nogil=True)
 def _blur_row(
     padded: NDArray[np.uint16], channels: int, weights: NDArray[np.uint16], blurred: NDArray[np.uint16]
@@ -144,16 +154,20 @@ def _blur_row(
     radius, samples = weights.size - 1, blurred.size
     margin = radius * channels
     half = np.uint16(weights.size // 2)  # each product loses half a unit on average
-    middle, weight = padded[margin : margin + samples], np.uint32(weights[0])
+    middle, weight = padded[margin : margin + samples], weights[0]
     for x in range(samples):
-        blurred[x] = np.uint16((np.uint32(middle[x]) * weight) >> np.uint32(16)) + half
-    for k in range(1, radius + 1):
+        blurred[x] = _high_product(middle[x], weight) + half
+    for k in range(1, radius + 1, 2):
+        more = min(k + 1, radius)
         left = padded[margin - k * channels : margin - k * channels + samples]
         right = padded[margin + k * channels : margin + k * channels + samples]
-        weight = np.uint32(weights[k])
+        further_left = padded[margin - more * channels : margin - more * channels + samples]
+        further_right = padded[margin + more * channels : margin + more * channels + samples]
+        weight, further = weights[k], weights[more] if more > k else np.uint16(0)
         for x in range(samples):
-            pair = np.uint16(left[x] + right[x])
-            blurred[x] += np.uint16((np.uint32(pair) * weight) >> np.uint32(16))
+            near = _high_product(np.uint16(left[x] + right[x]), weight)
+            far = _high_product(np.uint16(further_left[x] + further_right[x]), further)
+            blurred[x] += np.uint16(near + far)
 
 
 @numba.njit(cache=True, nogil=True)
