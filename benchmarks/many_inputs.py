@@ -20,9 +20,9 @@ from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from benchmarks import standard_work
-from pipelines.block_task import FLUSH_ROWS, Workspace
+from pipelines.block_task import Workspace
 from pipelines.models import ImageStatus, Output, WorkItem
-from pipelines.tables import SealRequest
+from pipelines.tables import SAVED_ROWS, SealRequest
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.job_results import write_manifest_file
 from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
@@ -39,8 +39,8 @@ class InstantEngine:
     workspace: Workspace
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
-        for at in range(0, len(items), FLUSH_ROWS):
-            yield [self._done(item) for item in items[at : at + FLUSH_ROWS]]
+        for at in range(0, len(items), SAVED_ROWS):
+            yield [self._done(item) for item in items[at : at + SAVED_ROWS]]
 
     def alone(self, item: WorkItem) -> list[ImageStatus] | Crash:
         return [self._done(item)]

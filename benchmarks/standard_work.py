@@ -83,6 +83,7 @@ def items(files: Sequence[Path]) -> list[WorkItem]:
             name=file.stem,
             title=file.name,
             recipe=0,
+            place=number,
         )
         for number, file in enumerate(files)
     ]

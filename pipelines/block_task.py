@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.analyses import Result
 from pipelines.analyses.registry import ROWS
@@ -24,19 +25,20 @@ from pipelines.image_task import Recipe, process
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
+    SAVED_ROWS,
     analyses_schema,
     object_schemas,
     objects_part,
-    part_schema,
+    readable_path,
     to_batch,
     to_rows_batch,
     write_part,
 )
 from pipelines.worker_journal import WorkerJournal
 
-FLUSH_ROWS = 16
 FLUSH_S = 0.7
 """A row waits at most about so long for its part."""
+PART_SUFFIX = ".part"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def render_analyze_export(
     try:
         for item in items:
             if os.path.exists(workspace.stop):
-                rows.add(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name), {})
+                rows.add(item, ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
                 continue
             # the time limit begins anew with each band of a large image: it ends what hangs, not what is long
             alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
@@ -86,7 +88,7 @@ def render_analyze_export(
                 budget_bytes=workspace.budget_bytes,
                 alive=alive,
             )
-            rows.add(status, results, recipes[item.recipe])
+            rows.add(item, status, results, recipes[item.recipe])
             if rows.due():
                 yield rows.flush()
         yield rows.flush()
@@ -123,51 +125,68 @@ def open_worker(workspace: Workspace) -> Worker:
     return _open[workspace.temporary]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    item: WorkItem
+    status: ImageStatus
+    recipe: Recipe | None
+    results: Mapping[str, Result]
+
+
 class RowBuffer:
-    """Rows that wait for their results to be saved."""
+    """Rows that wait for their results to be saved: those of ``SAVED_ROWS`` places of the input list together."""
 
     def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.monotonic) -> None:
         self._workspace = workspace
         self._clock = clock
-        self._rows: list[ImageStatus] = []
-        self._results: list[tuple[Recipe, Mapping[str, Result]] | None] = []
+        self._rows: list[_Row] = []
         self._oldest = 0.0
 
-    def add(self, status: ImageStatus, results: Mapping[str, Result], recipe: Recipe | None = None) -> None:
+    def add(
+        self,
+        item: WorkItem,
+        status: ImageStatus,
+        results: Mapping[str, Result] = MappingProxyType({}),
+        recipe: Recipe | None = None,
+    ) -> None:
         """Take a row and, of a done one, the results that its recipe gave."""
         if not self._rows:
             self._oldest = self._clock()
-        self._rows.append(status)
-        self._results.append((recipe, results) if recipe is not None and results else None)
+        self._rows.append(_Row(item, status, recipe, results))
 
     def due(self) -> bool:
-        return len(self._rows) >= FLUSH_ROWS or (bool(self._rows) and self._clock() - self._oldest >= FLUSH_S)
+        if not self._rows:
+            return False
+        last = (self._rows[-1].item.place + 1) % SAVED_ROWS == 0
+        return last or len(self._rows) >= SAVED_ROWS or self._clock() - self._oldest >= FLUSH_S
 
     def flush(self) -> list[ImageStatus]:
         """Save the results and give the rows out, saying where their results lie."""
-        rows, self._rows = self._rows, []
-        results, self._results = self._results, []
-        measured = [(index, *result) for index, result in enumerate(results) if result is not None]
-        for recipe in {recipe.id: recipe for _, recipe, _ in measured}.values():
-            chosen = [(index, result) for index, each, result in measured if each.id == recipe.id]
+        waiting, self._rows = self._rows, []
+        rows = [row.status for row in waiting]
+        measured = [(index, row, row.recipe) for index, row in enumerate(waiting) if row.recipe and row.results]
+        for recipe in {recipe.id: recipe for _, _, recipe in measured}.values():
+            chosen = [(index, row) for index, row, each in measured if each.id == recipe.id]
             try:
-                name = self._save([rows[index].id for index, _ in chosen], [result for _, result in chosen], recipe)
+                name = self._save([row for _, row in chosen], recipe)
             except OSError as error:
                 for index, _ in chosen:
                     rows[index] = _unsaved(rows[index], error)
                 continue
-            for row, (index, _) in enumerate(chosen):
-                rows[index] = replace(rows[index], part=name, row=row)
+            for place, (index, _) in enumerate(chosen):
+                rows[index] = replace(rows[index], part=name, row=place)
         return rows
 
-    def _save(self, ids: list[int], results: list[Mapping[str, Result]], recipe: Recipe) -> str:
+    def _save(self, rows: Sequence[_Row], recipe: Recipe) -> str:
         """Write one part, and one file beside it for each table of objects; return the part's name."""
-        name = f"{uuid.uuid4().hex}.arrow"
+        name = f"{uuid.uuid4().hex}{PART_SUFFIX}"
         parts, durable = self._workspace.parts, self._workspace.durable
+        inputs, results = [readable_path(row.item.path) for row in rows], [row.results for row in rows]
         for request, schema in object_schemas(recipe.analyses).items():
-            objects = to_rows_batch(ids, [result[request.name][ROWS] for result in results], part_schema(schema))
-            write_part(parts / objects_part(name, request.name), objects, durable=durable)
-        write_part(parts / name, to_batch(ids, results, part_schema(analyses_schema(recipe.analyses))), durable=durable)
+            objects = to_rows_batch(inputs, [result[request.name][ROWS] for result in results], schema)
+            write_part(parts / objects_part(name, request.name), schema, [objects], durable=durable)
+        schema = analyses_schema(recipe.analyses)
+        write_part(parts / name, schema, [to_batch(inputs, results, schema)], durable=durable)
         return name
 
 

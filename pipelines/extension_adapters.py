@@ -184,12 +184,12 @@ def _check_columns(found: object, declared: list[str], what: str) -> None:
 
 
 def _check_values(name: str, result: Result, columns: Sequence[Column], rows: Sequence[Column] | None) -> None:
-    from pipelines.tables import check_results, part_schema, rows_schema
+    from pipelines.tables import check_results, rows_schema
     from pipelines.tables.schema import column_field, columns_schema
 
     schema = columns_schema(column_field(column, f"{name}_") for column in columns)
-    row_schemas = {} if rows is None else {name: part_schema(rows_schema(rows))}
-    check_results({name: result}, part_schema(schema), row_schemas)
+    row_schemas = {} if rows is None else {name: rows_schema(rows)}
+    check_results({name: result}, schema, row_schemas)
 
 
 def chart_of(found: object, origin: Origin) -> ChartBuilder:

@@ -40,7 +40,7 @@ from pipelines.operations import Image
 from pipelines.output_names import frame_name
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
-from pipelines.tables import analyses_schema, check_results, object_schemas, part_schema
+from pipelines.tables import analyses_schema, check_results, object_schemas
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -447,7 +447,4 @@ def _schemas(
     """Of the images' table and, by analysis, of the tables of objects; ``analyses`` as for ``_calculator``."""
     by_name = {analysis.name: analysis for analysis in analyses}
     rows = object_schemas(requests, by_name)
-    return (
-        part_schema(analyses_schema(requests, by_name)),
-        {request.name: part_schema(schema) for request, schema in rows.items()},
-    )
+    return analyses_schema(requests, by_name), {request.name: schema for request, schema in rows.items()}

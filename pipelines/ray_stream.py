@@ -20,14 +20,17 @@ from pipelines import block_task, staged_task
 from pipelines.block_task import Workspace
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.tables import SAVED_ROWS
 
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.ray_stream")
 
-BLOCK_ROWS = 128
+BLOCK_ROWS = 256
 """Inputs per task at most: a task's start costs about 0.2 s of a slot."""
-SMALLEST_BLOCK_ROWS = 8
-STAGED_ROWS = 8
+SMALLEST_BLOCK_ROWS = SAVED_ROWS
+FAIR_SHARE = 0.7
+"""How much of what is left the next block of every slot takes together."""
+STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
@@ -41,6 +44,7 @@ _ITEMS = pa.schema(
         ("name", pa.string()),
         ("title", pa.string()),
         ("recipe", pa.int64()),
+        ("place", pa.int64()),
         ("image", pa.string()),
         ("known", pa.list_(pa.list_(pa.string()))),
     ]
@@ -90,8 +94,9 @@ def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]
     blocks: list[Sequence[WorkItem]] = []
     start = 0
     while start < len(items):
-        fair = -(-(len(items) - start) // (2 * slots))
+        fair = int((len(items) - start) * FAIR_SHARE / slots)
         rows = min(max(fair, SMALLEST_BLOCK_ROWS), BLOCK_ROWS)
+        rows += -rows % SAVED_ROWS  # rows that are saved together stay together
         blocks.append(items[start : start + rows])
         start += rows
     return blocks
@@ -100,6 +105,8 @@ def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]
 def _context() -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 2 * 1024  # rows leave a running task at once
+    # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle.
+    context._max_num_blocks_in_streaming_gen_buffer = None
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False

@@ -76,7 +76,7 @@ def export(
         for place, item in enumerate(items):
             recipe = recipes[item.recipe]
             status, results = _export(item, _row(table, place), recipe, workspace, worker)
-            rows.add(status, results, recipe)
+            rows.add(item, status, results, recipe)
             if rows.due():
                 yield rows.flush()
         yield rows.flush()

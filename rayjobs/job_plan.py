@@ -239,6 +239,7 @@ class RecipeBook:
             name=entry.name,
             title=readable_path(entry.path),
             recipe=number,
+            place=entry.seq,
             image=(image_stem(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )
         if not self._ledger.has_stale():

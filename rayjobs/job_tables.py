@@ -1,8 +1,8 @@
 """The tables in ``data/``, made from the sealed results: one row per image, and one row per object where asked.
 
-A table is one file, or for Parquet of a job of several ranges a directory with a part per range; sealed parts are
-linked, not copied. Its rows are in the order of the inputs and its bytes depend on inputs and job alone. Made without
-Ray.
+A table is one file, or for Parquet of a job of several ranges a directory with a part per range. Sealed parts are
+linked where they hold just what is asked for; else columns of wide rows are copied as they are encoded. Its rows are in
+the order of the inputs and its bytes depend on inputs and job alone. Made without Ray.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,14 +18,25 @@ import pyarrow.parquet as pq
 
 from actors.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest
-from pipelines.tables import Sheet, analyses_schema, seal_part, write_table, write_xlsx
-from rayjobs.duplicates import DuplicateGroups, find_duplicates
+from pipelines.tables import (
+    Sheet,
+    analyses_schema,
+    flat_schema,
+    has_wide_rows,
+    seal_part,
+    write_table,
+    write_xlsx,
+)
+from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, fields_of, write_row_groups
+from rayjobs.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
 
 TABLE = "analyses"
 PARQUET = "parquet"
 XLSX = "xlsx"
+FLAT_FORMATS = ("csv", XLSX)
+"""Leave arrays of two dimensions out, so that these need not be read."""
 SHEET_NAME_CHARACTERS = 25
 
 
@@ -65,6 +76,17 @@ class _Table:
                         table = self.groups.filled(table, number, row)
                     row += table.num_rows
                     yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
+
+    def row_groups(self, file: EncodedFile, number: int) -> Iterator[RowGroup]:
+        """The row groups of a range's sealed file as they are encoded, but for the column that must be filled."""
+        for row, group in zip(file.starts, file.groups, strict=False):
+            if self.groups is None:
+                yield group
+                continue
+            schema = pa.schema([self.schema.field(GROUP_COLUMN)])
+            empty = pa.table([pa.nulls(group.rows, schema.field(0).type)], schema=schema)
+            filled = encode(schema, self.groups.filled(empty, number, row).combine_chunks().to_batches())
+            yield RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
 
 
 def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, formats: Sequence[str]) -> list[str]:
@@ -123,6 +145,8 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
 
 
 def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+    if format in FLAT_FORMATS:
+        table, *tables = (replace(each, schema=flat_schema(each.schema)) for each in (table, *tables))
     if format == PARQUET:
         _write_parquet(target, table)
     elif format == XLSX:
@@ -147,7 +171,12 @@ def _write_parquet(target: Path, table: _Table) -> None:
 def _write_range(target: Path, table: _Table, number: int) -> None:
     sealed = table.sealed(number)
     if sealed is None or not sealed.is_final:
-        write_table(target, table.schema, table.batches(range(number, number + 1)), format=PARQUET)
+        file = EncodedFile(sealed.path) if sealed is not None and has_wide_rows(table.schema) else None
+        fields = fields_of(table.schema)
+        if file is not None and all(file.fields.get(name) == field for name, field in fields.items()):
+            write_row_groups(target, table.schema, table.row_groups(file, number))
+        else:
+            write_table(target, table.schema, table.batches(range(number, number + 1)), format=PARQUET)
         return
     try:
         os.link(sealed.path, target)

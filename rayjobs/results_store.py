@@ -84,14 +84,9 @@ class ResultsStore:
         inputs: list[InputParts] = []
         for group in _by_input(rows):
             parts = tuple(
-                PartColumns(
-                    path=self._path(row.part),
-                    columns=columns[row.recipe],
-                    row=row.row if row.part.endswith(SEALED_SUFFIX) else None,
-                )
-                for row in group
+                PartColumns(path=self._path(row.part), columns=columns[row.recipe], row=row.row) for row in group
             )
-            inputs.append(InputParts(input=readable_path(group[0].path), input_id=group[0].input, parts=parts))
+            inputs.append(InputParts(input=readable_path(group[0].path), place=group[0].seq, parts=parts))
         part = f"{number:06d}-{uuid.uuid4().hex}{SEALED_SUFFIX}"
         return RangeSeal(
             part=part,
@@ -101,7 +96,7 @@ class ResultsStore:
                 inputs=tuple(inputs),
                 objects=tuple(self._objects_seal(part, request, rows, recipes) for request in object_schemas(requests)),
             ),
-            rows=tuple((entry.input_id, row) for row, entry in enumerate(inputs)),
+            rows=tuple((group[0].input, row) for row, group in enumerate(_by_input(rows))),
         )
 
     def _objects_seal(
@@ -113,11 +108,8 @@ class ResultsStore:
             found = [row for row in group if product in recipes[row.recipe]]
             if found:
                 latest = found[-1].part
-                place = PartColumns(
-                    path=self._path(latest).with_name(objects_part(latest, request.name)),
-                    by_path=latest.endswith(SEALED_SUFFIX),
-                )
-                inputs.append(InputParts(input=readable_path(group[0].path), input_id=group[0].input, parts=(place,)))
+                place = PartColumns(path=self._path(latest).with_name(objects_part(latest, request.name)))
+                inputs.append(InputParts(input=readable_path(group[0].path), place=group[0].seq, parts=(place,)))
         target = self._output.store / objects_part(part, request.name)
         return ObjectsSeal(target=target, request=request, inputs=tuple(inputs))
 

@@ -127,25 +127,24 @@ def check_analysis(analysis: Analysis, params: Sequence[Mapping[str, Any]] = ({}
     """Every kind of image gives exactly the declared columns, of the declared types, the same on every call."""
     from pipelines.analyses.registry import ANALYSES, ROWS
     from pipelines.models import AnalysisRequest
-    from pipelines.tables import analyses_schema, object_schemas, part_schema, to_batch, to_rows_batch
+    from pipelines.tables import analyses_schema, object_schemas, to_batch, to_rows_batch
 
     with temporary_extension(analysis) as name:
         entry = ANALYSES[name]
         for given in params:
             arguments = dict(entry.parameters(**given))
             request = AnalysisRequest(name, given)
-            schema = part_schema(analyses_schema([request]))
+            schema = analyses_schema([request])
             of_objects = object_schemas([request]).get(request)
             for image in bench_images():
                 before = image.copy()
                 first, second = (entry.function(image, **arguments) for _ in range(2))
                 what = f"{name} with {dict(given)} on {image.dtype} {image.shape}"
                 assert np.array_equal(image, before), f"{what} changes its input"
-                one, other = (to_batch([1], [{name: result}], schema) for result in (first, second))
+                one, other = (to_batch([""], [{name: result}], schema) for result in (first, second))
                 assert str(one.to_pylist()) == str(other.to_pylist()), f"{what} gives two results"
                 if of_objects is not None:
-                    of_part = part_schema(of_objects)
-                    one, other = (to_rows_batch([1], [result[ROWS]], of_part) for result in (first, second))
+                    one, other = (to_rows_batch([""], [result[ROWS]], of_objects) for result in (first, second))
                     assert str(one.to_pylist()) == str(other.to_pylist()), f"{what} gives two tables of objects"
 
 

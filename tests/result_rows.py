@@ -13,7 +13,6 @@ from pipelines.analyses.registry import Analysis, Column
 from pipelines.models import AnalysisRequest
 from pipelines.registry import Parameters
 from pipelines.tables.batches import to_batch
-from pipelines.tables.schema import part_schema
 
 COLUMNS = (
     Column("histogram", "uint32[256]", "pixels", "Pixels per level."),
@@ -57,13 +56,8 @@ def probe(seed: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def named(batch: pa.RecordBatch, schema: pa.Schema, names: Sequence[str]) -> pa.RecordBatch:
-    """A part's rows with readable inputs, as the final tables have them."""
-    return pa.RecordBatch.from_arrays([pa.array(names, pa.string()), *batch.columns[1:]], schema=schema)
-
-
 def final_batch(
     schema: pa.Schema, rows: Sequence[dict[str, Any]], names: Sequence[str] | None = None
 ) -> pa.RecordBatch:
-    batch = to_batch(range(len(rows)), [{"probe": row} for row in rows], part_schema(schema))
-    return named(batch, schema, names or [f"photos/{index:03d}.jpg" for index in range(len(rows))])
+    inputs = names or [f"photos/{index:03d}.jpg" for index in range(len(rows))]
+    return to_batch(inputs, [{"probe": row} for row in rows], schema)

@@ -1,14 +1,16 @@
 """Result tables: from the columns of the analyses to the files that a person opens.
 
 results of one image -> to_batch -> write_part -> (part files of many workers)
-part files + inputs in order -> assemble -> write_table -> parquet, csv, json, xlsx
-                                         -> seal_part   -> one range of a large table, as Parquet
+part files + inputs in order -> seal_part      -> one range of a large table, as Parquet
+sealed parts                 -> write_table    -> parquet, csv, json, xlsx
+                             -> select_columns -> Parquet with fewer columns
 
 schema.py     which columns, types and units        batches.py   results -> record batch
 parts.py      crash-safe files between the workers   assemble.py  parts -> batches in final order
 cells.py      names and texts made harmless          formats.py   TABLE_FORMATS, write_table
 manifest.py   what happened to every input           *_table.py   one file per format
 sealing.py    final files of one range each          values.py    Arrow arrays as Python values
+column_chunks.py   encoded columns, taken over       thrift_compact.py   the footers of Parquet files
 
 Nothing here depends on the clock, the host or the order in which workers finished: the same rows give the same bytes.
 """
@@ -18,32 +20,34 @@ from pipelines.tables.batches import check_results, to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
-from pipelines.tables.parquet_table import FILE_BYTES, rows_per_file, write_parquet_directory
-from pipelines.tables.parts import objects_part, part_of, publish, read_part, write_part
-from pipelines.tables.schema import analyses_schema, object_schemas, part_schema, row_bytes, rows_schema
+from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, has_wide_rows, rows_per_file
+from pipelines.tables.parts import PartFile, objects_part, part_of, publish, write_part
+from pipelines.tables.schema import analyses_schema, flat_schema, object_schemas, row_bytes, rows_schema
 from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
 from pipelines.tables.xlsx_table import Sheet, write_xlsx
 
 __all__ = [
     "FILE_BYTES",
+    "SAVED_ROWS",
     "TABLE_FORMATS",
     "InputParts",
     "ObjectsSeal",
     "PartColumns",
+    "PartFile",
     "SealRequest",
     "Sheet",
     "analyses_schema",
     "assemble",
     "check_results",
+    "flat_schema",
+    "has_wide_rows",
     "manifest_batch",
     "manifest_schema",
     "object_schemas",
     "objects_part",
     "part_of",
-    "part_schema",
     "printable",
     "publish",
-    "read_part",
     "readable_path",
     "row_bytes",
     "rows_per_file",
@@ -53,7 +57,6 @@ __all__ = [
     "to_batch",
     "to_rows_batch",
     "write_manifest",
-    "write_parquet_directory",
     "write_part",
     "write_table",
     "write_xlsx",

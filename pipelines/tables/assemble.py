@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import RayjobsError
-from pipelines.tables.parts import SealedPart, read_part
-from pipelines.tables.schema import INPUT, INPUT_ID, row_bytes
+from pipelines.tables.parts import PartFile
+from pipelines.tables.schema import INPUT, row_bytes
 
 BATCH_BYTES = 32 * 2**20
 OPEN_PARTS = 4
@@ -30,9 +29,7 @@ class PartColumns:
     columns: frozenset[str] | None = None
     """None: all. A job that ran with other parameters in between left columns of the same name that are not meant."""
     row: int | None = None
-    """The input's row, if the part is a sealed one (Parquet), where rows bear no number; None for a worker's part."""
-    by_path: bool = False
-    """A sealed part of objects: the readable path of the input tells which rows are its."""
+    """The input's row; None in a part of objects, where its readable path tells which rows are its."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +38,10 @@ class InputParts:
 
     input: str
     """Readable path, as it will stand in the table."""
-    input_id: int
-    """Its number in the ledger, as it stands in the parts."""
+    place: int
+    """In the sealed list of inputs."""
     parts: tuple[PartColumns, ...]
     """Oldest first: where two hold the same column, the later one counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    batch: pa.RecordBatch
-    places: dict[int, tuple[int, int]]
-    """input_id -> first row and number of rows."""
 
 
 def assemble(
@@ -68,7 +58,7 @@ def assemble(
     several
         An input may have any number of rows (a table of objects), and none at all; otherwise exactly one.
     open_parts
-        How many parts, or row groups of sealed parts, are kept in memory; neighbours in the final order mostly lie in
+        How many row groups of parts are kept in memory; neighbours in the final order mostly lie in
         the same one.
 
     Raises
@@ -93,53 +83,37 @@ def assemble(
 
 
 class _Parts:
-    """The batches used last: a worker's part whole, of a sealed part one row group at a time."""
+    """The row groups and files used last."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._loaded: OrderedDict[tuple[Path, int], _Part] = OrderedDict()
-        self._sealed: OrderedDict[Path, SealedPart] = OrderedDict()
+        self._groups: OrderedDict[tuple[Path, int], pa.RecordBatch] = OrderedDict()
+        self._files: OrderedDict[Path, PartFile] = OrderedDict()
 
     def slice(self, part: PartColumns, entry: InputParts) -> pa.RecordBatch | None:
         """The rows of one input, without a copy if they lie in one place; None when a part of objects has none."""
-        if part.by_path:
-            places = self._open(part.path).pieces(entry.input)
-            pieces = [self._load(part.path, group).batch.slice(start, count) for group, start, count in places]
-            return (pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)) if pieces else None
+        file = self._open(part.path)
         if part.row is None:
-            loaded = self._load(part.path, 0)
-            start, count = loaded.places.get(entry.input_id, (0, 0))
-            return loaded.batch.slice(start, count)
-        group, start = self._open(part.path).place(part.row)
-        return self._load(part.path, group).batch.slice(start, 1)
+            places = file.pieces(entry.input)
+            pieces = [self._load(part.path, file, group).slice(start, count) for group, start, count in places]
+            return (pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)) if pieces else None
+        group, start = file.place(part.row)
+        return self._load(part.path, file, group).slice(start, 1)
 
-    def _load(self, path: Path, group: int) -> _Part:
+    def _load(self, path: Path, file: PartFile, group: int) -> pa.RecordBatch:
         key = (path, group)
-        loaded = self._loaded.pop(key, None)
-        if loaded is None:
-            sealed = self._sealed.get(path)
-            loaded = _index(path, read_part(path)) if sealed is None else _Part(sealed.read(group), {})
-        self._loaded[key] = loaded
-        if len(self._loaded) > self._capacity:
-            self._loaded.popitem(last=False)
+        loaded = self._groups.pop(key, None)
+        loaded = self._groups[key] = file.read(group) if loaded is None else loaded
+        if len(self._groups) > self._capacity:
+            self._groups.popitem(last=False)
         return loaded
 
-    def _open(self, path: Path) -> SealedPart:
-        sealed = self._sealed.pop(path, None) or SealedPart(path)
-        self._sealed[path] = sealed
-        if len(self._sealed) > self._capacity:
-            self._sealed.popitem(last=False)
-        return sealed
-
-
-def _index(path: Path, batch: pa.RecordBatch) -> _Part:
-    ids = batch.column(INPUT_ID).to_numpy()
-    starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))
-    counts = np.diff(starts, append=len(ids))
-    places = dict(zip(ids[starts].tolist(), zip(starts.tolist(), counts.tolist(), strict=True), strict=True))
-    if len(places) != len(starts):
-        raise RayjobsError(f"part {path.name} holds the rows of an input in two places")
-    return _Part(batch, places)
+    def _open(self, path: Path) -> PartFile:
+        file = self._files.pop(path) if path in self._files else PartFile(path)
+        self._files[path] = file
+        if len(self._files) > self._capacity:
+            self._files.popitem(last=False)
+        return file
 
 
 def _rows_of(entry: InputParts, schema: pa.Schema, reader: _Parts, several: bool) -> pa.RecordBatch:

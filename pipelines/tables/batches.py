@@ -16,18 +16,18 @@ from pipelines.analyses.registry import ROWS, Result
 from pipelines.errors import RayjobsError
 
 
-def to_batch(input_ids: Sequence[int], rows: Sequence[Mapping[str, Result]], schema: pa.Schema) -> pa.RecordBatch:
+def to_batch(inputs: Sequence[str], rows: Sequence[Mapping[str, Result]], schema: pa.Schema) -> pa.RecordBatch:
     """One row per image from the results of its analyses.
 
     Parameters
     ----------
-    input_ids
-        The images' numbers in the ledger, one per row.
+    inputs
+        Readable paths of the images, one per row.
     rows
         Per image: name of the analysis -> its result. An analysis or column that isn't there, or None, is a null; rows
         of objects belong to another table (``to_rows_batch``).
     schema
-        As ``part_schema(analyses_schema(...))``.
+        As ``analyses_schema(...)``.
 
     Raises
     ------
@@ -36,13 +36,13 @@ def to_batch(input_ids: Sequence[int], rows: Sequence[Mapping[str, Result]], sch
     """
     flat = [_flat(row, schema) for row in rows]
     arrays = [_array(field, [row.get(field.name) for row in flat]) for field in list(schema)[1:]]
-    return pa.RecordBatch.from_arrays([pa.array(input_ids, pa.int64()), *arrays], schema=schema)
+    return pa.RecordBatch.from_arrays([pa.array(inputs, pa.string()), *arrays], schema=schema)
 
 
-def to_rows_batch(input_ids: Sequence[int], tables: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def to_rows_batch(inputs: Sequence[str], tables: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     """Several rows per image: ``tables[i]`` maps column -> sequence or 1-D array, one value per object of image i.
 
-    ``schema`` as ``part_schema(rows_schema(...))``. An image without objects gives no row.
+    ``schema`` as ``rows_schema(...)``. An image without objects gives no row.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def to_rows_batch(input_ids: Sequence[int], tables: Sequence[Mapping[str, Any]],
     for table in tables:
         if set(table) != set(names) or len({len(column) for column in table.values()}) > 1:
             raise RayjobsError(f"rows of objects need equally long columns: {', '.join(names)}")
-    counts = np.array([len(table[names[0]]) for table in tables], np.int64)
-    arrays = [pa.array(np.repeat(np.asarray(input_ids, np.int64), counts), pa.int64())]
+    repeated = [name for name, table in zip(inputs, tables, strict=True) for _ in range(len(table[names[0]]))]
+    arrays = [pa.array(repeated, pa.string())]
     for field in list(schema)[1:]:
         arrays.append(_concatenated(field, [table[field.name] for table in tables]))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -89,7 +89,7 @@ def check_results(
     for name, rows in row_schemas.items():
         if ROWS not in results.get(name, {}):
             raise RayjobsError(f"{name} gave no {ROWS!r}")
-        to_rows_batch([0], [results[name][ROWS]], rows)
+        to_rows_batch([""], [results[name][ROWS]], rows)
 
 
 def rebatch(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

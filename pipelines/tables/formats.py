@@ -36,8 +36,7 @@ def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
     The file is written in place: name a temporary file of the target's directory and give it its name with
     ``parts.publish`` when this returns. The same schema and rows give the same bytes. Memory holds one row group.
 
-    For a workbook with several tables see ``xlsx_table.write_xlsx``; for a table too large for one file
-    ``parquet_table.write_parquet_directory``.
+    For a workbook with several tables see ``xlsx_table.write_xlsx``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables as Parquet: one file, or for a large job a directory of parts with one schema.
+"""Tables as Parquet: how they are encoded, and where they are cut.
 
 Encoding, chosen by measurement on the six scopes of photographs of 1920x1280 (1.31 MB raw per image): arrays as
 DELTA_BINARY_PACKED with zstd level 1 take 187 kB and 3.8 ms per image; plain 237 kB and 4.2 ms, dictionary 219 kB and
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +24,27 @@ GROUP_BYTES = 32 * 2**20
 FILE_BYTES = 2**30
 """Raw size of one file of a table that is a directory: the six scopes of some 800 images, 150 MB as written."""
 FILE_ROWS = 2**16
+SAVED_ROWS = 8
+"""Places of the input list whose rows a worker saves together, and which are a row group of a table of wide rows."""
+WIDE_BYTES = 2**17
+"""Raw size from which on a row is wide: encoding it takes long enough to do it only once, by the worker."""
 ZSTD_LEVEL = 1
 
 
-def write_parquet(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write one file; its bytes depend on schema and rows alone, not on how the batches are cut."""
-    groups = rebatch(batches, _rows_per_group(schema))
-    with pa.OSFile(os.fsencode(path), "wb") as sink, pq.ParquetWriter(sink, schema, **_options(schema)) as writer:
-        for group in groups:
+def write_parquet(target: Path | pa.NativeFile, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write one file, or into a sink; its bytes depend on schema and rows alone, not on how the batches are cut."""
+    if isinstance(target, Path):
+        with pa.OSFile(os.fsencode(target), "wb") as sink:
+            write_parquet(sink, schema, batches)
+        return
+    with pq.ParquetWriter(target, schema, **writer_options(schema)) as writer:
+        for group in rebatch(batches, _rows_per_group(schema)):
             writer.write_table(pa.Table.from_batches([group], schema), row_group_size=group.num_rows)
 
 
-def write_parquet_directory(
-    directory: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, file_rows: int | None = None
-) -> list[Path]:
-    """Write ``part-00000.parquet`` and so on into a new directory and return them; no rows give one empty part.
-
-    ``file_rows`` (``rows_per_file`` unless told otherwise) is rounded down to whole row groups.
-    """
-    directory.mkdir()
-    rows = _rows_per_group(schema)
-    groups_per_file = max((file_rows or rows_per_file(schema)) // rows, 1)
-    groups = rebatch(batches, rows)
-    written: list[Path] = []
-    for first in groups:
-        written.append(directory / f"part-{len(written):05d}.parquet")
-        write_parquet(written[-1], schema, chain([first], islice(groups, groups_per_file - 1)))
-    if not written:
-        written.append(directory / "part-00000.parquet")
-        write_parquet(written[0], schema, [])
-    return written
+def has_wide_rows(schema: pa.Schema) -> bool:
+    """Whether the row groups of a table of images are those that workers saved (``SAVED_ROWS``)."""
+    return row_bytes(schema) >= WIDE_BYTES
 
 
 def rows_per_file(schema: pa.Schema) -> int:
@@ -64,10 +54,12 @@ def rows_per_file(schema: pa.Schema) -> int:
 
 
 def _rows_per_group(schema: pa.Schema) -> int:
+    if has_wide_rows(schema):
+        return SAVED_ROWS
     return min(max(GROUP_BYTES // row_bytes(schema), 1), FILE_ROWS)
 
 
-def _options(schema: pa.Schema) -> dict[str, Any]:
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
     """Writer options: dictionaries for texts, deltas for arrays of integers, statistics for scalars."""
     encodings = {}
     texts, scalars = [], []

@@ -1,14 +1,15 @@
-"""Part files: the rows of a few images, written often by workers and read once at the end.
+"""Part files: the rows of some images as Parquet; a worker's part holds a few, a sealed part a range of the inputs.
 
-Covers Arrow IPC files compressed with lz4, reading single row groups of sealed parts (Parquet), and the step that makes
-a finished file visible. Which part holds which input is the ledger's knowledge; the rows of objects lie in files beside
-it, whose names follow from the part's.
+Covers writing them, reading single row groups, and the step that makes a finished file visible. Which part holds which
+input is the ledger's knowledge; the rows of objects lie in files beside it, whose names follow from the part's.
 """
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
+from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.schema import INPUT
 
 
 def objects_part(part: str, analysis: str) -> str:
-    """The name of the file with the objects of the images in a part: ``8f3a.arrow`` has ``8f3a.objects.arrow``."""
+    """The name of the file with the objects of the images in a part: ``8f3a.part`` has ``8f3a.objects.part``."""
     stem, _, suffix = part.rpartition(".")
     return f"{stem}.{analysis}.{suffix}"
 
@@ -31,40 +33,30 @@ def part_of(name: str) -> str:
     return f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
 
 
-def write_part(path: Path, batch: pa.RecordBatch, *, durable: bool = False) -> None:
-    """Write a batch as one Arrow IPC file, which appears under its name only when it is whole.
+def write_part(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, durable: bool = False) -> None:
+    """Write rows as one file, which appears under its name only when it is whole.
 
     ``durable`` waits until the file and its name are on disk and would survive a power cut; without it they survive
     the death of any process.
     """
+    with appearing(path, durable=durable) as temporary:
+        write_parquet(temporary, schema, batches)
+
+
+@contextmanager
+def appearing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A temporary file to write, which becomes ``path`` at the end of the block; nothing stays of one that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with pa.OSFile(os.fsencode(temporary), "wb") as sink:
-            options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-            with pa.ipc.new_file(sink, batch.schema, options=options) as writer:
-                writer.write_batch(batch)
+        yield temporary
         publish(temporary, path, durable=durable)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_part(path: Path) -> pa.RecordBatch:
-    """Read a part whole.
-
-    Raises
-    ------
-    RayjobsError
-        The file is not there or is not a whole part.
-    """
-    try:
-        with pa.OSFile(os.fsencode(path), "rb") as source:
-            return pa.ipc.open_file(source).get_batch(0)
-    except (OSError, pa.ArrowException) as error:
-        raise RayjobsError(f"part {path.name} can't be read: {error}") from error
-
-
-class SealedPart:
-    """A sealed part that is read row group by row group; one of objects finds its rows by the input's readable path.
+class PartFile:
+    """A part that is read row group by row group; one of objects finds its rows by the input's readable path.
 
     Raises
     ------

@@ -1,7 +1,6 @@
 """The columns of the result tables as Arrow types: names, types, units and meanings.
 
-Covers the tables ``analyses`` (one row per image) and those with one row per object, both as a person reads them and
-as workers write them in parts. Does not cover the manifest.
+Covers the tables ``analyses`` (one row per image) and those with one row per object. Does not cover the manifest.
 """
 
 from __future__ import annotations
@@ -19,9 +18,7 @@ from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 
 INPUT = "input"
-"""First column of every final table: the input's readable path."""
-INPUT_ID = "input_id"
-"""First column of every part: the input's number in the job's ledger."""
+"""First column of every table: the input's readable path."""
 FLAT_VALUES = 1024
 """Longest array that becomes one cell of text."""
 
@@ -118,15 +115,15 @@ def rows_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = 
     return columns_schema([column_field(column) for column in columns], metadata)
 
 
-def part_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of the parts of a final table: ``input_id`` in the place of ``input``, and no key-values."""
-    return pa.schema([pa.field(INPUT_ID, pa.int64(), nullable=False), *list(schema)[1:]])
-
-
 def flat_columns(schema: pa.Schema) -> list[int]:
     """The columns that a format of plain cells shows: scalars, and arrays of one dimension of at most 1,024 values."""
     shapes = [field_shape(field) for field in schema]
     return [index for index, shape in enumerate(shapes) if len(shape) < 2 and math.prod(shape) <= FLAT_VALUES]
+
+
+def flat_schema(schema: pa.Schema) -> pa.Schema:
+    """Only the columns that a format of plain cells shows."""
+    return pa.schema([schema.field(index) for index in flat_columns(schema)], metadata=schema.metadata)
 
 
 def row_bytes(schema: pa.Schema) -> int:

@@ -6,18 +6,31 @@ Which inputs make up a range, and which part is current, is decided by the calle
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipelines.models import AnalysisRequest
 from pipelines.tables.assemble import InputParts, assemble
-from pipelines.tables.parquet_table import write_parquet
-from pipelines.tables.parts import publish
-from pipelines.tables.schema import analyses_schema, object_schemas
+from pipelines.tables.column_chunks import (
+    ColumnChunk,
+    EncodedFile,
+    Field,
+    RowGroup,
+    encode,
+    fields_of,
+    write_row_groups,
+)
+from pipelines.tables.parquet_table import SAVED_ROWS, has_wide_rows
+from pipelines.tables.parts import appearing, write_part
+from pipelines.tables.schema import INPUT, analyses_schema, object_schemas
+
+OPEN_FILES = 16
+"""Footers kept in memory; neighbours mostly lie in the same file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +62,7 @@ class SealRequest:
 def seal_part(request: SealRequest) -> None:
     """Write a sealed part; it appears under its name only when it is whole, and the same request gives the same bytes.
 
-    Its objects are there before it.
+    Its objects are there before it. The row groups of wide rows that a worker has encoded are taken over as they are.
 
     Raises
     ------
@@ -57,17 +70,44 @@ def seal_part(request: SealRequest) -> None:
         A part that it is made from is damaged, or doesn't hold the row that it should.
     """
     for seal in request.objects:
-        schema = object_schemas([seal.request])[seal.request]
-        _write(seal.target, schema, assemble(seal.inputs, schema, several=True), durable=request.durable)
+        objects = object_schemas([seal.request])[seal.request]
+        write_part(seal.target, objects, assemble(seal.inputs, objects, several=True), durable=request.durable)
     schema = analyses_schema(request.requests, metadata=request.metadata)
-    _write(request.target, schema, assemble(request.inputs, schema), durable=request.durable)
+    if has_wide_rows(schema):
+        with appearing(request.target, durable=request.durable) as temporary:
+            write_row_groups(temporary, schema, _row_groups(request.inputs, schema))
+    else:
+        write_part(request.target, schema, assemble(request.inputs, schema), durable=request.durable)
 
 
-def _write(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, durable: bool) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        write_parquet(temporary, schema, batches)
-        publish(temporary, target, durable=durable)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _row_groups(inputs: Sequence[InputParts], schema: pa.Schema) -> Iterator[RowGroup]:
+    """The rows of each ``SAVED_ROWS`` places, as a worker encoded them, or else encoded anew."""
+    fields = fields_of(schema)
+    opened = lru_cache(OPEN_FILES)(EncodedFile)
+    for _, members in groupby(inputs, lambda entry: entry.place // SAVED_ROWS):
+        group = tuple(members)
+        yield _as_encoded(group, fields, opened) or encode(schema, assemble(group, schema)).groups[0]
+
+
+def _as_encoded(
+    group: Sequence[InputParts], fields: Mapping[str, Field], opened: Callable[[Path], EncodedFile]
+) -> RowGroup | None:
+    """The chunks of exactly these inputs in the parts that hold them; None when they aren't row groups there."""
+    chunks: dict[str, ColumnChunk] = {}
+    for places in zip(*(entry.parts for entry in group), strict=False):  # oldest first: later ones count
+        file = opened(places[0].path)
+        if any((place.path, place.columns) != (places[0].path, places[0].columns) for place in places):
+            return None
+        rows = [place.row for place in places]
+        if rows[0] not in file.starts[:-1] or rows != list(range(rows[0], rows[0] + len(rows))):
+            return None
+        found = file.groups[file.starts.index(rows[0])]
+        if found.rows != len(rows):
+            return None
+        columns = places[0].columns
+        for name, chunk in found.chunks.items():
+            if (columns is None or name in columns or name == INPUT) and file.fields[name] == fields.get(name):
+                chunks[name] = chunk
+    if len({len(entry.parts) for entry in group}) > 1 or chunks.keys() != fields.keys():
+        return None
+    return RowGroup(len(group), chunks)

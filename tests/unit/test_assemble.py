@@ -18,9 +18,9 @@ from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.tables.assemble import InputParts, PartColumns, assemble
 from pipelines.tables.batches import to_batch, to_rows_batch
-from pipelines.tables.parquet_table import write_parquet
+from pipelines.tables.parquet_table import SAVED_ROWS, write_parquet, writer_options
 from pipelines.tables.parts import write_part
-from pipelines.tables.schema import analyses_schema, part_schema, rows_schema
+from pipelines.tables.schema import analyses_schema, rows_schema
 from pipelines.tables.sealing import SealRequest, seal_part
 from tests.result_rows import ANALYSES, OBJECT_COLUMNS, REQUESTS, fake_analyses, probe
 
@@ -32,12 +32,13 @@ def schema() -> pa.Schema:
 
 class TestAssemble:
     @pytest.fixture
-    def place(self, tmp_path: Path) -> Callable[..., PartColumns]:
-        def write(name: str, ids: Sequence[int], analysis: str, factor: int = 10) -> PartColumns:
+    def place(self, tmp_path: Path) -> Callable[..., list[PartColumns]]:
+        def write(name: str, ids: Sequence[int], analysis: str, factor: int = 10) -> list[PartColumns]:
             columns = [Column("value", "int64", "", "")]
-            schema = part_schema(analyses_schema([AnalysisRequest(analysis)], fake_analyses(analysis, columns=columns)))
-            write_part(tmp_path / name, to_batch(ids, [{analysis: {"value": factor * i}} for i in ids], schema))
-            return PartColumns(tmp_path / name)
+            schema = analyses_schema([AnalysisRequest(analysis)], fake_analyses(analysis, columns=columns))
+            rows = [{analysis: {"value": factor * i}} for i in ids]
+            write_part(tmp_path / name, schema, [to_batch([f"i{i}" for i in ids], rows, schema)])
+            return [PartColumns(tmp_path / name, row=row) for row in range(len(ids))]
 
         return write
 
@@ -48,34 +49,33 @@ class TestAssemble:
 
     def test_rows_come_in_the_order_asked(self, place: Any, two: pa.Schema) -> None:
         parts = [place("a", [5, 1], "first"), place("b", [2, 8], "first")]
-        order = [(1, 0), (2, 1), (5, 0), (8, 1)]
-        inputs = [InputParts(input=f"i{i}", input_id=i, parts=(parts[part],)) for i, part in order]
+        order = [(1, parts[0][1]), (2, parts[1][0]), (5, parts[0][0]), (8, parts[1][1])]
+        inputs = [InputParts(input=f"i{i}", place=i, parts=(part,)) for i, part in order]
         rows = [row for batch in assemble(inputs, two, open_parts=1) for row in batch.to_pylist()]
         assert rows == [{"input": f"i{i}", "first_value": 10 * i, "second_value": None} for i, _ in order]
 
     def test_parts_with_other_columns_are_joined(self, place: Any, two: pa.Schema) -> None:
-        parts = (place("a", [1, 2], "first"), place("b", [2, 1], "second"))
-        inputs = [InputParts(input="x", input_id=2, parts=parts)]
+        parts = (place("a", [1, 2], "first")[1], place("b", [2, 1], "second")[0])
+        inputs = [InputParts(input="x", place=2, parts=parts)]
         assert pa.Table.from_batches(assemble(inputs, two)).to_pylist() == [
             {"input": "x", "first_value": 20, "second_value": 20}
         ]
 
     def test_only_the_columns_that_count_are_taken(self, place: Any, two: pa.Schema) -> None:
-        old, new = place("a", [1], "first", 10), place("b", [1], "first", 20)
-        for parts, value in [((old, new), 20), ((old, PartColumns(new.path, frozenset())), 10)]:
-            (batch,) = assemble([InputParts(input="x", input_id=1, parts=parts)], two)
+        (old,), (new,) = place("a", [1], "first", 10), place("b", [1], "first", 20)
+        for parts, value in [((old, new), 20), ((old, PartColumns(new.path, frozenset(), row=0)), 10)]:
+            (batch,) = assemble([InputParts(input="x", place=1, parts=parts)], two)
             assert batch.column("first_value").to_pylist() == [value]
 
-    def test_missing_row_is_an_error(self, place: Any, two: pa.Schema) -> None:
-        inputs = [InputParts(input="x.jpg", input_id=3, parts=(place("a", [1], "first"),))]
+    def test_an_input_without_a_row_is_an_error(self, two: pa.Schema) -> None:
         with pytest.raises(RayjobsError, match=r"x\.jpg"):
-            list(assemble(inputs, two))
+            list(assemble([InputParts(input="x.jpg", place=3, parts=())], two))
 
     def test_objects_of_an_input_stay_together(self, tmp_path: Path) -> None:
         schema = rows_schema(OBJECT_COLUMNS)
         tables = [{"label": [1, 2], "area": [1.0, 2.0]}, {"label": [], "area": []}, {"label": [1], "area": [3.0]}]
-        write_part(tmp_path / "a", to_rows_batch([7, 8, 9], tables, part_schema(schema)))
-        inputs = [InputParts(input=f"i{i}", input_id=i, parts=(PartColumns(tmp_path / "a"),)) for i in (9, 8, 7)]
+        write_part(tmp_path / "a", schema, [to_rows_batch(["i7", "i8", "i9"], tables, schema)])
+        inputs = [InputParts(input=f"i{i}", place=i, parts=(PartColumns(tmp_path / "a"),)) for i in (9, 8, 7)]
         table = pa.Table.from_batches(assemble(inputs, schema, several=True))
         assert table.to_pydict() == {"input": ["i9", "i7", "i7"], "label": [1, 1, 2], "area": [3.0, 1.0, 2.0]}
 
@@ -87,16 +87,16 @@ class TestAssemble:
         batch = pa.RecordBatch.from_arrays([pa.array(names), pa.array(numbers), pa.array(numbers * 0.5)], schema=schema)
         write_parquet(tmp_path / "sealed", schema, [batch])
         assert pq.read_metadata(tmp_path / "sealed").num_row_groups == 2
-        part = PartColumns(tmp_path / "sealed", by_path=True)
+        part = PartColumns(tmp_path / "sealed")
         for order in ("bacd", "dcab"):
-            inputs = [InputParts(input=name, input_id=0, parts=(part,)) for name in order]
+            inputs = [InputParts(input=name, place=0, parts=(part,)) for name in order]
             table = pa.Table.from_batches(assemble(inputs, schema, several=True, open_parts=1))
             assert table.column("input").to_pylist() == [name for name in order for _ in range(counts[name])]
             assert table.column("label").to_pylist() == [n for name in order for n in range(counts[name])]
 
     def test_batches_are_bounded(self, tmp_path: Path, schema: pa.Schema) -> None:
-        write_part(tmp_path / "a", to_batch([0], [{"probe": probe(0)}], part_schema(schema)))
-        inputs = (InputParts(input=f"{i}", input_id=0, parts=(PartColumns(tmp_path / "a"),)) for i in range(300))
+        write_part(tmp_path / "a", schema, [to_batch(["a"], [{"probe": probe(0)}], schema)])
+        inputs = (InputParts(input=f"{i}", place=0, parts=(PartColumns(tmp_path / "a", row=0),)) for i in range(300))
         sizes = [(batch.num_rows, batch.nbytes) for batch in assemble(inputs, schema)]
         assert sum(rows for rows, _ in sizes) == 300
         assert max(size for _, size in sizes) <= 33 * 2**20
@@ -113,41 +113,78 @@ class TestSealing:
             monkeypatch.setitem(REGISTRY._entries, name, entry)
         return tuple(map(AnalysisRequest, names))
 
-    def part(self, path: Path, analysis: str, ids: Sequence[int], requests: Sequence[AnalysisRequest]) -> PartColumns:
-        schema = part_schema(analyses_schema([request for request in requests if request.name == analysis]))
+    def part(
+        self, path: Path, analysis: str, ids: Sequence[int], requests: Sequence[AnalysisRequest]
+    ) -> dict[int, PartColumns]:
+        """A worker's part of some inputs, and where their rows are."""
+        schema = analyses_schema([request for request in requests if request.name == analysis])
         rows = [{analysis: {"value": i, "curve": np.full(65536, i) if i % 5 else None}} for i in ids]
-        write_part(path, to_batch(ids, rows, schema))
-        return PartColumns(path)
+        write_part(path, schema, [to_batch([f"i{i:03d}" for i in ids], rows, schema)])
+        return {i: PartColumns(path, row=row) for row, i in enumerate(ids)}
 
-    def inputs(self, ids: Sequence[int], *parts: PartColumns) -> tuple[InputParts, ...]:
-        return tuple(InputParts(input=f"i{i:03d}", input_id=i, parts=parts) for i in ids)
+    def parts(
+        self, directory: Path, analysis: str, ids: Sequence[int], requests: Sequence[AnalysisRequest], size: int
+    ) -> dict[int, PartColumns]:
+        """As workers leave them, each of so many places of the input list."""
+        found: dict[int, PartColumns] = {}
+        for group in sorted({i // size for i in ids}):
+            members = [i for i in ids if i // size == group]
+            found |= self.part(directory / f"{analysis}-{size}-{group}", analysis, members, requests)
+        return found
+
+    def inputs(self, ids: Sequence[int], *parts: dict[int, PartColumns]) -> tuple[InputParts, ...]:
+        return tuple(InputParts(input=f"i{i:03d}", place=i, parts=tuple(each[i] for each in parts)) for i in ids)
+
+    @pytest.mark.parametrize("size", [SAVED_ROWS, 5, 1000])
+    def test_bytes_do_not_depend_on_how_workers_saved_the_rows(
+        self, size: int, tmp_path: Path, requests: tuple[AnalysisRequest, ...]
+    ) -> None:
+        ids = [i for i in range(50) if i not in (3, 16, *range(24, 32))]  # the others failed: eight of them a group
+        first = self.parts(tmp_path, "sealed_first", ids, requests, size)
+        second = self.parts(tmp_path, "sealed_second", ids, requests, SAVED_ROWS)
+        seal_part(SealRequest(target=tmp_path / "1", requests=requests, inputs=self.inputs(ids, first, second)))
+        schema, inputs = analyses_schema(requests), self.inputs(ids, first, second)
+        groups = [[entry for entry in inputs if entry.place // SAVED_ROWS == group] for group in (0, 1, 2, 4, 5, 6)]
+        with pq.ParquetWriter(tmp_path / "2", schema, **writer_options(schema)) as writer:
+            for group in groups:
+                writer.write_table(pa.Table.from_batches(assemble(group, schema)))
+        assert pq.read_table(tmp_path / "1").column("sealed_second_value").to_pylist() == ids
+        assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+    def test_what_workers_encoded_is_taken_over(
+        self, tmp_path: Path, requests: tuple[AnalysisRequest, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = self.parts(tmp_path, "sealed_first", range(20), requests, SAVED_ROWS)
+        monkeypatch.delattr("pipelines.tables.sealing.encode")
+        target = tmp_path / "1"
+        seal_part(SealRequest(target=target, requests=requests[:1], inputs=self.inputs(range(20), first)))
+        assert pq.read_table(target).column("sealed_first_value").to_pylist() == list(range(20))
 
     def test_one_analysis_more_gives_the_same_bytes_as_both_at_once(
         self, tmp_path: Path, requests: tuple[AnalysisRequest, ...]
     ) -> None:
-        ids = range(150)  # several row groups
+        ids = range(50)  # several row groups
         first = self.part(tmp_path / "a", "sealed_first", ids[::-1], requests)
         second = self.part(tmp_path / "b", "sealed_second", ids, requests)
         seal_part(SealRequest(target=tmp_path / "1", requests=requests[:1], inputs=self.inputs(ids, first)))
-        resealed = tuple(
-            InputParts(input=f"i{i:03d}", input_id=i, parts=(PartColumns(tmp_path / "1", row=i), second)) for i in ids
-        )
-        seal_part(SealRequest(target=tmp_path / "2", requests=requests, inputs=resealed))
+        sealed = {i: PartColumns(tmp_path / "1", row=i) for i in ids}
+        seal_part(SealRequest(target=tmp_path / "2", requests=requests, inputs=self.inputs(ids, sealed, second)))
         seal_part(SealRequest(target=tmp_path / "3", requests=requests, inputs=self.inputs(ids, first, second)))
         assert pq.read_metadata(tmp_path / "1").num_row_groups > 1
         assert pq.read_table(tmp_path / "2").column("sealed_first_value").to_pylist() == list(ids)
-        assert pq.read_table(tmp_path / "2").column("sealed_second_curve").null_count == 30
+        assert pq.read_table(tmp_path / "2").column("sealed_second_curve").null_count == 10
         assert (tmp_path / "2").read_bytes() == (tmp_path / "3").read_bytes()
 
     def test_failed_seal_leaves_nothing(self, tmp_path: Path, requests: tuple[AnalysisRequest, ...]) -> None:
         part = self.part(tmp_path / "a", "sealed_first", [1], requests)
-        with pytest.raises(RayjobsError, match="i002"):
-            seal_part(SealRequest(target=tmp_path / "out/1", requests=requests[:1], inputs=self.inputs([1, 2], part)))
+        gone = part | {2: PartColumns(tmp_path / "gone", row=0)}
+        with pytest.raises(RayjobsError, match="gone"):
+            seal_part(SealRequest(target=tmp_path / "out/1", requests=requests[:1], inputs=self.inputs([1, 2], gone)))
         assert os.listdir(tmp_path / "out") == []
 
     def test_row_beyond_a_sealed_part_is_reported(self, tmp_path: Path, requests: tuple[AnalysisRequest, ...]) -> None:
         part = self.part(tmp_path / "a", "sealed_first", [1], requests)
         seal_part(SealRequest(target=tmp_path / "1", requests=requests[:1], inputs=self.inputs([1], part)))
-        inputs = self.inputs([1], PartColumns(tmp_path / "1", row=1))
+        inputs = self.inputs([1], {1: PartColumns(tmp_path / "1", row=1)})
         with pytest.raises(RayjobsError, match="has no row 1"):
             list(assemble(inputs, analyses_schema(requests[:1])))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -19,7 +21,7 @@ from pipelines.image_io import ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.registry import parameters_of
-from pipelines.tables import check_results, objects_part, part_of, part_schema, read_part, rows_schema
+from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
 
 NOISE, TEXTURE = AnalysisRequest("noise"), AnalysisRequest("texture")
@@ -53,7 +55,16 @@ def item(directory: Path, number: int, squares: int = 1, recipe: int = 1) -> Wor
         name=str(number),
         title=path.name,
         recipe=recipe,
+        place=number,
     )
+
+
+def entry(place: int) -> WorkItem:
+    return WorkItem(id=place, path=b"/x", size=0, mtime_ns=0, name="x", title="x", recipe=1, place=place)
+
+
+def read(path: Path) -> pa.Table:
+    return pq.ParquetFile(path).read()
 
 
 def run(items: Sequence[WorkItem], recipes: Sequence[Recipe], workspace: Workspace) -> list[ImageStatus]:
@@ -62,47 +73,48 @@ def run(items: Sequence[WorkItem], recipes: Sequence[Recipe], workspace: Workspa
 
 
 def test_every_input_has_one_row_in_order(tmp_path: Path, workspace: Workspace) -> None:
-    items = [item(tmp_path, number, squares) for number, squares in ((7, 1), (3, -1), (5, 2))]
+    items = [item(tmp_path, number, squares) for number, squares in ((6, 1), (3, -1), (5, 2))]
     rows = run(items, [recipe(1, NOISE)], workspace)
-    assert [(row.id, row.status) for row in rows] == [(7, "done"), (3, "failed"), (5, "done")]
+    assert [(row.id, row.status) for row in rows] == [(6, "done"), (3, "failed"), (5, "done")]
     assert [row.row for row in rows] == [0, None, 1]
     assert rows[1].part is None
 
 
 def test_objects_lie_beside_their_part(tmp_path: Path, workspace: Workspace) -> None:
-    items = [item(tmp_path, number, squares) for number, squares in ((7, 3), (3, -1), (5, 0), (4, 1))]
+    items = [item(tmp_path, number, squares) for number, squares in ((6, 3), (3, -1), (5, 0), (4, 1))]
     rows = run(items, [recipe(1, NOISE, OBJECTS)], workspace)
     (part,) = {row.part for row in rows if row.part}
-    images = read_part(workspace.parts / part)
+    images = read(workspace.parts / part)
     assert images.column("objects_count").to_pylist() == [3, 0, 1]
     assert f"objects_{ROWS}" not in images.schema.names
-    found = read_part(workspace.parts / objects_part(part, "objects"))
-    assert found.to_pydict() == {"input_id": [7, 7, 7, 4], "label": [1, 2, 3, 1], "area": [10.0, 15.0, 20.0, 10.0]}
+    found = read(workspace.parts / objects_part(part, "objects")).to_pydict()
+    assert [Path(path).stem for path in found.pop("input")] == ["6", "6", "6", "4"]
+    assert found == {"label": [1, 2, 3, 1], "area": [10.0, 15.0, 20.0, 10.0]}
     assert {part_of(path.name) for path in workspace.parts.iterdir()} == {part}
 
 
 def test_a_part_without_any_object_has_its_file_too(tmp_path: Path, workspace: Workspace) -> None:
     (row,) = run([item(tmp_path, 1, 0)], [recipe(1, OBJECTS)], workspace)
     assert row.part is not None
-    assert read_part(workspace.parts / objects_part(row.part, "objects")).num_rows == 0
+    assert read(workspace.parts / objects_part(row.part, "objects")).num_rows == 0
 
 
 def test_inputs_of_one_block_may_lack_different_analyses(tmp_path: Path, workspace: Workspace) -> None:
     recipes = [recipe(1, NOISE), recipe(2, TEXTURE, OBJECTS), recipe(3)]
-    items = [item(tmp_path, number, 2, recipe=number % 3 + 1) for number in range(9)]
+    items = [item(tmp_path, number, 2, recipe=number % 3 + 1) for number in range(SAVED_ROWS)]
     rows = run(items, recipes, workspace)
-    assert [row.id for row in rows] == list(range(9))
-    assert [row.part is None for row in rows] == [number % 3 == 2 for number in range(9)]
+    assert [row.id for row in rows] == list(range(SAVED_ROWS))
+    assert [row.part is None for row in rows] == [number % 3 == 2 for number in range(SAVED_ROWS)]
     assert len({row.part for row in rows if row.part}) == 2
     for row in rows:
         if row.part is not None:
-            part = read_part(workspace.parts / row.part)
-            assert part.column("input_id")[row.row].as_py() == row.id
+            part = read(workspace.parts / row.part)
+            assert part.column("input")[row.row].as_py() == readable_path(items[row.id].path)
             assert ("noise_sigma" in part.schema.names) == (row.id % 3 == 0)
 
 
 def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_task, "FLUSH_ROWS", 1)
+    monkeypatch.setattr(block_task, "SAVED_ROWS", 1)
     items = [item(tmp_path, number) for number in range(3)]
     stream = render_analyze_export(items, {1: recipe(1, NOISE)}, workspace)
     assert [row.status for row in next(stream)] == ["done"]
@@ -114,18 +126,27 @@ def test_rows_wait_for_their_number_or_their_time(workspace: Workspace) -> None:
     now = [0.0]
     buffer = RowBuffer(workspace, clock=lambda: now[0])
     assert not buffer.due()
-    buffer.add(ImageStatus(id=0, status="failed"), {})
+    buffer.add(entry(0), ImageStatus(id=0, status="failed"))
     assert not buffer.due()
     now[0] = block_task.FLUSH_S
     assert buffer.due()
     assert [row.id for row in buffer.flush()] == [0]
     assert not buffer.due()
-    for number in range(block_task.FLUSH_ROWS):
-        buffer.add(ImageStatus(id=number, status="failed"), {})
+    for number in range(SAVED_ROWS):
+        assert not buffer.due()
+        buffer.add(entry(number + 5 * SAVED_ROWS), ImageStatus(id=number, status="failed"))
     assert buffer.due()
 
 
-@pytest.mark.parametrize("name", ["8f3a.arrow", "000002-8f3a.parquet"])
+def test_rows_of_one_group_of_the_table_are_saved_together(workspace: Workspace) -> None:
+    buffer = RowBuffer(workspace, clock=lambda: 0.0)
+    for place in range(SAVED_ROWS - 2, SAVED_ROWS):
+        assert not buffer.due()
+        buffer.add(entry(place), ImageStatus(id=place, status="failed"))
+    assert buffer.due()
+
+
+@pytest.mark.parametrize("name", ["8f3a.part", "000002-8f3a.parquet"])
 def test_names_of_files_of_objects_tell_their_part(name: str) -> None:
     for analysis in ("objects", "vendor.cells"):
         assert part_of(objects_part(name, analysis)) == name
@@ -134,7 +155,7 @@ def test_names_of_files_of_objects_tell_their_part(name: str) -> None:
 
 def test_results_of_no_recipe_are_not_saved(workspace: Workspace) -> None:
     buffer: Any = RowBuffer(workspace)
-    buffer.add(ImageStatus(id=0, status="done"), {})
+    buffer.add(entry(0), ImageStatus(id=0, status="done"))
     assert buffer.flush() == [ImageStatus(id=0, status="done")]
 
 
@@ -163,8 +184,8 @@ def test_a_result_that_does_not_fit_its_column_fails_its_image_alone(
 
 
 def test_what_is_checked_before_saving_is_what_saving_refuses() -> None:
-    schema = part_schema(columns_schema([column_field(Column("values", "uint32[2]", "1", "Two."), "a_")]))
-    rows = {"o": part_schema(rows_schema([Column("area", "float64", "px", "Area."), Column("n", "int64", "1", "N.")]))}
+    schema = columns_schema([column_field(Column("values", "uint32[2]", "1", "Two."), "a_")])
+    rows = {"o": rows_schema([Column("area", "float64", "px", "Area."), Column("n", "int64", "1", "N.")])}
     good = {"a": {"values": np.array([1, 2])}, "o": {ROWS: {"area": [1.0, 2.0], "n": [1, 2]}}}
     check_results(good, schema, rows)
     check_results({**good, "a": {"values": None}}, schema, rows)

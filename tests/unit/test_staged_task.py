@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 from PIL import Image
@@ -21,7 +23,7 @@ from pipelines.charts import ChartOptions
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
-from pipelines.tables import objects_part, read_part
+from pipelines.tables import objects_part, readable_path
 
 ANALYSES = (
     AnalysisRequest("color_histogram"),
@@ -86,14 +88,14 @@ def comparable(row: ImageStatus) -> ImageStatus:
     return replace(row, part=None, row=None, seconds=0, worker="")
 
 
-def results(row: ImageStatus, workspace: Workspace) -> dict[str, list[Any]]:
+def results(row: ImageStatus, work: Sequence[WorkItem], workspace: Workspace) -> dict[str, list[Any]]:
     """What the parts say of one input."""
     if row.part is None:
         return {}
     found: dict[str, list[Any]] = {}
     for name in (row.part, *(objects_part(row.part, table) for table in ("objects", "frames", "frames_objects"))):
-        part = read_part(workspace.parts / name)
-        mine = part.filter(pc.equal(part.column("input_id"), row.id))
+        part = pq.ParquetFile(workspace.parts / name).read()
+        mine = part.filter(pc.equal(part.column("input"), readable_path(work[row.id].path)))
         found |= {f"{name.partition('.')[2]}:{column}": mine.column(column).to_pylist() for column in part.schema.names}
     return found
 
@@ -122,14 +124,14 @@ def test_staged_and_fused_give_the_same_rows_results_and_files(tmp_path: Path) -
     assert list(map(comparable, staged_rows)) == list(map(comparable, fused_rows))
     assert tree(three.root) == tree(one.root)
     for left, right in zip(staged_rows, fused_rows, strict=True):
-        assert results(left, three) == results(right, one)
+        assert results(left, work, three) == results(right, work, one)
     pages = next(row for row in fused_rows if work[row.id].name == "pages")
     assert sorted(output.path for output in pages.outputs if output.product == "image") == [
         "images/pages-p0002.png",
         "images/pages-p0003.png",
         "images/pages.png",
     ]
-    assert results(pages, one)["frames.arrow:frame"] == [1, 2, 3]
+    assert results(pages, work, one)["frames.part:frame"] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("stage", ["before", "between"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
@@ -20,13 +21,13 @@ import pytest
 
 from pipelines.analyses.registry import Column
 from pipelines.errors import RayjobsError
-from pipelines.tables import parquet_table, xlsx_table
+from pipelines.tables import parquet_table, to_batch, xlsx_table
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
-from pipelines.tables.parquet_table import rows_per_file, write_parquet, write_parquet_directory
+from pipelines.tables.parquet_table import rows_per_file, write_parquet
 from pipelines.tables.schema import analyses_schema, row_bytes, rows_schema
 from pipelines.tables.xlsx_table import Sheet, write_xlsx
-from tests.result_rows import ANALYSES, OBJECT_COLUMNS, REQUESTS, final_batch, probe
+from tests.result_rows import ANALYSES, OBJECT_COLUMNS, REQUESTS, fake_analyses, final_batch, probe
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
@@ -75,23 +76,17 @@ class TestParquet:
         batch = final_batch(schema, [probe(0)])
         write_parquet(tmp_path / "t", schema, (batch for _ in range(130)))
         metadata = pq.read_metadata(tmp_path / "t")
+        groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        assert groups == [parquet_table.SAVED_ROWS] * 16 + [2]
+
+    def test_row_groups_of_narrow_rows_are_bounded_in_bytes(self, tmp_path: Path) -> None:
+        narrow = analyses_schema(REQUESTS, fake_analyses("probe", columns=[Column("curve", "uint32[8192]", "", "")]))
+        batch = to_batch(["a"] * 700, [{"probe": {"curve": np.arange(8192)}}] * 700, narrow)
+        write_parquet(tmp_path / "t", narrow, [batch, batch])
+        metadata = pq.read_metadata(tmp_path / "t")
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        assert metadata.num_rows == 130
-        assert len(groups) == 2
+        assert [group.num_rows for group in groups] == [1022, 378]
         assert all(group.total_byte_size <= parquet_table.GROUP_BYTES for group in groups)
-
-    def test_directory_reads_as_one_table(self, tmp_path: Path, schema: pa.Schema) -> None:
-        batches = [final_batch(schema, [probe(seed)], [f"{seed}"]) for seed in range(3)]
-        directory = tmp_path / "analyses.parquet"
-        many = [batches[index % 3] for index in range(300)]
-        paths = write_parquet_directory(directory, schema, many, file_rows=256)
-        assert [path.name for path in paths] == ["part-00000.parquet", "part-00001.parquet"]
-        table = pyarrow.dataset.dataset(directory, format="parquet").to_table(columns=["input", "probe_mean"])
-        assert table.column("input").to_pylist() == [f"{index % 3}" for index in range(300)]
-
-    def test_directory_of_no_rows_has_one_empty_part(self, tmp_path: Path, schema: pa.Schema) -> None:
-        (path,) = write_parquet_directory(tmp_path / "d", schema, [])
-        assert pq.read_table(path).num_rows == 0
 
     def test_files_are_bounded_in_bytes_and_rows(self, schema: pa.Schema) -> None:
         assert 2**29 < rows_per_file(schema) * row_bytes(schema) <= 2**30

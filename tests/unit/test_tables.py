@@ -19,8 +19,9 @@ from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.registry import Parameters
 from pipelines.tables.batches import rebatch, to_batch, to_rows_batch
-from pipelines.tables.parts import read_part, write_part
-from pipelines.tables.schema import analyses_schema, arrow_type, field_shape, part_schema, row_bytes, rows_schema
+from pipelines.tables.column_chunks import EncodedFile
+from pipelines.tables.parts import PartFile, write_part
+from pipelines.tables.schema import analyses_schema, arrow_type, field_shape, row_bytes, rows_schema
 from tests.result_rows import ANALYSES, COLUMNS, OBJECT_COLUMNS, REQUESTS, final_batch, probe
 
 
@@ -99,8 +100,8 @@ class TestBatches:
         assert batch.column("probe_histogram").is_valid().to_pylist() == [True, True, False]
 
     def test_missing_analysis_gives_nulls(self, schema: pa.Schema) -> None:
-        batch = to_batch([4], [{}], part_schema(schema))
-        assert batch.to_pylist() == [{"input_id": 4} | dict.fromkeys(schema.names[1:])]
+        batch = to_batch(["a"], [{}], schema)
+        assert batch.to_pylist() == [{"input": "a"} | dict.fromkeys(schema.names[1:])]
 
     @pytest.mark.parametrize(
         "changes",
@@ -122,16 +123,16 @@ class TestBatches:
             final_batch(schema, [probe(0, surprise=1)])
 
     def test_objects_give_several_rows_per_image(self) -> None:
-        schema = part_schema(rows_schema(OBJECT_COLUMNS))
+        schema = rows_schema(OBJECT_COLUMNS)
         tables = [
             {"label": np.array([1, 2]), "area": np.array([4.0, 5.5])},
             {"label": np.array([], int), "area": np.array([])},
             {"label": [1], "area": [9]},
         ]
-        assert to_rows_batch([5, 6, 7], tables, schema).to_pylist() == [
-            {"input_id": 5, "label": 1, "area": 4.0},
-            {"input_id": 5, "label": 2, "area": 5.5},
-            {"input_id": 7, "label": 1, "area": 9.0},
+        assert to_rows_batch(["a", "b", "c"], tables, schema).to_pylist() == [
+            {"input": "a", "label": 1, "area": 4.0},
+            {"input": "a", "label": 2, "area": 5.5},
+            {"input": "c", "label": 1, "area": 9.0},
         ]
 
     @given(st.lists(st.integers(0, 7), max_size=8), st.integers(1, 6))
@@ -148,25 +149,27 @@ class TestBatches:
 
 class TestParts:
     def test_part_comes_back_equal(self, tmp_path: Path, schema: pa.Schema) -> None:
-        batch = to_batch([3, 9], [{"probe": probe(0)}, {}], part_schema(schema))
-        write_part(tmp_path / "0.arrow", batch, durable=True)
-        assert read_part(tmp_path / "0.arrow").equals(batch)
-        assert os.listdir(tmp_path) == ["0.arrow"]
+        batch = to_batch(["a", "b"], [{"probe": probe(0)}, {}], schema)
+        write_part(tmp_path / "0.part", schema, [batch], durable=True)
+        assert PartFile(tmp_path / "0.part").read(0).equals(batch)
+        assert os.listdir(tmp_path) == ["0.part"]
 
     def test_part_is_compressed(self, tmp_path: Path, schema: pa.Schema) -> None:
-        batch = to_batch([0], [{"probe": probe(0)}], part_schema(schema))
-        write_part(tmp_path / "0.arrow", batch)
-        assert (tmp_path / "0.arrow").stat().st_size < batch.nbytes / 2
+        batch = to_batch(["a"], [{"probe": probe(0)}], schema)
+        write_part(tmp_path / "0.part", schema, [batch])
+        assert (tmp_path / "0.part").stat().st_size < batch.nbytes / 2
 
     @pytest.mark.parametrize("kept", [0, 10, 0.5, -1], ids=str)
     def test_torn_part_is_reported(self, tmp_path: Path, schema: pa.Schema, kept: float) -> None:
-        path = tmp_path / "0.arrow"
-        write_part(path, to_batch([0], [{"probe": probe(0)}], part_schema(schema)))
+        path = tmp_path / "0.part"
+        write_part(path, schema, [to_batch(["a"], [{"probe": probe(0)}], schema)])
         whole = path.read_bytes()
         path.write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
-        with pytest.raises(RayjobsError, match=r"0\.arrow"):
-            read_part(path)
+        for reader in (PartFile, EncodedFile):
+            with pytest.raises(RayjobsError, match=r"0\.part"):
+                reader(path)
 
-    def test_missing_part_is_reported(self, tmp_path: Path) -> None:
-        with pytest.raises(RayjobsError, match=r"gone\.arrow"):
-            read_part(tmp_path / "gone.arrow")
+    @pytest.mark.parametrize("reader", [PartFile, EncodedFile])
+    def test_missing_part_is_reported(self, tmp_path: Path, reader: type) -> None:
+        with pytest.raises(RayjobsError, match=r"gone\.part"):
+            reader(tmp_path / "gone.part")
