@@ -20,11 +20,10 @@ from pipelines.block_task import Workspace, open_worker, render_analyze_export
 from pipelines.errors import RayjobsError
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.tables import SAVED_ROWS
 
-CHUNK = 16
-"""Images that a process of a pool takes at a time: as many as a part of results holds."""
-RAMP = 2
-"""Chunks per process before the clock starts, for a pool as for Ray."""
+CHUNK = 2 * SAVED_ROWS
+"""Images that a process of a pool takes at a time: whole parts of results."""
 
 
 class BenchmarkError(RayjobsError):

@@ -1,8 +1,8 @@
 """P1, P2: the rate of a whole job on Ray, against a pool with the same function and against scikit-image.
 
-Both sides are timed when they are under way: a pool once its processes are warm, a job from its first status rows to
-the end of its shards, results sealed. What a job takes besides (start of Ray, tables, report) is given with the figure
-as seconds; it doesn't grow with the images, or is P9's and P6's matter.
+Both sides are timed when they are under way: a pool once its processes are warm, a job once each of its workers has
+given some rows (``RAMP_ROWS``), to the end of its shards, results sealed. What a job takes besides (start of Ray,
+tables, report) is given with the figure as seconds; it doesn't grow with the images, or is P9's and P6's matter.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from benchmarks import scikit_image_script, standard_work
 from benchmarks.baselines import BenchmarkError, function_rate, pool_rate
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns
 from benchmarks.photographs import photographs
+from pipelines.tables import SAVED_ROWS
 from rayjobs.job_state import JobStatus
 from rayjobs.progress import Snapshot
 from rayjobs.run import run_job
 
 POOL_BAR, SCIKIT_IMAGE_BAR = 0.95, 15.0
+RAMP_ROWS = 2 * SAVED_ROWS
+"""Images per worker before a job's clock starts: by then both have imported and compiled what they need."""
 SCIKIT_IMAGE_IMAGES = 12
 """Of a thousand photographs: a slow baseline runs on a sample."""
 
@@ -29,7 +32,9 @@ SCIKIT_IMAGE_IMAGES = 12
 class Stopwatch:
     """Listens to a job's progress; implements ``progress.Display``."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, ramp: int = 1, clock: Callable[[], float] = time.perf_counter) -> None:
+        """``ramp``: done images from which on the rate counts."""
+        self._ramp = ramp
         self._clock = clock
         self._started = clock()
         self._first: tuple[float, int] | None = None
@@ -40,7 +45,7 @@ class Stopwatch:
     def show(self, snapshot: Snapshot) -> None:
         now = self._clock()
         self.phases.setdefault(snapshot.phase, now - self._started)
-        if snapshot.phase != "running" or not snapshot.done:
+        if snapshot.phase != "running" or snapshot.done < self._ramp:
             return
         self._first = self._first or (now, snapshot.done)
         self._last = (now, snapshot.done)
@@ -49,7 +54,7 @@ class Stopwatch:
         self.phases.setdefault("closed", self._clock() - self._started)
 
     def rate(self) -> float:
-        """Images per second between the first rows and the end of the last shard.
+        """Images per second between the ramp and the end of the last shard.
 
         Raises
         ------
@@ -76,7 +81,7 @@ class JobRuns:
         output = self._scratch / f"job-{len(self.seconds)}"
         output.parent.mkdir(parents=True, exist_ok=True)
         request = standard_work.request(self._files, output, limits={"workers": self._workers})
-        stopwatch = Stopwatch()
+        stopwatch = Stopwatch(min(RAMP_ROWS * self._workers, len(self._files) // 4))
         state = run_job(request, stopwatch, threading.Event())
         stopwatch.close()
         if state.status is not JobStatus.COMPLETED:

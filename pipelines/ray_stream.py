@@ -25,11 +25,12 @@ from pipelines.tables import SAVED_ROWS
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.ray_stream")
 
-BLOCK_ROWS = 256
-"""Inputs per task at most: a task's start costs about 0.2 s of a slot."""
+BLOCK_ROWS = 512
+"""Inputs per task at most."""
 SMALLEST_BLOCK_ROWS = SAVED_ROWS
 FAIR_SHARE = 0.7
-"""How much of what is left the next block of every slot takes together."""
+"""How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.2 s pass
+between two tasks of a slot, and the last ones small, so that all slots end together."""
 STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
 CPU_GRAIN = 0.0001
@@ -90,15 +91,16 @@ def stream_statuses(
 
 
 def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]:
-    """Cut a shard into blocks: large ones first, smaller ones towards the end so that all slots end together."""
+    """Cut a shard into blocks: rounds of one block per slot, which become smaller towards the end."""
     blocks: list[Sequence[WorkItem]] = []
     start = 0
     while start < len(items):
         fair = int((len(items) - start) * FAIR_SHARE / slots)
         rows = min(max(fair, SMALLEST_BLOCK_ROWS), BLOCK_ROWS)
         rows += -rows % SAVED_ROWS  # rows that are saved together stay together
-        blocks.append(items[start : start + rows])
-        start += rows
+        end = min(start + slots * rows, len(items))
+        blocks += [items[at : min(at + rows, end)] for at in range(start, end, rows)]
+        start = end
     return blocks
 
 

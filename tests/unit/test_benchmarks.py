@@ -99,7 +99,7 @@ def test_memory_may_not_grow_from_half_to_all() -> None:
 
 def test_a_rate_counts_from_the_first_rows_to_the_last() -> None:
     times = iter([0.0, 1.0, 5.0, 6.0, 8.0])
-    stopwatch = Stopwatch(lambda: next(times))
+    stopwatch = Stopwatch(clock=lambda: next(times))
     for phase, done in (("planning", 0), ("running", 0), ("running", 16), ("running", 116)):
         stopwatch.show(Snapshot(name="job", phase=phase, total=116, done=done))
     assert stopwatch.rate() == 50
