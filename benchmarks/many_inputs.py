@@ -73,6 +73,9 @@ class InstantGrants:
             threading.Event().wait(min(timeout_s, 0.01))
         return [Granted(shard, 1) for shard in asked]
 
+    def wake(self) -> None:
+        """It never waits long."""
+
 
 class Silence:
     """Shows nothing; implements ``progress.Display``."""

@@ -36,8 +36,8 @@ from pipelines.tables import (
 )
 from pipelines.worker_journal import WorkerJournal
 
-FLUSH_S = 0.7
-"""A row waits at most about so long for its part."""
+FLUSH_S = 0.5
+"""Rows are handed over about so often: each time costs the driver some milliseconds."""
 PART_SUFFIX = ".part"
 
 
@@ -134,12 +134,13 @@ class _Row:
 
 
 class RowBuffer:
-    """Rows that wait for their results to be saved: those of ``SAVED_ROWS`` places of the input list together."""
+    """Rows that wait to be handed over; results of ``SAVED_ROWS`` places of the input list are saved together."""
 
     def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.monotonic) -> None:
         self._workspace = workspace
         self._clock = clock
-        self._rows: list[_Row] = []
+        self._unsaved: list[_Row] = []
+        self._saved: list[ImageStatus] = []
         self._oldest = 0.0
 
     def add(
@@ -150,19 +151,26 @@ class RowBuffer:
         recipe: Recipe | None = None,
     ) -> None:
         """Take a row and, of a done one, the results that its recipe gave."""
-        if not self._rows:
+        if not self._unsaved and not self._saved:
             self._oldest = self._clock()
-        self._rows.append(_Row(item, status, recipe, results))
+        self._unsaved.append(_Row(item, status, recipe, results))
+        if (item.place + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS:
+            self._save_rows()
 
     def due(self) -> bool:
-        if not self._rows:
+        """Whether it is time to hand rows over; slow ones are not kept waiting for those saved with them."""
+        if not self._unsaved and not self._saved:
             return False
-        last = (self._rows[-1].item.place + 1) % SAVED_ROWS == 0
-        return last or len(self._rows) >= SAVED_ROWS or self._clock() - self._oldest >= FLUSH_S
+        return self._clock() - self._oldest >= (2 * FLUSH_S if self._unsaved else FLUSH_S)
 
     def flush(self) -> list[ImageStatus]:
-        """Save the results and give the rows out, saying where their results lie."""
-        waiting, self._rows = self._rows, []
+        """Save what isn't, and give the rows out, saying where their results lie."""
+        self._save_rows()
+        rows, self._saved = self._saved, []
+        return rows
+
+    def _save_rows(self) -> None:
+        waiting, self._unsaved = self._unsaved, []
         rows = [row.status for row in waiting]
         measured = [(index, row, row.recipe) for index, row in enumerate(waiting) if row.recipe and row.results]
         for recipe in {recipe.id: recipe for _, _, recipe in measured}.values():
@@ -175,7 +183,7 @@ class RowBuffer:
                 continue
             for place, (index, _) in enumerate(chosen):
                 rows[index] = replace(rows[index], part=name, row=place)
-        return rows
+        self._saved += rows
 
     def _save(self, rows: Sequence[_Row], recipe: Recipe) -> str:
         """Write one part, and one file beside it for each table of objects; return the part's name."""

@@ -66,7 +66,11 @@ class Grants(Protocol):
         ...
 
     def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
-        """What was decided since the last call; waits at most so long for the first decision."""
+        """What was decided since the last call; waits at most so long for the first decision, or until woken."""
+        ...
+
+    def wake(self) -> None:
+        """Let ``decisions`` return at once; called by another thread."""
         ...
 
 
@@ -77,6 +81,8 @@ class _Shard:
     end_seq: int
     stop: Path
     thread: threading.Thread | None = None
+    over: bool = False
+    """Whether the thread has done its work."""
     finished: bool = False
     yielding: bool = False
     error: Exception | None = None
@@ -196,11 +202,14 @@ class JobRunner:
             shard.finished = run_shard(shard.first_seq, shard.end_seq, engine, self.context, shard.stop.exists)
         except Exception as error:  # noqa: BLE001 - handed to the thread that watches, which raises it
             shard.error = error
+        finally:
+            shard.over = True
+            self.grants.wake()
 
     def _reap(self) -> Exception | None:
         """Take note of threads that ended; return the error of one that failed."""
         for shard in list(self._shards.values()):
-            if shard.thread is None or shard.thread.is_alive():
+            if shard.thread is None or not shard.over:
                 continue
             shard.thread.join()
             stopping = self._stop_wanted() is not None or shard.error is not None
@@ -209,6 +218,7 @@ class JobRunner:
                 self.grants.end(shard.name, finished=True)
             else:
                 shard.thread = None
+                shard.over = False
                 shard.yielding = False
                 self.grants.end(shard.name, finished=False)
             if shard.error is not None:

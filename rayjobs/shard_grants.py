@@ -37,7 +37,7 @@ class ShardGrants:
     coordinator: TaskCoordinator | None = None
     """One that exists already; else one is made, and closed with this."""
     _own: TaskCoordinator | None = None
-    _decided: queue.SimpleQueue[Granted | Revoked] = field(default_factory=queue.SimpleQueue)
+    _decided: queue.SimpleQueue[Granted | Revoked | None] = field(default_factory=queue.SimpleQueue)
     _tasks: dict[str, str] = field(default_factory=dict)
     """Shard -> id of the task that stands for it."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -65,14 +65,18 @@ class ShardGrants:
         self._connected().end_grant(task_id, Outcome.COMPLETED if finished else Outcome.RELEASED)
 
     def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
-        """What was decided since the last call; waits at most so long for the first decision."""
+        """What was decided since the last call; waits at most so long for the first decision, or until woken."""
         try:
             decided = [self._decided.get(timeout=timeout_s)]
         except queue.Empty:
             return []
         while not self._decided.empty():
             decided.append(self._decided.get())
-        return decided
+        return [decision for decision in decided if decision is not None]
+
+    def wake(self) -> None:
+        """Let ``decisions`` return at once; called by another thread."""
+        self._decided.put(None)
 
     def close(self) -> None:
         """Give everything back. Safe to call twice."""

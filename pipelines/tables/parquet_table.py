@@ -21,8 +21,8 @@ from pipelines.tables.schema import row_bytes
 
 GROUP_BYTES = 32 * 2**20
 """Raw size of a row group: what a reader of one group, and the writer, must hold."""
-FILE_BYTES = 2**30
-"""Raw size of one file of a table that is a directory: the six scopes of some 800 images, 150 MB as written."""
+FILE_BYTES = 2**29
+"""Raw size of one file of a table that is a directory: the six scopes of some 400 images, 75 MB as written."""
 FILE_ROWS = 2**16
 SAVED_ROWS = 8
 """Places of the input list whose rows a worker saves together, and which are a row group of a table of wide rows."""

@@ -115,6 +115,7 @@ def test_inputs_of_one_block_may_lack_different_analyses(tmp_path: Path, workspa
 
 def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_task, "SAVED_ROWS", 1)
+    monkeypatch.setattr(block_task, "FLUSH_S", 0.0)
     items = [item(tmp_path, number) for number in range(3)]
     stream = render_analyze_export(items, {1: recipe(1, NOISE)}, workspace)
     assert [row.status for row in next(stream)] == ["done"]
@@ -122,28 +123,28 @@ def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkey
     assert [row.status for rows in stream for row in rows] == ["released", "released"]
 
 
-def test_rows_wait_for_their_number_or_their_time(workspace: Workspace) -> None:
+def test_rows_are_handed_over_now_and_then(workspace: Workspace) -> None:
     now = [0.0]
     buffer = RowBuffer(workspace, clock=lambda: now[0])
     assert not buffer.due()
-    buffer.add(entry(0), ImageStatus(id=0, status="failed"))
+    for number in range(SAVED_ROWS):
+        buffer.add(entry(number), ImageStatus(id=number, status="failed"))
     assert not buffer.due()
     now[0] = block_task.FLUSH_S
     assert buffer.due()
-    assert [row.id for row in buffer.flush()] == [0]
+    buffer.add(entry(SAVED_ROWS), ImageStatus(id=SAVED_ROWS, status="failed"))
+    assert not buffer.due()  # those that are saved with it may come soon
+    now[0] = 2 * block_task.FLUSH_S
+    assert buffer.due()
+    assert [row.id for row in buffer.flush()] == list(range(SAVED_ROWS + 1))
     assert not buffer.due()
-    for number in range(SAVED_ROWS):
-        assert not buffer.due()
-        buffer.add(entry(number + 5 * SAVED_ROWS), ImageStatus(id=number, status="failed"))
-    assert buffer.due()
 
 
-def test_rows_of_one_group_of_the_table_are_saved_together(workspace: Workspace) -> None:
-    buffer = RowBuffer(workspace, clock=lambda: 0.0)
-    for place in range(SAVED_ROWS - 2, SAVED_ROWS):
-        assert not buffer.due()
-        buffer.add(entry(place), ImageStatus(id=place, status="failed"))
-    assert buffer.due()
+@pytest.mark.parametrize("first", [0, 5])
+def test_rows_of_one_group_of_the_table_are_saved_together(first: int, tmp_path: Path, workspace: Workspace) -> None:
+    rows = run([item(tmp_path, number) for number in range(first, 12)], [recipe(1, NOISE)], workspace)
+    parts = {row.part: [other.id for other in rows if other.part == row.part] for row in rows}
+    assert list(parts.values()) == [list(range(first, SAVED_ROWS)), list(range(SAVED_ROWS, 12))]
 
 
 @pytest.mark.parametrize("name", ["8f3a.part", "000002-8f3a.parquet"])

@@ -53,6 +53,10 @@ class FakeGrants:
             found, self.waiting = self.waiting, []
         return found
 
+    def wake(self) -> None:
+        with self.news:
+            self.news.notify()
+
 
 class Shown:
     """A display that remembers the last snapshot."""
