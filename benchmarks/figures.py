@@ -6,6 +6,7 @@ Covers the arithmetic and the form of the JSON lines. What is measured is in one
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -103,6 +104,7 @@ def take_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> dict[str
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(turns):
         for name, run in sides.items():
+            os.sync()  # what the other side wrote goes to disk in nobody's time
             taken[name].append(run())
             say(f"  turn {turn + 1}, {name}: {rounded(taken[name][-1])}")
     return taken
