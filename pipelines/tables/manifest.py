@@ -5,10 +5,11 @@ Covers its columns and its file. Nothing in it depends on the run; attempts, sec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipelines.tables.cells import readable_path
@@ -52,7 +53,30 @@ def manifest_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.R
     if any(row.get("status") is None for row in rows):
         raise ValueError("a row of the manifest lacks its status")
     complete = [{**row, "input": readable_path(row["input_bytes"])} for row in rows]
-    return pa.RecordBatch.from_pylist(complete, schema)
+    arrays = [_array(field.type, [row.get(field.name) for row in complete]) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    """Python values as an array, by way of numpy: ``pyarrow.array`` imports pandas first, which takes 0.25 s."""
+    missing = np.array([value is None for value in values], bool)
+    valid = None if not missing.any() else pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    if pa.types.is_list(kind):
+        items = [item for value in values for item in value or ()]
+        children = [_array(field.type, [item[field.name] for item in items]) for field in kind.value_type]
+        structs = pa.StructArray.from_arrays(children, fields=list(kind.value_type))
+        return pa.Array.from_buffers(kind, len(values), [valid, _offsets(values)], children=[structs])
+    if pa.types.is_integer(kind):
+        numbers = np.array([0 if value is None else value for value in values], kind.to_pandas_dtype())
+        return pa.Array.from_buffers(kind, len(values), [valid, pa.py_buffer(numbers)])
+    data = [value.encode() if isinstance(value, str) else value for value in values]
+    return pa.Array.from_buffers(kind, len(values), [valid, _offsets(data), pa.py_buffer(b"".join(filter(None, data)))])
+
+
+def _offsets(values: Sequence[Sized | None]) -> pa.Buffer:
+    """Where each value begins and ends in the concatenation of all."""
+    ends = np.cumsum([0, *(0 if value is None else len(value) for value in values)])
+    return pa.py_buffer(ends.astype(np.int32))
 
 
 def write_manifest(path: Path, batches: Iterable[pa.RecordBatch], *, metadata: Mapping[str, str] | None = None) -> None:
