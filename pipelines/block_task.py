@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,11 +22,12 @@ from pipelines.errors import FailedReason
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
 from pipelines.image_task import Recipe, process
-from pipelines.models import ImageStatus, WorkItem
+from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
     SAVED_ROWS,
     analyses_schema,
+    has_wide_rows,
     object_schemas,
     objects_part,
     readable_path,
@@ -141,6 +142,8 @@ class RowBuffer:
         self._clock = clock
         self._unsaved: list[_Row] = []
         self._saved: list[ImageStatus] = []
+        self._wide = False
+        """Whether rows have been seen that are a row group of the table as they are saved."""
         self._oldest = 0.0
 
     def add(
@@ -154,14 +157,15 @@ class RowBuffer:
         if not self._unsaved and not self._saved:
             self._oldest = self._clock()
         self._unsaved.append(_Row(item, status, recipe, results))
-        if (item.place + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS:
+        self._wide = self._wide or (recipe is not None and _has_wide_rows(recipe.analyses))
+        if self._wide and ((item.place + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS):
             self._save_rows()
 
     def due(self) -> bool:
         """Whether it is time to hand rows over; slow ones are not kept waiting for those saved with them."""
         if not self._unsaved and not self._saved:
             return False
-        return self._clock() - self._oldest >= (2 * FLUSH_S if self._unsaved else FLUSH_S)
+        return self._clock() - self._oldest >= (2 * FLUSH_S if self._wide and self._unsaved else FLUSH_S)
 
     def flush(self) -> list[ImageStatus]:
         """Save what isn't, and give the rows out, saying where their results lie."""
@@ -196,6 +200,11 @@ class RowBuffer:
         schema = analyses_schema(recipe.analyses)
         write_part(parts / name, schema, [to_batch(inputs, results, schema)], durable=durable)
         return name
+
+
+@lru_cache(maxsize=16)
+def _has_wide_rows(requests: tuple[AnalysisRequest, ...]) -> bool:
+    return has_wide_rows(analyses_schema(requests))
 
 
 def _unsaved(row: ImageStatus, error: OSError) -> ImageStatus:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, JsonValue, create_model
+from pydantic import BaseModel, JsonValue, PydanticUserError, create_model
 
 from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result
 from pipelines.charts.data import ChartData
@@ -158,6 +158,10 @@ def analysis_of(found: object, origin: Origin) -> Analysis:
     if not isinstance(found, Analysis):
         raise _unfit(found, "an Analysis", origin)
     _check_name(found.name, origin)
+    try:
+        found.parameters.model_rebuild()  # built when first used otherwise, and then the mistake would be a job's
+    except PydanticUserError as error:
+        raise ExtensionError(f"{origin}: its parameters can't be checked: {error.message}") from error
     function, columns, row_columns = found.function, found.columns, found.row_columns
 
     @functools.wraps(function)

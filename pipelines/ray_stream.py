@@ -26,6 +26,7 @@ from pipelines.tables import SAVED_ROWS
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.ray_stream")
 
 BLOCK_ROWS = 512
+STAGED_BLOCK_ROWS = 128
 """Inputs per task at most."""
 SMALLEST_BLOCK_ROWS = SAVED_ROWS
 FAIR_SHARE = 0.7
@@ -74,8 +75,9 @@ def stream_statuses(
 
     Leaving the iterator early (``close``) stops the stream and cancels its tasks.
     """
-    context = _context()
-    blocks = [_to_table(block) for block in blocks_of(items, options.slots)]
+    context = _context(options.stages)
+    most = BLOCK_ROWS if options.stages == "fused" else STAGED_BLOCK_ROWS
+    blocks = [_to_table(block) for block in blocks_of(items, options.slots, most)]
     with DataContext.current(context):
         dataset = ray.data.from_arrow(blocks)
         dataset.set_name(options.name)
@@ -90,25 +92,37 @@ def stream_statuses(
             return  # the stream would look for more for another tenth of a second, and somebody waits for the CPUs
 
 
-def blocks_of(items: Sequence[WorkItem], slots: int) -> list[Sequence[WorkItem]]:
-    """Cut a shard into blocks: rounds of one block per slot, which become smaller towards the end."""
+def blocks_of(items: Sequence[WorkItem], slots: int, most: int = BLOCK_ROWS) -> list[Sequence[WorkItem]]:
+    """Cut a shard into blocks: rounds of one block per slot, which become smaller towards the end.
+
+    Neighbours whose rows are saved together stay together.
+    """
     blocks: list[Sequence[WorkItem]] = []
     start = 0
     while start < len(items):
         fair = int((len(items) - start) * FAIR_SHARE / slots)
-        rows = min(max(fair, SMALLEST_BLOCK_ROWS), BLOCK_ROWS)
-        rows += -rows % SAVED_ROWS  # rows that are saved together stay together
-        end = min(start + slots * rows, len(items))
-        blocks += [items[at : min(at + rows, end)] for at in range(start, end, rows)]
-        start = end
+        rows = min(max(fair, SMALLEST_BLOCK_ROWS), most)
+        for _ in range(slots):
+            end = _end_of_group(items, start + rows)
+            if end > start:
+                blocks.append(items[start:end])
+            start = end
     return blocks
 
 
-def _context() -> DataContext:
+def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
+    """The first place from ``end`` on where rows that are saved together end."""
+    while end < len(items) and items[end].place // SAVED_ROWS == items[end - 1].place // SAVED_ROWS:
+        end += 1
+    return min(end, len(items))
+
+
+def _context(stages: str) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 2 * 1024  # rows leave a running task at once
-    # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle.
-    context._max_num_blocks_in_streaming_gen_buffer = None
+    if stages == "fused":
+        # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle.
+        context._max_num_blocks_in_streaming_gen_buffer = None
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False

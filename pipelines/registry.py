@@ -86,7 +86,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 class Parameters(BaseModel):
     """Base of the models read from signatures: unknown names are refused, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # The validators of all operations would take every start of the command line 30 ms: they are built when used.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 def parameters_of(function: Callable[..., Any]) -> type[Parameters]:

@@ -7,6 +7,7 @@ Covers parsing and dispatch; what a command does is in ``commands``. Exit codes:
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ Add = Callable[[str, Command, str], argparse.ArgumentParser]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
+        gc.freeze()
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
     process_extensions().allow([*getattr(arguments, "allowed", []), *_allowed_by_environment()])

@@ -27,7 +27,7 @@ from pipelines.tables import (
     write_table,
     write_xlsx,
 )
-from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, fields_of, write_row_groups
+from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, write_row_groups
 from rayjobs.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
@@ -56,6 +56,8 @@ class _Table:
     name: str
     schema: pa.Schema
     ranges: range
+    """Of the store; all of them."""
+    ranges_per_file: int
     sealed: Callable[[int], _Sealed | None]
     """Range -> its sealed file; None when no input of it is done."""
     groups: DuplicateGroups | None = None
@@ -77,16 +79,19 @@ class _Table:
                     row += table.num_rows
                     yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
 
-    def row_groups(self, file: EncodedFile, number: int) -> Iterator[RowGroup]:
-        """The row groups of a range's sealed file as they are encoded, but for the column that must be filled."""
-        for row, group in zip(file.starts, file.groups, strict=False):
-            if self.groups is None:
-                yield group
-                continue
-            schema = pa.schema([self.schema.field(GROUP_COLUMN)])
-            empty = pa.table([pa.nulls(group.rows, schema.field(0).type)], schema=schema)
-            filled = encode(schema, self.groups.filled(empty, number, row).combine_chunks().to_batches())
-            yield RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
+    def row_groups(self, ranges: range) -> Iterator[RowGroup]:
+        """The row groups of some ranges as they are encoded, but for the column that must be filled."""
+        for number in ranges:
+            sealed = self.sealed(number)
+            file = None if sealed is None else EncodedFile(sealed.path)
+            for row, group in zip(file.starts, file.groups, strict=False) if file else ():
+                yield group if self.groups is None else self._filled(self.groups, group, number, row)
+
+    def _filled(self, groups: DuplicateGroups, group: RowGroup, number: int, row: int) -> RowGroup:
+        schema = pa.schema([self.schema.field(GROUP_COLUMN)])
+        empty = pa.table([pa.nulls(group.rows, schema.field(0).type)], schema=schema)
+        filled = encode(schema, groups.filled(empty, number, row).combine_chunks().to_batches())
+        return RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
 
 
 def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, formats: Sequence[str]) -> list[str]:
@@ -136,11 +141,12 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
 
         return sealed
 
-    images = _Table(name=TABLE, schema=analyses_schema(store.requests), ranges=ranges, sealed=of_images, groups=groups)
-    objects = [
-        _Table(name=request.name, schema=schema, ranges=ranges, sealed=of_objects(request))
-        for request, schema in store.object_schemas.items()
-    ]
+    def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None]) -> _Table:
+        per_file = store.file_rows // store.range_rows
+        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed)
+
+    images = replace(table(TABLE, analyses_schema(store.requests), of_images), groups=groups)
+    objects = [table(request.name, schema, of_objects(request)) for request, schema in store.object_schemas.items()]
     return [images, *objects]
 
 
@@ -160,28 +166,31 @@ def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -
 
 
 def _write_parquet(target: Path, table: _Table) -> None:
-    if len(table.ranges) <= 1:
-        _write_range(target, table, 0)
+    per_file = table.ranges_per_file
+    files = [table.ranges[first : first + per_file] for first in range(0, len(table.ranges), per_file)]
+    if len(files) <= 1:
+        _write_file(target, table, table.ranges)
         return
     target.mkdir()
-    for number in table.ranges:
-        _write_range(target / f"part-{number:05d}.parquet", table, number)
+    for number, ranges in enumerate(files):
+        _write_file(target / f"part-{number:05d}.parquet", table, ranges)
 
 
-def _write_range(target: Path, table: _Table, number: int) -> None:
-    sealed = table.sealed(number)
-    if sealed is None or not sealed.is_final:
-        file = EncodedFile(sealed.path) if sealed is not None and has_wide_rows(table.schema) else None
-        fields = fields_of(table.schema)
-        if file is not None and all(file.fields.get(name) == field for name, field in fields.items()):
-            write_row_groups(target, table.schema, table.row_groups(file, number))
-        else:
-            write_table(target, table.schema, table.batches(range(number, number + 1)), format=PARQUET)
-        return
+def _write_file(target: Path, table: _Table, ranges: range) -> None:
+    sealed = table.sealed(ranges[0]) if len(ranges) == 1 else None
+    if sealed is not None and sealed.is_final:
+        _link(sealed.path, target)
+    elif table.name == TABLE and has_wide_rows(table.schema):
+        write_row_groups(target, table.schema, table.row_groups(ranges))
+    else:
+        write_table(target, table.schema, table.batches(ranges), format=PARQUET)
+
+
+def _link(path: Path, target: Path) -> None:
     try:
-        os.link(sealed.path, target)
+        os.link(path, target)
     except OSError:  # no hard links on this file system: a copy does as well
-        shutil.copyfile(sealed.path, target)
+        shutil.copyfile(path, target)
 
 
 def _swap(temporary: Path, final: Path) -> None:

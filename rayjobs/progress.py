@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: a live line in a terminal, plain lines elsewhere, nothing for machines."""
+"""What a person sees while a job runs: plain lines, nothing for machines; the live line is ``terminal_display``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
-
-from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 PLAIN_INTERVAL_S = 5.0
 
@@ -61,26 +55,6 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-class TerminalDisplay:
-    """One live line at the bottom of a terminal."""
-
-    def __init__(self, console: Console) -> None:
-        self._live = Live(console=console, refresh_per_second=8, transient=True)
-        self._live.start()
-
-    def show(self, snapshot: Snapshot) -> None:
-        finished = snapshot.done + snapshot.failed + snapshot.skipped
-        table = Table.grid(padding=(0, 1))
-        cells: list[ProgressBar | Text] = [Text(snapshot.name, style="bold"), Text(snapshot.phase, style="cyan")]
-        if snapshot.total:
-            cells += [ProgressBar(total=snapshot.total, completed=finished, width=30), Text(_numbers(snapshot))]
-        table.add_row(*cells)
-        self._live.update(table)
-
-    def close(self) -> None:
-        self._live.stop()
-
-
 class PlainDisplay:
     """A line for every change of phase, and one every few seconds."""
 
@@ -96,7 +70,7 @@ class PlainDisplay:
             return
         self._phase, self._last = snapshot.phase, now
         text = f"{snapshot.name}: {snapshot.phase}"
-        print(f"{text}, {_numbers(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
+        print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -116,7 +90,11 @@ def open_display(*, quiet: bool) -> Display:
     """The display that fits where standard error goes."""
     if quiet:
         return NoDisplay()
-    return TerminalDisplay(Console(stderr=True)) if sys.stderr.isatty() else PlainDisplay(sys.stderr)
+    if not sys.stderr.isatty():
+        return PlainDisplay(sys.stderr)
+    from rayjobs.terminal_display import TerminalDisplay  # only here: rich takes a while to import
+
+    return TerminalDisplay()
 
 
 def format_duration(seconds: float) -> str:
@@ -128,7 +106,8 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _numbers(snapshot: Snapshot) -> str:
+def numbers_text(snapshot: Snapshot) -> str:
+    """How many of how many, how quick, how long still."""
     text = f"{snapshot.done + snapshot.failed + snapshot.skipped:,} of {snapshot.total:,}"
     if snapshot.failed:
         text += f", {snapshot.failed:,} failed"

@@ -20,11 +20,14 @@ from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.models import AnalysisRequest
 from pipelines.tables import (
     FILE_BYTES,
+    SAVED_ROWS,
+    WIDE_FILE_ROWS,
     InputParts,
     ObjectsSeal,
     PartColumns,
     SealRequest,
     analyses_schema,
+    has_wide_rows,
     object_schemas,
     objects_part,
     part_of,
@@ -53,9 +56,17 @@ class RangeSeal:
 class ResultsStore:
     """The sealed parts of one job."""
 
-    def __init__(self, ledger: JobLedger, output: OutputDirectory, requests: Sequence[AnalysisRequest]) -> None:
+    def __init__(
+        self,
+        ledger: JobLedger,
+        output: OutputDirectory,
+        requests: Sequence[AnalysisRequest],
+        *,
+        durable: bool = False,
+    ) -> None:
         self._ledger = ledger
         self._output = output
+        self._durable = durable
         self.requests = tuple(requests)
         self.object_schemas = object_schemas(self.requests)
         """Analysis of objects -> schema of its table."""
@@ -63,8 +74,15 @@ class ResultsStore:
             FILE_BYTES // (_rows_per_input(request) * row_bytes(schema))
             for request, schema in self.object_schemas.items()
         ]
-        self.range_rows = max(min([rows_per_file(analyses_schema(self.requests)), *most]), 1)
-        """Places of the sealed list per range."""
+        rows = max(min([rows_per_file(analyses_schema(self.requests)), *most]), 1)
+        self.file_rows = rows // WIDE_FILE_ROWS * WIDE_FILE_ROWS or rows // SAVED_ROWS * SAVED_ROWS or rows
+        """Places of the sealed list per file of a table; decided by what is asked for."""
+        self.range_rows = min(self.file_rows, WIDE_FILE_ROWS) if self._has_wide_rows() else self.file_rows
+        """Places per range, a fraction of a file's; what was once asked for may still be there, and be large."""
+
+    def _has_wide_rows(self) -> bool:
+        recipes = self._ledger.recipes()
+        return has_wide_rows(analyses_schema(self._all_requests(set(recipes), recipes)))
 
     def ranges(self, first_seq: int, end_seq: int) -> list[int]:
         """The numbers of the ranges that lie wholly within first_seq <= seq < end_seq."""
@@ -94,6 +112,7 @@ class ResultsStore:
                 target=self._output.store / part,
                 requests=requests,
                 inputs=tuple(inputs),
+                durable=self._durable,
                 objects=tuple(self._objects_seal(part, request, rows, recipes) for request in object_schemas(requests)),
             ),
             rows=tuple((group[0].input, row) for row, group in enumerate(_by_input(rows))),
@@ -115,7 +134,8 @@ class ResultsStore:
 
     def record(self, seal: RangeSeal) -> None:
         """Take a written part over: from now on the results of its inputs are there."""
-        self._ledger.put_facts(**{f"sealed:{seal.part}": [r.canonical() for r in seal.request.requests]})
+        analyses = [request.canonical() for request in seal.request.requests]
+        self._ledger.put_facts(**{f"sealed:{seal.part}": {"analyses": analyses, "rows": len(seal.rows)}})
         self._ledger.move_results(seal.part, seal.rows)
 
     def sealed_part(self, number: int) -> tuple[Path, tuple[AnalysisRequest, ...]] | None:
@@ -124,7 +144,7 @@ class ResultsStore:
         if not rows:
             return None
         part = rows[0].part
-        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"sealed:{part}")))
+        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"sealed:{part}")["analyses"]))
 
     def sealed_objects(self, number: int, request: AnalysisRequest) -> Path | None:
         """The file with the objects of a range; None when no input of it is done."""
@@ -144,11 +164,12 @@ class ResultsStore:
         return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows)
 
     def _is_sealed(self, rows: Sequence[ResultRow]) -> bool:
+        """Whether one sealed part holds the rows of exactly these inputs."""
         parts = {row.part for row in rows}
         if len(parts) > 1 or not rows[0].part.endswith(SEALED_SUFFIX):
             return False
         places = [group[0].row for group in _by_input(rows)]
-        return places == list(range(len(places)))
+        return places == list(range(self._ledger.fact(f"sealed:{rows[0].part}")["rows"]))
 
     def _path(self, part: str) -> Path:
         return (self._output.store if part.endswith(SEALED_SUFFIX) else self._output.parts) / part

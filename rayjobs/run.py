@@ -196,7 +196,7 @@ class _Run:
         self.ledger.reopen(tried_in_next_run())
         if self.request.retry is not None:
             self.ledger.reopen(self.request.retry or None)
-        store = ResultsStore(self.ledger, self.output, table_requests(spec))
+        store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
         key = _results_key(spec, wanted)
         before = self.ledger.counts()
         if before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key:

@@ -59,7 +59,9 @@ def look_up(image: Image, table: NDArray[Any]) -> Image:
 
 
 def _is_of_pairs(image: Image) -> bool:
-    return bool(image.dtype == np.uint8 and image.flags.c_contiguous and image.size % 2 == 0)
+    """Whether its samples can be taken two at a time; OpenCV counts the bytes of a row in 31 bits."""
+    even = image.size % 2 == 0 and image.size < 1 << 31
+    return bool(image.dtype == np.uint8 and image.flags.c_contiguous and even)
 
 
 @lru_cache(maxsize=8)

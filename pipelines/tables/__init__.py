@@ -20,7 +20,7 @@ from pipelines.tables.batches import check_results, to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
 from pipelines.tables.formats import TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
-from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, has_wide_rows, rows_per_file
+from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, WIDE_FILE_ROWS, has_wide_rows, rows_per_file
 from pipelines.tables.parts import PartFile, objects_part, part_of, publish, write_part
 from pipelines.tables.schema import analyses_schema, flat_schema, object_schemas, row_bytes, rows_schema
 from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
@@ -30,6 +30,7 @@ __all__ = [
     "FILE_BYTES",
     "SAVED_ROWS",
     "TABLE_FORMATS",
+    "WIDE_FILE_ROWS",
     "InputParts",
     "ObjectsSeal",
     "PartColumns",

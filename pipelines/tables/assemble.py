@@ -44,48 +44,10 @@ class InputParts:
     """Oldest first: where two hold the same column, the later one counts."""
 
 
-def assemble(
-    inputs: Iterable[InputParts], schema: pa.Schema, *, several: bool = False, open_parts: int = OPEN_PARTS
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the inputs, in the order of the inputs, as batches of about 32 MiB in the final schema.
+class PartReader:
+    """Reads rows of parts, and keeps the row groups and footers used last: neighbours mostly lie in the same ones."""
 
-    Parameters
-    ----------
-    inputs
-        In final order; inputs without results (failed, skipped) are not among them.
-    schema
-        As ``analyses_schema`` or ``rows_schema`` gives it. A column that none of an input's parts has is null.
-    several
-        An input may have any number of rows (a table of objects), and none at all; otherwise exactly one.
-    open_parts
-        How many row groups of parts are kept in memory; neighbours in the final order mostly lie in
-        the same one.
-
-    Raises
-    ------
-    RayjobsError
-        A part is damaged or doesn't hold the row that it should.
-    """
-    reader = _Parts(open_parts)
-    limit = max(BATCH_BYTES // row_bytes(schema), 1)
-    pieces: list[pa.RecordBatch] = []
-    rows = 0
-    for entry in inputs:
-        piece = _rows_of(entry, schema, reader, several)
-        if piece.num_rows:
-            pieces.append(piece)
-            rows += piece.num_rows
-        if rows >= limit:
-            yield pa.concat_batches(pieces)
-            pieces, rows = [], 0
-    if pieces:
-        yield pa.concat_batches(pieces)
-
-
-class _Parts:
-    """The row groups and files used last."""
-
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = OPEN_PARTS) -> None:
         self._capacity = capacity
         self._groups: OrderedDict[tuple[Path, int], pa.RecordBatch] = OrderedDict()
         self._files: OrderedDict[Path, PartFile] = OrderedDict()
@@ -116,7 +78,44 @@ class _Parts:
         return file
 
 
-def _rows_of(entry: InputParts, schema: pa.Schema, reader: _Parts, several: bool) -> pa.RecordBatch:
+def assemble(
+    inputs: Iterable[InputParts], schema: pa.Schema, *, several: bool = False, reader: PartReader | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the inputs, in the order of the inputs, as batches of about 32 MiB in the final schema.
+
+    Parameters
+    ----------
+    inputs
+        In final order; inputs without results (failed, skipped) are not among them.
+    schema
+        As ``analyses_schema`` or ``rows_schema`` gives it. A column that none of an input's parts has is null.
+    several
+        An input may have any number of rows (a table of objects), and none at all; otherwise exactly one.
+    reader
+        Keeps what was read last; for calls that follow each other.
+
+    Raises
+    ------
+    RayjobsError
+        A part is damaged or doesn't hold the row that it should.
+    """
+    reader = reader or PartReader()
+    limit = max(BATCH_BYTES // row_bytes(schema), 1)
+    pieces: list[pa.RecordBatch] = []
+    rows = 0
+    for entry in inputs:
+        piece = _rows_of(entry, schema, reader, several)
+        if piece.num_rows:
+            pieces.append(piece)
+            rows += piece.num_rows
+        if rows >= limit:
+            yield pa.concat_batches(pieces)
+            pieces, rows = [], 0
+    if pieces:
+        yield pa.concat_batches(pieces)
+
+
+def _rows_of(entry: InputParts, schema: pa.Schema, reader: PartReader, several: bool) -> pa.RecordBatch:
     found = [(part, reader.slice(part, entry)) for part in entry.parts]
     counts = {0 if batch is None else batch.num_rows for _, batch in found}
     if not several and counts != {1}:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
 from pipelines.tables.parquet_table import write_parquet, writer_options
-from pipelines.tables.thrift_compact import BINARY, I64, LIST, STRUCT, Struct, Typed, read_struct, write_struct
+from pipelines.tables.thrift_compact import I64, LIST, STRUCT, Struct, Typed, read_struct, write_struct
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 8
@@ -106,10 +106,11 @@ class EncodedFile:
         self._source = source
         self.name = "a table in memory" if isinstance(source, bytes) else source.name
         try:
-            footer, _ = read_struct(self._footer())
+            data, end = self._footer()
+            footer, _ = read_struct(data)
             self.fields = _fields(footer)
-            self.groups = [self._group(group) for group in footer[_ROW_GROUPS].value.value]
-        except (OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+            self.groups = [self._group(group, end) for group in footer[_ROW_GROUPS].value.value]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise RayjobsError(f"part {self.name} can't be read: {error}") from error
         self.starts = [0]
         """Number of the first row of each row group, and of all rows."""
@@ -120,28 +121,29 @@ class EncodedFile:
         """The bytes of some of its chunks."""
         if isinstance(self._source, bytes):
             return [self._source[chunk.start : chunk.start + chunk.size] for chunk in chunks]
-        found = []
-        with self._source.open("rb", buffering=0) as file:
-            for chunk in chunks:
-                data = os.pread(file.fileno(), chunk.size, chunk.start)
-                if len(data) != chunk.size:
-                    raise RayjobsError(f"part {self.name} can't be read: it ends too early")
-                found.append(data)
+        try:
+            with self._source.open("rb", buffering=0) as file:
+                found = [os.pread(file.fileno(), chunk.size, chunk.start) for chunk in chunks]
+        except OSError as error:
+            raise RayjobsError(f"part {self.name} can't be read: {error}") from error
+        if any(len(data) != chunk.size for data, chunk in zip(found, chunks, strict=True)):
+            raise RayjobsError(f"part {self.name} can't be read: it ends too early")
         return found
 
-    def _footer(self) -> bytes:
+    def _footer(self) -> tuple[bytes, int]:
+        """The footer, and where it begins."""
         if isinstance(self._source, bytes):
-            tail = self._source[-TAIL_BYTES:]
-            size = _footer_size(tail)
-            return self._source[-TAIL_BYTES - size : -TAIL_BYTES]
+            size = _footer_size(self._source[-TAIL_BYTES:])
+            start = len(self._source) - TAIL_BYTES - size
+            return self._source[start:-TAIL_BYTES], start
         with self._source.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(end - TAIL_BYTES, 0))
-            size = _footer_size(file.read())
-            file.seek(max(end - TAIL_BYTES - size, 0))
-            return file.read(size)
+            start = end - TAIL_BYTES - _footer_size(file.read())
+            file.seek(max(start, 0))
+            return file.read(end - TAIL_BYTES - start), start
 
-    def _group(self, group: Struct) -> RowGroup:
+    def _group(self, group: Struct, end: int) -> RowGroup:
         chunks = {}
         for entry in group[_COLUMNS].value.value:
             if any(field in entry for field in _ELSEWHERE):
@@ -149,7 +151,10 @@ class EncodedFile:
             meta = entry[_META_DATA].value
             if _INDEX_PAGE in meta or _BLOOM_FILTER in meta:
                 raise ValueError("a column chunk refers to other places")
-            chunks[meta[_PATH].value.value[0].decode()] = ColumnChunk(self, entry)
+            chunk = ColumnChunk(self, entry)
+            if not len(MAGIC) <= chunk.start <= chunk.start + chunk.size <= end:
+                raise ValueError("a column chunk lies outside of it")
+            chunks[meta[_PATH].value.value[0].decode()] = chunk
         return RowGroup(group[_GROUP_ROWS].value, chunks)
 
 
@@ -233,8 +238,9 @@ def _field(elements: Iterable[Struct]) -> tuple[str, Field]:
     found: list[str] = []
     name, left = "", 1
     while left:
-        element = next(walk)
-        assert element[_NAME].kind == BINARY
+        element = next(walk, None)
+        if element is None:
+            raise ValueError("its schema ends too early")
         name = name or element[_NAME].value.decode()
         found.append(repr(sorted(element.items())))
         left += (element[_NUM_CHILDREN].value if _NUM_CHILDREN in element else 0) - 1

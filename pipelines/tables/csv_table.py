@@ -33,7 +33,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cells(column: pa.Array) -> list[str]:
     if pa.types.is_fixed_size_list(column.type):
-        return ["" if text is None else _quoted(text) for text in array_texts(column)]
+        # digits, commas and brackets: nothing in them has to be made harmless
+        return ["" if text is None else f'"{text}"' for text in array_texts(column)]
     return [_cell(value) for value in column.to_pylist()]
 
 

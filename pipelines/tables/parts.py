@@ -106,6 +106,8 @@ class PartFile:
             for code, start, count in zip(codes[starts].tolist(), starts.tolist(), counts.tolist(), strict=True):
                 name = names.dictionary[code].as_py()
                 first, before = places.get(name, (self._starts[group] + start, 0))
+                if first + before != self._starts[group] + start:
+                    raise RayjobsError(f"part {self._path.name} holds the rows of an input in two places")
                 places[name] = (first, before + count)
         return places
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.models import AnalysisRequest
-from pipelines.tables.assemble import InputParts, assemble
+from pipelines.tables.assemble import InputParts, PartReader, assemble
 from pipelines.tables.column_chunks import (
     ColumnChunk,
     EncodedFile,
@@ -84,9 +84,10 @@ def _row_groups(inputs: Sequence[InputParts], schema: pa.Schema) -> Iterator[Row
     """The rows of each ``SAVED_ROWS`` places, as a worker encoded them, or else encoded anew."""
     fields = fields_of(schema)
     opened = lru_cache(OPEN_FILES)(EncodedFile)
+    reader = PartReader()
     for _, members in groupby(inputs, lambda entry: entry.place // SAVED_ROWS):
         group = tuple(members)
-        yield _as_encoded(group, fields, opened) or encode(schema, assemble(group, schema)).groups[0]
+        yield _as_encoded(group, fields, opened) or encode(schema, assemble(group, schema, reader=reader)).groups[0]
 
 
 def _as_encoded(

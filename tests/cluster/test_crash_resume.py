@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rayjobs.output_directory import OutputDirectory
 from tests.leaks import wait_until
 from tests.runs import (
     attempts,
@@ -30,7 +31,7 @@ COUNT = 200
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("crash")
-    write_photographs(root / "photos", COUNT, size=(360, 240))
+    write_photographs(root / "photos", COUNT, size=(900, 600))  # long enough to be stopped in the middle
     write_job(root)
     return root
 
@@ -112,7 +113,7 @@ def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place:
     process.communicate(timeout=60)
     assert process.returncode == 130
     process = start(place, "resume", output, "--json")
-    wait_until(lambda: final_rows(output) >= 90, timeout_s=120)
+    wait_until(lambda: OutputDirectory(output).running, timeout_s=120)
     second = rayjobs("run", place / "job.yaml", "--output", output, home=place)
     assert (second.code, "another run is writing here" in second.err) == (1, True)
     assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"

@@ -16,10 +16,10 @@ from pipelines.analyses.registry import ANALYSES as REGISTRY
 from pipelines.analyses.registry import Column
 from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
-from pipelines.tables.assemble import InputParts, PartColumns, assemble
+from pipelines.tables.assemble import InputParts, PartColumns, PartReader, assemble
 from pipelines.tables.batches import to_batch, to_rows_batch
 from pipelines.tables.parquet_table import SAVED_ROWS, write_parquet, writer_options
-from pipelines.tables.parts import write_part
+from pipelines.tables.parts import PartFile, write_part
 from pipelines.tables.schema import analyses_schema, rows_schema
 from pipelines.tables.sealing import SealRequest, seal_part
 from tests.result_rows import ANALYSES, OBJECT_COLUMNS, REQUESTS, fake_analyses, probe
@@ -51,7 +51,7 @@ class TestAssemble:
         parts = [place("a", [5, 1], "first"), place("b", [2, 8], "first")]
         order = [(1, parts[0][1]), (2, parts[1][0]), (5, parts[0][0]), (8, parts[1][1])]
         inputs = [InputParts(input=f"i{i}", place=i, parts=(part,)) for i, part in order]
-        rows = [row for batch in assemble(inputs, two, open_parts=1) for row in batch.to_pylist()]
+        rows = [row for batch in assemble(inputs, two, reader=PartReader(1)) for row in batch.to_pylist()]
         assert rows == [{"input": f"i{i}", "first_value": 10 * i, "second_value": None} for i, _ in order]
 
     def test_parts_with_other_columns_are_joined(self, place: Any, two: pa.Schema) -> None:
@@ -90,7 +90,7 @@ class TestAssemble:
         part = PartColumns(tmp_path / "sealed")
         for order in ("bacd", "dcab"):
             inputs = [InputParts(input=name, place=0, parts=(part,)) for name in order]
-            table = pa.Table.from_batches(assemble(inputs, schema, several=True, open_parts=1))
+            table = pa.Table.from_batches(assemble(inputs, schema, several=True, reader=PartReader(1)))
             assert table.column("input").to_pylist() == [name for name in order for _ in range(counts[name])]
             assert table.column("label").to_pylist() == [n for name in order for n in range(counts[name])]
 
@@ -159,6 +159,26 @@ class TestSealing:
         target = tmp_path / "1"
         seal_part(SealRequest(target=target, requests=requests[:1], inputs=self.inputs(range(20), first)))
         assert pq.read_table(target).column("sealed_first_value").to_pylist() == list(range(20))
+
+    def test_a_narrow_part_is_read_once(
+        self, tmp_path: Path, requests: tuple[AnalysisRequest, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = range(50)
+        columns = [Column("value", "int64", "", "")]
+        narrow = fake_analyses("sealed_narrow", columns=columns)["sealed_narrow"]
+        monkeypatch.setitem(REGISTRY._entries, "sealed_narrow", narrow)
+        more = (AnalysisRequest("sealed_narrow"), *requests[:1])
+        schema = analyses_schema(more[:1])
+        rows = [{"sealed_narrow": {"value": i}} for i in ids]
+        write_part(tmp_path / "narrow", schema, [to_batch([f"i{i:03d}" for i in ids], rows, schema)])
+        old = {i: PartColumns(tmp_path / "narrow", row=i) for i in ids}
+        new = self.parts(tmp_path, "sealed_first", ids, requests, SAVED_ROWS)
+        reads: list[Path] = []
+        read = PartFile.read
+        monkeypatch.setattr(PartFile, "read", lambda self, *args: (reads.append(self._path), read(self, *args))[1])
+        seal_part(SealRequest(target=tmp_path / "1", requests=more, inputs=self.inputs(ids, old, new)))
+        assert reads.count(tmp_path / "narrow") == 1
+        assert pq.read_table(tmp_path / "1").column("sealed_narrow_value").to_pylist() == list(ids)
 
     def test_one_analysis_more_gives_the_same_bytes_as_both_at_once(
         self, tmp_path: Path, requests: tuple[AnalysisRequest, ...]

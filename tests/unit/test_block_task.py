@@ -24,7 +24,7 @@ from pipelines.registry import parameters_of
 from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
 
-NOISE, TEXTURE = AnalysisRequest("noise"), AnalysisRequest("texture")
+NOISE, TEXTURE, WAVEFORM = AnalysisRequest("noise"), AnalysisRequest("texture"), AnalysisRequest("luma_waveform")
 OBJECTS = AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0})
 
 
@@ -123,17 +123,18 @@ def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkey
     assert [row.status for rows in stream for row in rows] == ["released", "released"]
 
 
-def test_rows_are_handed_over_now_and_then(workspace: Workspace) -> None:
+@pytest.mark.parametrize("analysis", [WAVEFORM, NOISE])
+def test_rows_are_handed_over_now_and_then(analysis: AnalysisRequest, workspace: Workspace) -> None:
     now = [0.0]
     buffer = RowBuffer(workspace, clock=lambda: now[0])
     assert not buffer.due()
     for number in range(SAVED_ROWS):
-        buffer.add(entry(number), ImageStatus(id=number, status="failed"))
+        buffer.add(entry(number), ImageStatus(id=number, status="failed"), {}, recipe(1, analysis))
     assert not buffer.due()
     now[0] = block_task.FLUSH_S
     assert buffer.due()
-    buffer.add(entry(SAVED_ROWS), ImageStatus(id=SAVED_ROWS, status="failed"))
-    assert not buffer.due()  # those that are saved with it may come soon
+    buffer.add(entry(SAVED_ROWS), ImageStatus(id=SAVED_ROWS, status="failed"), {}, recipe(1, analysis))
+    assert buffer.due() == (analysis is NOISE)  # the others of its group may come soon
     now[0] = 2 * block_task.FLUSH_S
     assert buffer.due()
     assert [row.id for row in buffer.flush()] == list(range(SAVED_ROWS + 1))
@@ -142,9 +143,14 @@ def test_rows_are_handed_over_now_and_then(workspace: Workspace) -> None:
 
 @pytest.mark.parametrize("first", [0, 5])
 def test_rows_of_one_group_of_the_table_are_saved_together(first: int, tmp_path: Path, workspace: Workspace) -> None:
-    rows = run([item(tmp_path, number) for number in range(first, 12)], [recipe(1, NOISE)], workspace)
+    rows = run([item(tmp_path, number) for number in range(first, 12)], [recipe(1, WAVEFORM)], workspace)
     parts = {row.part: [other.id for other in rows if other.part == row.part] for row in rows}
     assert list(parts.values()) == [list(range(first, SAVED_ROWS)), list(range(SAVED_ROWS, 12))]
+
+
+def test_narrow_rows_are_saved_as_they_are_handed_over(tmp_path: Path, workspace: Workspace) -> None:
+    rows = run([item(tmp_path, number) for number in range(20)], [recipe(1, NOISE)], workspace)
+    assert len({row.part for row in rows}) == 1
 
 
 @pytest.mark.parametrize("name", ["8f3a.part", "000002-8f3a.parquet"])

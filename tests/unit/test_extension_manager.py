@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.analyses.registry import Analysis, Column
 from pipelines.contracts import RESOURCES, TASK_TYPES, ProcessorExtension
 from pipelines.errors import FailedReason, ImageError
-from pipelines.extension_adapters import ExtensionError, ExtensionKind, Origin, operation_of
+from pipelines.extension_adapters import ExtensionError, ExtensionKind, Origin, analysis_of, operation_of
 from pipelines.extension_manager import ExtensionManager, load_extensions, process_extensions
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Image, Operation, apply_operations, compile_chain
@@ -337,3 +338,15 @@ def test_the_example_packages_own_tests_pass(example_plugin: Path) -> None:
         env={"PYTHONPATH": f"{example_plugin}:{root}", "PYTHONDONTWRITEBYTECODE": "1", "PATH": ""},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_parameters_that_cannot_be_checked_are_refused_before_a_job_runs() -> None:
+    def cells(image: Image, *, kernel: type[Any] | Any = object) -> Any:
+        return {"count": 0}
+
+    cells.__annotations__["kernel"] = np.ndarray  # no plain value
+
+    columns = [Column("count", "int64", "", "")]
+    unfit = Analysis("cells", "measurements", cells, parameters_of(cells), lambda **_: columns)
+    with pytest.raises(ExtensionError, match="parameters can't be checked"):
+        analysis_of(unfit, Origin(name="cells", distribution="cells", version="1.0"))

@@ -6,6 +6,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from actors.product_plan import apply_products
 from pipelines.analyses import ROWS
 from pipelines.analyses.objects import objects
 from pipelines.block_task import Workspace, render_analyze_export
-from pipelines.models import WorkItem
+from pipelines.models import AnalysisRequest, WorkItem
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
@@ -77,7 +78,8 @@ class Job:
             wanted = wanted_products(spec, {})
             apply_products(ledger, wanted)
             store = ResultsStore(ledger, self.output, spec.analyses)
-            store.range_rows = self.range_rows or store.range_rows
+            if self.range_rows:
+                store.range_rows = store.file_rows = self.range_rows
             book = RecipeBook(spec, wanted, ledger)
             items = book.items(ledger.open_inputs(0, IMAGES))
             stop = self.output.temporary / "stop"
@@ -249,3 +251,53 @@ def test_duplicates_are_numbered_over_the_whole_job(root: Path, range_rows: int 
     with (job.output.data / "analyses.csv").open(newline="", encoding="utf-8-sig") as file:
         found = {Path(row["input"]).stem: row["image_hash_group"] for row in csv.DictReader(file)}
     assert {name for name, group in found.items() if group == "2"} == {"01", "02", "09"}
+
+
+def change_last(root: Path, change: str) -> None:
+    last = root / "in" / f"{IMAGES - 1:02d}.png"
+    if change == "removed":
+        last.unlink()
+    else:
+        last.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+
+
+@pytest.mark.parametrize("change", ["removed", "broken"])
+def test_the_row_of_a_last_input_that_is_gone_goes_too(root: Path, change: str) -> None:
+    job, fresh = Job(root), Job(root, "fresh")
+    job.run(["statistics", OBJECTS])
+    change_last(root, change)
+    job.run(["statistics", OBJECTS])
+    fresh.run(["statistics", OBJECTS])
+    assert len(job.rows("analyses")) == IMAGES - 2
+    assert job.files() == fresh.files()
+
+
+WIDE, NARROW = ["luma_waveform", "statistics", OBJECTS], ["statistics", OBJECTS]
+
+
+@pytest.mark.parametrize("order", [(WIDE, NARROW, WIDE), (NARROW, WIDE, NARROW), (NARROW, WIDE, ["luma_waveform"])])
+def test_tables_are_cut_alike_whatever_was_asked_for_before(
+    order: Sequence[Sequence[Any]], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pipelines.tables.parquet_table", "rayjobs.results_store"):
+        monkeypatch.setattr(f"{module}.WIDE_FILE_ROWS", 8)
+    job = Job(root)
+    for number, analyses in enumerate(order):
+        job.run(analyses)
+        fresh = Job(root, f"fresh-{number}")
+        fresh.run(analyses)
+        assert len(job.rows("analyses")) == IMAGES - 1
+        assert (job.output.data / "analyses.parquet").is_dir() == ("luma_waveform" in analyses)
+        assert job.files() == fresh.files()
+
+
+def test_sealed_parts_of_a_durable_job_are_written_through(root: Path) -> None:
+    job = Job(root)
+    job.run(["statistics"])
+    with closing(JobLedger(job.output.ledger)) as ledger:
+        requests = [AnalysisRequest("noise"), AnalysisRequest("statistics")]
+        ledger.put_facts(**{f"sealed:{part}": {"analyses": [], "rows": 0} for part in ledger.parts()})
+        for durable in (False, True):
+            seal = ResultsStore(ledger, job.output, requests, durable=durable).to_seal(0)
+            assert seal is not None
+            assert seal.request.durable == durable
