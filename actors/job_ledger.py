@@ -24,6 +24,8 @@ from typing import Any
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 
+FORMAT = 2
+"""Of the ledger and the parts that it refers to; stands in the file (``user_version``)."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS inputs (
@@ -159,8 +161,14 @@ class JobLedger:
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(SCHEMA)
         self._db.execute("PRAGMA trusted_schema=OFF")
+        (found,) = self._db.execute("PRAGMA user_version").fetchone()
+        if found != FORMAT:
+            self._db.close()
+            raise JobError(
+                f"{path.parent.parent}: made by another version of Rayjobs (format {found}; this one knows {FORMAT});"
+                " choose another output, or delete the directory .rayjobs in it to begin anew"
+            )
 
     def close(self) -> None:
         self._db.close()
@@ -456,6 +464,7 @@ def _create(path: Path) -> None:
         new = Path(directory) / path.name
         with closing(sqlite3.connect(new)) as db:
             db.executescript(SCHEMA)
+            db.execute(f"PRAGMA user_version = {FORMAT}")
         new.replace(path)
 
 

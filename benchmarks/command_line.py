@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ def run(job: Path, *, home: Path, environment: Mapping[str, str] | None = None) 
     driver = workers = 0
     while process.poll() is None:
         driver, workers = _peaks(process.pid, driver, workers)
-        time.sleep(SAMPLE_S)
+        with suppress(subprocess.TimeoutExpired):  # its end is noticed at once
+            process.wait(SAMPLE_S)
     seconds = time.perf_counter() - started
     if process.returncode != 0:
         raise BenchmarkError(f"rayjobs run {job.name} ended with {process.returncode}; its log: {log_of(job)}")

@@ -23,11 +23,13 @@ from pipelines.tables import (
     analyses_schema,
     flat_schema,
     has_wide_rows,
+    row_bytes,
     seal_part,
     write_table,
     write_xlsx,
 )
 from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, write_row_groups
+from pipelines.tables.parquet_table import GROUP_BYTES
 from rayjobs.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
@@ -64,7 +66,7 @@ class _Table:
     """Fills a column that only the whole job can know."""
 
     def batches(self, ranges: range) -> Iterator[pa.RecordBatch]:
-        """The rows of some ranges, in order, a row group at a time."""
+        """The rows of some ranges, in order, about ``GROUP_BYTES`` at a time."""
         names = self.schema.names
         for number in ranges:
             sealed = self.sealed(number)
@@ -72,8 +74,11 @@ class _Table:
                 continue
             row = 0
             with pq.ParquetFile(sealed.path) as file:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, columns=names, use_threads=False).select(names)
+                rows = file.metadata.num_rows // max(file.num_row_groups, 1)
+                step = max(GROUP_BYTES // (max(rows, 1) * row_bytes(self.schema)), 1)
+                for first in range(0, file.num_row_groups, step):
+                    groups = range(first, min(first + step, file.num_row_groups))
+                    table = file.read_row_groups(groups, columns=names, use_threads=False).select(names)
                     if self.groups is not None:
                         table = self.groups.filled(table, number, row)
                     row += table.num_rows

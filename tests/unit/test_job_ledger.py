@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -244,3 +246,13 @@ def test_facts_come_back_as_they_were(ledger: JobLedger) -> None:
     ledger.put_facts(state="running", epoch=3, products={"b": "2", "a": "1"})
     assert (ledger.fact("state"), ledger.fact("epoch"), ledger.fact("products")) == ("running", 3, {"a": "1", "b": "2"})
     assert ledger.fact("nothing", "default") == "default"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_ledger_of_another_format_is_left_alone(read_only: bool, tmp_path: Path) -> None:
+    path = tmp_path / "out" / ".rayjobs" / "ledger.sqlite"
+    JobLedger(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(JobError, match=r"out: made by another version of Rayjobs \(format 1;.*choose another output"):
+        JobLedger(path, read_only=read_only)
