@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 from actors.disk_space import free_bytes
@@ -39,6 +38,7 @@ from actors.resource_accounts import (
     shortage,
 )
 from actors.thresholds import Callback, ThresholdWatch
+from pipelines.closing import ClosedOnExit
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError
 from pipelines.registry import UnknownNameError
@@ -58,7 +58,7 @@ WAIT_S = 0.2
 """A waiting request looks again at least so often: a threshold may have been left."""
 
 
-class ResourceManager:
+class ResourceManager(ClosedOnExit):
     """Grants resources to the tasks of one driver; safe to use from several threads.
 
     Parameters
@@ -100,14 +100,6 @@ class ResourceManager:
         self._refused = 0
         self._held_back = 0
         self._unlisten = self._monitor.listen(self._on_sample)
-
-    def __enter__(self) -> ResourceManager:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop watching and give back what is still held; a second time changes nothing."""

@@ -29,6 +29,7 @@ from actors.ray_coordinator_link import CoordinatorLink
 from actors.ray_task_bundle import Bundle
 from actors.resource_manager import ResourceManager
 from actors.submitted_task import Listener, SubmittedTask, refuse_odd_payload
+from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
@@ -43,7 +44,7 @@ _CLOSED = "the TaskCoordinator was closed while somebody waited for tasks"
 log = logging.getLogger(__name__)
 
 
-class TaskCoordinator:
+class TaskCoordinator(ClosedOnExit):
     """Submits to the cluster's queue and runs what it grants; safe to use from several threads."""
 
     def __init__(self, resource_manager: ResourceManager | None = None) -> None:
@@ -196,12 +197,6 @@ class TaskCoordinator:
         except RayjobsError as error:
             log.warning("the lease of this driver ends by itself: %s", error)
         self._threads[0].join()
-
-    def __enter__(self) -> TaskCoordinator:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     # ---- inner workings ------------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from actors.batch_records import BatchRecords
 from actors.task_pools import EXPORT
+from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord, ExportResult
 from pipelines.models import ImageOperation
@@ -52,7 +52,7 @@ class ExportSource:
     """Absolute; the directory of the job whose images these are: nothing in it is an input."""
 
 
-class AnalysisExportService:
+class AnalysisExportService(ClosedOnExit):
     """Runs analysis exports; every method may be called from any thread.
 
     Parameters
@@ -68,14 +68,6 @@ class AnalysisExportService:
         self._pool = JobPool(EXPORT, max_concurrent=max_concurrent)
         self._lock = threading.Lock()
         """Guards tasks: their fields are written by the threads of their runs."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Interrupt what runs; the same export, submitted again, goes on. Safe to call twice."""

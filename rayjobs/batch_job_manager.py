@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from actors.batch_records import BatchRecords, StoredJob
 from actors.job_registry import job_id_of
+from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation
 from rayjobs.batch_job import BatchJob
@@ -31,7 +31,7 @@ JOBS = TypeAdapter(BatchJob)
 CHANGEABLE = ("source_paths", "operations", "export_config", "analyses", "options")
 
 
-class BatchJobManager:
+class BatchJobManager(ClosedOnExit):
     """Keeps and runs jobs; every method may be called from any thread.
 
     Parameters
@@ -47,14 +47,6 @@ class BatchJobManager:
         self._pool = JobPool("batch", max_concurrent=max_concurrent)
         self._lock = threading.RLock()
         """So that a job isn't changed while it is started."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Interrupt what runs; it can be started again later. Safe to call twice."""

@@ -17,9 +17,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask, ExportConfig
 from pipelines.models import ImageOperation
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class BatchProcessingHandler:
+class BatchProcessingHandler(ClosedOnExit):
     """Creates, runs, watches and stops jobs, and reads their results; every method may be called from any thread.
 
     Parameters
@@ -46,14 +46,6 @@ class BatchProcessingHandler:
         self._own = manager is None
         self.manager = manager or EnhancedJobManager()
         """For what is rarer: exports, tasks of registered types, extension data."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Interrupt what runs; it can be started again later. Safe to call twice."""

@@ -213,10 +213,14 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for job in JobRegistry().jobs():
         output = OutputDirectory(job.output)
-        if output.exists:
+        listed = {"job_id": job.job_id, "name": job.name, "output": str(job.output)}
+        if not output.exists:
+            rows.append({**listed, "status": "removed"})
+            continue
+        try:
             rows.append(read_state(output).to_json())
-        else:
-            rows.append({"job_id": job.job_id, "name": job.name, "status": "removed", "output": str(job.output)})
+        except JobError:  # of another version, or damaged: `status` says what is wrong; the others are listed
+            rows.append({**listed, "status": "unreadable"})
     if arguments.json:
         _print_json(rows)
         return EXIT_OK

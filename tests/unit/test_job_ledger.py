@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 
 from actors.input_plan import FoundInput, Naming, seal_inputs
 from actors.job_ledger import JobLedger
+from actors.job_registry import JobRegistry
 from actors.product_plan import apply_products
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
+from rayjobs.cli import main
+from rayjobs.output_directory import OutputDirectory
 
 NAMING = Naming(
     name=lambda path, relative, _: relative.decode().rpartition(".")[0],
@@ -256,3 +260,18 @@ def test_a_ledger_of_another_format_is_left_alone(read_only: bool, tmp_path: Pat
         db.execute("PRAGMA user_version = 1")
     with pytest.raises(JobError, match=r"out: made by another version of Rayjobs \(format 1;.*choose another output"):
         JobLedger(path, read_only=read_only)
+
+
+def test_a_job_of_another_format_is_listed_as_unreadable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
+    for name in ("old", "new", "gone"):
+        JobRegistry().add(name, name, tmp_path / name)
+        if name != "gone":
+            JobLedger(OutputDirectory(tmp_path / name).ledger).close()
+    with closing(sqlite3.connect(OutputDirectory(tmp_path / "old").ledger)) as db:
+        db.execute("PRAGMA user_version = 1")
+    assert main(["list", "--json"]) == 0
+    listed = {Path(row["output"]).name: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert listed == {"old": "unreadable", "new": "pending", "gone": "removed"}
