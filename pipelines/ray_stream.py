@@ -32,6 +32,8 @@ SMALLEST_BLOCK_ROWS = SAVED_ROWS
 FAIR_SHARE = 0.7
 """How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.2 s pass
 between two tasks of a slot, and the last ones small, so that all slots end together."""
+STAGED_BLOCKS_AHEAD = 2
+"""Images that a staged task may be ahead of whoever takes its pixels."""
 STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
 CPU_GRAIN = 0.0001
@@ -120,9 +122,8 @@ def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
 def _context(stages: str) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 2 * 1024  # rows leave a running task at once
-    if stages == "fused":
-        # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle.
-        context._max_num_blocks_in_streaming_gen_buffer = None
+    # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle; pixels are not.
+    context._max_num_blocks_in_streaming_gen_buffer = None if stages == "fused" else STAGED_BLOCKS_AHEAD
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
