@@ -25,8 +25,6 @@ from rayjobs.run import run_job
 POOL_BAR, SCIKIT_IMAGE_BAR = 0.95, 15.0
 RAMP_ROWS = 2 * SAVED_ROWS
 """Images per worker before a job's clock starts: by then both have imported and compiled what they need."""
-POOL_IMAGES = 2000
-"""Of a thousand photographs: a shard's ends cost a second, which shows in a run of 20 s and not in one of minutes."""
 SCIKIT_IMAGE_IMAGES = 12
 """Of a thousand photographs: a slow baseline runs on a sample."""
 
@@ -94,7 +92,7 @@ class JobRuns:
 
 def p1(scale: Scale) -> Figure:
     """A job against a pool: the same function, the same files, as many processes."""
-    tiles = photographs(scale.share(POOL_IMAGES))
+    tiles = photographs(scale.images)
     runs = JobRuns(tiles.files, scale.scratch, scale.workers)
     recipe = standard_work.recipe()
     roots = iter(range(scale.repeat))

@@ -28,10 +28,11 @@ warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", mod
 BLOCK_ROWS = 512
 STAGED_BLOCK_ROWS = 128
 """Inputs per task at most."""
-SMALLEST_BLOCK_ROWS = SAVED_ROWS
-FAIR_SHARE = 0.7
+FAIR_SHARE = 0.8
 """How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.2 s pass
 between two tasks of a slot, and the last ones small, so that all slots end together."""
+LAST_ROUND_ROWS = 4 * SAVED_ROWS
+"""What is left for each slot when the rest is dealt out at once: a further round would cost more than it evens out."""
 STAGED_BLOCKS_AHEAD = 2
 """Images that a staged task may be ahead of whoever takes its pixels."""
 STAGED_ROWS = SAVED_ROWS
@@ -102,8 +103,9 @@ def blocks_of(items: Sequence[WorkItem], slots: int, most: int = BLOCK_ROWS) -> 
     blocks: list[Sequence[WorkItem]] = []
     start = 0
     while start < len(items):
-        fair = int((len(items) - start) * FAIR_SHARE / slots)
-        rows = min(max(fair, SMALLEST_BLOCK_ROWS), most)
+        left = len(items) - start
+        fair = left * FAIR_SHARE if left > slots * LAST_ROUND_ROWS else left
+        rows = min(max(int(fair / slots / SAVED_ROWS + 0.5), 1) * SAVED_ROWS, most)
         for _ in range(slots):
             end = _end_of_group(items, start + rows)
             if end > start:
