@@ -6,9 +6,9 @@ with one analysis more has two). Which parts an input has, and the order, is tol
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,34 +48,18 @@ class PartReader:
     """Reads rows of parts, and keeps the row groups and footers used last: neighbours mostly lie in the same ones."""
 
     def __init__(self, capacity: int = OPEN_PARTS) -> None:
-        self._capacity = capacity
-        self._groups: OrderedDict[tuple[Path, int], pa.RecordBatch] = OrderedDict()
-        self._files: OrderedDict[Path, PartFile] = OrderedDict()
+        self._file = lru_cache(capacity)(PartFile)
+        self._row_group = lru_cache(capacity)(lambda path, group: self._file(path).read(group))
 
     def slice(self, part: PartColumns, entry: InputParts) -> pa.RecordBatch | None:
         """The rows of one input, without a copy if they lie in one place; None when a part of objects has none."""
-        file = self._open(part.path)
+        file = self._file(part.path)
         if part.row is None:
             places = file.pieces(entry.input)
-            pieces = [self._load(part.path, file, group).slice(start, count) for group, start, count in places]
+            pieces = [self._row_group(part.path, group).slice(start, count) for group, start, count in places]
             return (pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)) if pieces else None
         group, start = file.place(part.row)
-        return self._load(part.path, file, group).slice(start, 1)
-
-    def _load(self, path: Path, file: PartFile, group: int) -> pa.RecordBatch:
-        key = (path, group)
-        loaded = self._groups.pop(key, None)
-        loaded = self._groups[key] = file.read(group) if loaded is None else loaded
-        if len(self._groups) > self._capacity:
-            self._groups.popitem(last=False)
-        return loaded
-
-    def _open(self, path: Path) -> PartFile:
-        file = self._files.pop(path) if path in self._files else PartFile(path)
-        self._files[path] = file
-        if len(self._files) > self._capacity:
-            self._files.popitem(last=False)
-        return file
+        return self._row_group(part.path, group).slice(start, 1)
 
 
 def assemble(

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
-from pipelines.tables.parquet_table import write_parquet, writer_options
+from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.thrift_compact import I64, LIST, STRUCT, Struct, Typed, read_struct, write_struct
 
 MAGIC = b"PAR1"
@@ -107,15 +106,22 @@ class EncodedFile:
         self.name = "a table in memory" if isinstance(source, bytes) else source.name
         try:
             data, end = self._footer()
-            footer, _ = read_struct(data)
-            self.fields = _fields(footer)
-            self.groups = [self._group(group, end) for group in footer[_ROW_GROUPS].value.value]
+            self.footer, _ = read_struct(data)
+            self.fields = _fields(self.footer)
+            self.groups = [self._group(group, end) for group in self.footer[_ROW_GROUPS].value.value]
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise RayjobsError(f"part {self.name} can't be read: {error}") from error
         self.starts = [0]
         """Number of the first row of each row group, and of all rows."""
         for group in self.groups:
             self.starts.append(self.starts[-1] + group.rows)
+
+    def row_group(self, first: int, rows: int) -> RowGroup | None:
+        """The row group of exactly these rows, if they are one."""
+        if first not in self.starts[:-1]:
+            return None
+        group = self.groups[self.starts.index(first)]
+        return group if group.rows == rows else None
 
     def read(self, chunks: Sequence[ColumnChunk]) -> list[bytes]:
         """The bytes of some of its chunks."""
@@ -167,8 +173,7 @@ def encode(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> EncodedFile:
 
 def fields_of(schema: pa.Schema) -> dict[str, Field]:
     """What the columns of a file must be, to be taken over into a table of this schema."""
-    footer, _ = read_struct(_empty_footer(schema))
-    return _fields(footer)
+    return encode(schema, ()).fields
 
 
 def write_row_groups(path: Path, schema: pa.Schema, groups: Iterable[RowGroup]) -> None:
@@ -176,7 +181,7 @@ def write_row_groups(path: Path, schema: pa.Schema, groups: Iterable[RowGroup]) 
 
     Each group has the columns of the schema, with fields equal to ``fields_of(schema)``; more columns are left out.
     """
-    footer, _ = read_struct(_empty_footer(schema))
+    footer = encode(schema, ()).footer
     rows = 0
     entries: list[Struct] = []
     with path.open("wb") as sink:
@@ -211,13 +216,6 @@ def _read(chunks: Sequence[ColumnChunk]) -> list[bytes]:
         places = [place for place, chunk in enumerate(chunks) if chunk.file is file]
         found.update(zip(places, file.read([chunks[place] for place in places]), strict=True))
     return [found[place] for place in range(len(chunks))]
-
-
-def _empty_footer(schema: pa.Schema) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.ParquetWriter(sink, schema, **writer_options(schema)).close()
-    data: bytes = sink.getvalue().to_pybytes()
-    return data[-TAIL_BYTES - _footer_size(data[-TAIL_BYTES:]) : -TAIL_BYTES]
 
 
 def _footer_size(tail: bytes) -> int:

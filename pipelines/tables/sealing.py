@@ -94,21 +94,20 @@ def _as_encoded(
     group: Sequence[InputParts], fields: Mapping[str, Field], opened: Callable[[Path], EncodedFile]
 ) -> RowGroup | None:
     """The chunks of exactly these inputs in the parts that hold them; None when they aren't row groups there."""
+    if len({len(entry.parts) for entry in group}) > 1:
+        return None
     chunks: dict[str, ColumnChunk] = {}
-    for places in zip(*(entry.parts for entry in group), strict=False):  # oldest first: later ones count
-        file = opened(places[0].path)
-        if any((place.path, place.columns) != (places[0].path, places[0].columns) for place in places):
+    for places in zip(*(entry.parts for entry in group), strict=True):  # oldest first: later ones count
+        path, columns, first = places[0].path, places[0].columns, places[0].row
+        if first is None or any(
+            (place.path, place.columns, place.row) != (path, columns, row) for row, place in enumerate(places, first)
+        ):
             return None
-        rows = [place.row for place in places]
-        if rows[0] not in file.starts[:-1] or rows != list(range(rows[0], rows[0] + len(rows))):
+        file = opened(path)
+        found = file.row_group(first, len(places))
+        if found is None:
             return None
-        found = file.groups[file.starts.index(rows[0])]
-        if found.rows != len(rows):
-            return None
-        columns = places[0].columns
         for name, chunk in found.chunks.items():
             if (columns is None or name in columns or name == INPUT) and file.fields[name] == fields.get(name):
                 chunks[name] = chunk
-    if len({len(entry.parts) for entry in group}) > 1 or chunks.keys() != fields.keys():
-        return None
-    return RowGroup(len(group), chunks)
+    return RowGroup(len(group), chunks) if chunks.keys() == fields.keys() else None
