@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,14 +21,12 @@ from pipelines.cpu_threads import limit_threads
 from pipelines.errors import FailedReason
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
-from pipelines.image_task import Recipe, process
-from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
+from pipelines.image_task import Recipe, process, result_schemas
+from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
     SAVED_ROWS,
-    analyses_schema,
     has_wide_rows,
-    object_schemas,
     objects_part,
     readable_path,
     to_batch,
@@ -157,7 +155,8 @@ class RowBuffer:
         if not self._unsaved and not self._saved:
             self._oldest = self._clock()
         self._unsaved.append(_Row(item, status, recipe, results))
-        self._wide = self._wide or (recipe is not None and _has_wide_rows(recipe.analyses))
+        if recipe is not None and results and not self._wide:  # without results its analyses may be unknown here
+            self._wide = has_wide_rows(result_schemas(recipe)[0])
         if self._wide and ((item.place + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS):
             self._save_rows()
 
@@ -194,17 +193,12 @@ class RowBuffer:
         name = f"{uuid.uuid4().hex}{PART_SUFFIX}"
         parts, durable = self._workspace.parts, self._workspace.durable
         inputs, results = [readable_path(row.item.path) for row in rows], [row.results for row in rows]
-        for request, schema in object_schemas(recipe.analyses).items():
-            objects = to_rows_batch(inputs, [result[request.name][ROWS] for result in results], schema)
-            write_part(parts / objects_part(name, request.name), schema, [objects], durable=durable)
-        schema = analyses_schema(recipe.analyses)
+        schema, of_objects = result_schemas(recipe)
+        for analysis, object_schema in of_objects.items():
+            objects = to_rows_batch(inputs, [result[analysis][ROWS] for result in results], object_schema)
+            write_part(parts / objects_part(name, analysis), object_schema, [objects], durable=durable)
         write_part(parts / name, schema, [to_batch(inputs, results, schema)], durable=durable)
         return name
-
-
-@lru_cache(maxsize=16)
-def _has_wide_rows(requests: tuple[AnalysisRequest, ...]) -> bool:
-    return has_wide_rows(analyses_schema(requests))
 
 
 def _unsaved(row: ImageStatus, error: OSError) -> ImageStatus:

@@ -390,7 +390,7 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
 
 def _check_results(results: Results, recipe: Recipe) -> None:
     try:
-        check_results(results, *_schemas(recipe.analyses, tuple(TABLED[request.name] for request in recipe.analyses)))
+        check_results(results, *result_schemas(recipe))
     except RayjobsError as error:  # found here, it costs this image; found when rows are saved, it would cost others
         raise ImageError(FailedReason.ANALYSIS_ERROR, str(error)) from error
 
@@ -438,6 +438,11 @@ def _check_memory(header: ImageHeader, limit: int | None, reduction: int) -> Non
 def _calculator(requests: tuple[AnalysisRequest, ...], analyses: tuple[Analysis, ...]) -> AnalysisCalculator:
     """``analyses`` are what the requests stand for at the moment: the cache outlives no change of a plug-in."""
     return AnalysisCalculator(requests)
+
+
+def result_schemas(recipe: Recipe) -> tuple[pa.Schema, dict[str, pa.Schema]]:
+    """Of the table of images and, by analysis, of the tables of objects that the recipe gives rows of."""
+    return _schemas(recipe.analyses, tuple(TABLED[request.name] for request in recipe.analyses))
 
 
 @lru_cache(maxsize=16)

@@ -125,15 +125,17 @@ def test_a_stop_hands_the_rest_back(tmp_path: Path, workspace: Workspace, monkey
 
 @pytest.mark.parametrize("analysis", [WAVEFORM, NOISE])
 def test_rows_are_handed_over_now_and_then(analysis: AnalysisRequest, workspace: Workspace) -> None:
+    workspace.parts.mkdir(parents=True)
+    results = {analysis.name: dict(ANALYSES[analysis.name].function(np.zeros((8, 8), np.uint8)))}
     now = [0.0]
     buffer = RowBuffer(workspace, clock=lambda: now[0])
     assert not buffer.due()
     for number in range(SAVED_ROWS):
-        buffer.add(entry(number), ImageStatus(id=number, status="failed"), {}, recipe(1, analysis))
+        buffer.add(entry(number), ImageStatus(id=number, status="done"), results, recipe(1, analysis))
     assert not buffer.due()
     now[0] = block_task.FLUSH_S
     assert buffer.due()
-    buffer.add(entry(SAVED_ROWS), ImageStatus(id=SAVED_ROWS, status="failed"), {}, recipe(1, analysis))
+    buffer.add(entry(SAVED_ROWS), ImageStatus(id=SAVED_ROWS, status="done"), results, recipe(1, analysis))
     assert buffer.due() == (analysis is NOISE)  # the others of its group may come soon
     now[0] = 2 * block_task.FLUSH_S
     assert buffer.due()
