@@ -57,14 +57,20 @@ def _factor(header: ImageHeader, operations: Sequence[ImageOperation]) -> int:
 
 
 def decode_and_apply(
-    data: bytes, header: ImageHeader, policy: ReadPolicy, operations: Sequence[ImageOperation], *, frame: int = 0
+    data: bytes,
+    header: ImageHeader,
+    policy: ReadPolicy,
+    operations: Sequence[ImageOperation],
+    *,
+    frame: int = 0,
+    factor: int | None = None,
 ) -> tuple[DecodedImage, ChainResult]:
     """One frame of a file after a chain, decoded no larger than the chain needs it.
 
-    The decoded image's header has the size of the file's picture, whatever the size of its pixels. Raises as
-    ``decode_image`` and ``apply_operations``.
+    The decoded image's header has the size of the file's picture, whatever the size of its pixels. ``factor`` is that
+    of ``decoder_reduction``, if it is known already. Raises as ``decode_image`` and ``apply_operations``.
     """
-    factor = decoder_reduction(header, policy, operations)
+    factor = decoder_reduction(header, policy, operations) if factor is None else factor
     decoded = decode_image(data, policy, frame=frame, scale_denom=factor)
     reduction = Reduction(factor=factor, rows=header.height, columns=header.width) if factor > 1 else None
     result = apply_operations(decoded.pixels, operations, orientation=decoded.orientation, reduction=reduction)

@@ -138,7 +138,7 @@ def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: i
     held = 1 if recipe.read.truncated == "salvage" else reduction  # a cut file's share is measured at its full size
     _check_memory(header, recipe.memory_per_image, held)
     check_budget(header, budget_bytes, held)
-    decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame)
+    decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame, factor=reduction)
     return Rendered(result.pixels, result.orientation, decoded)
 
 

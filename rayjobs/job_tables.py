@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from actors.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest
 from pipelines.tables import (
+    FLAT_FORMATS,
     Sheet,
     analyses_schema,
     flat_schema,
@@ -37,8 +38,6 @@ from rayjobs.results_store import ResultsStore
 TABLE = "analyses"
 PARQUET = "parquet"
 XLSX = "xlsx"
-FLAT_FORMATS = ("csv", XLSX)
-"""Leave arrays of two dimensions out, so that these need not be read."""
 SHEET_NAME_CHARACTERS = 25
 
 

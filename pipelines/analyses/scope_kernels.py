@@ -36,6 +36,17 @@ _ONE = np.float32(1)
 """A sample times this is float32 for uint8 and float64 for all else: the narrowest type that is exact below."""
 
 
+@numba.njit(inline="always")
+def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: np.float32) -> np.float32:
+    """HSV hue in degrees, times the chroma; ``top`` is the largest of the three."""
+    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
+    turned = sixth * (r - g) + two_thirds * chroma
+    turned = sixth * (b - r) + third * chroma if g == top else turned
+    from_red = sixth * (g - b)
+    from_red = from_red + whole * chroma if from_red < 0 else from_red
+    return from_red if r == top else turned
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def hue_bins(
     red: Plane, green: Plane, blue: Plane, per_degree: float, offset: float, achromatic: int, hue: NDArray[np.uint16]
@@ -45,16 +56,11 @@ def hue_bins(
     The products of integer samples are exact, and a quotient that is a whole number comes out as one. For bytes,
     ``per_degree`` and ``offset`` of float32 give the same bins sooner.
     """
-    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
     for i in range(hue.size):
         r, g, b = red[i] * _ONE, green[i] * _ONE, blue[i] * _ONE
         top = max(r, g, b)
         chroma = top - min(r, g, b)
-        turned = sixth * (r - g) + two_thirds * chroma
-        turned = sixth * (b - r) + third * chroma if g == top else turned
-        from_red = sixth * (g - b)
-        from_red = from_red + whole * chroma if from_red < 0 else from_red
-        turned = from_red if r == top else turned
+        turned = _turn(r, g, b, top, chroma)
         place = np.int32(turned * per_degree / (_ONE if chroma == 0 else chroma) + offset)
         place = min(place, np.int32(achromatic - 1))
         hue[i] = np.uint16(np.int32(achromatic) if chroma == 0 else place)
@@ -69,17 +75,12 @@ def count_hue_and_saturation(
     The degrees are those of ``hue_bins``, from 0; saturation: floor(256 * HSV saturation), at most 255, 0 where
     R = G = B = 0. One count for both is sooner done than two, and equal neighbours wait less for each other.
     """
-    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
     bins = np.float32(256)
     for i in range(places.size):
         r, g, b = red[i] * _ONE, green[i] * _ONE, blue[i] * _ONE
         top = max(r, g, b)
         chroma = top - min(r, g, b)
-        turned = sixth * (r - g) + two_thirds * chroma
-        turned = sixth * (b - r) + third * chroma if g == top else turned
-        from_red = sixth * (g - b)
-        from_red = from_red + whole * chroma if from_red < 0 else from_red
-        turned = from_red if r == top else turned
+        turned = _turn(r, g, b, top, chroma)
         hue = min(np.int32(turned / (_ONE if chroma == 0 else chroma)), np.int32(achromatic - 1))
         hue = np.int32(achromatic) if chroma == 0 else hue
         saturation = min(np.int32(bins * chroma / (_ONE if top == 0 else top)), np.int32(255))

@@ -18,7 +18,7 @@ Nothing here depends on the clock, the host or the order in which workers finish
 from pipelines.tables.assemble import InputParts, PartColumns, assemble
 from pipelines.tables.batches import check_results, to_batch, to_rows_batch
 from pipelines.tables.cells import printable, readable_path, safe_cell
-from pipelines.tables.formats import TABLE_FORMATS, write_table
+from pipelines.tables.formats import FLAT_FORMATS, TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
 from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, WIDE_FILE_ROWS, has_wide_rows, rows_per_file
 from pipelines.tables.parts import PartFile, objects_part, part_of, publish, write_part
@@ -28,6 +28,7 @@ from pipelines.tables.xlsx_table import Sheet, write_xlsx
 
 __all__ = [
     "FILE_BYTES",
+    "FLAT_FORMATS",
     "SAVED_ROWS",
     "TABLE_FORMATS",
     "WIDE_FILE_ROWS",
