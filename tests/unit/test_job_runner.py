@@ -105,6 +105,12 @@ class Setting:
             ahead=1,  # in this process, workers of two shards would share one journal
         ).run()
 
+    def wait_for_stop(self) -> None:
+        """Until the shard that runs is asked to stop."""
+        waited = threading.Event()
+        while not self.engines[-1].workspace.stop.exists():
+            waited.wait(0.005)
+
 
 @pytest.fixture
 def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
@@ -134,10 +140,7 @@ def test_a_revoked_shard_gives_its_cpus_back_and_goes_on_when_granted_again(sett
         if not revoked:
             revoked.append(shard)
             setting.grants.tell(Revoked(shard))
-            stop = setting.engines[-1].workspace.stop
-            waited = threading.Event()
-            while not stop.exists():
-                waited.wait(0.005)
+            setting.wait_for_stop()
 
     setting.before = revoke
     assert setting.run() is RunEnd.FINISHED
@@ -160,10 +163,7 @@ def test_an_interrupted_run_keeps_what_is_done(setting: Setting) -> None:
     def interrupt(shard: str, item: WorkItem) -> None:
         if setting.job.ledger.counts().done == 4:
             setting.interrupted.set()
-            stop = setting.engines[-1].workspace.stop
-            waited = threading.Event()
-            while not stop.exists():
-                waited.wait(0.005)
+            setting.wait_for_stop()
 
     setting.before = interrupt
     assert setting.run() is RunEnd.INTERRUPTED
