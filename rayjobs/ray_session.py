@@ -88,7 +88,7 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     JobError
         The cluster can't be reached, or refuses us.
     """
-    _quiet_logs()
+    _settings_of_ray()
     with _CONNECTION.lock:
         if _CONNECTION.cluster is None:
             _CONNECTION.ours, embedded = _connect(name=name, workers=workers, dashboard=dashboard)
@@ -136,7 +136,10 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 job_config=JobConfig(metadata={"name": name}),
-                _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
+                _system_config={
+                    "num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus,
+                    "enable_metrics_collection": dashboard,  # else nobody looks at them, and they take time from images
+                },
             )
         else:
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
@@ -184,13 +187,16 @@ def decide_authentication(*, embedded: bool) -> None:
     os.environ["RAY_AUTH_MODE"] = "token" if has_token else "disabled"
 
 
-def _quiet_logs() -> None:
-    """The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory.
+def _settings_of_ray() -> None:
+    """What Ray and Ray Data read when they are imported, unless the user decided; and where their logs go.
 
-    For every session: ``ray.data`` sets up its logger anew when it is first imported, which may be after the first one.
+    The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory. For every
+    session: ``ray.data`` sets up its logger anew when it is first imported, which may be after the first one.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # On a thread of its own, Ray Data sees a task's end one round of its loop later, and the CPU waits meanwhile.
+    os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 

@@ -10,19 +10,32 @@ texts, lists of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from pipelines.errors import RayjobsError
 from pipelines.tables.parquet_table import write_parquet
-from pipelines.tables.thrift_compact import I64, LIST, STRUCT, Struct, Typed, read_struct, write_struct
+from pipelines.tables.thrift_compact import (
+    I64,
+    LIST,
+    STRUCT,
+    Outline,
+    Struct,
+    Typed,
+    read_list,
+    read_struct,
+    write_struct,
+)
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 8
 """Length of the footer as four bytes, and the magic."""
+OPEN_SCHEMAS = 16
+"""Kept as read; the parts of a job have one, or few."""
 
 # FileMetaData
 _SCHEMA, _NUM_ROWS, _ROW_GROUPS = 2, 3, 4
@@ -36,6 +49,9 @@ _ELSEWHERE = (1, 4, 6, 8, 9)
 """File path, page indexes, encryption: a chunk that refers to more than its own bytes can't be moved."""
 # ColumnMetaData
 _PATH, _UNCOMPRESSED, _COMPRESSED, _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _BLOOM_FILTER = 3, 6, 7, 9, 10, 11, 14
+
+_READ = Outline({_ROW_GROUPS: Outline({_COLUMNS: Outline({_META_DATA: Outline({_PATH: Outline()})})})})
+"""What says where chunks lie. All else of a footer passes through as bytes, a tenth of the objects and time."""
 
 Field = tuple[str, ...]
 """The schema elements of one column, as text: equal for columns whose chunks are interchangeable."""
@@ -106,8 +122,8 @@ class EncodedFile:
         self.name = "a table in memory" if isinstance(source, bytes) else source.name
         try:
             data, end = self._footer()
-            self.footer, _ = read_struct(data)
-            self.fields = _fields(self.footer)
+            self.footer, _ = read_struct(data, outline=_READ)
+            self.fields = _fields(self.footer[_SCHEMA].value)
             self.groups = [self._group(group, end) for group in self.footer[_ROW_GROUPS].value.value]
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise RayjobsError(f"part {self.name} can't be read: {error}") from error
@@ -171,7 +187,7 @@ def encode(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> EncodedFile:
     return EncodedFile(sink.getvalue().to_pybytes())
 
 
-def fields_of(schema: pa.Schema) -> dict[str, Field]:
+def fields_of(schema: pa.Schema) -> Mapping[str, Field]:
     """What the columns of a file must be, to be taken over into a table of this schema."""
     return encode(schema, ()).fields
 
@@ -224,10 +240,11 @@ def _footer_size(tail: bytes) -> int:
     return int.from_bytes(tail[:4], "little")
 
 
-def _fields(footer: Struct) -> dict[str, Field]:
+@lru_cache(OPEN_SCHEMAS)
+def _fields(schema: bytes) -> Mapping[str, Field]:
     """Column name -> its schema elements, from the flattened tree of all."""
-    elements = iter(footer[_SCHEMA].value.value)
-    root = next(elements)
+    root, *columns = read_list(schema).value
+    elements = iter(columns)
     return dict(_field(elements) for _ in range(root[_NUM_CHILDREN].value))
 
 

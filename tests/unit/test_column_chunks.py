@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.errors import RayjobsError
 from pipelines.tables.column_chunks import EncodedFile, encode, write_row_groups
 from pipelines.tables.parts import PartFile
-from pipelines.tables.thrift_compact import Struct, Typed, read_struct, write_struct
+from pipelines.tables.thrift_compact import Outline, Struct, Typed, read_list, read_struct, write_struct
 
 TABLE = pa.table(
     {"input": ["a", None, "c"], "number": [1.5, None, float("nan")], "count": pa.array([1, 2, 3], "uint32")}
@@ -86,3 +86,16 @@ def test_thrift_structs_come_back(struct: Struct) -> None:
     data = write_struct(struct)
     assert read_struct(b"xy" + data, 2) == (struct, 2 + len(data))
     assert write_struct(read_struct(data)[0]) == data
+
+
+@given(structs)
+def test_what_no_outline_names_stays_bytes(struct: Struct) -> None:
+    data = write_struct(struct)
+    outline = Outline({number: Outline() for number in list(struct)[::2]})
+    found, end = read_struct(data + b"xy", outline=outline)
+    assert end == len(data)
+    assert write_struct(found) == data
+    for number, (kind, value) in found.items():
+        if kind == 9 and number not in outline:
+            assert read_list(value) == struct[number].value
+        assert isinstance(value, bytes) == (kind == 8 or (kind in (9, 12) and number not in outline))
