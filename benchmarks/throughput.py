@@ -2,7 +2,8 @@
 
 Both sides are timed when they are under way: a pool once its processes are warm, a job once each of its workers has
 given some rows (``RAMP_ROWS``), to the end of its shards, results sealed. What a job takes besides (start of Ray,
-tables, report) is given with the figure as seconds; it doesn't grow with the images, or is P9's and P6's matter.
+tables, report) is given with the figure as seconds; it doesn't grow with the images, or is P9's and P6's matter. What a
+turn has written is removed after it: a disk cache that grows from turn to turn takes memory, and time, from later ones.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks import scikit_image_script, standard_work
 from benchmarks.baselines import BenchmarkError, function_rate, pool_rate
@@ -78,11 +80,10 @@ class JobRuns:
 
     def rate(self) -> float:
         """Run once; images per second under way."""
-        output = self._scratch / f"job-{len(self.seconds)}"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        request = standard_work.request(self._files, output, limits={"workers": self._workers})
-        stopwatch = Stopwatch(min(RAMP_ROWS * self._workers, len(self._files) // 4))
-        state = run_job(request, stopwatch, threading.Event())
+        with TemporaryDirectory(dir=self._scratch) as folder:
+            request = standard_work.request(self._files, Path(folder) / "output", limits={"workers": self._workers})
+            stopwatch = Stopwatch(min(RAMP_ROWS * self._workers, len(self._files) // 4))
+            state = run_job(request, stopwatch, threading.Event())
         stopwatch.close()
         if state.status is not JobStatus.COMPLETED:
             raise BenchmarkError(f"the job ended as {state.status} with {state.failed} failures")
@@ -95,12 +96,12 @@ def p1(scale: Scale) -> Figure:
     tiles = photographs(scale.images)
     runs = JobRuns(tiles.files, scale.scratch, scale.workers)
     recipe = standard_work.recipe()
-    roots = iter(range(scale.repeat))
-    sides: dict[str, Callable[[], float]] = {
-        "job": runs.rate,
-        "pool": lambda: pool_rate(tiles.files, recipe, scale.scratch / f"pool-{next(roots)}", scale.workers),
-    }
-    taken = take_turns(sides, scale.repeat)
+
+    def of_pool() -> float:
+        with TemporaryDirectory(dir=scale.scratch) as root:
+            return pool_rate(tiles.files, recipe, Path(root), scale.workers)
+
+    taken = take_turns({"job": runs.rate, "pool": of_pool}, scale.repeat)
     detail = {
         "images_per_s": {name: rounded(statistics.median(rates)) for name, rates in taken.items()},
         "ratios": [rounded(job / other) for job, other in zip(taken["job"], taken["pool"], strict=True)],
