@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ class _Table:
                 step = max(GROUP_BYTES // (max(rows, 1) * row_bytes(self.schema)), 1)
                 for first in range(0, file.num_row_groups, step):
                     groups = range(first, min(first + step, file.num_row_groups))
-                    table = file.read_row_groups(groups, columns=names, use_threads=False).select(names)
+                    table = file.read_row_groups(groups, columns=names).select(names)
                     if self.groups is not None:
                         table = self.groups.filled(table, number, row)
                     row += table.num_rows
@@ -176,8 +177,13 @@ def _write_parquet(target: Path, table: _Table) -> None:
         _write_file(target, table, table.ranges)
         return
     target.mkdir()
-    for number, ranges in enumerate(files):
-        _write_file(target / f"part-{number:05d}.parquet", table, ranges)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:  # most of it is copying, side by side
+        parts = [
+            threads.submit(_write_file, target / f"part-{number:05d}.parquet", table, ranges)
+            for number, ranges in enumerate(files)
+        ]
+        for part in parts:
+            part.result()
 
 
 def _write_file(target: Path, table: _Table, ranges: range) -> None:
