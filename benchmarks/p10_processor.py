@@ -28,7 +28,7 @@ from rayjobs.ray_session import ray_session
 
 IMAGES = 64
 SHAPE = (1280, 1920, 3)
-TURNS = 7
+TURNS = 15
 POOL_BAR, THREADS_BAR = 1.5, 0.7
 OPERATIONS = (
     ImageOperation("curves", {"points": [[0, 0], [0.3, 0.25], [1, 1]]}),
