@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from actors.disk_space import RESERVE_BYTES
+from actors.disk_space import disk_space
 from actors.resource_accounts import CPU, DISK, MEMORY, say
 from pipelines.resources import ResourceConfig, ResourceLimits, ThresholdEvent, UsageSample
 
@@ -127,8 +127,14 @@ class ThresholdWatch:
         return counted | {
             CPU: config.cpu_callback_percent if limits.max_cpu_percent is None else limits.max_cpu_percent,
             MEMORY: config.memory_callback_percent if limits.max_memory_percent is None else limits.max_memory_percent,
-            DISK: RESERVE_BYTES if limits.min_free_disk_bytes is None else limits.min_free_disk_bytes,
+            DISK: self._free_disk_bytes(),
         }
+
+    def _free_disk_bytes(self) -> int:
+        """Below it nothing starts; the same as what ends a job that runs, or a small disk would hold it for ever."""
+        if self._config.output is None:
+            return self._limits.min_free_disk_bytes or 0
+        return disk_space(self._config.output).reserve_bytes(self._limits.min_free_disk_bytes)
 
 
 def _exceeded(event: ThresholdEvent) -> bool:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.errors import RayjobsError
+from pipelines.errors import FailedReason, RayjobsError
 from pipelines.extension_manager import process_extensions
 from rayjobs import commands
 
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         gc.freeze()
     arguments = parser().parse_args(argv)
     command: Command = arguments.command
-    process_extensions().allow([*getattr(arguments, "allowed", []), *_allowed_by_environment()])
+    if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
+        arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
+    process_extensions().allow(getattr(arguments, "allowed", _allowed_by_environment()))
     try:
         return command(arguments)
     except RayjobsError as error:
@@ -92,7 +94,12 @@ def parser() -> argparse.ArgumentParser:
     _allow(resume)
     retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
     retry.add_argument(
-        "--reason", action="append", default=[], metavar="REASON", help="only those that failed for it; repeatable"
+        "--reason",
+        action="append",
+        default=[],
+        choices=[reason.value for reason in FailedReason],
+        metavar="REASON",
+        help="only those that failed for it; repeatable",
     )
     _allow(retry)
     add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")

@@ -421,21 +421,22 @@ def _parameter_text(parameter: dict[str, Any]) -> str:
 def init(arguments: argparse.Namespace) -> int:
     """``rayjobs init``."""
     text = (resources.files("rayjobs") / "job_template.yaml").read_text(encoding="utf-8")
+    schema: Path = arguments.file.with_suffix(".schema.json")
     if arguments.schema:
-        from rayjobs.job_spec import job_schema
-
-        schema = arguments.file.with_suffix(".schema.json")
-        schema.write_text(json.dumps(job_schema(), indent=2) + "\n", encoding="utf-8")
         text = f"# yaml-language-server: $schema={schema.name}\n{text}"
-        print(schema)
     try:
         with arguments.file.open("x", encoding="utf-8") as file:
             file.write(text)
+        print(arguments.file)
+        if arguments.schema:
+            from rayjobs.job_spec import job_schema
+
+            schema.write_text(json.dumps(job_schema(), indent=2) + "\n", encoding="utf-8")
+            print(schema)
     except FileExistsError:
         raise JobError(f"{arguments.file} exists; give another name: rayjobs init FILE") from None
     except OSError as error:
-        raise JobError(f"{arguments.file}: {error.strerror}") from error
-    print(arguments.file)
+        raise JobError(f"{error.filename or arguments.file}: {error.strerror}") from error
     return EXIT_OK
 
 

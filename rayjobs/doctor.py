@@ -157,7 +157,7 @@ def _ray() -> Finding:
 
     try:
         with ray_session(name="doctor", workers=1) as cluster:
-            declared = ", ".join(sorted(cluster.declared)) or "none: they are counted by the coordinator"
+            declared = ", ".join(sorted(cluster.declared)) or "none: CPUs alone decide"
             where = "an embedded Ray starts" if cluster.embedded else f"{cluster_address()} answers"
             return Finding("ok", "Ray", f"{where}, {cluster.cpus} CPUs; declared resources: {declared}")
     except RayjobsError as error:

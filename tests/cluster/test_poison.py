@@ -95,6 +95,24 @@ def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stag
     assert not list((place / stages / ".rayjobs").glob("tmp/*/*"))
 
 
+def test_retry_failed_tries_those_of_a_reason_and_no_others(place: Path) -> None:
+    before = Counter(number for number, _, _ in attempts(place / "fused"))
+    path = f"{place / 'site'}{os.pathsep}{ROOT}"
+    options = ("--reason", "plugin_error", "--allow-plugin", "poison", "--json")
+    done = rayjobs("retry-failed", place / "fused", *options, home=place, PYTHONPATH=path)
+    assert done.code == 0, done.err
+    assert done.json["failed"] == len(POISON)
+    after = Counter(number for number, _, _ in attempts(place / "fused"))
+    tried = {number for number in after if after[number] > before[number]}
+    reasons = [row["reason"] for row in manifest(place / "fused")]
+    assert len(tried) == reasons.count("plugin_error") == 2
+    assert {name for name, (_, reason) in POISON.items() if reason == "plugin_error"} == {
+        Path(row["input"]).stem.removeprefix("photo-0020-")
+        for row in manifest(place / "fused")
+        if row["reason"] == "plugin_error"
+    }
+
+
 def test_the_neighbours_are_as_they_are_without_the_poison(place: Path) -> None:
     write_job(
         place,

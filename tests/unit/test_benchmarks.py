@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -249,3 +251,11 @@ def test_a_driver_without_workers_brings_every_input_to_its_row(
     said = json.loads(capsys.readouterr().out)
     assert (said["inputs"], said["end"]) == (50, RunEnd.FINISHED)
     assert said["peak_bytes"] > 0
+
+
+def test_the_peak_of_a_driver_is_not_that_of_the_process_which_started_it() -> None:
+    ballast = np.ones(400 * 2**20, np.uint8)
+    code = "import numpy as np; from benchmarks.many_inputs import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ballast[-1] == 1
+    assert int(done.stdout) < ballast.nbytes

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.disk_space import disk_space
 from actors.performance_monitor import PerformanceMonitor
 from actors.resource_accounts import Holdings, InfeasibleError, Node, ResourcesBusyError, Supply, refusal, shortage
 from actors.resource_manager import ResourceManager
@@ -318,6 +319,19 @@ def test_low_disk_space_holds_work_back(machine: Machine, monitor: PerformanceMo
         assert manager.admission() == (
             "is held back: 0.50 GiB of disk space are free, 1.00 GiB of disk space must stay so"
         )
+
+
+def test_a_small_disk_holds_work_back_only_where_a_running_job_would_end(
+    machine: Machine, monitor: PerformanceMonitor, tmp_path: Path
+) -> None:
+    reserve = disk_space(tmp_path).reserve_bytes()
+    with ResourceManager(ResourceConfig(output=tmp_path), cluster=TwoNodes(), monitor=monitor) as manager:
+        machine.disk = reserve + 1
+        monitor.sample()
+        assert manager.admission() is None
+        machine.disk = reserve - 1
+        monitor.sample()
+        assert "of disk space are free" in (manager.admission() or "")
 
 
 def test_what_a_task_writes_must_find_room(monitor: PerformanceMonitor, tmp_path: Path) -> None:
