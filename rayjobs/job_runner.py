@@ -105,11 +105,15 @@ class JobRunner:
     """More failed inputs than this end the run early; None: none do."""
     shortage: Callable[[], str | None] = lambda: None
     """Why the output's disk is too full to go on; None: there is room."""
+    held: Callable[[], str | None] = lambda: None
+    """Why this machine takes no further shard for now, whatever its turn; None: it does."""
     ahead: int = 2
     """Shards that are queued or running at a time."""
     _shards: dict[str, _Shard] = field(default_factory=dict)
     _rate: Rate = field(default_factory=Rate)
     _renewed: float = 0.0
+    _held: str | None = None
+    """What ``held`` said first: its numbers change from second to second, what is shown doesn't."""
 
     def run(self) -> RunEnd:
         """Block until every input is final or the run is stopped.
@@ -231,7 +235,9 @@ class JobRunner:
             self.lock.renew(now)
             self._renewed = now
         running = not self._shards or any(shard.thread for shard in self._shards.values())
-        self._show("running" if running else "waiting for its turn")
+        held = None if running else self.held()
+        self._held = (self._held or held) if held else None
+        self._show("running" if running else self._held or "waiting for its turn")
 
     def _show(self, phase: str) -> None:
         counts = self.context.ledger.counts()

@@ -92,6 +92,7 @@ def work_on_ray(
                 interrupted=interrupted,
                 most_failures=ledger.fact("max_failures") or None,
                 shortage=lambda: shortage(disk_space(output.root)),
+                held=resources.admission,
             )
             try:
                 with _modules_frozen():

@@ -59,12 +59,17 @@ class FakeGrants:
 
 
 class Shown:
-    """A display that remembers the last snapshot."""
+    """A display that remembers the last snapshot, and all phases in turn."""
 
     last: Snapshot | None = None
 
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+
     def show(self, snapshot: Snapshot) -> None:
         self.last = snapshot
+        if self.phases[-1:] != [snapshot.phase]:
+            self.phases.append(snapshot.phase)
 
     def close(self) -> None:
         pass
@@ -82,6 +87,7 @@ class Setting:
     engines: list[FakeEngine] = field(default_factory=list)
     before: Callable[[str, WorkItem], None] = lambda shard, item: None
     broken: bool = False
+    held: Callable[[], str | None] = lambda: None
 
     def engine(self, shard: str, cpus: int, stop: Path) -> ShardEngine:
         engine = FakeEngine(
@@ -102,6 +108,7 @@ class Setting:
             interrupted=self.interrupted,
             most_failures=most_failures,
             shortage=lambda: shortage,
+            held=self.held,
             ahead=1,  # in this process, workers of two shards would share one journal
         ).run()
 
@@ -122,6 +129,22 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting
     yield Setting(job, lock)
     lock.release()
     job.ledger.close()
+
+
+def test_why_a_machine_holds_a_job_back_is_shown(setting: Setting) -> None:
+    setting.grants.hold = True
+    answers = iter(["memory use is 91 %", "memory use is 93 %"])
+
+    def held() -> str | None:
+        answer = next(answers, None)
+        if answer is None:
+            setting.grants.hold = False
+            setting.grants.tell(Granted(setting.grants.requested[0], 1))
+        return answer
+
+    setting.held = held
+    assert setting.run() is RunEnd.FINISHED
+    assert setting.shown.phases == ["memory use is 91 %", "waiting for its turn", "running"]
 
 
 def test_each_shard_is_requested_run_and_given_back_once(setting: Setting) -> None:
