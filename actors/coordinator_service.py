@@ -137,8 +137,8 @@ class CoordinatorService:
 
     # ---- changing calls ------------------------------------------------------------------------------------------
 
-    def submit(self, request_id: str, owner: str, tasks: Sequence[tuple[Task, TaskPriority]], now: float) -> None:
-        """Queue tasks, all or none.
+    def submit(self, request_id: str, owner: str, tasks: Sequence[tuple[Task, TaskPriority]], now: float) -> bool:
+        """Queue tasks, all or none. False: the owner has to attach first, and to submit again with a new request id.
 
         Raises
         ------
@@ -146,16 +146,16 @@ class CoordinatorService:
             See ``TaskQueue.submit``.
         """
 
-        def submit() -> str:
+        def submit() -> bool | str:
             try:
-                self._queue.submit(owner, tasks, now)
+                return self._queue.submit(owner, tasks, now)
             except RayjobsError as error:
                 return str(error)
-            return ""
 
-        refusal = self._once(request_id, owner, now, submit)
-        if refusal:
-            raise RayjobsError(refusal)
+        answer = self._once(request_id, owner, now, submit)
+        if isinstance(answer, str):
+            raise RayjobsError(answer)
+        return bool(answer)
 
     def cancel(self, request_id: str, owner: str, task_id: str, now: float) -> bool:
         """Cancel a task; see ``TaskQueue.cancel``."""

@@ -1,7 +1,8 @@
 """Units of resources that providers offer: how many there are, and taking them one provider after the other, or none.
 
 A provider is foreign code: it is called by one thread at a time, and whatever it raises becomes a message that names
-it. The count over all drivers of a cluster is the coordinator's, which learns the totals from here.
+it; one that breaks later offers nothing until it can say again what it has. The count over all drivers of a cluster is
+the coordinator's, which learns the totals from here.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class ProviderUnits:
         """Held while a provider is called."""
         self._taken: dict[str, list[tuple[str, ResourceProvider, ResourceAllocation]]] = {}
         """By allocation id of the resource manager."""
+        self._broken: set[str] = set()
+        """Names of providers that couldn't say what they have when they were last asked, which was logged."""
 
     def register(self, name: str, provider: ResourceProvider) -> Callable[[], None]:
         """Offer a provider's units under a name; the returned function takes them away again.
@@ -58,15 +61,9 @@ class ProviderUnits:
             return frozenset(self._plugins) | frozenset(self._own)
 
     def totals(self) -> dict[str, float]:
-        """Units by name, as the providers say now.
-
-        Raises
-        ------
-        ProviderError
-            A provider can't say.
-        """
+        """Units by name, as the providers say now; one that can't say has none, and concerns only who asks for it."""
         with self._calls:
-            return {name: _total(name, provider) for name, provider in self._providers().items()}
+            return {name: self._total_or_none(name, provider) for name, provider in self._providers().items()}
 
     def take(self, allocation_id: str, amounts: Mapping[str, float]) -> None:
         """Take units of every provider that is asked for, or of none; a part of a unit takes a whole one.
@@ -97,6 +94,17 @@ class ProviderUnits:
         with self._calls:
             _give(taken)
 
+    def _total_or_none(self, name: str, provider: ResourceProvider) -> float:
+        try:
+            total = _total(name, provider)
+        except ProviderError as error:
+            if name not in self._broken:
+                self._broken.add(name)
+                log.warning("%s; until it can, it counts as having none", error)
+            return 0.0
+        self._broken.discard(name)
+        return total
+
     def _providers(self) -> dict[str, ResourceProvider]:
         with self._lock:
             return {**self._plugins, **self._own}
@@ -105,13 +113,14 @@ class ProviderUnits:
 def _total(name: str, provider: ResourceProvider) -> float:
     try:
         total = provider.get_available_resources().total
+        if name in total:
+            return float(total[name])
+        if len(total) == 1:
+            return float(next(iter(total.values())))
+        others = ", ".join(sorted(total)) or "nothing"
     except Exception as error:
         raise ProviderError(f"provider of {name!r} can't say what it has: {error}") from error
-    if name in total:
-        return float(total[name])
-    if len(total) == 1:
-        return float(next(iter(total.values())))
-    raise ProviderError(f"provider of {name!r} tells of {', '.join(sorted(total)) or 'nothing'}, not of {name!r}")
+    raise ProviderError(f"provider of {name!r} tells of {others}, not of {name!r}")
 
 
 def _give(taken: list[tuple[str, ResourceProvider, ResourceAllocation]]) -> None:

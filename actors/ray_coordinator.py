@@ -78,8 +78,8 @@ class CoordinatorActor:
         if told is not None:
             told.set()  # its question for news is answered at once
 
-    async def submit(self, request_id: str, owner: str, tasks: Sequence[tuple[Task, TaskPriority]]) -> None:
-        self._do(lambda now: self._service.submit(request_id, owner, tasks, now))
+    async def submit(self, request_id: str, owner: str, tasks: Sequence[tuple[Task, TaskPriority]]) -> bool:
+        return self._do(lambda now: self._service.submit(request_id, owner, tasks, now))
 
     async def cancel(self, request_id: str, owner: str, task_id: str) -> bool:
         return self._do(lambda now: self._service.cancel(request_id, owner, task_id, now))
@@ -122,8 +122,11 @@ class CoordinatorActor:
     async def _run_clock(self) -> None:
         while self._service.idle_s(time.monotonic()) < IDLE_S:
             await asyncio.sleep(TICK_S)
-            self._do(self._service.tick)
-            self._see_nodes()
+            try:
+                self._do(self._service.tick)
+                self._see_nodes()
+            except Exception:  # without this clock no lease would ever run out
+                log.exception("the coordinator's clock failed at a tick; it goes on with the next")
         self._service.shut()
         ray.kill(ray.get_actor(NAME, namespace=NAMESPACE), no_restart=True)
 

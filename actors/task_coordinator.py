@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import ray
@@ -26,7 +26,7 @@ import ray
 from actors.grant_resources import GrantResources
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.ray_coordinator_link import CoordinatorLink
-from actors.ray_task_bundle import Bundle
+from actors.ray_task_bundle import Bundle, one_line
 from actors.resource_manager import ResourceManager
 from actors.submitted_task import Listener, SubmittedTask, refuse_odd_payload
 from pipelines.closing import ClosedOnExit
@@ -36,6 +36,8 @@ from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskRes
 
 POLL_FOREIGN_S = 0.2
 """How often tasks of other drivers are asked about while somebody waits for them."""
+AGAIN_S = 0.2
+"""Pause before something is tried again that failed at once."""
 BUSY_S = 1.0
 """How long a grant that the resource manager doesn't let begin is kept before it is handed back."""
 
@@ -211,12 +213,19 @@ class TaskCoordinator(ClosedOnExit):
             # Known before they are sent: a grant may arrive before the answer does.
             self._known.update(new)
         try:
-            self._link.change("submit", self.owner, [(known.task, known.priority) for known in new.values()])
+            # A driver that slept until it was forgotten has to attach first, which the listening thread does.
+            while not self._send(known for known in new.values() if not known.status.terminal):
+                if self._closed.wait(AGAIN_S):
+                    raise RayjobsError(_CLOSED)
         except RayjobsError:
             with self._changed:
                 for task_id in new:
                     del self._known[task_id]
             raise
+
+    def _send(self, tasks: Iterable[SubmittedTask]) -> bool:
+        """Submit; False: the coordinator has forgotten this driver."""
+        return bool(self._link.change("submit", self.owner, [(known.task, known.priority) for known in tasks]))
 
     def _results(self, handles: Sequence[TaskHandle]) -> list[TaskResult]:
         with self._changed:
@@ -242,7 +251,7 @@ class TaskCoordinator(ClosedOnExit):
             lost = [self._known[task_id] for task_id in attached.unknown]
             void = [known for known in self._known.values() if known.runs and known.number not in attached.grants]
         if lost:
-            self._link.change("submit", self.owner, [(known.task, known.priority) for known in lost])
+            self._send(lost)  # if it is forgotten meanwhile, the next question for news says so
         for known in void:
             if known.listener is not None:
                 known.listener(Revoke(owner=self.owner, number=known.number, task_id=known.task.task_id))
@@ -259,25 +268,29 @@ class TaskCoordinator(ClosedOnExit):
                 for decision in news.decisions:
                     self._follow(decision)
                 self._seen = news.last
-            except RayjobsError as error:
+            except Exception as error:  # the lease lives as long as this thread does
                 if not ray.is_initialized():
                     return
-                log.warning("%s", error)
+                log.warning("%s", error, exc_info=not isinstance(error, RayjobsError))
+                self._closed.wait(AGAIN_S)
 
     def _follow(self, decision: Decision) -> None:
         match decision:
             case Grant():
                 self._start(decision)
-            case Finished():
+            case Finished():  # told again when this fails, until it is taken note of
                 self._finish(decision)
             case Revoke(task_id=task_id) | Stop(task_id=task_id):
                 with self._changed:
                     known = self._known.get(task_id)
                     bundle = next((b for b in self._bundles.values() if task_id in b.open), None)
-                if known is not None and known.listener is not None:
-                    known.listener(decision)
-                elif bundle is not None:
-                    bundle.stop()
+                try:
+                    if known is not None and known.listener is not None:
+                        known.listener(decision)
+                    elif bundle is not None:
+                        bundle.stop()
+                except Exception:
+                    log.exception("task %s can't be interrupted; it runs on until it ends", task_id)
 
     def _start(self, grant: Grant) -> None:
         with self._changed:
@@ -290,6 +303,13 @@ class TaskCoordinator(ClosedOnExit):
             if not fresh:
                 return
             handler = self._handlers.get(fresh[0].task.task_type)
+        try:
+            self._run(grant, fresh, handler)
+        except Exception as error:
+            log.exception("tasks %s can't be started", ", ".join(known.task.task_id for known in fresh))
+            self._fail(grant, fresh, one_line(error))
+
+    def _run(self, grant: Grant, fresh: Sequence[SubmittedTask], handler: ray.ObjectRef | None) -> None:
         listener = fresh[0].listener
         held = self._resources.hold(fresh[0].holder(grant.number), grant, fresh[0].task)
         if held is None:
@@ -304,6 +324,21 @@ class TaskCoordinator(ClosedOnExit):
             with self._changed:
                 self._bundles[grant.number] = bundle
             bundle.start()
+
+    def _fail(self, grant: Grant, tasks: Sequence[SubmittedTask], error: str) -> None:
+        """Tasks that were granted but couldn't be started have failed."""
+        with self._changed:
+            bundle = self._bundles.pop(grant.number, None)
+            failed = [known for known in tasks if known.runs and known.number == grant.number]
+            for known in failed:
+                known.leave(Outcome.FAILED)
+        if bundle is not None:
+            bundle.stop(at_once=True)
+        for known in failed:
+            self._resources.give_back(known.holder(grant.number))
+            self._reports.put(
+                TaskReport(task_id=known.task.task_id, number=grant.number, outcome=Outcome.FAILED, error=error)
+            )
 
     def _hand_back(self, grant: Grant, tasks: Sequence[SubmittedTask]) -> None:
         """Tasks that mustn't begin now wait again, in their old place."""

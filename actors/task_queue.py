@@ -113,14 +113,18 @@ class TaskQueue:
 
     # ---- events --------------------------------------------------------------------------------------------------
 
-    def submit(self, owner: str, tasks: Sequence[tuple[Task, TaskPriority]], now: float) -> None:
+    def submit(self, owner: str, tasks: Sequence[tuple[Task, TaskPriority]], now: float) -> bool:
         """Queue tasks, all or none; those that the owner submitted before stay as they are.
+
+        False: the owner is unknown, or was forgotten; it has to come first, and nothing has changed.
 
         Raises
         ------
         RayjobsError
             A task can never run (infeasible needs, unknown dependency, a circle), or its id is another owner's.
         """
+        if owner not in self._owners:
+            return False
         new: dict[str, Entry] = {}
         for task, priority in tasks:
             known = self._entries.get(task.task_id)
@@ -135,6 +139,7 @@ class TaskQueue:
         for entry in new.values():
             self.changed[entry.task.task_id] = entry
         self._admit(list(new.values()), now)
+        return True
 
     def restore(self, rows: Iterable[tuple[Entry, Placement | None]], now: float, ttl_s: float, *, past: Past) -> None:
         """Take over from an earlier incarnation, tasks in their order; each owner gets the time of a new lease."""

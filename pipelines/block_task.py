@@ -26,9 +26,11 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
     SAVED_ROWS,
+    SealRequest,
     has_wide_rows,
     objects_part,
     readable_path,
+    seal_part,
     to_batch,
     to_rows_batch,
     write_part,
@@ -93,6 +95,12 @@ def render_analyze_export(
         yield rows.flush()
     finally:
         worker.journal.idle()
+
+
+def seal(request: SealRequest, extensions: Mapping[str, str]) -> None:
+    """``tables.seal_part`` in a worker, which may not have had a block: the columns of plug-ins have to be known."""
+    load_extensions(extensions)
+    seal_part(request)
 
 
 @dataclass(frozen=True, slots=True)

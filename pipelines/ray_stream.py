@@ -29,8 +29,8 @@ BLOCK_ROWS = 512
 STAGED_BLOCK_ROWS = 128
 """Inputs per task at most."""
 FAIR_SHARE = 0.8
-"""How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.2 s pass
-between two tasks of a slot, and the last ones small, so that all slots end together."""
+"""How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.05 to
+0.2 s pass between two tasks of a slot, and the last ones small, so that all slots end together."""
 LAST_ROUND_ROWS = 4 * SAVED_ROWS
 """What is left for each slot when the rest is dealt out at once: a further round would cost more than it evens out."""
 STAGED_BLOCKS_AHEAD = 2

@@ -40,6 +40,8 @@ TABLE = "analyses"
 PARQUET = "parquet"
 XLSX = "xlsx"
 SHEET_NAME_CHARACTERS = 25
+WRITERS = 2
+"""Files of a table that are written side by side: most of it is copying, and each may hold some batches in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +179,17 @@ def _write_parquet(target: Path, table: _Table) -> None:
         _write_file(target, table, table.ranges)
         return
     target.mkdir()
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:  # most of it is copying, side by side
+    with ThreadPoolExecutor(max_workers=WRITERS) as threads:
         parts = [
             threads.submit(_write_file, target / f"part-{number:05d}.parquet", table, ranges)
             for number, ranges in enumerate(files)
         ]
-        for part in parts:
-            part.result()
+        try:
+            for part in parts:
+                part.result()
+        except BaseException:  # the disk is full, or somebody wants an end: no further file is begun
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _write_file(target: Path, table: _Table, ranges: range) -> None:

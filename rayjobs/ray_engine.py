@@ -15,13 +15,13 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from actors.memory_manager import MemoryManager, lighter
 from actors.ray_cluster import RayCluster
-from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.block_task import Workspace, render_analyze_export, seal
 from pipelines.errors import FailedReason, ImageError, JobError
 from pipelines.extension_manager import process_extensions
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_stream import StreamOptions, stream_statuses
-from pipelines.tables import SealRequest, seal_part
+from pipelines.tables import SealRequest
 from pipelines.worker_journal import inputs_in_hand
 from rayjobs.job_spec import JobSpec
 from rayjobs.ray_session import Cluster
@@ -159,7 +159,7 @@ class RayEngine:
         running: list[ray.ObjectRef] = []
         while waiting or running:
             while waiting and len(running) < self.options.slots:
-                running.append(task.remote(waiting.pop(0)))
+                running.append(task.remote(waiting.pop(0), self.workspace.extensions))
             done, running = ray.wait(running)
             try:
                 ray.get(done)
@@ -216,5 +216,5 @@ def _alone(
     return [row for rows in render_analyze_export([item], recipes, workspace) for row in rows]
 
 
-_seal = ray.remote(num_cpus=1, max_retries=2)(seal_part)
+_seal = ray.remote(num_cpus=1, max_retries=2)(seal)
 """Workers find it by its own module, which they have in use; importing this one would take them 0.15 s."""

@@ -120,6 +120,10 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
     if address is not None:
         _check_reachable(address)
     decide_authentication(embedded=embedded)
+    if embedded:
+        # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
+        # one node nothing is far away, so the loop may fetch them itself.
+        os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
     import ray
     from ray.job_config import JobConfig
 
@@ -136,10 +140,7 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 job_config=JobConfig(metadata={"name": name}),
-                _system_config={
-                    "num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus,
-                    "enable_metrics_collection": dashboard,  # else nobody looks at them, and they take time from images
-                },
+                _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
             )
         else:
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
@@ -195,8 +196,6 @@ def _settings_of_ray() -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # On a thread of its own, Ray Data sees a task's end one round of its loop later, and the CPU waits meanwhile.
-    os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 

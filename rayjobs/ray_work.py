@@ -103,9 +103,16 @@ def work_on_ray(
 
 @contextmanager
 def _modules_frozen() -> Iterator[None]:
-    """Spare the garbage collector the modules: going through all of their objects takes it 0.1 s at a time."""
+    """Spare the garbage collector the modules: going through all of their objects takes it 0.1 s at a time.
+
+    A program that has frozen its own objects, as the command line does, keeps them so.
+    """
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.collect()  # what is garbage now would stay until the end
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()

@@ -36,10 +36,13 @@ def _rows(column: pa.Array) -> list[np.ndarray[Any, Any] | None]:
     size = column.type.list_size
     # .values ignores the offset of a slice; .flatten() drops nulls
     values = column.values.slice(column.offset * size, len(column) * size)
-    numbers = pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
-    # Of these, to_numpy() imports pandas and is_valid() Arrow's functions: 0.2 s for a few numbers of a small job.
-    flat = np.from_dlpack(values) if numbers else values.to_numpy(zero_copy_only=False)
-    rows = list(flat.reshape(len(column), size))
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        # to_numpy() would import pandas, 0.2 s. The elements of a null may be nulls: what lies there isn't looked at.
+        values = pa.Array.from_buffers(values.type, len(values), [None, values.buffers()[1]], offset=values.offset)
+        flat = np.from_dlpack(values)
+    else:
+        flat = values.to_numpy(zero_copy_only=False)
+    rows: list[np.ndarray[Any, Any] | None] = list(flat.reshape(len(column), size))
     if column.null_count:
         return [row if valid else None for row, valid in zip(rows, column.is_valid().to_pylist(), strict=True)]
     return rows

@@ -157,6 +157,17 @@ def test_a_driver_that_was_given_up_learns_what_became_of_its_tasks(path: Path) 
     assert (told.task_id, told.status) == ("a", TaskStatus.CANCELLED)
 
 
+def test_a_driver_that_was_given_up_attaches_before_it_submits(path: Path) -> None:
+    service = start(path)
+    service.attach("o", [], 0.0)
+    service.tick(LEASE_S + FORGET_S + 1)
+    assert not service.submit("r", "o", [(task("a"), NORMAL)], 100.0)
+    assert service.outcomes(["a"]) == [None]
+    assert service.attach("o", ["a"], 100.0).unknown == ("a",)
+    assert service.submit("again", "o", [(task("a"), NORMAL)], 100.0)
+    assert service.outcomes(["a"]) == [(TaskStatus.RUNNING, None, None)]
+
+
 def test_the_file_goes_when_nobody_can_come_back_for_it(path: Path) -> None:
     service = start(path)
     service.attach("o", [], 0.0)

@@ -7,13 +7,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.disk_space import disk_space
+from actors.grant_resources import GrantResources
 from actors.performance_monitor import PerformanceMonitor
+from actors.queue_events import Grant
 from actors.resource_accounts import Holdings, InfeasibleError, Node, ResourcesBusyError, Supply, refusal, shortage
 from actors.resource_manager import ResourceManager
 from actors.thresholds import Thresholds
@@ -29,6 +32,7 @@ from pipelines.resources import (
     ThresholdEvent,
     UsageSample,
 )
+from pipelines.tasks import Task
 
 GIB = 2**30
 
@@ -252,6 +256,34 @@ def test_provider_that_cannot_say_what_it_has_is_named(manager: ResourceManager)
         manager.register_resource_provider("licence", Broken())
     with pytest.raises(JobError, match="'memory' is built in"):
         manager.register_resource_provider("memory", Licences())
+
+
+@pytest.mark.parametrize("said", [None, {"licence": None}, {"licence": "many"}], ids=["error", "nothing", "text"])
+def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
+    manager: ResourceManager, caplog: pytest.LogCaptureFixture, said: Any
+) -> None:
+    provider = Licences()
+    manager.register_resource_provider("licence", provider)
+    manager.register_resource_provider("scanner", Licences(2))
+
+    def break_down() -> ResourceInfo:
+        if said is None:
+            raise ConnectionError("no route to host")
+        return ResourceInfo(total=said, available={})
+
+    provider.get_available_resources = break_down  # type: ignore[method-assign]
+    grants = GrantResources(manager, lambda _name, _total: None)
+    grant = Grant(owner="o", number=1, task_ids=("t",), cpus=2)
+    assert grants.hold("job", grant, Task(task_id="t", task_type="shard", max_cpus=2)) == grant
+    manager.allocate_resources("look", ResourceEstimate(custom={"scanner": 1}))
+    assert manager.unit_totals() == {"licence": 0, "scanner": 2}
+    with pytest.raises(InfeasibleError, match="asks for 1 of 'licence', its provider has 0 of 'licence'"):
+        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.getMessage().startswith("provider of 'licence' can't say what it has: ")
+    del provider.get_available_resources
+    assert manager.unit_totals() == {"licence": 3, "scanner": 2}
+    grants.close()
 
 
 def test_coordinator_hears_of_unit_totals(manager: ResourceManager) -> None:

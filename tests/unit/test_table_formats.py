@@ -146,6 +146,24 @@ class TestJson:
         assert json.loads((tmp_path / "t").read_text())[0]["curve"] == [[1.5, None], [None, 0.0]]
 
 
+@pytest.mark.parametrize("dtype", ["uint32", "uint64", "int64", "float64", "bool"])
+def test_null_arrays_from_parquet_are_null_in_every_text_format(tmp_path: Path, dtype: str) -> None:
+    """Unlike those of a fresh batch, the elements of a null array are nulls once Parquet was read."""
+    schema = rows_schema([Column("curve", f"{dtype}[2]", "", "")])
+    pair = [True, False] if dtype == "bool" else [1, 0]
+    rows = [{"input": "a", "curve": pair}, {"input": "b", "curve": None}, {"input": "c", "curve": pair[::-1]}]
+    write_table(tmp_path / "p", schema, [pa.RecordBatch.from_pylist(rows, schema)], format="parquet")
+    read = pq.read_table(tmp_path / "p").cast(schema)
+    for batch in (read.to_batches()[0], read.slice(1).to_batches()[0]):
+        write_table(tmp_path / "j", schema, [batch], format="json")
+        assert json.loads((tmp_path / "j").read_text()) == batch.to_pylist()
+        write_table(tmp_path / "c", schema, [batch], format="csv")
+        cells = [row["curve"] for row in csv.DictReader((tmp_path / "c").open(newline=""))]
+        assert [json.loads(cell) if cell else None for cell in cells] == batch.column(1).to_pylist()
+        write_xlsx(tmp_path / "x", [Sheet(name="t", schema=schema, batches=[batch])])
+        assert len(sheet_cells(tmp_path / "x")) == 1 + batch.num_rows
+
+
 class TestXlsx:
     def test_cells_come_back(self, tmp_path: Path, schema: pa.Schema) -> None:
         rows = [probe(0, mean=-1.5, count=12), probe(1, mean=math.nan, note=None, gray=None)]

@@ -433,6 +433,17 @@ class TestEnds:
 
 
 class TestLeases:
+    def test_a_forgotten_owner_has_to_come_first_and_its_tasks_leave_nothing(self) -> None:
+        queue = queue_of(1, owners=())
+        queue.renew("o", 0.0, TTL_S)
+        queue.expire(TTL_S)
+        queue.expire(TTL_S + FORGET_S)
+        assert not queue.submit("o", [(task("t"), NORMAL)], 100.0)
+        assert (queue.entry("t"), queue.changed) == (None, {})
+        queue.renew("o", 100.0, TTL_S)
+        assert queue.submit("o", [(task("t"), NORMAL)], 100.0)
+        assert granted(queue.decide(100.0)) == ["t"]
+
     def test_a_silent_owner_loses_its_grants_and_gets_its_tasks_back_when_it_returns(self) -> None:
         queue = queue_of(1, owners=())
         queue.renew("a", 0, TTL_S)
@@ -545,6 +556,15 @@ class QueueMachine(RuleBasedStateMachine):
             )
             self.tasks[task_id] = new[-1]
         self.queue.submit(owner, [(t, priority) for t in new], self.now)
+
+    @rule(owner=st.sampled_from((*OWNERS, "stranger")))
+    def strangers_submit(self, owner: str) -> None:
+        """Also owners that were forgotten: whoever has no lease has to come first."""
+        if owner not in self.queue._owners:
+            changed = dict(self.queue.changed)
+            assert not self.queue.submit(owner, [(task("strange"), NORMAL)], self.now)
+            assert self.queue.entry("strange") is None
+            assert self.queue.changed == changed
 
     @precondition(lambda self: self.queue.grants())
     @rule(data=st.data(), outcome=st.sampled_from(Outcome), seconds=st.sampled_from((None, 0.001, 10.0)))
