@@ -116,6 +116,18 @@ class AnalysisExportService(ClosedOnExit):
         except TimeoutError:
             raise JobError(f"{name}: the export goes on after {timeout:g} s; its task is {task.task_id}") from None
 
+    def output_of(self, task: AnalysisExportTask, source: ExportSource) -> Path:
+        """The directory that an export writes to.
+
+        Raises
+        ------
+        JobError
+            Neither the export nor its source says where to.
+        """
+        if task.config.output is None and source.output is None:
+            raise JobError(f"export {task.task_id}: say where to: ExportConfig(output=...)")
+        return job_output(Path(source.base), task.config.output or f"{source.output}/exports/{task.task_id}")
+
     def check(self, task: AnalysisExportTask, source: ExportSource) -> RunRequest:
         """The run that an export is.
 
@@ -124,10 +136,7 @@ class AnalysisExportService(ClosedOnExit):
         JobError
             With every mistake in its configuration.
         """
-        config = task.config
-        if config.output is None and source.output is None:
-            raise JobError(f"export {task.task_id}: say where to: ExportConfig(output=...)")
-        root = job_output(Path(source.base), config.output or f"{source.output}/exports/{task.task_id}")
+        config, root = task.config, self.output_of(task, source)
         job = BatchJob(
             job_id=task.task_id,
             name=f"{source.name[:80]}.{task.task_id}",

@@ -160,8 +160,7 @@ class EnhancedJobManager(BatchJobManager):
             if self._tasks.cancel(task_id):
                 self._book.wait(task_id, None)
             return
-        request = self._exports.check(task, self._source(self.get_job(job_id)))
-        self._exports.cleanup(task_id, request.output)
+        self._exports.cleanup(task_id, self._exports.output_of(task, self._source(self.get_job(job_id))))
 
     def register_task_handler(self, task_type: str, handler: TaskHandler) -> None:
         """Let tasks of a type be run by a handler, which must be picklable; the last one registered counts.
@@ -174,6 +173,19 @@ class EnhancedJobManager(BatchJobManager):
         self._tasks.register(task_type, handler)
 
     # ---- beyond the seed -----------------------------------------------------------------------------------------
+
+    def remove_job(self, job_id: str) -> None:
+        """Forget a job and its tasks; results and the history of exports stay.
+
+        Raises
+        ------
+        JobError
+            There is no such job, or it or a task of it is running.
+        """
+        running = self._book.running(job_id)
+        if running:
+            raise JobError(f"job {job_id} can't be removed: its task {running[0]} is running; cancel it first")
+        super().remove_job(job_id)
 
     def get_job(self, job_id: str) -> EnhancedBatchJob:
         """A job as it stands now, with its exports, tasks and history."""
@@ -242,7 +254,8 @@ class EnhancedJobManager(BatchJobManager):
         source = self._source(self.get_job(task.job_id))
         self._exports.check(task, source)
         self._book.begin(task)
-        self._exports.submit(task, source, on_change=self._book.change)
+        future = self._exports.submit(task, source, on_change=self._book.change)
+        future.add_done_callback(lambda _: self._book.over(task.task_id))
 
     def _note_end(self, run: JobRun) -> None:
         super()._note_end(run)

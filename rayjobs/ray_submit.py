@@ -77,7 +77,12 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise JobError(f"{address}: {_first_line(error)}; check the address and RAY_AUTH_TOKEN") from error
     JobRegistry().add(job_id, request.spec.name, request.output)
-    code = _follow(client, submission_id) if wait else 0
+    try:
+        code = _follow(client, submission_id) if wait else 0
+    except (OSError, RuntimeError, RayError) as error:
+        raise JobError(
+            f"{address}: {_first_line(error)}; the job may go on there: `rayjobs status {job_id}`"
+        ) from error
     return Submitted(job_id, submission_id, code)
 
 

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pickle import PicklingError
 
 from actors.resource_manager import ResourceManager
 from actors.task_coordinator import TaskCoordinator
@@ -51,7 +52,13 @@ class TaskRunner:
         with self._lock:
             handler = handlers[task.task_type]
             if self._sent.get(task.task_type) is not handler:
-                coordinator.register_handler(handler)
+                try:
+                    coordinator.register_handler(handler)
+                except (TypeError, AttributeError, PicklingError) as error:
+                    raise RayjobsError(
+                        f"the handler of {task.task_type!r} tasks can't be sent to workers: it must be picklable "
+                        f"({type(handler).__name__}: {str(error).strip().splitlines()[0] if str(error) else error!r})"
+                    ) from error
                 self._sent.update(dict.fromkeys(handler.get_supported_task_types(), handler))
         coordinator.submit_task(task, priority)
         with self._lock:  # from here on the coordinator knows it, so that it can be asked about
@@ -114,7 +121,10 @@ class TaskRunner:
                 self._wake.wait(POLL_S)
                 continue
             for result in results:
-                self._tell(result)
+                try:
+                    self._tell(result)
+                except (RayjobsError, OSError) as error:  # the others shall hear of theirs
+                    log.warning("task %s: its state can't be kept: %s", result.task_id, error)
 
     def _tell(self, result: TaskResult) -> None:
         with self._lock:

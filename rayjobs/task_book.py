@@ -49,7 +49,10 @@ class TaskBook:
         self._live: dict[str, _Live] = {}
 
     def release(self) -> None:
-        """Let others resume what is open. Safe to call twice."""
+        """Let others resume what is open, and nobody wait for it any more. Safe to call twice."""
+        with self._lock:
+            for live in self._live.values():
+                live.ended.set()
         self._alive.release()
         (self._directory / self._owner).unlink(missing_ok=True)
 
@@ -69,10 +72,27 @@ class TaskBook:
         with self._lock:
             if change is not None and not task.status.terminal:
                 change()
-            self._keep(task)
-            live = self._live.get(task.task_id)
-            if live is not None and task.status.terminal:
+            try:
+                self._keep(task)
+            finally:  # whoever waits learns of the end even where it can't be written down
+                if task.status.terminal:
+                    self.over(task.task_id)
+
+    def over(self, task_id: str) -> None:
+        """A task isn't run here any more, whatever became of it: an interrupted one is to be submitted again."""
+        with self._lock:
+            live = self._live.get(task_id)
+            if live is not None:
                 live.ended.set()
+
+    def running(self, job_id: str) -> list[str]:
+        """Ids of a job's tasks that are queued or run here."""
+        with self._lock:
+            return [
+                task_id
+                for task_id, live in self._live.items()
+                if live.task.job_id == job_id and not live.ended.is_set()
+            ]
 
     def find(self, job_id: str, task_id: str) -> BatchTask:
         """A task of a job; the object itself when it is run here.
@@ -88,7 +108,7 @@ class TaskBook:
         raise JobError(f"job {job_id} has no task {task_id!r}")
 
     def wait(self, task_id: str, timeout: float | None) -> None:
-        """Wait until a task that is run here has ended, or ``timeout`` seconds."""
+        """Wait until a task isn't run here any more, or ``timeout`` seconds."""
         with self._lock:
             live = self._live.get(task_id)
         if live is not None:
