@@ -67,6 +67,16 @@ class Doubling(TaskHandler):
         return ["double"]
 
 
+class Locked(Doubling):
+    """Can't be pickled."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def get_supported_task_types(self) -> list[str]:
+        return ["lock"]
+
+
 class Darken(ProcessorExtension):
     """Halves every sample."""
 
@@ -386,7 +396,13 @@ def test_extensible_task_and_task_handler(manager: EnhancedJobManager, photos: P
         manager.create_extensible_task(job.job_id, "tripple", {})
     with pytest.raises(RayjobsError, match="Doubling runs double, not 'look'"):
         manager.register_task_handler("look", Doubling())
+    manager.register_task_handler("lock", Locked())
+    with pytest.raises(
+        RayjobsError, match="'lock' tasks can't be sent to workers: it must be picklable"
+    ):
+        manager.create_extensible_task(job.job_id, "lock", {})
     known = manager.get_job(job.job_id).extensible_tasks
+    assert [task.status for task in known.values() if task.task_type == "lock"] == [TaskStatus.FAILED]
     assert known[wrong.task_id].status is TaskStatus.FAILED
 
 
