@@ -143,7 +143,9 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
                 _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
             )
         else:
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+            # A submitted job has the configuration that it was submitted with, its name among it by `rayjobs submit`.
+            named = None if in_submitted_job() else JobConfig(metadata={"name": name})
+            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=named)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise JobError(_unreachable(address, error)) from error
     return True, embedded

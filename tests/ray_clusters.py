@@ -33,6 +33,13 @@ print(json.dumps(found, default=str))
 """
 
 
+LIST_JOBS = """
+import json, sys
+from ray.job_submission import JobSubmissionClient
+print(json.dumps([job.metadata for job in JobSubmissionClient(sys.argv[1]).list_jobs()]))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadNode:
     """A running cluster of one node."""
@@ -51,15 +58,24 @@ class HeadNode:
 
     def state(self) -> dict[str, list[dict[str, Any]]]:
         """Actors and tasks, as Ray's state API lists them."""
+        found: dict[str, list[dict[str, Any]]] = self._told(STATE)
+        return found
+
+    def job_metadata(self) -> list[dict[str, str] | None]:
+        """Of every driver that the cluster has seen, submitted or not."""
+        found: list[dict[str, str] | None] = self._told(LIST_JOBS)
+        return found
+
+    def _told(self, code: str) -> Any:
+        """The JSON that a process prints as its last line; it is told the dashboard's address."""
         done = subprocess.run(
-            [sys.executable, "-c", STATE, self.dashboard],
+            [sys.executable, "-c", code, self.dashboard],
             capture_output=True,
             text=True,
             check=True,
             env=self.variables,
         )
-        found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
+        return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @contextmanager

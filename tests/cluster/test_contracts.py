@@ -397,9 +397,7 @@ def test_extensible_task_and_task_handler(manager: EnhancedJobManager, photos: P
     with pytest.raises(RayjobsError, match="Doubling runs double, not 'look'"):
         manager.register_task_handler("look", Doubling())
     manager.register_task_handler("lock", Locked())
-    with pytest.raises(
-        RayjobsError, match="'lock' tasks can't be sent to workers: it must be picklable"
-    ):
+    with pytest.raises(RayjobsError, match="'lock' tasks can't be sent to workers: it must be picklable"):
         manager.create_extensible_task(job.job_id, "lock", {})
     known = manager.get_job(job.job_id).extensible_tasks
     assert [task.status for task in known.values() if task.task_type == "lock"] == [TaskStatus.FAILED]

@@ -83,12 +83,7 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
     assert done.returncode == 0, done.stderr
     job_id = done.stdout.strip().splitlines()[-1]
     assert rayjobs("status", job_id, "--json", home=home).json["status"] == "completed"
-    listed = in_checkout(
-        *(sys.executable, "-c", LIST_JOBS, cluster.dashboard),
-        variables=cluster.variables,
-    )
-    metadata = json.loads(listed.stdout.strip().splitlines()[-1])
-    assert {"name": "first-job", "job_id": job_id} in metadata
+    assert {"name": "first-job", "job_id": job_id} in cluster.job_metadata()
     tasks = {task["name"] for task in cluster.state()["tasks"]}
     for stage in ("render", "analyze", "export"):
         assert any(f"({stage})" in name for name in tasks), sorted(tasks)
@@ -106,13 +101,6 @@ def test_without_the_token_nothing_is_taken(cluster: HeadNode, home: Path) -> No
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not (home / "refused").exists()
-
-
-LIST_JOBS = """
-import json, sys
-from ray.job_submission import JobSubmissionClient
-print(json.dumps([job.metadata for job in JobSubmissionClient(sys.argv[1]).list_jobs()]))
-"""
 
 
 def test_cluster_yaml_is_valid_against_rays_own_schema() -> None:

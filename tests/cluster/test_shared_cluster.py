@@ -101,6 +101,7 @@ def test_a_killed_coordinator_and_a_killed_driver_leave_nothing_behind(cluster: 
     output = place / "out-killed"
     process = driver(cluster, place / "medium/job.yaml", output)
     wait_until(lambda: final_rows(output) >= 16 or process.poll() is not None, timeout_s=120)
+    assert {"name": "medium"} in cluster.job_metadata()
     variables = {**cluster.variables, "RAY_ADDRESS": cluster.address}
     killed = in_checkout(sys.executable, "-c", KILL_COORDINATOR, variables=variables)
     assert killed.returncode == 0, killed.stderr
