@@ -13,8 +13,9 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
+from actors.job_registry import job_id_of
 from pipelines.analyses import ANALYSES
-from pipelines.errors import JobError
+from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
 from pipelines.operations import OPERATIONS
 from pipelines.tables import printable, readable_path
@@ -99,7 +100,13 @@ def _run(request: RunRequest, *, as_json: bool) -> int:
     except InterruptedBySignalError as error:
         display.close()
         print(f"rayjobs: {error}", file=sys.stderr)
+        if as_json:
+            _print_json(_state_after(error, JobStatus.INTERRUPTED, request))
         return EXIT_INTERRUPTED
+    except RayjobsError as error:
+        if as_json:
+            _print_json(_state_after(error, JobStatus.FAILED, request))
+        raise
     finally:
         display.close()
     if as_json:
@@ -107,6 +114,18 @@ def _run(request: RunRequest, *, as_json: bool) -> int:
     else:
         _print_end(state, OutputDirectory(request.output))
     return exit_code(state)
+
+
+def _state_after(error: RayjobsError, status: JobStatus, request: RunRequest) -> dict[str, Any]:
+    """How a job stands whose run came to no end of its own: as its output says, if that says anything, and why."""
+    name, output = request.spec.name, OutputDirectory(request.output)
+    try:
+        found = read_state(output).to_json()
+    except RayjobsError:
+        nothing = dict.fromkeys(("total", "done", "failed", "skipped"), 0)
+        job_id = job_id_of(name, request.output)
+        found = {"job_id": job_id, "name": name, "status": str(status), **nothing, "output": str(output.root)}
+    return found | {"error": str(error)}
 
 
 def exit_code(state: JobState) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -110,8 +111,9 @@ def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place:
     process = start(place, "run", "job.yaml", "--output", output, "--json")
     wait_until(lambda: final_rows(output) >= 20, timeout_s=120)
     assert rayjobs("pause", output, "--json", home=place).json["status"] == "paused"
-    process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert json.loads(said.strip().splitlines()[-1])["status"] == "paused"
     process = start(place, "resume", output, "--json")
     wait_until(lambda: OutputDirectory(output).running, timeout_s=120)
     second = rayjobs("run", place / "job.yaml", "--output", output, home=place)

@@ -184,6 +184,11 @@ def test_errors_are_one_message_and_exit_code_1(place: Path, tmp_path: Path) -> 
     assert "output: is required" in done.err
     none = rayjobs("status", tmp_path, home=tmp_path)
     assert (none.code, "no job has run here" in none.err) == (1, True)
-    unreachable = rayjobs("run", place / "job.yaml", "--output", tmp_path / "x", home=tmp_path, **NO_RAY)
+    nowhere = rayjobs("run", place / "job.yaml", "--output", bad / "below-a-file", "--json", home=tmp_path)
+    assert (nowhere.code, nowhere.json["status"], nowhere.json["done"]) == (1, "failed", 0)
+    assert nowhere.json["error"] in nowhere.err
+    unreachable = rayjobs("run", place / "job.yaml", "--output", tmp_path / "x", "--json", home=tmp_path, **NO_RAY)
+    assert unreachable.json["status"] == "failed"
+    assert unreachable.json["error"] in unreachable.err
     assert (unreachable.code, "RAY_ADDRESS=127.0.0.1:1 can't be used" in unreachable.err) == (1, True)
     assert "Traceback" not in unreachable.err
