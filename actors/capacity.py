@@ -119,12 +119,15 @@ class Capacity:
         return f"it asks for {wanted} together; no single node has that"
 
     def spreads(self, needs: Needs) -> str | None:
-        """``infeasible`` for an elastic task: its CPUs may lie on several nodes, what else it needs is per CPU."""
+        """``infeasible`` for an elastic task: its CPUs may lie on several nodes, all else that it needs is per CPU."""
         least = dict(needs).get(CPU, UNIT)
         total = round(self.total(CPU) * UNIT)
         if self.nodes and least > total:
             return f"it asks for {least / UNIT:g} of {CPU}; the cluster has {total / UNIT:g}"
-        return self.infeasible(tuple((name, UNIT if name == CPU else amount) for name, amount in needs))
+        cpus = max(least // UNIT, 1)
+        once, per_node = self._split(needs)
+        one_cpu = tuple((name, UNIT if name == CPU else amount) for name, amount in per_node)
+        return self.infeasible((*((name, amount * cpus) for name, amount in once), *one_cpu))
 
     def place(self, needs: Needs, max_cpus: float | None = None, outlook: Outlook | None = None) -> Placement | None:
         """Find room on the node with the most free CPUs; None when there is none now."""
@@ -163,10 +166,12 @@ class Capacity:
     def _spread(
         self, once: Needs, per_cpu: dict[str, int], most: int, ranked: Iterable[str], outlook: Outlook
     ) -> Placement | None:
-        """Whole CPUs of as many nodes as it takes; what else is needed of a node is needed per CPU."""
+        """Whole CPUs of as many nodes as it takes; all else is needed per CPU."""
         least = per_cpu.pop(CPU, UNIT)
         taken: list[tuple[str, Needs]] = []
         wanted = max(most, least) // UNIT
+        for name, amount in once:
+            wanted = min(wanted, self._room(CLUSTER, name, outlook) // amount)
         for node in ranked:
             count = min(wanted, self._room(node, CPU, outlook) // UNIT)
             for name, amount in per_cpu.items():
@@ -175,8 +180,9 @@ class Capacity:
                 amounts = {CPU: count * UNIT, **{name: count * amount for name, amount in per_cpu.items()}}
                 taken.append((node, tuple(sorted(amounts.items()))))
                 wanted -= count
-        placement = _placement(once, taken)
-        return placement if placement.cpus * UNIT >= least else None
+        cpus = sum(dict(amounts)[CPU] for _, amounts in taken) // UNIT
+        placement = _placement(tuple((name, amount * cpus) for name, amount in once), taken)
+        return placement if cpus * UNIT >= least else None
 
     def _split(self, needs: Needs) -> tuple[Needs, Needs]:
         """(counted once for the cluster, counted per node)."""

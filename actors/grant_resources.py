@@ -14,6 +14,7 @@ from dataclasses import replace
 from actors.queue_events import Grant
 from actors.resource_manager import ResourceManager
 from pipelines.errors import RayjobsError
+from pipelines.resources import times
 from pipelines.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -71,9 +72,9 @@ class GrantResources:
             return grant
         needs, elastic = task.resources, task.max_cpus is not None
         if elastic:
-            cpus = max(min(grant.cpus, self._manager.cpus_left()), 1.0) // 1.0
-            needs = replace(needs, cpus=cpus, memory_bytes=int(needs.memory_bytes * cpus))
-            grant = replace(grant, cpus=cpus)
+            cpus = max(min(int(grant.cpus), self._manager.cpus_left(needs.custom)), 1)
+            needs = times(needs, cpus)
+            grant = replace(grant, cpus=float(cpus))
         try:
             self._manager.allocate_resources(task.task_type, needs, owner=holder, spread=elastic)
         except RayjobsError as error:  # a threshold, a lowered limit, a provider without units, a node that left

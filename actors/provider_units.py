@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from actors.resource_accounts import ResourcesBusyError
 from pipelines.contracts import RESOURCES, ResourceProvider
 from pipelines.errors import RayjobsError
 from pipelines.registry import Registry
-from pipelines.resources import ResourceAllocation
+from pipelines.resources import ResourceAllocation, ResourceInfo
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,12 @@ class ProviderUnits:
         with self._calls:
             return {name: self._total_or_none(name, provider) for name, provider in self._providers().items()}
 
+    def free(self, names: Iterable[str]) -> dict[str, float]:
+        """Units that the providers of some names have left now, others than this driver's tasks included."""
+        with self._calls:
+            providers = self._providers()
+            return {name: _free(name, providers[name]) for name in names if name in providers}
+
     def take(self, allocation_id: str, amounts: Mapping[str, float]) -> None:
         """Take units of every provider that is asked for, or of none; a part of a unit takes a whole one.
 
@@ -111,13 +117,24 @@ class ProviderUnits:
 
 
 def _total(name: str, provider: ResourceProvider) -> float:
+    return _amount(name, provider, lambda info: info.total)
+
+
+def _free(name: str, provider: ResourceProvider) -> float:
     try:
-        total = provider.get_available_resources().total
-        if name in total:
-            return float(total[name])
-        if len(total) == 1:
-            return float(next(iter(total.values())))
-        others = ", ".join(sorted(total)) or "nothing"
+        return _amount(name, provider, lambda info: info.available)
+    except ProviderError:  # which is logged when its total is asked for
+        return 0.0
+
+
+def _amount(name: str, provider: ResourceProvider, of: Callable[[ResourceInfo], Mapping[str, float]]) -> float:
+    try:
+        amounts = of(provider.get_available_resources())
+        if name in amounts:
+            return float(amounts[name])
+        if len(amounts) == 1:
+            return float(next(iter(amounts.values())))
+        others = ", ".join(sorted(amounts)) or "nothing"
     except Exception as error:
         raise ProviderError(f"provider of {name!r} can't say what it has: {error}") from error
     raise ProviderError(f"provider of {name!r} tells of {others}, not of {name!r}")

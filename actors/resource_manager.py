@@ -23,6 +23,7 @@ from actors.resource_accounts import (
     BUILT_IN,
     CPU,
     DISK,
+    EPSILON,
     GPU,
     MEMORY,
     ClusterView,
@@ -214,9 +215,9 @@ class ResourceManager(ClosedOnExit):
         with self._changed:
             held = self._holdings.total()
         on_nodes = {name for node in supply.nodes for name in node.total} - supply.units.keys()
+        free = self._units.free(supply.units) | {name: ray_free.get(name, 0.0) for name in on_nodes}
         available = {
-            name: max(min(amount - held.get(name, 0.0), ray_free.get(name, 0.0) if name in on_nodes else amount), 0.0)
-            for name, amount in total.items()
+            name: max(min(amount - held.get(name, 0.0), free.get(name, amount)), 0.0) for name, amount in total.items()
         }
         if resource_type == "all":
             return ResourceInfo(total=total, available=available)
@@ -226,11 +227,23 @@ class ResourceManager(ClosedOnExit):
             total={resource_type: total[resource_type]}, available={resource_type: available[resource_type]}
         )
 
-    def cpus_left(self) -> float:
-        """CPUs within the limits that this driver doesn't hold."""
-        total = self._supply().total()[CPU]
+    def cpus_left(self, per_cpu: Mapping[str, float]) -> int:
+        """Whole CPUs within the limits that this driver doesn't hold, as far as there are the units that each needs.
+
+        Parameters
+        ----------
+        per_cpu
+            Resource -> units that each CPU comes with.
+        """
+        total = self._supply().total()
         with self._changed:
-            return max(total - self._holdings.total().get(CPU, 0.0), 0.0)
+            held = self._holdings.total()
+        free = self._units.free(per_cpu)
+        left = total[CPU] - held.get(CPU, 0.0)
+        for name, amount in per_cpu.items():
+            units = total.get(name, 0.0) - held.get(name, 0.0)
+            left = min(left, (min(units, free.get(name, units)) + EPSILON) / amount)
+        return max(int(left), 0)
 
     def get_supported_resource_types(self) -> list[str]:
         """Built-in types, those that nodes declare, and those of providers."""

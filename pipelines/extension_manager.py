@@ -14,7 +14,7 @@ import hashlib
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
@@ -158,13 +158,15 @@ class ExtensionManager:
 
         return unregister
 
-    def versions(self, names: Sequence[str] | None = None) -> dict[str, str]:
-        """Loaded extension -> package, version and digest of its source: for provenance and cache keys."""
+    def versions(
+        self, names: Sequence[str] | None = None, *, kinds: Collection[ExtensionKind] = tuple(ExtensionKind)
+    ) -> dict[str, str]:
+        """Loaded extension of some kind -> package, version and digest of its source: for provenance and cache keys."""
         with self._lock:
             return {
                 name: loaded.origin.key
                 for name, loaded in sorted(self._loaded.items())
-                if names is None or name in names
+                if (names is None or name in names) and not set(kinds).isdisjoint(loaded.kinds)
             }
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -69,6 +69,9 @@ class StreamOptions:
     """Which of the resources ``render``, ``analyze`` and ``export_io`` the cluster's nodes have."""
     memory_per_task: int | None = None
     """Bytes of memory that Ray reserves for each task."""
+    gpus: float = 0
+    requires: Mapping[str, float] = field(default_factory=dict)
+    """Units of resources that nodes declare, held by each task that renders, and GPUs."""
 
 
 def stream_statuses(
@@ -145,14 +148,21 @@ def _operators(
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
-        resources = dict.fromkeys(sorted(options.declared), 1)
-        return dataset.map_batches(render_analyze_export, batch_size=None, resources=resources, **common)
+        resources = {**dict.fromkeys(sorted(options.declared), 1), **options.requires}
+        return dataset.map_batches(
+            render_analyze_export, batch_size=None, num_gpus=options.gpus or None, resources=resources, **common
+        )
     stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
     for number, (function, resource, rows) in enumerate(stages):
         resources = {resource: 1} if resource in options.declared else {}
+        gpus = None
+        if function is render:
+            resources, gpus = {**resources, **options.requires}, options.gpus or None
         # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.
         cpus = 1 - number * CPU_GRAIN
-        dataset = dataset.map_batches(function, batch_size=rows, resources=resources, **{**common, "num_cpus": cpus})
+        dataset = dataset.map_batches(
+            function, batch_size=rows, num_gpus=gpus, resources=resources, **{**common, "num_cpus": cpus}
+        )
     return dataset
 
 

@@ -25,6 +25,17 @@ class ResourceEstimate:
     """Units of declared resources (``render``, ``export_io``) and of providers (``licence``)."""
 
 
+def times(per_cpu: ResourceEstimate, cpus: int) -> ResourceEstimate:
+    """What whole CPUs need together, of what each one needs."""
+    return ResourceEstimate(
+        cpus=cpus,
+        memory_bytes=per_cpu.memory_bytes * cpus,
+        gpus=per_cpu.gpus * cpus,
+        disk_bytes=per_cpu.disk_bytes * cpus,
+        custom={name: amount * cpus for name, amount in per_cpu.custom.items()},
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceAllocation:
     """Resources that are held until released, or until their owner dies."""

@@ -21,13 +21,12 @@ from actors.input_plan import seal_inputs
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import apply_products
 from pipelines.errors import ImageError
-from pipelines.extension_manager import process_extensions
 from pipelines.image_io import ReadPolicy, probe_file
 from pipelines.image_task import analyze, render
 from pipelines.tables import printable, readable_path
 from rayjobs.beside import without_own
 from rayjobs.discovery import Discovery
-from rayjobs.job_plan import RecipeBook, naming, read_policy, wanted_products
+from rayjobs.job_plan import RecipeBook, deciding_extensions, naming, read_policy, wanted_products
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import format_duration
 from rayjobs.run import RunRequest
@@ -69,6 +68,10 @@ class Outlook:
     unreadable: tuple[str, ...]
     operations: tuple[str, ...]
     analyses: tuple[str, ...]
+    requires: dict[str, float]
+    """Units that each image holds while it is worked on."""
+    tasks: tuple[str, ...]
+    """That follow when the results are written."""
     input_bytes: int
     """Of the inputs to do."""
     memory_bytes: int | None
@@ -88,6 +91,11 @@ class Outlook:
         yield f"output:     {self.output}"
         yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"
+        if self.requires:
+            units = ", ".join(f"{amount:g} of {name}" for name, amount in self.requires.items())
+            yield f"requires:   {units} per image"
+        if self.tasks:
+            yield f"then:       {', '.join(self.tasks)}"
         if self.to_do:
             yield f"to read:    {_megabytes(self.input_bytes)}"
         if self.memory_bytes is not None:
@@ -123,7 +131,7 @@ def dry_run(request: RunRequest) -> Outlook:
         sealed = seal_inputs(
             ledger, without_own(discovery.inputs(), ledger, request.output), naming(spec, request.output, ledger)
         )
-        wanted = wanted_products(spec, process_extensions().versions(spec.plugins))
+        wanted = wanted_products(spec, deciding_extensions(spec))
         apply_products(ledger, wanted)
         counts = ledger.counts()
         opened = ledger.open_inputs(0, counts.total)
@@ -150,6 +158,8 @@ def dry_run(request: RunRequest) -> Outlook:
             unreadable=tuple(discovery.unreadable),
             operations=tuple(operation.name for operation in spec.operations),
             analyses=tuple(request.name for request in spec.analyses),
+            requires=dict(spec.requires),
+            tasks=tuple(task.name for task in spec.tasks),
             input_bytes=sum(entry.size for entry in opened),
             memory_bytes=_memory(_sample(opened, PROBED), policy),
             seconds=_seconds(ledger, opened, RecipeBook(spec, wanted, ledger)),

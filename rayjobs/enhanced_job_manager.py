@@ -36,7 +36,7 @@ from rayjobs.task_book import BatchTask, TaskBook
 if TYPE_CHECKING:
     from actors.resource_manager import ResourceManager
 
-SOURCE_OPTIONS = ("exclude", "read", "limits", "plugins", "max_failures", "durability")
+SOURCE_OPTIONS = ("exclude", "read", "limits", "plugins", "max_failures", "durability", "requires")
 """Of a job's options, those that its exports share."""
 
 _USAGE = TypeAdapter(ResourceUsageInfo)

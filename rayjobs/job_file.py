@@ -16,13 +16,15 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses
 from pipelines.charts import ENGINES
+from pipelines.contracts import RESOURCES, TASK_TYPES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.registry import Registry
-from rayjobs.job_spec import Export, ImageExport, JobSpec
+from rayjobs.job_spec import Export, ImageExport, JobSpec, JobTask
+from rayjobs.task_handlers import OWN_TASKS
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -77,10 +79,14 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     mistakes = list(_load_plugins(plugins))
     operations = list(_operations(raw.pop("operations", None), base, mistakes))
     analyses = list(_analyses(raw.pop("analyses", None), mistakes))
-    mistakes += _unnamed_plugins([o.name for o in operations] + [a.name for a in analyses], plugins)
+    tasks = list(_tasks(raw.pop("tasks", None), mistakes))
+    mistakes += _requires_mistakes(raw.get("requires"), plugins)
+    used = [o.name for o in operations] + [a.name for a in analyses] + [t.name for t in tasks]
+    mistakes += _unnamed_plugins(used, plugins)
     spec: JobSpec | None = None
     try:
-        spec = JobSpec.model_validate({**raw, "operations": tuple(operations), "analyses": tuple(analyses)})
+        steps = {"operations": tuple(operations), "analyses": tuple(analyses), "tasks": tuple(tasks)}
+        spec = JobSpec.model_validate({**raw, **steps})
         mistakes += _export_mistakes(spec)
     except ValidationError as error:
         mistakes += _model_mistakes(error)
@@ -154,6 +160,25 @@ def _analyses(raw: Any, mistakes: list[Mistake]) -> Iterator[AnalysisRequest]:
     yield from named.values()
 
 
+def _tasks(raw: Any, mistakes: list[Mistake]) -> Iterator[JobTask]:
+    for location, name, params in _steps(raw, "tasks", TASK_TYPES, OWN_TASKS.get_supported_task_types(), mistakes):
+        if name not in TASK_TYPES:
+            try:
+                OWN_TASKS.check(name, params)
+            except RayjobsError as error:
+                mistakes.append(Mistake(location, str(error)))
+        yield JobTask(name, params)
+
+
+def _requires_mistakes(raw: Any, plugins: Any) -> Iterator[Mistake]:
+    # What nodes declare is known once Ray is there; what an installed plug-in offers is known now.
+    for name in raw if isinstance(raw, dict) else ():
+        if name in RESOURCES:
+            yield from _unnamed_plugins([name], plugins)
+        elif not RESOURCES.is_explained(str(name)) and (hint := _installed_plugin(str(name))):
+            yield Mistake(("requires", str(name)), f"unknown resource {name!r}{hint}")
+
+
 def _steps(
     raw: Any, key: str, registry: Registry[Any], shorthands: Sequence[str], mistakes: list[Mistake]
 ) -> Iterator[tuple[Location, str, dict[str, Any]]]:
@@ -177,11 +202,19 @@ def _steps(
             yield location, name, params
         elif not registry.is_explained(name):  # then the mistake is at `plugins`
             hint = _installed_plugin(name) or registry.hint(name)
-            mistakes.append(Mistake(location, f"unknown {registry.kind} {name!r}{hint} (see `rayjobs {key}`)"))
+            command = "extensions" if key == "tasks" else key
+            mistakes.append(Mistake(location, f"unknown {registry.kind} {name!r}{hint} (see `rayjobs {command}`)"))
+
+
+_EXAMPLES = {
+    "operations": "`- gaussian: {sigma: 2}`",
+    "analyses": "`- statistics`",
+    "tasks": '`- export: {input: photo.jpg, output: "{output}/extra"}`',
+}
 
 
 def _example(key: str) -> str:
-    return "`- gaussian: {sigma: 2}`" if key == "operations" else "`- statistics`"
+    return _EXAMPLES[key]
 
 
 def _checked(

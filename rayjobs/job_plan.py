@@ -20,17 +20,21 @@ from typing import Any, Literal
 from actors.input_plan import Naming
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
+from actors.resource_accounts import GPU
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
 from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
+from pipelines.extension_adapters import ExtensionKind
+from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy, probe_file, suffix_of
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
 from pipelines.operations.cube_lut import file_digest
 from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
+from pipelines.resources import ResourceEstimate
 from pipelines.tables import readable_path
 from rayjobs.beside import BESIDE, image_stem, own_name, place
 from rayjobs.job_spec import JobSpec
@@ -90,10 +94,22 @@ def chart_options(spec: JobSpec) -> ChartOptions | None:
     )
 
 
+def deciding_extensions(spec: JobSpec) -> dict[str, str]:
+    """Versions of the job's plug-ins that may decide a pixel or a number; resource and task types don't."""
+    kinds = (ExtensionKind.PROCESSOR, ExtensionKind.ANALYSIS, ExtensionKind.CHART)
+    return process_extensions().versions(spec.plugins, kinds=kinds)
+
+
+def required(spec: JobSpec) -> ResourceEstimate:
+    """What an image holds while it is worked on: a CPU, and what the job's ``requires`` says."""
+    custom = {name: amount for name, amount in spec.requires.items() if name != GPU}
+    return ResourceEstimate(cpus=1, gpus=spec.requires.get(GPU, 0.0), custom=custom)
+
+
 def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:
     """Product -> digest of all that decides its bytes, but for the input itself.
 
-    ``extensions`` are the versions of the plug-ins that the job uses.
+    ``extensions`` are the versions of the plug-ins that the job uses; see ``deciding_extensions``.
     """
     pixels = _digest(
         [_operation_key(operation) for operation in spec.operations],

@@ -39,6 +39,14 @@ class RunEnd(StrEnum):
     NO_SPACE = "no_space"
 
 
+def stop_asked(interrupted: threading.Event, output: OutputDirectory) -> RunEnd | None:
+    """Whether somebody wants the run to stop, by a signal or from another process, and how it ends then."""
+    if interrupted.is_set():
+        return RunEnd.INTERRUPTED
+    request = output.requested()
+    return None if request is None else {CANCEL: RunEnd.CANCELLED, PAUSE: RunEnd.PAUSED}[request]
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """The coordinator gives a shard its CPUs."""
@@ -169,11 +177,9 @@ class JobRunner:
             self.grants.request(name)
 
     def _stop_wanted(self) -> RunEnd | None:
-        if self.interrupted.is_set():
-            return RunEnd.INTERRUPTED
-        request = self.output.requested()
-        if request is not None:
-            return {CANCEL: RunEnd.CANCELLED, PAUSE: RunEnd.PAUSED}[request]
+        asked = stop_asked(self.interrupted, self.output)
+        if asked is not None:
+            return asked
         if self.most_failures is not None and self.context.ledger.counts().failed > self.most_failures:
             return RunEnd.TOO_MANY_FAILURES
         return RunEnd.NO_SPACE if self.shortage() is not None else None

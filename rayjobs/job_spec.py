@@ -7,6 +7,7 @@ follows from a job for the workers: ``job_plan``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator
@@ -96,6 +97,14 @@ class Read(_Section):
     color: Literal["srgb", "keep"] = Field("srgb", description="Convert embedded colour profiles to sRGB, or keep them")
 
 
+@dataclass(frozen=True, slots=True)
+class JobTask:
+    """One task after the images: its type and what its handler reads, as in a job file."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
 class JobSpec(_Section):
     """One job, complete with defaults."""
 
@@ -123,9 +132,28 @@ class JobSpec(_Section):
     )
     durability: Literal["process", "power"] = Field("process", description="What published files survive")
     plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
+    requires: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {},
+        description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu",
+    )
+    tasks: tuple[JobTask, ...] = Field(
+        (), description="One after the other when the results are written; each is a task type with its configuration"
+    )
 
-    @field_serializer("operations", "analyses")
-    def _steps(self, steps: tuple[ImageOperation | AnalysisRequest, ...]) -> list[dict[str, Any]]:
+    @field_validator("requires")
+    @classmethod
+    def _requires_what_can_be_asked_for(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, instead in (
+            ("cpu", "every image has one; `limits.workers` bounds an embedded run"),
+            ("memory", "it is predicted from each image; `limits.memory_per_image` bounds it"),
+            ("disk", "free space is watched anyway"),
+        ):
+            if name in value:
+                raise ValueError(f"{name} isn't asked for here: {instead}")
+        return value
+
+    @field_serializer("operations", "analyses", "tasks")
+    def _steps(self, steps: tuple[ImageOperation | AnalysisRequest | JobTask, ...]) -> list[dict[str, Any]]:
         return [{step.name: dict(step.params)} for step in steps]
 
 
@@ -135,11 +163,13 @@ def job_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Rayjobs job file"
     properties = schema["properties"]
-    for key in ("operations", "analyses"):
+    for key in ("operations", "analyses", "tasks"):
         properties[key].pop("default", None)
     properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
     properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
-    for name in ("ImageOperation", "AnalysisRequest"):
+    step = {"type": "object", "minProperties": 1, "maxProperties": 1}
+    properties["tasks"] |= {"type": "array", "items": {"anyOf": [{"type": "string"}, step]}}
+    for name in ("ImageOperation", "AnalysisRequest", "JobTask"):
         schema["$defs"].pop(name, None)
     for key in ("images", "charts"):
         schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})

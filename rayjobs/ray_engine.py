@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
@@ -16,13 +17,14 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from actors.memory_manager import MemoryManager, lighter
 from actors.ray_cluster import RayCluster
 from pipelines.block_task import Workspace, render_analyze_export, seal
+from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, ImageError, JobError
-from pipelines.extension_manager import process_extensions
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_stream import StreamOptions, stream_statuses
 from pipelines.tables import SealRequest
 from pipelines.worker_journal import inputs_in_hand
+from rayjobs.job_plan import deciding_extensions, required
 from rayjobs.job_spec import JobSpec
 from rayjobs.ray_session import Cluster
 from rayjobs.shard_runner import Crash, recipes_needed, timeout_crash
@@ -92,7 +94,7 @@ class RayEngine:
                     except ImageError as error:
                         yield [_failed(item, error.reason, str(error))]
                         continue
-                    task = _alone.options(name=f"{self.job}: one large image", memory=memory)
+                    task = self._task("one large image", memory)
                     running.append(task.remote(item, {item.recipe: self.recipes[item.recipe]}, self.workspace_alone))
                 done, running = ray.wait(running, timeout=START_S) if running else ([], [])
                 for ref in done:
@@ -111,6 +113,16 @@ class RayEngine:
         """For tasks of one image: whatever it needs, it isn't handed back."""
         return replace(self.workspace, budget_bytes=None)
 
+    def _task(self, what: str, memory_bytes: int | None) -> Any:
+        """The Ray task of one image that isn't part of the stream."""
+        options = self.options
+        return _alone.options(
+            name=f"{self.job}: {what}",
+            memory=memory_bytes,
+            num_gpus=options.gpus or None,
+            resources=dict(options.requires) or None,
+        )
+
     def _in_one_task(self, item: WorkItem, recipe: Recipe, memory_bytes: int) -> list[ImageStatus] | Crash:
         if memory_bytes > self.memory.share_bytes:
             outcome = self._try_in_one_task(item, recipe, memory_bytes, QUEUE_S)
@@ -124,7 +136,7 @@ class RayEngine:
     ) -> list[ImageStatus] | Crash | None:
         """Run one image; None when its task hasn't begun, within ``queue_s`` or before the shard was stopped."""
         begun = self.workspace.temporary / f"begun-{uuid.uuid4().hex}"
-        task = _alone.options(name=f"{self.job}: one input alone", memory=memory_bytes or None)
+        task = self._task("one input alone", memory_bytes or None)
         ref = task.remote(item, {item.recipe: recipe}, self.workspace_alone, begun)
         limit = self.workspace.item_timeout_s
         queued = time.monotonic()
@@ -175,6 +187,7 @@ def shard_engines(
 
     ``recipes`` may grow while shards run.
     """
+    per_cpu = required(spec)
 
     def engine(shard: str, cpus: int, stop: Path) -> RayEngine:
         memory = MemoryManager(RayCluster().nodes(), cpus)
@@ -185,7 +198,7 @@ def shard_engines(
             item_timeout_s=spec.limits.item_timeout,
             durable=spec.durability == "power",
             budget_bytes=memory.image_bytes,
-            extensions=process_extensions().versions(spec.plugins),
+            extensions=deciding_extensions(spec),
         )
         options = StreamOptions(
             name=shard,
@@ -193,6 +206,8 @@ def shard_engines(
             stages="staged" if spec.stages == "staged" else "fused",
             declared=cluster.declared,
             memory_per_task=memory.task_bytes,
+            gpus=per_cpu.gpus,
+            requires={name: amount for name, amount in per_cpu.custom.items() if name not in RESOURCES},
         )
         return RayEngine(job=spec.name, recipes=recipes, workspace=workspace, options=options, memory=memory)
 

@@ -13,13 +13,15 @@ from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
 from actors.performance_monitor import PerformanceMonitor
 from actors.ray_metrics import RayMetrics
+from actors.resource_accounts import InfeasibleError
 from actors.resource_manager import ResourceManager
 from actors.task_coordinator import TaskCoordinator
 from actors.task_pools import shard_type
+from pipelines.errors import JobError
 from pipelines.models import ImageStatus
-from pipelines.resources import ResourceConfig
+from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.tasks import TaskPriority
-from rayjobs.job_plan import RecipeBook
+from rayjobs.job_plan import RecipeBook, required
 from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.output_directory import OutputDirectory
@@ -74,11 +76,13 @@ def work_on_ray(
             ResourceManager(ResourceConfig(output=output.root), monitor=monitor) as resources,
             closing(TaskCoordinator(resources)) as coordinator,
         ):
+            _refuse_infeasible(resources, required(spec))
             grants = ShardGrants(
                 job_id=job_id,
                 task_type=shard_type(ledger.fact("pool")),
                 priority=TaskPriority[spec.priority.upper()],
                 max_cpus=workers or cluster.cpus,
+                per_cpu=required(spec),
                 coordinator=coordinator,
             )
             runner = JobRunner(
@@ -99,6 +103,13 @@ def work_on_ray(
                     return runner.run()
             finally:
                 monitor.stop()
+
+
+def _refuse_infeasible(resources: ResourceManager, per_image: ResourceEstimate) -> None:
+    try:
+        resources.check_feasible("image", per_image)
+    except InfeasibleError as error:
+        raise JobError(f"requires: {error}") from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,22 +32,24 @@ from pipelines.worker_journal import published_files
 from rayjobs.beside import BESIDE, without_own
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import DECIDING_PACKAGES, naming, table_requests, versions, wanted_products
+from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, naming, table_requests, versions, wanted_products
 from rayjobs.job_results import (
     remove_stale_files,
     write_job_json,
     write_manifest_file,
     write_report_pages,
 )
-from rayjobs.job_runner import RunEnd
+from rayjobs.job_runner import RunEnd, stop_asked
 from rayjobs.job_spec import JobSpec
-from rayjobs.job_state import JobState, JobStatus, state_of
+from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job_tables import write_tables
+from rayjobs.job_tasks import PlannedTask, completed, planned_tasks
 from rayjobs.output_directory import OutputDirectory, check_writable
 from rayjobs.progress import Display, Snapshot
 from rayjobs.quantities import most_failures
 from rayjobs.report import ReportSummary
 from rayjobs.results_store import ResultsStore
+from rayjobs.signals import stopping_on_signals
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
 
@@ -190,8 +192,7 @@ class _Run:
         self.display.show(Snapshot(name=spec.name, phase="planning"))
         sealed, discovery = self._seal()
         self._stop_if_interrupted()
-        extensions = process_extensions().versions(spec.plugins)
-        wanted = wanted_products(spec, extensions)
+        wanted = wanted_products(spec, deciding_extensions(spec))
         apply_products(self.ledger, wanted)
         self.ledger.reopen(tried_in_next_run())
         if self.request.retry is not None:
@@ -199,13 +200,23 @@ class _Run:
         store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
         key = _results_key(spec, wanted)
         before = self.ledger.counts()
-        if before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key:
+        written = before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key
+        tasks = planned_tasks(spec, self.request.base, self.request.output)
+        done = completed(tasks, self.ledger.fact("tasks", [])) if written else []
+        to_run = [task for task in tasks if task.digest not in {entry["digest"] for entry in done}]
+        if written and not to_run and self.ledger.fact("status") in COMPLETE:
             return state_of(self.ledger, self.output)  # as the last run left it, to the byte
-        self._announce_start(started)
+        self._announce_start(started, done, written=written)
         with self._failing():
             end = self._work(store, wanted) if before.open else RunEnd.FINISHED
+            if end is RunEnd.FINISHED and not written:
+                self._write_results(store, started, before.open)
+            if end is RunEnd.FINISHED and to_run:
+                self.ledger.put_facts(results=key)
+                self.ledger.durable()  # whatever becomes of the tasks
+                end = self._run_tasks(to_run)
             if end is RunEnd.FINISHED:
-                self._write_results(store, key, started, before.open, discovery)
+                self._finish(key, started, discovery)
             else:
                 why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
                 self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
@@ -259,10 +270,12 @@ class _Run:
         if self.interrupted.is_set():
             raise InterruptedBySignalError("stopped before the work began")
 
-    def _announce_start(self, started: float) -> None:
-        """From here on files may change, so what said otherwise is taken back first."""
-        self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, results=None)
-        self.output.manifest.unlink(missing_ok=True)
+    def _announce_start(self, started: float, done: Sequence[Mapping[str, Any]], *, written: bool) -> None:
+        """Take back what says that the job has ended; unless all results are ``written``, they may change from here."""
+        self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, tasks=done)
+        if not written:
+            self.ledger.put_facts(results=None)
+            self.output.manifest.unlink(missing_ok=True)
 
     def _work(self, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
         _, size = self.ledger.open_size()
@@ -274,9 +287,7 @@ class _Run:
         spec, output = self.request.spec, self.output
         return work_on_ray(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
-    def _write_results(
-        self, store: ResultsStore, key: str, started: float, processed: int, discovery: Discovery
-    ) -> None:
+    def _write_results(self, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec
         self._show("writing tables")
         failed = self.ledger.failed_inputs()
@@ -288,32 +299,55 @@ class _Run:
         store.remove_unused()
         write_manifest_file(self.ledger, self.output, {"job": spec.name})
         self._show("writing the report")
-        status = self._final_status()
         counts = self.ledger.counts()
-        finished = time.time()
+        now = time.time()
         summary = ReportSummary(
             name=spec.name,
-            status=status,
+            status=self._status_of_images(),
             done=counts.done,
             failed=counts.failed,
             skipped=counts.skipped,
-            seconds=finished - started,
+            seconds=now - started,
             processed=processed,
-            finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)),
+            finished=time.strftime("%Y-%m-%d %H:%M", time.localtime(now)),
             operations=spec.operations,
             analyses=spec.analyses,
             versions=versions(PROVENANCE_PACKAGES),
             files=tuple(tables),
         )
         write_report_pages(self.ledger, self.output, store, summary)
-        state = replace(state_of(self.ledger, self.output), status=status, started=started, finished=finished)
+
+    def _run_tasks(self, tasks: Sequence[PlannedTask]) -> RunEnd:
+        self._show("starting Ray")
+        from rayjobs.ray_job_tasks import run_tasks
+
+        def note(ended: dict[str, Any]) -> None:
+            others = [entry for entry in self.ledger.fact("tasks", []) if entry["digest"] != ended["digest"]]
+            self.ledger.put_facts(tasks=[*others, ended])
+            self.ledger.durable()
+
+        def watch(doing: str) -> RunEnd | None:
+            self._show(doing)
+            self.lock.renew()
+            return stop_asked(self.interrupted, self.output)
+
+        with stopping_on_signals(self.interrupted):
+            return run_tasks(tasks, self.request.spec, self.ledger.fact("job_id"), note=note, watch=watch)
+
+    def _finish(self, key: str, started: float, discovery: Discovery) -> None:
+        """Say how the job ended, to the world and then in the ledger."""
+        error = next((f"task {e['type']}: {e['error']}" for e in self.ledger.fact("tasks") if "error" in e), None)
+        status = JobStatus.FAILED if error is not None else self._status_of_images()
+        finished = time.time()
+        state = state_of(self.ledger, self.output)
+        state = replace(state, status=status, started=started, finished=finished, error=error)
         write_job_json(self.output, self._provenance(state, discovery))
         shutil.rmtree(self.output.temporary, ignore_errors=True)
         # The manifest is sealed: say so, durably, before anybody is told.
-        self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=None)
+        self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=error)
         self.ledger.durable()
 
-    def _final_status(self) -> JobStatus:
+    def _status_of_images(self) -> JobStatus:
         return JobStatus.COMPLETED_WITH_FAILURES if self.ledger.counts().failed else JobStatus.COMPLETED
 
     def _provenance(self, state: JobState, discovery: Discovery) -> dict[str, Any]:
@@ -324,6 +358,7 @@ class _Run:
             "epoch": self.ledger.fact("epoch"),
             "versions": versions(PROVENANCE_PACKAGES),
             "plugins": process_extensions().versions(self.request.spec.plugins),
+            "tasks": self.ledger.fact("tasks"),
             "ignored_files": dict(discovery.ignored.most_common()),
             "unreadable_directories": discovery.unreadable,
         }

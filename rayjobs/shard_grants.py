@@ -32,8 +32,8 @@ class ShardGrants:
     priority: TaskPriority = TaskPriority.NORMAL
     max_cpus: int | None = None
     """CPUs that a shard can use at most; None: all that there are."""
-    memory_per_cpu: int = 0
-    """Bytes that each of its tasks reserves."""
+    per_cpu: ResourceEstimate = field(default_factory=ResourceEstimate)
+    """What each of its CPUs comes with: the units that an image holds while it is worked on."""
     coordinator: TaskCoordinator | None = None
     """One that exists already; else one is made, and closed with this."""
     _own: TaskCoordinator | None = None
@@ -51,7 +51,7 @@ class ShardGrants:
             task_id=task_id,
             task_type=self.task_type,
             job_id=self.job_id,
-            resources=ResourceEstimate(cpus=1, memory_bytes=self.memory_per_cpu),
+            resources=self.per_cpu,
             max_cpus=float(self.max_cpus or coordinator.cluster_cpus()),
             preemptible=True,
         )

@@ -88,13 +88,13 @@ class ImageTaskHandler(TaskHandler):
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)
 
 
-_OWN = ImageTaskHandler()  # one object, so that it is sent to the cluster once
+OWN_TASKS = ImageTaskHandler()  # one object, so that it is sent to the cluster once
 
 
 def task_handlers(registered: Mapping[str, TaskHandler]) -> dict[str, TaskHandler]:
     """Every task type that can be run, with its handler: registered ones before plug-ins before our own."""
     return {
-        **dict.fromkeys(_OWN.get_supported_task_types(), _OWN),
+        **dict.fromkeys(OWN_TASKS.get_supported_task_types(), OWN_TASKS),
         **{name: TASK_TYPES[name] for name in TASK_TYPES},
         **registered,
     }

@@ -79,8 +79,11 @@ class HeadNode:
 
 
 @contextmanager
-def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
-    """Start a head node with a token of its own and a dashboard; end all of it afterwards."""
+def head_node(home: Path, *, cpus: int = 2, **more: str) -> Iterator[HeadNode]:
+    """Start a head node with a token of its own and a dashboard; end all of it afterwards.
+
+    ``more`` are environment variables of its processes.
+    """
     directory = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))  # a short path: Ray puts sockets below it
     # Ray's Jobs API can't start a worker whose path has a space; through this link no path has one.
     (directory / "venv").symlink_to(Path(sys.prefix), target_is_directory=True)
@@ -92,6 +95,7 @@ def head_node(home: Path, *, cpus: int = 2) -> Iterator[HeadNode]:
         RAY_AUTH_TOKEN=secrets.token_hex(32),
         RAY_USAGE_STATS_ENABLED="0",
         PATH=f"{tools}:{os.environ['PATH']}",
+        **more,
     )
     resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
     arguments = [

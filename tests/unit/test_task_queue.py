@@ -262,8 +262,9 @@ class TestLimitsAndConflicts:
             (task("t", custom={"scanner": 1}), "1 of scanner; the largest node has 0"),
             (task("t", custom={"licence": 4}), "4 of licence; the cluster has 3"),
             (task("t", cpus=9, max_cpus=9), "9 of cpu; the cluster has 6"),
+            (task("t", cpus=2, max_cpus=4, custom={"licence": 2}), "4 of licence; the cluster has 3"),
         ],
-        ids=["cpus", "memory", "unknown", "units", "elastic"],
+        ids=["cpus", "memory", "unknown", "units", "elastic", "units per CPU"],
     )
     def test_what_can_never_run_is_refused_at_once(self, bad: Task, words: str) -> None:
         queue = queue_of(a=4.0, b=2.0)
@@ -291,6 +292,16 @@ class TestLimitsAndConflicts:
         (grant,) = queue.decide(0)
         assert isinstance(grant, Grant)
         assert (grant.cpus, grant.memory_bytes) == (2, 800)
+
+    def test_units_of_an_elastic_task_count_per_cpu(self) -> None:
+        queue = queue_of(a=2.0, b=4.0)
+        queue.set_units("licence", 7)
+        submit(queue, task("s", custom={"licence": 2}, max_cpus=6), task("t", custom={"licence": 1}, max_cpus=6))
+        grants = {d.task_ids[0]: d.cpus for d in queue.decide(0) if isinstance(d, Grant)}
+        assert grants == {"s": 3, "t": 1}
+        assert queue.capacity.free("licence") == 0
+        end(queue, "s")
+        assert queue.capacity.free("licence") == 6
 
 
 class TestYielding:
@@ -645,10 +656,14 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(held) == len(set(held)), "two running tasks share an output or an exclusive resource"
         free = {name: self.queue.capacity.free(name) for name in ("cpu", "licence")}
         assert free["cpu"] == pytest.approx(sum(self.totals.values()) - sum(g.cpus for g in grants))
-        users = sum(bool(self.tasks[g.task_ids[0]].resources.custom) for g in grants)
-        assert free["licence"] == 2 - users >= 0
+        assert free["licence"] == 2 - sum(self.licences(g) for g in grants) >= 0
         for name, total in self.totals.items():
             assert sum(g.cpus for g in grants if g.node == name) <= total
+
+    def licences(self, grant: Grant) -> float:
+        """What a grant holds: of an elastic task, one for each of its CPUs."""
+        first = self.tasks[grant.task_ids[0]]
+        return first.resources.custom.get("licence", 0) * (grant.cpus if first.max_cpus else 1)
 
     @invariant()
     def no_task_is_lost_and_no_end_is_taken_back(self) -> None:

@@ -1,0 +1,163 @@
+"""``requires`` in a job file: units of a provider or of a node bound how many images are worked on, over all jobs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.leaks import wait_until
+from tests.ray_clusters import HeadNode, head_node, in_checkout
+from tests.runs import ROOT, attempts, check_outputs, command, final_rows, manifest, write_job, write_photographs
+
+CPUS, SEATS, IMAGES = 4, 2, 24
+SITE = {
+    "seats.py": f'''
+import os, time
+from pathlib import Path
+from rayjobs.plugins import ProcessorExtension, RayjobsError, ResourceAllocation, ResourceInfo, ResourceProvider
+
+class Watched(ProcessorExtension):
+    """Leaves the image as it is, and notes when it was worked on."""
+    def get_name(self):
+        return "watched"
+    def get_supported_configs(self):
+        return ["log", "seconds"]
+    def process(self, image, config):
+        begun = time.monotonic()
+        time.sleep(config["seconds"])
+        with open(config["log"], "a") as log:
+            log.write(f"{{begun}} {{time.monotonic()}}\\n")
+        return image
+
+class Seats(ResourceProvider):
+    def __init__(self):
+        self.free = {SEATS}
+    def get_available_resources(self):
+        return ResourceInfo(total={{"seat": {SEATS}}}, available={{"seat": self.free}})
+    def allocate(self, amount):
+        if amount > self.free:
+            raise RayjobsError(f"{{self.free}} seats are free")
+        self.free -= amount
+        return ResourceAllocation(allocation_id=os.urandom(8).hex(), resource_type="seat", amounts={{"seat": amount}})
+    def release(self, allocation):
+        self.free += int(allocation.amounts["seat"])
+''',
+    "seats-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: seats\nVersion: 1.0\n",
+    "seats-1.0.dist-info/entry_points.txt": (
+        "[rayjobs.processors]\nwatched = seats:Watched\n[rayjobs.resources]\nseat = seats:Seats\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("requires")
+    for name, text in SITE.items():
+        (root / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "site" / name).write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cluster(place: Path) -> Iterator[HeadNode]:
+    with head_node(place, cpus=CPUS, PYTHONPATH=f"{place / 'site'}:{ROOT}") as node:
+        yield node
+
+
+def job(place: Path, name: str, log: Path, *, seconds: float = 0.05, images: int = IMAGES, **changes: object) -> Path:
+    """A job whose every image takes ``seconds`` and leaves a line in ``log``."""
+    (place / name).mkdir()
+    write_photographs(place / name / "photos", images)
+    return write_job(
+        place / name,
+        name=name,
+        operations=[{"watched": {"log": str(log), "seconds": seconds}}],
+        analyses=[],
+        export={"images": {"format": "png"}},
+        **{"plugins": ["watched", "seat"], **changes},
+    )
+
+
+def start(cluster: HeadNode, file: Path) -> subprocess.Popen[str]:
+    arguments = command("run", file, "--json", "--allow-plugin", "watched", "--allow-plugin", "seat")
+    variables = {**cluster.variables, "RAY_ADDRESS": cluster.address}
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+def finish(process: subprocess.Popen[str], output: Path, images: int = IMAGES) -> None:
+    _, error = process.communicate(timeout=180)
+    assert process.returncode == 0, error
+    rows = manifest(output)
+    assert [row["status"] for row in rows] == ["done"] * images
+    check_outputs(output, rows)
+
+
+def most_at_once(log: Path) -> int:
+    """How many images were worked on at the same time."""
+    spans = [tuple(map(float, line.split())) for line in log.read_text().splitlines()]
+    return max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans)
+
+
+def test_two_jobs_share_the_units_of_a_provider(cluster: HeadNode, place: Path) -> None:
+    log = place / "shared.log"
+    files = [job(place, name, log, seconds=0.1, requires={"seat": 1}) for name in ("one", "two")]
+    processes = [start(cluster, file) for file in files]
+    for process, file in zip(processes, files, strict=True):
+        finish(process, file.parent / "out")
+    assert most_at_once(log) == SEATS
+    assert len(log.read_text().splitlines()) >= 2 * IMAGES
+
+
+def test_without_requires_all_cpus_work(cluster: HeadNode, place: Path) -> None:
+    """What the other tests would see if nothing bounded them."""
+    file = job(place, "free", place / "free.log", seconds=0.2, plugins=["watched"])
+    finish(start(cluster, file), file.parent / "out")
+    assert most_at_once(place / "free.log") > SEATS
+
+
+@pytest.mark.parametrize("stages", ["fused", "staged"])
+def test_what_nodes_declare_is_held_per_image_too(cluster: HeadNode, place: Path, stages: str) -> None:
+    log = place / f"{stages}.log"
+    file = job(place, stages, log, images=8, stages=stages, requires={"export_io": CPUS / 2 + 1}, plugins=["watched"])
+    finish(start(cluster, file), file.parent / "out", 8)
+    assert most_at_once(log) == 1
+
+
+def test_a_killed_driver_gives_its_units_back(cluster: HeadNode, place: Path) -> None:
+    held = job(place, "held", place / "held.log", seconds=0.5, requires={"seat": SEATS})
+    killed = start(cluster, held)
+    wait_until(lambda: final_rows(held.parent / "out") > 0 or killed.poll() is not None, timeout_s=120)
+    waiting = job(place, "waiting", place / "waiting.log", images=2, requires={"seat": 1})
+    other = start(cluster, waiting)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    finish(other, waiting.parent / "out", 2)
+    finish(start(cluster, held), held.parent / "out")
+    assert [outcome for _, _, outcome in attempts(held.parent / "out")].count("done") == IMAGES
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [
+        ({"seat": SEATS + 1}, f"requires: a task of type 'image' asks for 3 of 'seat', its provider has {SEATS}"),
+        ({"scanner": 1}, "requires: a task of type 'image' asks for 1 of 'scanner', nothing offers 'scanner'"),
+        ({"gpu": 1}, "requires: a task of type 'image' asks for 1 GPU, the largest node"),
+    ],
+    ids=["too many", "unknown", "gpu"],
+)
+def test_what_can_never_be_had_is_said_in_one_line(
+    cluster: HeadNode, place: Path, tmp_path: Path, requires: dict[str, float], words: str
+) -> None:
+    file = job(tmp_path, "never", place / "never.log", images=1, requires=requires)
+    process = start(cluster, file)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert words in error
+    assert "Traceback" not in error
+    status = in_checkout(*command("status", file.parent / "out"), variables=cluster.variables)
+    assert words in status.stdout
