@@ -79,6 +79,8 @@ def values_of(schema: Schema, definitions: Schema) -> str:
     kind = schema.get("type")
     if kind == "array":
         return _array(schema, definitions)
+    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
+        return f"name: {values_of(schema['additionalProperties'], definitions)}"
     if kind in ("integer", "number"):
         return _range("whole number" if kind == "integer" else "number", schema)
     return "`true`, `false`" if kind == "boolean" else schema.get("format", "text")
@@ -214,12 +216,13 @@ def job_file_page() -> str:
     """``job-file.md``."""
     schema = JobSpec.model_json_schema()
     definitions = schema["$defs"]
-    for key, text in (("operations", "operations"), ("analyses", "analyses")):
+    for key, page in (("operations", ""), ("analyses", ""), ("tasks", "../how-to/")):
         schema["properties"][key] = {
             "type": "array",
             "items": {"type": "string"},
-            "description": f"{schema['properties'][key]['description']}; see [{text}]({text}.md)",
+            "description": f"{schema['properties'][key]['description']}; see [{key}]({page}{key}.md)",
         }
+    schema["properties"]["requires"]["description"] += "; see [resources](../how-to/resources.md)"
     parts = [
         f"{NOTE}\n# The job file\n",
         JOB_FILE_INTRODUCTION,
@@ -256,7 +259,7 @@ def cli_page() -> str:
             [
                 ["0", "All done, or failures within `max_failures`"],
                 ["1", "The job could not run: a mistake in the job file, no access, no cluster"],
-                ["2", "Finished, but more inputs failed; or the command line itself was wrong"],
+                ["2", "Finished, but more inputs failed, or a task did; or the command line itself was wrong"],
                 ["130", "Cancelled, paused or interrupted; `rayjobs resume` goes on"],
             ],
         ),

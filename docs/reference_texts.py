@@ -111,6 +111,10 @@ read: {truncated: strict, frames: first, color: srgb}
 max_failures: 5%
 stages: auto
 durability: process
+plugins: []
+requires: {}
+tasks:
+  - export: {input: "{base}/photos/cover.jpg", output: "{output}/cover", analyses: [scopes]}
 """
 
 REASONS: Mapping[str, tuple[str, str]] = {

@@ -88,6 +88,11 @@ class Limits(_Section):
         "auto", description="CPUs of an embedded run"
     )
 
+    @property
+    def cpus(self) -> int | None:
+        """CPUs of an embedded run; None: all that the machine has."""
+        return None if self.workers == "auto" else self.workers
+
 
 class Read(_Section):
     """How inputs are decoded."""

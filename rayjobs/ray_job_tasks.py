@@ -46,8 +46,7 @@ def run_tasks(
     RayjobsError
         No Ray.
     """
-    workers = None if spec.limits.workers == "auto" else spec.limits.workers
-    with ray_session(name=spec.name, workers=workers), closing(TaskRunner()) as runner:
+    with ray_session(name=spec.name, workers=spec.limits.cpus), closing(TaskRunner()) as runner:
         handlers = task_handlers({})
         for number, task in enumerate(tasks, 1):
             started = time.monotonic()

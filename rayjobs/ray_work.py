@@ -54,10 +54,9 @@ def work_on_ray(
     RayjobsError
         No Ray, or a shard that can't be run.
     """
-    workers = None if spec.limits.workers == "auto" else spec.limits.workers
     epoch, job_id = int(ledger.fact("epoch")), str(ledger.fact("job_id"))
     book = RecipeBook(spec, wanted, ledger, output.root)
-    with ray_session(name=spec.name, workers=workers) as cluster, stopping_on_signals(interrupted):
+    with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
 
         def committed(rows: Sequence[ImageStatus]) -> None:
@@ -81,7 +80,7 @@ def work_on_ray(
                 job_id=job_id,
                 task_type=shard_type(ledger.fact("pool")),
                 priority=TaskPriority[spec.priority.upper()],
-                max_cpus=workers or cluster.cpus,
+                max_cpus=spec.limits.cpus or cluster.cpus,
                 per_cpu=required(spec),
                 coordinator=coordinator,
             )

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,7 @@ class _Run:
         if written and not to_run and self.ledger.fact("status") in COMPLETE:
             return state_of(self.ledger, self.output)  # as the last run left it, to the byte
         self._announce_start(started, done, written=written)
-        with self._failing():
+        with self._failing(), self._connected() if before.open and to_run else nullcontext():
             end = self._work(store, wanted) if before.open else RunEnd.FINISHED
             if end is RunEnd.FINISHED and not written:
                 self._write_results(store, started, before.open)
@@ -235,6 +235,16 @@ class _Run:
             if isinstance(error, JobError):
                 raise
             raise JobError(f"{text}; run it again, it goes on") from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """One connection for images and tasks: an embedded cluster takes seconds to start."""
+        self._show("starting Ray")
+        from rayjobs.ray_session import ray_session
+
+        spec = self.request.spec
+        with ray_session(name=spec.name, workers=spec.limits.cpus):
+            yield
 
     def _recover(self, epoch: int) -> None:
         """Note the files that runs which were killed may have published, and clear their temporary files away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from PIL import Image
 from tests.example_plugin import install_example
 from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
 
-ALLOW = ("--allow-plugin", "vignette", "--allow-plugin", "evenness")
+PLUGINS = ["vignette", "evenness", "licence", "zip_folder"]
+ALLOW = tuple(argument for name in PLUGINS for argument in ("--allow-plugin", name))
 JOB = {
-    "plugins": ["vignette", "evenness"],
+    "plugins": PLUGINS,
     "operations": [{"vignette": {"strength": 1}}],
     "analyses": ["evenness"],
+    "requires": {"licence": 1},
     "export": {"images": {"format": "png"}, "charts": True},
+    "tasks": [{"zip_folder": {"folder": "{output}/images", "archive": "{output}/images.zip"}}],
 }
 
 
@@ -56,9 +60,34 @@ def test_images_numbers_and_charts_come_from_the_plug_in(finished: Path, place: 
     assert (shaded[0, 0] <= source[0, 0] * 0.05 + 1).all()
 
 
+def test_the_task_type_comes_from_the_plug_in(finished: Path) -> None:
+    images = {path.name: path.read_bytes() for path in (finished / "images").iterdir()}
+    with zipfile.ZipFile(finished / "images.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == images
+    (task,) = json.loads((finished / "job.json").read_text())["tasks"]
+    assert (task["type"], task["status"], task["result"]["files"]) == ("zip_folder", "completed", 6)
+
+
+def test_the_resource_type_comes_from_the_plug_in(finished: Path, place: Path, path: str, tmp_path: Path) -> None:
+    """Without a single licence the same job can't run."""
+    run = ("run", place / "job.yaml", "--output", tmp_path / "out", *ALLOW)
+    none = rayjobs(*run, home=tmp_path, PYTHONPATH=path, RAYJOBS_EXAMPLE_LICENCES="0")
+    assert none.code == 1
+    assert "asks for 1 of 'licence', its provider has 0 of 'licence'" in none.err
+    assert "Traceback" not in none.err
+
+
+def test_a_plug_in_that_decides_no_pixel_makes_nothing_anew(finished: Path, place: Path, path: str) -> None:
+    """Two licences per image instead of one, and no archive: the images are what they were."""
+    job = write_job(place, **{**JOB, "requires": {"licence": 2}, "tasks": [], "plugins": PLUGINS[:3]})
+    plan = rayjobs("plan", job, "--json", *ALLOW, home=place, PYTHONPATH=path).json
+    write_job(place, **JOB)
+    assert (plan["to_do"], plan["requires"], plan["tasks"]) == (0, {"licence": 2}, [])
+
+
 def test_provenance_names_the_package_and_its_version(finished: Path) -> None:
     plugins = json.loads((finished / "job.json").read_text())["plugins"]
-    assert sorted(plugins) == ["evenness", "vignette"]
+    assert sorted(plugins) == sorted(PLUGINS)
     assert all(version.startswith("rayjobs-example-plugin 1.0.0 ") for version in plugins.values())
 
 

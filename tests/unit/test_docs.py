@@ -109,7 +109,7 @@ def test_analysis_examples_run(name: str, picture: np.ndarray) -> None:
 
 def test_the_whole_job_names_every_key() -> None:
     spec = parse_job(WHOLE_JOB)
-    assert set(yaml.safe_load(WHOLE_JOB)) == set(JobSpec.model_fields) - {"plugins"}
+    assert set(yaml.safe_load(WHOLE_JOB)) == set(JobSpec.model_fields)
     assert spec.name == "autumn-look"
 
 

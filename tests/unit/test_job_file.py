@@ -13,6 +13,7 @@ from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.job_file import JobFileError, load_job, parse_job
 from rayjobs.job_spec import job_schema
+from rayjobs.job_tasks import planned_tasks
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 
@@ -226,3 +227,25 @@ def test_steps_keep_their_parameters_in_the_registered_order() -> None:
 def test_no_text_without_the_required_keys_gets_past(text: str) -> None:
     with pytest.raises(JobFileError, match=r"^job:\d+:\d+: "):
         parse_job(text)
+
+
+def test_what_a_job_requires_are_positive_amounts_of_anything_but_what_every_image_has() -> None:
+    assert parse_job(f"{SMALL}requires: {{licence: 1, gpu: 0.5}}\n").requires == {"licence": 1, "gpu": 0.5}
+    assert mistakes(f"{SMALL}requires: {{licence: 0, seat: many}}\n") == [
+        "job.yaml:4:12: requires.licence: input should be greater than 0, not 0",
+        "job.yaml:4:24: requires.seat: input should be a valid number, not 'many'",
+    ]
+    for name in ("cpu", "memory", "disk"):
+        (line,) = mistakes(f"{SMALL}requires: {{{name}: 1}}\n")
+        assert f"requires: {name} isn't asked for here: " in line
+
+
+def test_placeholders_of_tasks_are_filled_in_and_decide_what_counts_as_the_same_task() -> None:
+    text = 'tasks:\n  - export: {input: "{base}/a.png", output: "{output}/{job}", analyses: [{statistics: {}}]}\n'
+    spec = parse_job(SMALL + text)
+    (task,) = planned_tasks(spec, Path("/jobs"), Path("/jobs/out"))
+    assert task.task_type == "export"
+    assert task.config == {"input": "/jobs/a.png", "output": "/jobs/out/a", "analyses": [{"statistics": {}}]}
+    (again,) = planned_tasks(spec, Path("/jobs"), Path("/jobs/out"))
+    (elsewhere,) = planned_tasks(spec, Path("/jobs"), Path("/other"))
+    assert again.digest == task.digest != elsewhere.digest
