@@ -240,13 +240,13 @@ class JobLedger:
 
     # ---- running -------------------------------------------------------------------------------------------------
 
-    def open_inputs(self, first_seq: int, end_seq: int) -> list[OpenInput]:
-        """Inputs without a final row with first_seq <= seq < end_seq, in order."""
+    def open_inputs(self, first_seq: int, end_seq: int, most: int = -1) -> list[OpenInput]:
+        """Inputs without a final row with first_seq <= seq < end_seq, in order; the first ``most``, or all."""
         rows = self._all(
             "SELECT id, seq, path, size, mtime_ns, name,"
             " (SELECT group_concat(recipe) FROM work WHERE input = inputs.id)"
-            " FROM inputs WHERE status IS NULL AND seq >= ? AND seq < ? ORDER BY seq",
-            (first_seq, end_seq),
+            " FROM inputs WHERE status IS NULL AND seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
+            (first_seq, end_seq, most),
         )
         return [
             OpenInput(

@@ -28,7 +28,7 @@ from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import Snapshot
 from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import Crash, ShardContext
+from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, Crash, ShardContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class InstantEngine:
     """Says of every image that it is done; implements ``shard_runner.ShardEngine``."""
 
     workspace: Workspace
+    stream_rows: int = SMALLEST_STREAM_ROWS
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
         for at in range(0, len(items), SAVED_ROWS):

@@ -76,14 +76,18 @@ def values_of(schema: Schema, definitions: Schema) -> str:
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     if choices:
         return ", ".join(f"`{value}`" for value in choices)
-    kind = schema.get("type")
-    if kind == "array":
-        return _array(schema, definitions)
-    if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
-        return f"name: {values_of(schema['additionalProperties'], definitions)}"
-    if kind in ("integer", "number"):
-        return _range("whole number" if kind == "integer" else "number", schema)
-    return "`true`, `false`" if kind == "boolean" else schema.get("format", "text")
+    match schema.get("type"):
+        case "array":
+            text = _array(schema, definitions)
+        case "object":
+            text = f"name: {values_of(schema['additionalProperties'], definitions)}"
+        case "integer" | "number" as kind:
+            text = _range("whole number" if kind == "integer" else "number", schema)
+        case "boolean":
+            text = "`true`, `false`"
+        case _:
+            text = schema.get("format", "text")
+    return text
 
 
 def _range(kind: str, schema: Schema) -> str:

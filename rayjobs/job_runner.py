@@ -17,15 +17,13 @@ from typing import Protocol
 from actors.output_lock import LEASE_S, OutputLock
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.progress import Display, Rate, Snapshot
-from rayjobs.shard_runner import ShardContext, ShardEngine, run_shard
+from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
 
 POLL_S = 0.2
 YIELDING_POLL_S = 0.02
 """While a shard hands its CPUs back, because somebody more urgent waits for them."""
 GRACE_S = 10.0
 """How long shards may take to hand their inputs back before the driver leaves them to their end."""
-SHARD_ROWS = 4096
-"""Inputs per shard, about: what one grant is for, and what an urgent job interrupts."""
 
 
 class RunEnd(StrEnum):
@@ -115,6 +113,8 @@ class JobRunner:
     """Why the output's disk is too full to go on; None: there is room."""
     held: Callable[[], str | None] = lambda: None
     """Why this machine takes no further shard for now, whatever its turn; None: it does."""
+    shard_rows: int = SMALLEST_STREAM_ROWS
+    """Inputs per shard, about: what one grant is for."""
     ahead: int = 2
     """Shards that are queued or running at a time."""
     _shards: dict[str, _Shard] = field(default_factory=dict)
@@ -158,8 +158,8 @@ class JobRunner:
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
         """Runs of places with open inputs, whole ranges of the results' store each."""
-        rows = max(SHARD_ROWS // self.context.store.range_rows, 1) * self.context.store.range_rows
-        rows = min(rows, max(SHARD_ROWS, self.context.store.range_rows))
+        range_rows = self.context.store.range_rows
+        rows = max(self.shard_rows // range_rows, 1) * range_rows
         place = 0
         while (seq := self.context.ledger.next_open_seq(place)) is not None:
             place = seq // rows * rows + rows

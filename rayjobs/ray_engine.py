@@ -27,7 +27,7 @@ from pipelines.worker_journal import inputs_in_hand
 from rayjobs.job_plan import deciding_extensions, required
 from rayjobs.job_spec import JobSpec
 from rayjobs.ray_session import Cluster
-from rayjobs.shard_runner import Crash, recipes_needed, timeout_crash
+from rayjobs.shard_runner import Crash, recipes_needed, stream_rows, timeout_crash
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,10 @@ class RayEngine:
     workspace: Workspace
     options: StreamOptions
     memory: MemoryManager
+
+    @property
+    def stream_rows(self) -> int:
+        return stream_rows(self.options.slots)
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
         """Rows as they come; images that need more memory than a task of the stream has come last."""

@@ -30,7 +30,7 @@ from rayjobs.ray_engine import shard_engines
 from rayjobs.ray_session import ray_session
 from rayjobs.results_store import ResultsStore
 from rayjobs.shard_grants import ShardGrants
-from rayjobs.shard_runner import ShardContext
+from rayjobs.shard_runner import ShardContext, stream_rows
 from rayjobs.signals import stopping_on_signals
 
 STAGE = "render-analyze-export"
@@ -96,6 +96,7 @@ def work_on_ray(
                 most_failures=ledger.fact("max_failures") or None,
                 shortage=lambda: shortage(disk_space(output.root)),
                 held=resources.admission,
+                shard_rows=stream_rows(cluster.cpus),
             )
             try:
                 with _modules_frozen():

@@ -27,6 +27,13 @@ log = logging.getLogger(__name__)
 
 FRUITLESS_ROUNDS = 3
 """Streams in a row that bring no row and leave no suspect: then the cluster, not an image, is the trouble."""
+SMALLEST_STREAM_ROWS = 4096
+STREAM_ROWS_PER_CPU = 1024
+
+
+def stream_rows(cpus: int) -> int:
+    """How many inputs make a stream long enough for so many CPUs that its beginning and end don't count."""
+    return max(SMALLEST_STREAM_ROWS, STREAM_ROWS_PER_CPU * cpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,11 @@ class ShardEngine(Protocol):
 
     @property
     def workspace(self) -> Workspace: ...
+
+    @property
+    def stream_rows(self) -> int:
+        """Inputs of one stream at most: what a driver holds of a shard at a time."""
+        ...
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
         """Rows as they come; those of workers that died are missing."""
@@ -82,7 +94,7 @@ def run_shard(
         Workers die again and again without having started an input.
     """
     fruitless = 0
-    while open_inputs := context.ledger.open_inputs(first_seq, end_seq):
+    while open_inputs := context.ledger.open_inputs(first_seq, end_seq, engine.stream_rows):
         items = context.items(open_inputs)
         gained = 0
         for rows in engine.stream(items):

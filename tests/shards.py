@@ -81,6 +81,7 @@ class FakeEngine:
 
     job: SmallJob
     workspace: Workspace
+    stream_rows: int = 1000
     deadly: Collection[int] = ()
     hangs: Collection[int] = ()
     outcomes: dict[int, list[Crash]] = field(default_factory=dict)

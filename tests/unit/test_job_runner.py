@@ -12,7 +12,6 @@ import pytest
 from actors.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.models import WorkItem
-from rayjobs import job_runner
 from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.output_directory import CANCEL, PAUSE
 from rayjobs.progress import Snapshot
@@ -109,6 +108,7 @@ class Setting:
             most_failures=most_failures,
             shortage=lambda: shortage,
             held=self.held,
+            shard_rows=3,
             ahead=1,  # in this process, workers of two shards would share one journal
         ).run()
 
@@ -120,8 +120,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
-    monkeypatch.setattr(job_runner, "SHARD_ROWS", 3)
+def setting(tmp_path: Path) -> Iterator[Setting]:
     job = SmallJob(tmp_path, COUNT)
     job.context.store.range_rows = 3
     (job.output.temporary / "1").mkdir(parents=True)

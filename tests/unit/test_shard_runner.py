@@ -49,6 +49,22 @@ def test_all_inputs_become_final_and_their_results_are_sealed(make: Make) -> Non
     assert engine.alone_with == []
 
 
+def test_a_large_shard_is_streamed_piece_by_piece(make: Make) -> None:
+    job = make()
+    ids = job.ids()
+    engine = FakeEngine(job, job.workspace(), stream_rows=2, deadly=[ids["002"]])
+    assert run_shard(0, 5, engine, job.context, never)
+    assert engine.streamed == [
+        [ids["000"], ids["001"]],
+        [ids["002"], ids["003"]],
+        [ids["003"], ids["004"]],
+    ]
+    assert engine.alone_with == [ids["002"]]
+    assert final(job) == [("done", None)] * 5
+    (request,) = engine.sealed
+    assert pq.read_table(request.target).num_rows == 5
+
+
 def test_only_the_input_in_hand_is_tried_alone_and_the_others_stream_again(make: Make) -> None:
     job = make()
     ids = job.ids()
