@@ -94,9 +94,9 @@ class ClusterLedger:
         now = time.time()
         self._db.executemany(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?) ON CONFLICT (id) DO UPDATE SET"
-            " status = excluded.status, number = excluded.number, placement = excluded.placement,"
-            " attempts = excluded.attempts, cancelling = excluded.cancelling, error = excluded.error,"
-            " changed = excluded.changed",
+            " priority = excluded.priority, status = excluded.status, number = excluded.number,"
+            " placement = excluded.placement, attempts = excluded.attempts, cancelling = excluded.cancelling,"
+            " error = excluded.error, changed = excluded.changed",
             ((*_to_row(entry, placement), now) for entry, placement in rows),
         )
 
@@ -116,9 +116,12 @@ class ClusterLedger:
         """Remember the answer to a changing call, for when the call comes again."""
         self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", (request_id, owner, json.dumps(answer)))
 
-    def put_setting(self, kind: str, name: str, value: float) -> None:
-        """Write a concurrency limit (``limit``) or the units of a provider (``units``)."""
-        self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (kind, name, value))
+    def put_setting(self, kind: str, name: str, value: float | None) -> None:
+        """Write a concurrency limit (``limit``) or the units of a provider (``units``); None: there is none now."""
+        if value is None:
+            self._db.execute("DELETE FROM settings WHERE kind = ? AND name = ?", (kind, name))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", (kind, name, value))
 
     def drop_old(self) -> None:
         """Forget tasks of ended drivers after some days."""

@@ -168,8 +168,12 @@ class CoordinatorService:
 
         return bool(self._once(request_id, owner, now, cancel))
 
-    def set_limit(self, request_id: str, owner: str, task_type: str, limit: int, now: float) -> None:
-        """Change the concurrency limit of a task type."""
+    def set_priority(self, request_id: str, owner: str, task_id: str, priority: TaskPriority, now: float) -> bool:
+        """Change how urgent a task is; see ``TaskQueue.set_priority``."""
+        return bool(self._once(request_id, owner, now, lambda: self._queue.set_priority(task_id, priority)))
+
+    def set_limit(self, request_id: str, owner: str, task_type: str, limit: int | None, now: float) -> None:
+        """Change the concurrency limit of a task type; None lifts it."""
 
         def change() -> bool:
             self._queue.set_limit(task_type, limit)

@@ -139,6 +139,23 @@ class PriorityScheduler:
             self._leave(entry)
             self._wake(entry.conflicts)
 
+    def set_priority(self, entry: Entry, priority: TaskPriority) -> None:
+        """Move a task, waiting or running, to the line of another priority; it keeps its age and its job's turn."""
+        turn, old, place = self.turn(entry.group), self._lines.get(entry.line), entry.place
+        if place is not Place.NOWHERE:
+            self._leave(entry)
+        entry.priority = priority
+        if place is not Place.NOWHERE:
+            self.add(entry)
+        elif entry.status is TaskStatus.RUNNING and old is not None:
+            old.running -= 1
+            new = self._line(entry.line)
+            new.running += 1
+            new.served_at = max(new.served_at, old.served_at)
+            self._drop_if_idle(old)
+        self.keep_turn(entry.group, turn)
+        self._wake(entry.conflicts)
+
     def by_turn(self, now: float) -> Iterator[Line]:
         """Lines with somebody in front, in the order in which they deserve room; ``again`` puts one back in."""
         self._round.clear()

@@ -84,7 +84,10 @@ class CoordinatorActor:
     async def cancel(self, request_id: str, owner: str, task_id: str) -> bool:
         return self._do(lambda now: self._service.cancel(request_id, owner, task_id, now))
 
-    async def set_limit(self, request_id: str, owner: str, task_type: str, limit: int) -> None:
+    async def set_priority(self, request_id: str, owner: str, task_id: str, priority: TaskPriority) -> bool:
+        return self._do(lambda now: self._service.set_priority(request_id, owner, task_id, priority, now))
+
+    async def set_limit(self, request_id: str, owner: str, task_type: str, limit: int | None) -> None:
         self._do(lambda now: self._service.set_limit(request_id, owner, task_type, limit, now))
 
     async def set_units(self, request_id: str, owner: str, name: str, total: float) -> None:

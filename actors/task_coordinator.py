@@ -131,8 +131,8 @@ class TaskCoordinator(ClosedOnExit):
                         return
                     self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
-    def set_concurrency_limits(self, task_type: str, max_concurrent: int) -> None:
-        """At most so many tasks of a type run at a time in the whole cluster; running ones may end."""
+    def set_concurrency_limits(self, task_type: str, max_concurrent: int | None) -> None:
+        """At most so many tasks of a type run at a time in the whole cluster, None: no limit; running ones may end."""
         self._link.change("set_limit", self.owner, task_type, max_concurrent)
 
     def get_queue_status(self) -> QueueStatus:
@@ -147,6 +147,14 @@ class TaskCoordinator(ClosedOnExit):
         ref = ray.put(handler)
         with self._changed:
             self._handlers.update(dict.fromkeys(handler.get_supported_task_types(), ref))
+
+    def set_priority(self, handle: TaskHandle, priority: TaskPriority) -> bool:
+        """Change how urgent a task is, whether it waits or runs; False when it has ended, or is unknown."""
+        with self._changed:
+            known = self._known.get(handle.task_id)
+            if known is not None:
+                known.priority = TaskPriority(priority)
+        return bool(self._link.change("set_priority", self.owner, handle.task_id, TaskPriority(priority)))
 
     def set_resource_units(self, name: str, total: float) -> None:
         """Say how many units of a provider's resource all tasks of the cluster may hold at a time."""

@@ -193,8 +193,23 @@ class TaskQueue:
             self._outbox.append(Stop(owner=entry.owner, number=entry.number, task_id=task_id))
         return True
 
-    def set_limit(self, task_type: str, limit: int) -> None:
-        """At most so many grants of a type are out at a time; those that are may end."""
+    def set_priority(self, task_id: str, priority: TaskPriority) -> bool:
+        """Change how urgent a task is, whether it waits or runs; False when it has ended, or is unknown."""
+        entry = self._entries.get(task_id)
+        if entry is None or entry.status.terminal:
+            return False
+        if entry.priority is not priority:
+            self._counts[entry.status, entry.priority] -= 1
+            self._scheduler.set_priority(entry, priority)
+            self._counts[entry.status, entry.priority] += 1
+            self.changed[task_id] = entry
+        return True
+
+    def set_limit(self, task_type: str, limit: int | None) -> None:
+        """At most so many grants of a type are out at a time, None: as many as there is room for; those out may end."""
+        if limit is None:
+            self._book.limits.pop(task_type, None)
+            return
         if limit < 0:
             raise RayjobsError(f"the limit for {task_type!r} is {limit}; it must be 0 or more")
         self._book.limits[task_type] = limit

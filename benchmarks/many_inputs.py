@@ -22,6 +22,7 @@ from benchmarks import standard_work
 from pipelines.block_task import Workspace
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.tables import SAVED_ROWS, SealRequest
+from pipelines.tasks import TaskPriority
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.job_results import write_manifest_file
 from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
@@ -66,6 +67,9 @@ class InstantGrants:
 
     def end(self, shard: str, *, finished: bool) -> None:
         """Nothing is held."""
+
+    def set_priority(self, priority: TaskPriority) -> None:
+        """Nobody else waits."""
 
     def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
         asked, self._asked = self._asked, []

@@ -183,11 +183,11 @@ class AnalysisExportService(ClosedOnExit):
 
     def cancel(self, task_id: str) -> bool:
         """Stop an export; what is written stays. False when it doesn't run here."""
-        return self._pool.cancel(task_id) is not None
+        return self._pool.stop(task_id, JobStatus.CANCELLED) is not None
 
     def cleanup(self, task_id: str, output: Path | None = None) -> None:
         """Stop an export if it runs, wait for that, and remove its temporary files; results stay."""
-        run = self._pool.cancel(task_id)
+        run = self._pool.stop(task_id, JobStatus.CANCELLED)
         if run is not None:
             run.join()
         if output is not None:
@@ -244,7 +244,7 @@ def _outcome(run: JobRun) -> tuple[TaskStatus, str | None]:
     state = run.state
     if state is not None and state.status in COMPLETE:
         return TaskStatus.COMPLETED, f"{state.failed:,} of {state.total:,} images failed" if state.failed else None
-    if run.cancelled or (state is not None and state.status is JobStatus.CANCELLED):
+    if run.stopped_as is JobStatus.CANCELLED or (state is not None and state.status is JobStatus.CANCELLED):
         return TaskStatus.CANCELLED, "cancelled"
     if state is not None and state.status is JobStatus.FAILED:
         return TaskStatus.FAILED, state.error or f"{state.failed:,} images failed, more than allowed"

@@ -7,7 +7,8 @@ its output, where the command line finds it as well. The definitions survive res
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from actors.batch_records import BatchRecords, StoredJob
+from actors.job_ledger import Attempt
 from actors.job_registry import job_id_of
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
@@ -24,7 +26,7 @@ from rayjobs.job_file import load_job
 from rayjobs.job_pool import JobPool, JobRun
 from rayjobs.job_request import as_refreshed, as_step, job_output, job_request
 from rayjobs.job_state import JobState, JobStatus, read_state
-from rayjobs.output_directory import CANCEL, OutputDirectory
+from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.progress import Snapshot
 
 JOBS = TypeAdapter(BatchJob)
@@ -201,14 +203,21 @@ class BatchJobManager(ClosedOnExit):
         JobError
             The job has no images, or its definition is wrong.
         """
+        return self._start(job_id, on_progress, retry=None)
+
+    def retry_failed(
+        self, job_id: str, reasons: Iterable[str] = (), *, on_progress: Callable[[Snapshot], None] | None = None
+    ) -> BatchJob:
+        """Run a job again for the inputs that failed, for these reasons or for any; returns at once.
+
+        Raises
+        ------
+        JobError
+            The job is running, has no images, or its definition is wrong.
+        """
         with self._lock:
-            job = self.get_job(job_id)
-            run = JobRun(job_id, job_request(job), on_end=self._note_end)
-            if on_progress is not None:
-                run.on_progress = on_progress
-            self._keep_status(job_id, JobStatus.PENDING, None)
-            self._pool.start(run)
-        return self.get_job(job_id)
+            self._refuse_if_running(self.get_job(job_id), "retried")
+            return self._start(job_id, on_progress, retry=tuple(reasons))
 
     def wait_for_job(self, job_id: str, timeout: float | None = None) -> JobState:
         """Wait for the end of a job that was started here; else say how it stands.
@@ -228,14 +237,33 @@ class BatchJobManager(ClosedOnExit):
 
     def cancel_job(self, job_id: str) -> bool:
         """Stop a job, here or in another process; False when it doesn't run. It can be started again."""
-        job = self.get_job(job_id)
-        if self._pool.cancel(job_id) is not None:
-            return True
+        return self._stop(job_id, CANCEL, JobStatus.CANCELLED)
+
+    def pause_job(self, job_id: str) -> bool:
+        """Stop a job for now, here or in another process; False when it doesn't run. ``start_job`` goes on."""
+        return self._stop(job_id, PAUSE, JobStatus.PAUSED)
+
+    def set_priority(self, job_id: str, priority: str) -> BatchJob:
+        """Change a job's priority (``urgent``, ``high``, ``normal``, ``low``), whether it runs or not.
+
+        Raises
+        ------
+        JobError
+            There is no such job, or no such priority.
+        """
+        job = self._changed(job_id, lambda job: replace(job, options={**job.options, "priority": priority}))
         output = OutputDirectory(Path(job.output))
-        if not output.running:
-            return False
-        output.request(CANCEL)
-        return True
+        if output.running:
+            output.request_priority(priority)
+        return job
+
+    def get_attempts(self, job_id: str) -> Iterator[Attempt]:
+        """Every attempt of a job's inputs, in the order in which they ended; nothing before it has run."""
+        output = OutputDirectory(Path(self.get_job(job_id).output))
+        if not output.exists:
+            return
+        with closing(output.read_ledger()) as ledger:
+            yield from ledger.attempts()
 
     def get_progress(self, job_id: str) -> int:
         """Percent of the inputs that are final."""
@@ -258,15 +286,42 @@ class BatchJobManager(ClosedOnExit):
             raise JobError(f"there is a job {job.job_id!r} already; choose another name or output, or remove it")
         return self.get_job(job.job_id)
 
+    def _start(
+        self, job_id: str, on_progress: Callable[[Snapshot], None] | None, retry: tuple[str, ...] | None
+    ) -> BatchJob:
+        with self._lock:
+            request = replace(job_request(self.get_job(job_id)), retry=retry)
+            run = JobRun(job_id, request, on_end=self._note_end)
+            if on_progress is not None:
+                run.on_progress = on_progress
+            self._keep_status(job_id, JobStatus.PENDING, None)
+            self._pool.start(run)
+        return self.get_job(job_id)
+
+    def _stop(self, job_id: str, request: str, status: JobStatus) -> bool:
+        job = self.get_job(job_id)
+        if self._pool.stop(job_id, status) is not None:
+            return True
+        output = OutputDirectory(Path(job.output))
+        if not output.running:
+            return False
+        output.request(request)
+        return True
+
     def _change(self, job_id: str, change: Callable[[BatchJob], BatchJob]) -> BatchJob:
+        with self._lock:
+            self._refuse_if_running(self.get_job(job_id), "changed")
+            return self._changed(job_id, change)
+
+    def _changed(self, job_id: str, change: Callable[[BatchJob], BatchJob]) -> BatchJob:
+        """A job as it is after a change, which is checked and kept."""
+
         def stored(before: StoredJob) -> StoredJob:
             changed = change(JOBS.validate_json(before.body))
             job_request(changed, needs_images=False)
             return replace(before, body=_body(changed))
 
-        with self._lock:
-            self._refuse_if_running(self.get_job(job_id), "changed")
-            self._records.change_job(job_id, stored)
+        self._records.change_job(job_id, stored)
         return self.get_job(job_id)
 
     def _refreshed(self, job: BatchJob) -> BatchJob:
@@ -282,8 +337,8 @@ class BatchJobManager(ClosedOnExit):
         """Keep what the output's ledger can't say: that the job never began."""
         if run.error is not None:
             self._keep_status(run.key, JobStatus.FAILED, str(run.error))
-        elif run.cancelled and run.state is None:
-            self._keep_status(run.key, JobStatus.CANCELLED, None)
+        elif run.stopped_as is not None and run.state is None:
+            self._keep_status(run.key, run.stopped_as, None)
 
     def _keep_status(self, job_id: str, status: JobStatus, message: str | None) -> None:
         def change(before: StoredJob) -> StoredJob:

@@ -96,6 +96,18 @@ class BatchProcessingHandler(ClosedOnExit):
         """Stop a job; False when it doesn't run."""
         return self.manager.cancel_job(job_id)
 
+    def pause(self, job_id: str) -> bool:
+        """Stop a job for now, ``start`` goes on with it; False when it doesn't run."""
+        return self.manager.pause_job(job_id)
+
+    def retry_failed(self, job_id: str, reasons: Iterable[str] = ()) -> BatchJob:
+        """Run a job again for the inputs that failed, for these reasons or for any; returns at once."""
+        return self.manager.retry_failed(job_id, reasons)
+
+    def set_priority(self, job_id: str, priority: str) -> BatchJob:
+        """Change a job's priority, whether it runs or not."""
+        return self.manager.set_priority(job_id, priority)
+
     def status(self, job_id: str) -> BatchJob:
         """How a job stands."""
         return self.manager.get_job(job_id)

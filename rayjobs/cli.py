@@ -23,6 +23,8 @@ ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
 """Names of extensions that any job may use, with commas between."""
 
 Command = Callable[[argparse.Namespace], int]
+PRIORITIES = ("urgent", "high", "normal", "low")
+
 Add = Callable[[str, Command, str], argparse.ArgumentParser]
 
 
@@ -104,6 +106,8 @@ def parser() -> argparse.ArgumentParser:
     _allow(retry)
     add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
     add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
+    priority = add_for_job("priority", commands.set_priority, "Change the priority of a running job", json=False)
+    priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
     history = add_for_job("history", commands.history, "Show every attempt of a job's inputs")
     history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
     report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
@@ -150,8 +154,7 @@ def _json(sub: argparse.ArgumentParser) -> None:
 
 
 def _priority(sub: argparse.ArgumentParser) -> None:
-    choices = ("urgent", "high", "normal", "low")
-    sub.add_argument("--priority", choices=choices, help="instead of the job file's priority")
+    sub.add_argument("--priority", choices=PRIORITIES, help="instead of the job file's priority")
 
 
 def _allow(sub: argparse.ArgumentParser) -> None:

@@ -316,6 +316,15 @@ def _stop(arguments: argparse.Namespace, request: str, target: JobStatus) -> int
     return EXIT_OK
 
 
+def set_priority(arguments: argparse.Namespace) -> int:
+    """``rayjobs priority``."""
+    output = find_output(arguments.job)
+    if not output.running:
+        raise JobError(f"{output.root}: isn't running; start it with `rayjobs run ... --priority {arguments.priority}`")
+    output.request_priority(arguments.priority)
+    return EXIT_OK
+
+
 # ---- reference ---------------------------------------------------------------------------------------------------
 
 

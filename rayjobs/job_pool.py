@@ -41,7 +41,8 @@ class JobRun:
     snapshot: Snapshot | None = None
     state: JobState | None = None
     error: RayjobsError | None = None
-    cancelled: bool = False
+    stopped_as: JobStatus | None = None
+    """Cancelled or paused, if somebody asked for that here."""
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -56,9 +57,9 @@ class JobRun:
     def close(self) -> None:
         """Nothing is held."""
 
-    def cancel(self) -> None:
-        """Stop the run for good; it ends within the grace period."""
-        self.cancelled = True
+    def stop(self, status: JobStatus) -> None:
+        """Stop the run, which is cancelled or paused then; it ends within the grace period."""
+        self.stopped_as = status
         self.interrupted.set()
 
     def wait(self, timeout: float | None = None) -> JobState:
@@ -105,11 +106,11 @@ class JobRun:
                 self._ended.set()
 
     def _stopped(self, state: JobState | None) -> JobState | None:
-        """A run that was cancelled is not merely interrupted."""
+        """A run that was cancelled or paused is not merely interrupted."""
         output = OutputDirectory(self.request.output)
-        if self.cancelled and (state is None or state.status is JobStatus.INTERRUPTED):
+        if self.stopped_as is not None and (state is None or state.status is JobStatus.INTERRUPTED):
             with suppress(OutputInUseError):  # another run took over at once: how the job stands is its to say
-                set_stopped(output, JobStatus.CANCELLED)
+                set_stopped(output, self.stopped_as)
         return read_state(output) if output.exists else state
 
 
@@ -142,14 +143,14 @@ class JobPool:
             known = self._runs.get(key)
         return None if known is None else known[0]
 
-    def cancel(self, key: str) -> JobRun | None:
-        """Stop a run, or take it out of the queue; None when none of that key is open."""
+    def stop(self, key: str, status: JobStatus) -> JobRun | None:
+        """Cancel or pause a run, or take it out of the queue; None when none of that key is open."""
         with self._lock:
             known = self._runs.get(key)
         if known is None or known[0].ended:
             return None
         run, future = known
-        run.cancel()
+        run.stop(status)
         if future.cancel():
             run.end()
         return run

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.output_lock import LEASE_S, OutputLock
+from pipelines.tasks import TaskPriority
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.progress import Display, Rate, Snapshot
 from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
@@ -69,6 +70,10 @@ class Grants(Protocol):
 
     def end(self, shard: str, *, finished: bool) -> None:
         """Give the CPUs of a shard back; an unfinished one is queued again in its old place."""
+        ...
+
+    def set_priority(self, priority: TaskPriority) -> None:
+        """Change the job's priority, from the shards on that are queued or running now."""
         ...
 
     def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
@@ -240,6 +245,10 @@ class JobRunner:
         if now - self._renewed > LEASE_S / 6:
             self.lock.renew(now)
             self._renewed = now
+        priority = self.output.requested_priority()
+        if priority is not None:
+            self.grants.set_priority(TaskPriority[priority.upper()])
+            self.context.ledger.put_facts(spec={**self.context.ledger.fact("spec", {}), "priority": priority})
         running = not self._shards or any(shard.thread for shard in self._shards.values())
         held = None if running else self.held()
         self._held = (self._held or held) if held else None

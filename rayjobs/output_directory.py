@@ -12,6 +12,7 @@ from pipelines.errors import JobError
 
 CANCEL = "cancel"
 PAUSE = "pause"
+PRIORITY = "priority"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,24 @@ class OutputDirectory:
         """What somebody asked for, cancelling first."""
         return next((what for what in (CANCEL, PAUSE) if (self.control / f"request-{what}").exists()), None)
 
+    def request_priority(self, priority: str) -> None:
+        """Ask the running driver to go on with another priority."""
+        temporary = self.control / f".priority-{os.getpid()}"
+        temporary.write_text(priority)
+        temporary.replace(self.control / f"request-{PRIORITY}")
+
+    def requested_priority(self) -> str | None:
+        """The priority that somebody asked for since the last call."""
+        request = self.control / f"request-{PRIORITY}"
+        try:
+            priority = request.read_text()
+            request.unlink()
+        except FileNotFoundError:
+            return None
+        return priority
+
     def clear_requests(self) -> None:
-        for what in (CANCEL, PAUSE):
+        for what in (CANCEL, PAUSE, PRIORITY):
             (self.control / f"request-{what}").unlink(missing_ok=True)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from actors.queue_events import Decision, Finished, Grant, Outcome
 from actors.task_pools import BATCH, shard_type
 from pipelines.resources import ResourceEstimate
-from pipelines.tasks import Task, TaskPriority
+from pipelines.tasks import Task, TaskHandle, TaskPriority
 from rayjobs.job_runner import Granted, Revoked
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ class ShardGrants:
             preemptible=True,
         )
         coordinator.request_grant(task, self.priority, partial(self._hear, shard))
+
+    def set_priority(self, priority: TaskPriority) -> None:
+        """Change the job's priority, from the shards on that are queued or running now."""
+        self.priority = priority
+        for task_id in list(self._tasks.values()):
+            self._connected().set_priority(TaskHandle(task_id), priority)
 
     def end(self, shard: str, *, finished: bool) -> None:
         """Give the CPUs of a shard back; an unfinished one is queued again in its old place."""

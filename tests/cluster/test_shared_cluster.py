@@ -58,9 +58,9 @@ def submitted(cluster: HeadNode, job: Path, output: Path) -> str:
     return done.stdout.strip()
 
 
-def driver(cluster: HeadNode, job: Path, output: Path) -> subprocess.Popen[str]:
+def driver(cluster: HeadNode, job: Path, output: Path, *more: str) -> subprocess.Popen[str]:
     variables = {**cluster.variables, "RAY_ADDRESS": cluster.address}
-    arguments = command("run", job, "--output", output, "--json")
+    arguments = command("run", job, "--output", output, "--json", *more)
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
 
 
@@ -95,6 +95,26 @@ def test_an_urgent_job_overtakes_a_bulk_job_which_loses_nothing(cluster: HeadNod
     assert outcomes.count("released") > 0
     assert set(outcomes) == {"done", "released"}
     wait_until(lambda: all_resources_are_back(cluster), timeout_s=15)
+
+
+def test_a_waiting_job_that_is_made_urgent_overtakes(cluster: HeadNode, place: Path) -> None:
+    """Both are low at first, so that nobody would yield."""
+    first, second = place / "out-first", place / "out-second"
+    running = driver(cluster, place / "medium/job.yaml", first)
+    wait_until(lambda: final_rows(first) >= 16 or running.poll() is not None, timeout_s=120)
+    waiting = driver(cluster, place / "urgent/job.yaml", second, "--priority", "low")
+    ledger = second / ".rayjobs/ledger.sqlite"
+    wait_until(lambda: ledger.is_file() and status(cluster, second)["status"] == "running", timeout_s=60)
+    done = in_checkout(*command("priority", second, "urgent"), variables=cluster.variables)
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: final_rows(second) == URGENT, timeout_s=60)
+    assert final_rows(first) < MEDIUM
+    for process in (waiting, running):
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    assert json.loads((second / "job.json").read_text())["job"]["priority"] == "urgent"
+    for output in (first, second):
+        check_outputs(output, manifest(output))
 
 
 def test_a_killed_coordinator_and_a_killed_driver_leave_nothing_behind(cluster: HeadNode, place: Path) -> None:

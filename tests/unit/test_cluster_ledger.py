@@ -72,10 +72,15 @@ def test_a_restarted_coordinator_goes_on_where_it_was(path: Path) -> None:
     )
     service.set_units("u", "o", "licence", 2, 0.0)
     service.set_limit("l", "o", "work", 1, 0.0)
+    service.set_limit("k", "o", "play", 1, 0.0)
+    service.set_limit("j", "o", "play", None, 0.0)
     submit(service, rich, task("next"), task("last", depends_on=("next",)))
+    assert service.set_priority("p", "o", "last", TaskPriority.LOW, 0.0)
     _, (grant,) = decisions(service, incarnation)
     again = start(path)
     assert again.status() == service.status()
+    assert again.status().by_priority == {"normal": 1, "low": 1}
+    assert again.status().limits == {"work": 1}
     assert again.news("o", incarnation, 0, 0.0) is None, "whoever knew the old incarnation has to attach"
     attached = again.attach("o", ["rich", "next", "last", "lost"], 0.0)
     assert attached.grants == (grant.number,)

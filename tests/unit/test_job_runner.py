@@ -12,6 +12,7 @@ import pytest
 from actors.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.models import WorkItem
+from pipelines.tasks import TaskPriority
 from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.output_directory import CANCEL, PAUSE
 from rayjobs.progress import Snapshot
@@ -28,6 +29,7 @@ class FakeGrants:
     hold: bool = False
     requested: list[str] = field(default_factory=list)
     ended: list[tuple[str, bool]] = field(default_factory=list)
+    priorities: list[TaskPriority] = field(default_factory=list)
     waiting: list[Granted | Revoked] = field(default_factory=list)
     news: threading.Condition = field(default_factory=threading.Condition)
 
@@ -40,6 +42,9 @@ class FakeGrants:
         self.ended.append((shard, finished))
         if not finished:
             self.tell(Granted(shard, 1))
+
+    def set_priority(self, priority: TaskPriority) -> None:
+        self.priorities.append(priority)
 
     def tell(self, decision: Granted | Revoked) -> None:
         with self.news:
@@ -228,3 +233,12 @@ def test_decisions_about_shards_that_are_gone_are_ignored(setting: Setting) -> N
     setting.grants.tell(Revoked("someone-else"))
     assert setting.run() is RunEnd.FINISHED
     assert len(setting.engines) == 3
+
+
+def test_the_priority_that_another_process_asks_for_is_passed_on_and_kept(setting: Setting) -> None:
+    setting.job.ledger.put_facts(spec={"name": "small", "priority": "low"})
+    setting.before = lambda shard, item: setting.job.output.request_priority("urgent")
+    assert setting.run() is RunEnd.FINISHED
+    assert set(setting.grants.priorities) == {TaskPriority.URGENT}
+    assert setting.job.ledger.fact("spec") == {"name": "small", "priority": "urgent"}
+    assert setting.job.output.requested_priority() is None

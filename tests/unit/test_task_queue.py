@@ -304,6 +304,52 @@ class TestLimitsAndConflicts:
         assert queue.capacity.free("licence") == 6
 
 
+class TestPriorityChanges:
+    def test_a_waiting_task_that_becomes_urgent_goes_first(self) -> None:
+        queue = queue_of(1)
+        submit(queue, *(task(f"{n}") for n in range(4)))
+        assert granted(queue.decide(0)) == ["0"]
+        assert queue.set_priority("3", TaskPriority.URGENT)
+        assert queue.status().by_priority == {"normal": 2, "urgent": 1}
+        assert granted(end(queue, "0")) == ["3"]
+        assert granted(end(queue, "3")) == ["1"]
+        assert not queue.set_priority("3", NORMAL)
+        assert not queue.set_priority("nobody", NORMAL)
+
+    def test_a_job_that_becomes_urgent_makes_another_yield_and_is_not_made_to_itself(self) -> None:
+        queue = queue_of(2)
+        submit(queue, shard("s", job="j"))
+        assert granted(queue.decide(0)) == ["s"]
+        submit(queue, shard("t", job="k"))
+        assert not queue.decide(0)
+        queue.set_priority("s", TaskPriority.HIGH)
+        queue.set_priority("t", TaskPriority.HIGH)
+        assert not queue.decide(0)
+        queue.set_priority("t", TaskPriority.URGENT)
+        (revoke,) = queue.decide(0)
+        assert isinstance(revoke, Revoke)
+        assert revoke.task_id == "s"
+        assert granted(end(queue, "s", Outcome.RELEASED)) == ["t"]
+        queue.set_priority("s", TaskPriority.LOW)
+        assert granted(end(queue, "t")) == ["s"]
+
+    def test_the_ledger_of_a_change_is_written(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("a"))
+        queue.changed.clear()
+        queue.set_priority("a", TaskPriority.LOW)
+        assert [entry.priority for entry in queue.changed.values()] == [TaskPriority.LOW]
+
+    def test_a_limit_can_be_lifted(self) -> None:
+        queue = queue_of(4)
+        queue.set_limit("render", 1)
+        submit(queue, *(task(f"{n}", task_type="render") for n in range(3)))
+        assert len(granted(queue.decide(0))) == 1
+        queue.set_limit("render", None)
+        assert len(granted(queue.decide(0))) == 2
+        assert queue.status().limits == {}
+
+
 class TestYielding:
     def test_an_urgent_task_makes_a_bulk_shard_yield_and_the_shard_returns_to_its_place(self) -> None:
         queue = queue_of(2)
@@ -594,9 +640,21 @@ class QueueMachine(RuleBasedStateMachine):
         accepted = self.queue.cancel(task_id, self.now)
         assert self.queue.cancel(task_id, self.now) == accepted
 
-    @rule(kind=st.sampled_from(TYPES), limit=st.integers(0, 3))
-    def limits_change(self, kind: str, limit: int) -> None:
-        self.limits[kind] = limit
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data(), priority=st.sampled_from(TaskPriority))
+    def priorities_change(self, data: st.DataObject, priority: TaskPriority) -> None:
+        task_id = data.draw(st.sampled_from(sorted(self.tasks)))
+        before = self.queue.entry(task_id)
+        is_open = before is not None and not before.status.terminal
+        assert self.queue.set_priority(task_id, priority) == is_open
+        assert before is None or before.priority is priority or not is_open
+
+    @rule(kind=st.sampled_from(TYPES), limit=st.none() | st.integers(0, 3))
+    def limits_change(self, kind: str, limit: int | None) -> None:
+        if limit is None:
+            self.limits.pop(kind, None)
+        else:
+            self.limits[kind] = limit
         self.queue.set_limit(kind, limit)
 
     @rule(seconds=st.sampled_from((0.1, 3.0, TTL_S, AGING_S, TTL_S + FORGET_S)), alive=st.sets(st.sampled_from(OWNERS)))
@@ -683,6 +741,10 @@ class QueueMachine(RuleBasedStateMachine):
                 self.final[task_id] = entry.status
         told = self.queue.status()
         assert (told.pending, told.running) == (counts[True], counts[False])
+        waiting = Counter(
+            entry.priority.name.lower() for entry in self.queue.entries() if entry.status is TaskStatus.PENDING
+        )
+        assert told.by_priority == waiting
 
     def teardown(self) -> None:
         """Let everything run: nobody starves, nothing waits for ever."""
