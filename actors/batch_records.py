@@ -144,3 +144,8 @@ class BatchRecords:
                 db.execute("COMMIT")
         except (OSError, sqlite3.OperationalError) as error:
             raise JobError(f"{self.path}: {error}; set RAYJOBS_HOME to a directory of yours") from error
+        except sqlite3.DatabaseError as error:
+            raise JobError(
+                f"{self.path}: is damaged ({error}); move it away: results stay in the jobs' output directories, and "
+                "jobs can be created again"
+            ) from error

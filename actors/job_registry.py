@@ -86,6 +86,11 @@ class JobRegistry:
                 yield db
         except (OSError, sqlite3.OperationalError) as error:
             raise JobError(f"{self.path}: {error}; set RAYJOBS_HOME to a directory of yours") from error
+        except sqlite3.DatabaseError as error:
+            raise JobError(
+                f"{self.path}: is damaged ({error}); move it away: a new list is begun, and jobs are found by their "
+                "output directories"
+            ) from error
 
 
 def _job(row: tuple[str, str, bytes, float]) -> RegisteredJob:

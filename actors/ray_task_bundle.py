@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.queue_events import Grant, Outcome, TaskReport
 from pipelines.contracts import TaskHandler
+from pipelines.cpu_threads import limit_threads
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
 GRACE_S = 5.0
@@ -104,10 +105,13 @@ def _launch(handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant) -> Any:
         memory=grant.memory_bytes or None,
         resources=dict(grant.resources) or None,
         scheduling_strategy=NodeAffinitySchedulingStrategy(grant.node, soft=True) if grant.node else "DEFAULT",
-    ).remote(handler, [_to_extensible(task) for task in tasks], grant.number)
+    ).remote(handler, [_to_extensible(task) for task in tasks], grant.number, grant.cpus)
 
 
-def _run_all(handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int) -> Iterator[list[TaskReport]]:
+def _run_all(
+    handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int, cpus: float
+) -> Iterator[list[TaskReport]]:
+    limit_threads(cpus)
     reports: list[TaskReport] = []
     told = time.monotonic()
     for task in tasks:

@@ -9,6 +9,7 @@ import os
 import sys
 
 _VARIABLES = (
+    "OPENCV_FOR_THREADS_NUM",
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -23,12 +24,13 @@ def limit_threads(cpus: float = 1.0) -> int:
     Libraries that are loaded already are told; those loaded later read the environment. May be called again with
     another number. numba's pool can be told to use less than it started with, never more.
     """
-    import cv2
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threads = max(int(cpus), 1)
     os.environ.update(dict.fromkeys(_VARIABLES, str(threads)))
-    cv2.setNumThreads(threads)
+    cv2 = sys.modules.get("cv2")
+    if cv2 is not None:
+        cv2.setNumThreads(threads)
     numba = sys.modules.get("numba")
     if numba is None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)

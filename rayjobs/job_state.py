@@ -131,7 +131,13 @@ def find_output(job: str) -> OutputDirectory:
         return OutputDirectory(path.resolve())
     registered = JobRegistry().find(job)
     if registered is not None:
-        return OutputDirectory(registered.output)
+        output = OutputDirectory(registered.output)
+        if not output.exists:
+            raise JobError(
+                f"{job}: nothing is in {output.root} yet; a job that was just submitted takes some seconds to begin, "
+                "and one whose output was removed, or is out of reach from here, has to be run again"
+            )
+        return output
     if path.is_dir():
         raise JobError(f"{path}: no job has run here; give the output directory of a job, or its id (`rayjobs list`)")
     raise JobError(f"no job {job!r}: give its output directory, or its id (`rayjobs list` shows them)")

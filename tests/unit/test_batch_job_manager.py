@@ -82,3 +82,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_a_manager_of_jobs_that_wait_needs_no_ray() -> None:
     code = "import sys; sys.modules['ray'] = None; from rayjobs import BatchProcessingHandler, EnhancedJobManager"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_damaged_list_of_jobs_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "batch.sqlite").write_bytes(b"no database " * 500)
+    with BatchJobManager(tmp_path) as manager, pytest.raises(JobError, match=r"is damaged .* move it away"):
+        manager.list_jobs()

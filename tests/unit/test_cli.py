@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.job_registry import JobRegistry
 from rayjobs.cli import main
 
 
@@ -32,3 +33,22 @@ def test_a_reason_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["retry-failed", "job", "--reason", "timout"])
     assert "'timout' (choose from" in capsys.readouterr().err
+
+
+def test_a_damaged_list_of_jobs_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database " * 500)
+    assert main(["list"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rayjobs: {tmp_path / 'jobs.sqlite'}: is damaged (file is not a database); move it away")
+
+
+def test_a_job_that_is_on_the_list_and_has_not_begun_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
+    JobRegistry().add("later-1", "later", tmp_path / "out")
+    assert main(["status", "later-1"]) == 1
+    assert f"later-1: nothing is in {tmp_path / 'out'} yet; a job that was just submitted" in capsys.readouterr().err

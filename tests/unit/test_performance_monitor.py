@@ -197,7 +197,7 @@ print(json.dumps([cv2.getNumThreads(), numba.get_num_threads(), max(blas)]))
 """
 
 
-@pytest.mark.parametrize("before", ["", "import numba, scipy.linalg"], ids=["loaded later", "loaded before"])
+@pytest.mark.parametrize("before", ["", "import cv2, numba, scipy.linalg"], ids=["loaded later", "loaded before"])
 def test_kernels_use_as_many_threads_as_the_task_has_cpus(before: str) -> None:
     code = THREADS.format(before=before, cpus=1.5)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
