@@ -96,20 +96,26 @@ def look_up(samples: Plane, table: NDArray[np.float32], values: NDArray[np.float
         values[i] = table[samples[i]]
 
 
+_THIRD = np.float32(-1 / 3)
+_GUESS = np.float32(0x54A1F000)
+_SERIES = tuple(np.float32(c) for c in (0.145696655, 0.174476832, 0.2222168, 0.33332905, 1.0))
+"""(1 - r) ** (-1/3) for abs(r) <= 0.1024, fitted at the Chebyshev points: 1e-7 off at most."""
+
+
 @numba.njit(inline="always")
 def _lightness_root(t: np.float32) -> np.float32:
-    """f(t) of CIE 1976: cube root above (6/29)**3, a line below.
+    """f(t) of CIE 1976: cube root above (6/29)**3, a line below; the root within 5e-7 of its value.
 
-    The cube root is t * y * y with y = t ** (-1/3): a guess from the exponent, then three steps of Newton's iteration,
-    which reach the precision of float32 and need no division.
+    y guesses t ** (-1/3) from the bits of t, within 3.5 %; with r = 1 - t * y ** 3, what it lacks is the factor
+    (1 - r) ** (-1/3), a short series. No division, and fewer instructions than Newton's iteration.
     """
-    bits = np.float32(max(t, np.float32(1e-3))).view(np.uint32)  # unsigned: a third takes fewer instructions
-    y = np.uint32(np.uint32(0x54A21D2A) - bits // np.uint32(3)).view(np.float32)
-    third, grow = t * np.float32(1 / 3), np.float32(4 / 3)
-    y = y * (grow - third * y * y * y)
-    y = y * (grow - third * y * y * y)
-    y = y * (grow - third * y * y * y)
-    return t * y * y if t > _EPSILON else _KAPPA * t + np.float32(16 / 116)
+    c4, c3, c2, c1, c0 = _SERIES
+    bits = np.float32(np.float32(t).view(np.int32))
+    y = np.int32(bits * _THIRD + _GUESS).view(np.float32)
+    square = t * (y * y)
+    r = np.float32(1) - square * y
+    factor = (((c4 * r + c3) * r + c2) * r + c1) * r + c0
+    return square * (factor * factor) if t > _EPSILON else _KAPPA * t + np.float32(16 / 116)
 
 
 @numba.njit(cache=True, nogil=True)
