@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.figures import Figure, Measure, Scale, rounded
+from benchmarks.figures import Figure, Measure, Scale, rounded, timed
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
 from pipelines.processor import ExtensibleImageProcessor
@@ -83,14 +82,6 @@ def one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-
-
-def timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    kept = run()
-    seconds = time.perf_counter() - start
-    del kept
-    return seconds
 
 
 def ratio(seconds: dict[str, list[float]], against: str, bar: float) -> Measure:
