@@ -106,11 +106,11 @@ class AnalysisCalculator:
         return {step.analysis.name: results[step.analysis.name] for step in steps}
 
     def whole_image_analyses(self) -> list[str]:
-        """Those of the constructor's analyses that can't be computed tile by tile."""
+        """Those of the constructor's analyses that can't be computed band by band."""
         return [step.analysis.name for step in self._steps if step.analysis.accumulator is None]
 
     def begin(self, *, height: int, width: int, dtype: Any, channels: int) -> TiledAnalyses:
-        """The constructor's analyses of an image that comes in tiles; each of them must be able to.
+        """The constructor's analyses of an image that comes in bands from top to bottom; each of them must be able to.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class AnalysisCalculator:
 
 
 class TiledAnalyses:
-    """Analyses of one image, tile by tile; the results are those of ``calculate_analyses``."""
+    """Analyses of one image, band by band; the results are those of ``calculate_analyses``."""
 
     def __init__(self, steps: tuple[Step, ...], *, height: int, width: int, dtype: Any, channels: int) -> None:
         self._names = [step.analysis.name for step in steps]
@@ -135,7 +135,13 @@ class TiledAnalyses:
                 self._others[step.analysis.name] = _guarded(step.analysis.name, partial(make, **step.arguments))
 
     def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
-        """Count one tile whose top left pixel lies at (row, column). Raises ImageError as ``calculate_analyses``."""
+        """Count one tile whose top left pixel lies at (row, column); see ``Accumulator`` for what may come when.
+
+        Raises
+        ------
+        ImageError
+            As ``calculate_analyses``.
+        """
         _guarded("scopes", partial(self._scopes.update, tile, row=row, column=column))
         for name, accumulator in self._others.items():
             _guarded(name, partial(accumulator.update, tile, row=row, column=column))

@@ -35,7 +35,10 @@ class Column:
 
 
 class Accumulator(Protocol):
-    """An analysis that can be computed tile by tile; the result does not depend on the tiling."""
+    """An analysis that can be computed band by band, from top to bottom; the result does not depend on their heights.
+
+    What looks at single pixels takes tiles of any width, in any order, as well.
+    """
 
     def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
         """Count one tile whose top left pixel lies at (row, column) of the image."""
@@ -59,7 +62,7 @@ class Analysis:
     row_columns: Callable[..., Sequence[Column]] | None = None
     """For an analysis of objects: parameters -> the columns of the table that bears its name, in table order."""
     accumulator: Callable[..., Accumulator] | None = None
-    """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from tiles."""
+    """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from bands."""
     version: int | str = 1
     """Raised whenever a number changes; part of every cache key. Of a plug-in: its package's version."""
 

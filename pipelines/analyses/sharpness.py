@@ -13,9 +13,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analyses.registry import Column, Result, analysis
+from pipelines.analyses.row_windows import RowWindows
 
 BAND_PIXELS = 1 << 16
 LUMA = (0.2126, 0.7152, 0.0722)
+
+
+class SharpnessAccumulator:
+    """``sharpness``, band by band: of the image's whole width, from top to bottom."""
+
+    def __init__(self, *, height: int, width: int, dtype: Any, channels: int) -> None:
+        self._height, self._width = height, width
+        self._windows = RowWindows(height, step=max(1, BAND_PIXELS // width), halo=1)
+        self._laplacian = self._squares = self._gradient = self._steps = 0.0
+
+    def update(self, tile: NDArray[Any], *, row: int, column: int) -> None:
+        """Add up one band; ``column`` is 0."""
+        import cv2
+
+        for window, own in self._windows.add(tile, row=row):
+            luma = _luma(window)
+            detail = cv2.Laplacian(luma, cv2.CV_32F, ksize=1)[own]
+            self._laplacian += float(cv2.sumElems(detail)[0])
+            self._squares += _energy(detail)
+            across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(luma, cv2.CV_32F, 0, 1, ksize=3)
+            self._gradient += _energy(across[own]) + _energy(down[own])
+            if self._width > 2:
+                self._steps += _energy(cv2.subtract(luma[own, 2:], luma[own, :-2]))
+
+    def result(self) -> Result:
+        """The finished columns."""
+        number = self._height * self._width
+        mean = self._laplacian / number
+        numbers = {
+            "laplacian_variance": max(self._squares / number - mean * mean, 0.0),
+            "tenengrad": self._gradient / number,
+            "brenner": self._steps / (self._height * (self._width - 2)) if self._width > 2 else 0.0,
+        }
+        return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
 
 
 @analysis(
@@ -25,6 +60,7 @@ LUMA = (0.2126, 0.7152, 0.0722)
         Column("tenengrad", "float64", "level²", "Mean squared magnitude of the Sobel gradient."),
         Column("brenner", "float64", "level²", "Mean squared difference of samples two pixels apart in a row."),
     ),
+    accumulator=SharpnessAccumulator,
 )
 def sharpness(image: NDArray[Any]) -> Result:
     """Measure sharpness by the variance of the Laplacian, Tenengrad and Brenner's focus measure.
@@ -34,31 +70,10 @@ def sharpness(image: NDArray[Any]) -> Result:
     of (v[x + 2] - v[x])**2 (Brenner et al. 1976), 0 for pictures narrower than 3 px. Borders mirror without repeating
     the outermost pixel, as OpenCV's default. An image with NaN or infinities gives None.
     """
-    import cv2
-
     height, width = image.shape[:2]
-    step = max(1, BAND_PIXELS // width)
-    laplacian = squares = gradient = steps = 0.0
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        above, below = min(top, 1), min(height - bottom, 1)
-        luma = _luma(image[top - above : bottom + below])
-        own = slice(above, above + bottom - top)
-        detail = cv2.Laplacian(luma, cv2.CV_32F, ksize=1)[own]
-        across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0, ksize=3)[own], cv2.Sobel(luma, cv2.CV_32F, 0, 1, ksize=3)[own]
-        laplacian += float(cv2.sumElems(detail)[0])
-        squares += _energy(detail)
-        gradient += _energy(across) + _energy(down)
-        if width > 2:
-            steps += _energy(cv2.subtract(luma[own, 2:], luma[own, :-2]))
-    number = height * width
-    mean = laplacian / number
-    numbers = {
-        "laplacian_variance": max(squares / number - mean * mean, 0.0),
-        "tenengrad": gradient / number,
-        "brenner": steps / (height * (width - 2)) if width > 2 else 0.0,
-    }
-    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+    whole = SharpnessAccumulator(height=height, width=width, dtype=image.dtype, channels=image.ndim)
+    whole.update(image, row=0, column=0)
+    return whole.result()
 
 
 def _luma(rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -227,11 +227,18 @@ def test_arrays_that_are_no_images_are_refused(array: NDArray[Any]) -> None:
 # --- tile by tile
 
 
-MERGEABLE = [name for name in NAMES if ANALYSES[name].accumulator is not None]
+MERGEABLE = [*SCOPE_NAMES, "statistics"]
+"""From tiles in any order; sharpness looks at neighbours, and takes bands from top to bottom."""
 
 
-def test_all_but_sharpness_can_be_merged() -> None:
-    assert set(NAMES) - set(MERGEABLE) == {"sharpness"}
+def test_what_needs_the_whole_image_is_known() -> None:
+    assert {name for name in ANALYSES if ANALYSES[name].accumulator is None} == {
+        "noise",
+        "texture",
+        "objects",
+        "image_hash",
+    }
+    assert AnalysisCalculator(["noise", *NAMES]).whole_image_analyses() == ["noise"]
 
 
 def by_tiles(name: str, image: NDArray[Any], cuts: tuple[list[int], list[int]], order: list[int]) -> Result:

@@ -31,7 +31,7 @@ from pipelines.worker_journal import WorkerJournal
 from tests.tiles import assert_same_pixels
 
 SCOPES = tuple(AnalysisRequest(name) for name, one in ANALYSES.items() if one.group == "scopes")
-ANALYSED = (*SCOPES, AnalysisRequest("statistics", {"percentiles": [10, 50]}))
+ANALYSED = (*SCOPES, AnalysisRequest("statistics", {"percentiles": [10, 50]}), AnalysisRequest("sharpness"))
 OPERATIONS = (
     ImageOperation("auto_orient"),
     ImageOperation("brightness_contrast", {"brightness": 0.05, "contrast": 1.1}),
@@ -263,10 +263,10 @@ def test_what_stands_in_the_way_is_named(tmp_path: Path) -> None:
     assert "operation 1 (auto_orient) needs the whole image" in message
     assert f"limits.memory_per_image ({LOW:,})" in message
     whole = [*OPERATIONS[1:], ImageOperation("equalize"), ImageOperation("rotate", {"angle": 90})]
-    message = refused(path, tmp_path, operations=tuple(whole), analyses=(*ANALYSED, AnalysisRequest("sharpness")))
+    message = refused(path, tmp_path, operations=tuple(whole), analyses=(*ANALYSED, AnalysisRequest("noise")))
     assert "operation 3 (equalize)" in message
     assert "operation 4 (rotate)" in message
-    assert "analysis sharpness needs the whole image" in message
+    assert "analysis noise needs the whole image" in message
     message = refused(path, tmp_path, operations=OPERATIONS[1:], image=EncodeOptions(format="png"))
     assert "png isn't written in bands, only tiff is" in message
 

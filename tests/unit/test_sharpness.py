@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
 
-from pipelines.analyses.sharpness import sharpness
+from pipelines.analyses.sharpness import SharpnessAccumulator, sharpness
 from pipelines.operations.filters import gaussian
 from tests.strategies import example_image, images
 
@@ -101,3 +102,27 @@ def test_mirrored_pictures_are_as_sharp(image: NDArray[Any]) -> None:
     for other in (image[::-1], image[:, ::-1]):
         for name, value in measure(other).items():
             assert value == pytest.approx(measure(image)[name], rel=1e-4, abs=1e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), image=images(max_side=40))
+def test_bands_of_any_height_give_the_numbers_of_the_whole_image(data: st.DataObject, image: NDArray[Any]) -> None:
+    """To the last digit: sums of floats are cut at the same rows."""
+    height, width = image.shape[:2]
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.analyses.sharpness.BAND_PIXELS", data.draw(st.sampled_from((1, 3 * width, 1 << 16))))
+        expected = sharpness(image)
+        accumulator = SharpnessAccumulator(height=height, width=width, dtype=image.dtype, channels=channels)
+        row = 0
+        while row < height:
+            band = image[row : row + data.draw(st.integers(1, height))]
+            accumulator.update(band, row=row, column=0)
+            row += band.shape[0]
+        assert accumulator.result() == expected
+
+
+def test_bands_out_of_order_are_refused() -> None:
+    accumulator = SharpnessAccumulator(height=4, width=4, dtype=np.uint8, channels=1)
+    with pytest.raises(ValueError, match="a band at row 2 where row 0 comes next"):
+        accumulator.update(np.zeros((2, 4), np.uint8), row=2, column=0)
