@@ -207,7 +207,7 @@ class _Run:
         if written and not to_run and self.ledger.fact("status") in COMPLETE:
             return state_of(self.ledger, self.output)  # as the last run left it, to the byte
         self._announce_start(started, done, written=written)
-        with self._failing(), self._connected() if before.open and to_run else nullcontext():
+        with self._failing(), self._connected() if to_run else nullcontext():
             end = self._work(store, wanted) if before.open else RunEnd.FINISHED
             if end is RunEnd.FINISHED and not written:
                 self._write_results(store, started, before.open)
@@ -328,7 +328,6 @@ class _Run:
         write_report_pages(self.ledger, self.output, store, summary)
 
     def _run_tasks(self, tasks: Sequence[PlannedTask]) -> RunEnd:
-        self._show("starting Ray")
         from rayjobs.ray_job_tasks import run_tasks
 
         def note(ended: dict[str, Any]) -> None:
