@@ -26,7 +26,7 @@ from pipelines.merging import next_task
 from pipelines.operations.registry import Image
 from pipelines.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
 from pipelines.provider_leases import Lease, ProviderLeases
-from pipelines.ray_tasks import as_image_error, object_store_bytes, start_task, stored
+from pipelines.ray_tasks import as_image_error, cluster_cpus, object_store_bytes, packed, start_task, stored
 
 UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""
@@ -66,6 +66,8 @@ class RayPool:
         if not ray.is_initialized():
             raise PoolError("images are rendered on Ray: create the processor inside `with rayjobs.ray_session(...)`")
         self._max_workers = max_workers
+        self._at_once = max(min(max_workers, cluster_cpus()), 1)
+        """Tasks that can run at the same time; the others are on their way."""
         self._leases = leases or ProviderLeases()
         self._memory_bytes = object_store_bytes()
         self._waiting: deque[RenderRequest] = deque()
@@ -74,6 +76,8 @@ class RayPool:
         self._running: set[_Task] = set()
         self._ended: deque[_Task] = deque()
         self._tasks = 0
+        self._packed: tuple[RenderRecipe, bytes] | None = None
+        """The last recipe, as tasks get it: pickling it for each task of a batch costs as much as starting it."""
         self._lent_bytes = 0
         self._given_back: deque[int] = deque()
         """Sizes of lent results that were freed: finalizers run anywhere, so they may not wait for a lock."""
@@ -177,8 +181,7 @@ class RayPool:
             if again is not None:
                 self._again.remove(again)
             else:
-                workers, may_start = self._max_workers, self._may_start
-                requests = next_task(self._waiting, workers=workers, size_of=_size_of, may_start=may_start)
+                requests = next_task(self._waiting, workers=self._at_once, size_of=_size_of, may_start=self._may_start)
                 if not requests:
                     return False
         if again is not None:
@@ -198,7 +201,9 @@ class RayPool:
                 self._try_again(requests[0], tries_alone)
                 return
             inputs = [stored(request.image) for request in requests]
-            refs = start_task(recipe, inputs)
+            if self._packed is None or self._packed[0] is not recipe:
+                self._packed = recipe, packed(recipe)
+            refs = start_task(*self._packed, inputs)
         except (RayError, RayjobsError, ValueError, TypeError, OSError) as error:
             self._leases.give_back(lease or ())
             own = error if isinstance(error, RayjobsError) else PoolError(f"no task could be started: {error}")

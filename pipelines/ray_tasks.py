@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 import ray
+from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from pipelines.cpu_threads import limit_threads
@@ -52,7 +53,24 @@ def as_image_error(error: Exception) -> ImageError:
     return ImageError(FailedReason.CRASHED, f"the process that worked on it alone ended ({type(error).__name__})")
 
 
-def start_task(recipe: RenderRecipe, inputs: list[object]) -> list[Any]:
+def cluster_cpus() -> int:
+    """CPUs of all nodes."""
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def packed(recipe: RenderRecipe) -> bytes:
+    """A recipe as its tasks get it; extensions that were defined in a notebook travel with it."""
+    data: bytes = cloudpickle.dumps(recipe)
+    return data
+
+
+@lru_cache(maxsize=8)
+def _unpacked(data: bytes) -> RenderRecipe:
+    recipe: RenderRecipe = cloudpickle.loads(data)
+    return recipe
+
+
+def start_task(recipe: RenderRecipe, data: bytes, inputs: list[object]) -> list[Any]:
     """One reference per image and a last one to the seconds; the name is what the dashboard shows.
 
     ``render 4 images: curves, unsharp_mask``
@@ -61,14 +79,15 @@ def start_task(recipe: RenderRecipe, inputs: list[object]) -> list[Any]:
     count = "an image" if len(inputs) == 1 else f"{len(inputs)} images"
     hint = "" if recipe.strategy.hint == "default" else f" ({recipe.strategy.hint})"
     task = render_images.options(name=f"render {count}: {what}{hint}", num_returns=len(inputs) + 1)
-    refs: list[Any] = task.remote(recipe, *inputs)
+    refs: list[Any] = task.remote(data, *inputs)
     return refs
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def render_images(recipe: RenderRecipe, *images: object) -> Iterator[Image | ImageError | tuple[float, ...]]:
+def render_images(data: bytes, *images: object) -> Iterator[Image | ImageError | tuple[float, ...]]:
     """One outcome per image, then the seconds that each one took; an image's failure is an outcome of its own."""
     _prepare_process()
+    recipe = _unpacked(data)
     load_extensions(dict(recipe.plugins))
     seconds = []
     with ExitStack() as installed:
