@@ -22,6 +22,7 @@ from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
     ANALYSIS_EXAMPLES,
     ENVIRONMENT,
+    FLOWS,
     JOB_FILE_END,
     JOB_FILE_INTRODUCTION,
     OPERATION_EXAMPLES,
@@ -30,6 +31,7 @@ from docs.reference_texts import (
     REASONS_INTRODUCTION,
     SYSTEMS,
     WHOLE_JOB,
+    System,
 )
 from pipelines.analyses import ANALYSES, Column
 from pipelines.charts import CHARTABLE
@@ -317,7 +319,7 @@ def systems_page() -> str:
         [
             f"[{system.name}](../../{places[system.name]})",
             system.role,
-            ", ".join(f"[{test}](../../tests/{test})" for test in system.tests),
+            _tests_of(system),
         ]
         for system in SYSTEMS
     ]
@@ -326,8 +328,14 @@ def systems_page() -> str:
             f"{NOTE}\n# Systems\n",
             "The parts that the design names, where each lies, and the tests that hold it to its contract.\n",
             table(["class", "role", "tests"], rows),
+            "## What no single class stands for\n",
+            table(["", "promise", "tests"], [[f.name, f.role, _tests_of(f)] for f in FLOWS]),
         ]
     )
+
+
+def _tests_of(system: System) -> str:
+    return ", ".join(f"[{test}](../../tests/{test})" for test in system.tests)
 
 
 def _classes() -> dict[str, str]:

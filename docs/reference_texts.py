@@ -159,7 +159,7 @@ class System:
     """One system of the design, and where it is held to its contract."""
 
     name: str
-    """Of the class."""
+    """Of the class, or in words."""
     role: str
     tests: tuple[str, ...]
     """Files below ``tests/``."""
@@ -202,15 +202,57 @@ SYSTEMS: tuple[System, ...] = (
     System("TaskQueue", "The queue without Ray: event in, decisions out", ("unit/test_task_queue.py",)),
     System("PriorityScheduler", "Whose turn it is: priorities that age, fair jobs", ("unit/test_task_queue.py",)),
     System("AnalysisExportService", "Render, analyse, draw, write, with history", ("cluster/test_contracts.py",)),
+    System(
+        "AnalysisExportTask", "One export of a job, kept up to date while it runs", ("cluster/test_contract_flows.py",)
+    ),
+    System("ExportConfig", "What an export computes and writes", ("cluster/test_contract_flows.py",)),
+    System("ExportResult", "What an export wrote", ("cluster/test_contract_flows.py",)),
+    System("ExportRecord", "One ended export in a job's history", ("cluster/test_contract_flows.py",)),
     System("AnalysisCalculator", "The chosen analyses of one image", ("unit/test_calculator.py",)),
     System("ChartEngine", "Draws an analysis as a chart; `fast` and `matplotlib`", ("unit/test_charts.py",)),
-    System("ExtensibleTask", "A task of any registered type", ("cluster/test_plugin.py",)),
-    System("TaskHandler", "Interface of plug-ins: task types", ("cluster/test_plugin.py",)),
+    System(
+        "ExtensibleTask",
+        "A task of any registered type",
+        ("cluster/test_contracts.py", "cluster/test_job_tasks.py"),
+    ),
+    System(
+        "TaskHandler",
+        "Interface of plug-ins: task types",
+        ("cluster/test_contracts.py", "cluster/test_job_tasks.py", "cluster/test_plugin.py"),
+    ),
     System(
         "ProcessorExtension", "Interface of plug-ins: operations", ("unit/test_plugin_job.py", "cluster/test_plugin.py")
     ),
-    System("ResourceProvider", "Interface of plug-ins: resource types", ("cluster/test_resource_providers.py",)),
+    System(
+        "ResourceProvider",
+        "Interface of plug-ins: resource types",
+        ("cluster/test_resource_providers.py", "cluster/test_requires.py", "cluster/test_plugin.py"),
+    ),
 )
+
+FLOWS: tuple[System, ...] = (
+    System(
+        "Thread safety",
+        "Every public object may be used from several threads of a driver at once",
+        ("cluster/test_contract_flows.py", "cluster/test_contracts.py"),
+    ),
+    System(
+        "Error flow",
+        "Classify, try again or degrade where that is honest, record, free, notify: one policy table",
+        ("cluster/test_contract_flows.py", "unit/test_failure_policy.py", "cluster/test_poison.py"),
+    ),
+    System(
+        "Performance strategy",
+        "Two levels of cache, small work merged, stages side by side, batched and compressed writes",
+        ("cluster/test_contract_flows.py", "unit/test_merging.py", "cluster/test_processor.py"),
+    ),
+    System(
+        "Compatibility",
+        "Plain jobs and exports without the enhanced part, old job files, changes at run time, pools that are apart",
+        ("cluster/test_contract_flows.py", "unit/test_migrate.py", "unit/test_task_pools.py"),
+    ),
+)
+"""What no single class stands for."""
 
 ENVIRONMENT: Mapping[str, str] = {
     "RAYJOBS_HOME": "Where the registry of jobs, the analyses' cache and the cluster's ledger lie; `~/.rayjobs`",

@@ -1,6 +1,7 @@
 """Every system of the design on a real Ray: importable from its package's root, with its signatures, doing its work.
 
-One test per row of the table, named after it. What each does in depth is held to in the tests of its own module.
+One test per row of the table that is a class, named after it; the other rows: ``test_contract_flows``. What each does
+in depth is held to in the tests of its own module.
 """
 
 from __future__ import annotations
@@ -244,7 +245,7 @@ def test_tasks_that_were_open_when_their_program_ended_are_resumed(photos: Path,
         job = first.create_job("resumed", [photos], INVERT, output=home / "resumed-out")
         task = first.create_analysis_export_task(job.job_id, ExportConfig(analyses=("sharpness",), charts=False))
     with EnhancedJobManager(home / "resumed") as second:
-        (orphan,) = second.resume_tasks(job.job_id) or [task]
+        (orphan,) = second.resume_tasks(job.job_id)
         second.wait_for_task(job.job_id, orphan.task_id, WAIT_S)
         assert second.get_job(job.job_id).export_tasks[task.task_id].status is TaskStatus.COMPLETED
         assert second.resume_tasks(job.job_id) == []
@@ -417,20 +418,3 @@ def test_resource_provider() -> None:
     assert ResourceProvider.__abstractmethods__ == {"get_available_resources", "allocate", "release"}
     assert names_of(ResourceProvider.allocate) == ["amount"]
     assert names_of(ResourceProvider.release) == ["allocation"]
-
-
-def test_pools_are_apart(manager: EnhancedJobManager, photos: Path, home: Path) -> None:
-    """Exports that fail, and more of them than can run, neither fail nor block a batch job."""
-    broken = home / "broken"
-    broken.mkdir()
-    (broken / "no.jpg").write_bytes(b"no image")
-    source = manager.create_job("broken", [broken], output=home / "broken-out", analyses=["statistics"])
-    flood = [manager.create_analysis_export_task(source.job_id, ExportConfig(charts=False)) for _ in range(3)]
-    job = manager.create_job("beside", [photos], INVERT, output=home / "beside")
-    manager.start_job(job.job_id)
-    assert manager.wait_for_job(job.job_id, WAIT_S).done == 4
-    for task in flood:
-        manager.cancel_task(source.job_id, task.task_id)
-    for task in flood:
-        manager.wait_for_task(source.job_id, task.task_id, WAIT_S)
-        assert task.status.terminal
