@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+MARK = "TEST_RUN_OF_RAYJOBS"
+"""Environment variable that every process below this one inherits, also when its parent is gone."""
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_s: float = 30.0, interval_s: float = 0.02) -> None:
@@ -15,3 +23,39 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 30.0, interv
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {getattr(condition, '__doc__', None) or condition}")
         pause.wait(interval_s)
+
+
+@contextmanager
+def nothing_left_behind(*, timeout_s: float = 15.0) -> Iterator[None]:
+    """What begins inside has ended soon after: processes, however they came to be, and threads that keep one alive.
+
+    Raises
+    ------
+    AssertionError
+        With what is left.
+    """
+    os.environ.setdefault(MARK, uuid.uuid4().hex)
+    processes, threads = set(_processes()), set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = {number: command for number, command in _processes().items() if number not in processes}
+        alive = [thread.name for thread in threading.enumerate() if not thread.daemon and thread not in threads]
+        if not left and not alive:
+            return
+        if time.monotonic() > deadline:
+            told = [f"process {number}: {command}" for (number, _), command in left.items()]
+            raise AssertionError("left behind: " + "; ".join([*told, *(f"thread {name}" for name in alive)]))
+        time.sleep(0.1)
+
+
+def _processes() -> dict[tuple[int, float], str]:
+    """(number, time of its start) of every process that this one is the cause of -> its command."""
+    found = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(MARK) == os.environ[MARK]:
+                found[process.pid, process.create_time()] = " ".join(process.cmdline())[:200] or process.name()
+    return found
