@@ -1,0 +1,139 @@
+"""What a person sees while a job runs: lines in a log, one live line on a terminal, nothing for programs."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import sys
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rayjobs.progress import NoDisplay, PlainDisplay, Rate, Snapshot, format_duration, numbers_text, open_display
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def snapshot(phase: str = "running", **numbers: Any) -> Snapshot:
+    return Snapshot(name="autumn", phase=phase, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (75, "1 min 15 s"),
+        (3600, "1 h 00 min"),
+        (9000, "2 h 30 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ({"total": 1200, "done": 30}, "30 of 1,200"),
+        ({"total": 1200, "done": 1000, "failed": 2, "skipped": 3}, "1,005 of 1,200, 2 failed, 3 skipped"),
+        ({"total": 100, "done": 40, "rate": 12.0}, "40 of 100, 12.0 images/s, 5 s left"),
+        ({"total": 100, "done": 100, "rate": 12.0}, "100 of 100, 12.0 images/s"),
+    ],
+    ids=["begun", "failures", "rate", "over"],
+)
+def test_numbers_say_how_far_how_quick_and_how_long(numbers: dict[str, Any], text: str) -> None:
+    assert numbers_text(snapshot(**numbers)) == text
+
+
+def test_a_rate_is_that_of_the_last_half_minute() -> None:
+    rate = Rate(window_s=30)
+    assert rate.update(0, 0.0) is None
+    assert rate.update(10, 0.1) is None, "too short to say anything"
+    assert rate.update(20, 10.0) == 2
+    for second in range(11, 61):
+        found = rate.update(20 + 4 * (second - 10), float(second))
+    assert found == pytest.approx(4, rel=0.02)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 20), st.integers(0, 50)), min_size=1, max_size=60))
+def test_a_rate_is_never_negative_and_never_above_the_quickest_step(steps: list[tuple[float, int]]) -> None:
+    rate, now, finished = Rate(), 0.0, 0
+    rate.update(0, now)
+    quickest = max(images / seconds for seconds, images in steps)
+    for seconds, images in steps:
+        now += seconds
+        finished += images
+        found = rate.update(finished, now)
+        assert found is None or 0 < found <= quickest * 1.001
+
+
+def test_a_log_gets_a_line_for_each_phase_and_one_every_few_seconds() -> None:
+    stream = io.StringIO()
+    display = PlainDisplay(stream, interval_s=1000)
+    display.show(snapshot("planning"))
+    for done in range(5):
+        display.show(snapshot(total=8, done=done))
+    display.show(snapshot("writing tables", total=8, done=8))
+    display.close()
+    assert stream.getvalue().splitlines() == [
+        "autumn: planning",
+        "autumn: running, 0 of 8",
+        "autumn: writing tables, 8 of 8",
+    ]
+    stream = io.StringIO()
+    display = PlainDisplay(stream, interval_s=0)
+    for done in range(3):
+        display.show(snapshot(total=8, done=done))
+    assert stream.getvalue().splitlines() == [f"autumn: running, {done} of 8" for done in range(3)]
+
+
+def test_what_is_shown_depends_on_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert isinstance(open_display(quiet=False), PlainDisplay)
+    quiet = open_display(quiet=True)
+    assert isinstance(quiet, NoDisplay)
+    quiet.show(snapshot(total=8, done=1))
+    quiet.close()
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real pseudo-terminal, whose screen is empty again at the end."""
+    master, slave = pty.openpty()
+    screen: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                data = os.read(master, 65536)
+            except OSError:  # the other end is closed
+                return
+            if not data:
+                return
+            screen.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setattr(sys, "stderr", terminal)
+        display = open_display(quiet=False)
+        assert type(display).__name__ == "TerminalDisplay"
+        display.show(snapshot(total=1200, done=600, failed=2, rate=10.0))
+        display._live.refresh()  # type: ignore[attr-defined]
+        display.close()
+    reader.join()
+    os.close(master)
+    text = b"".join(screen).decode()
+    shown = ESCAPES.sub("", text)
+    assert "autumn" in shown
+    assert "602 of 1,200, 2 failed, 10.0 images/s, 1 min 00 s left" in shown
+    assert text.rstrip().endswith(("\x1b[2K", "\x1b[?25h")), "the line is taken away"
