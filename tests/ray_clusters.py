@@ -50,11 +50,12 @@ class HeadNode:
     variables: dict[str, str]
     """For processes that are to use it."""
 
-    def takes_jobs(self) -> bool:
-        """Whether its agents, which come up after the dashboard, take jobs."""
+    def refusal(self) -> str | None:
+        """Why it takes no jobs yet: its agents come up after the dashboard; None: it takes them."""
         ray = str(Path(sys.executable).with_name("ray"))
         arguments = [ray, "job", "submit", "--address", self.dashboard, "--", "true"]
-        return subprocess.run(arguments, capture_output=True, check=False, env=self.variables).returncode == 0
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=self.variables)
+        return None if done.returncode == 0 else (done.stdout + done.stderr)[-2000:]
 
     def state(self) -> dict[str, list[dict[str, Any]]]:
         """Actors and tasks, as Ray's state API lists them."""
@@ -102,6 +103,7 @@ def head_node(home: Path, *, cpus: int = 2, **more: str) -> Iterator[HeadNode]:
         *("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"),
         *(f"--dashboard-port={dashboard_port}", f"--num-cpus={cpus}", f"--resources={resources}"),
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),
+        f"--dashboard-agent-listen-port={_free_port()}",  # by default the same for all clusters of a machine
     ]
     try:
         # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
@@ -115,12 +117,26 @@ def head_node(home: Path, *, cpus: int = 2, **more: str) -> Iterator[HeadNode]:
         )
         assert started.returncode == 0, started.stdout + started.stderr
         node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables)
-        wait_until(node.takes_jobs, timeout_s=90, interval_s=0.5)
+        _wait_for_agents(node, directory)
         yield node
     finally:
         _end_all_below(directory)
         (directory / "venv").unlink()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_for_agents(node: HeadNode, directory: Path) -> None:
+    refusals: list[str | None] = []
+
+    def takes_jobs() -> bool:
+        refusals.append(node.refusal())
+        return refusals[-1] is None
+
+    try:
+        wait_until(takes_jobs, timeout_s=90, interval_s=0.5)
+    except AssertionError as error:
+        logs = [path.read_text()[-2000:] for path in directory.glob("session_latest/logs/dashboard_agent*")]
+        raise AssertionError("\n".join([f"{error}, said {refusals[-1]}", *logs])) from error
 
 
 def in_checkout(*arguments: str | Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
