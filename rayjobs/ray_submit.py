@@ -20,6 +20,7 @@ from typing import Any
 from actors.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
 from rayjobs.doctor import authentication_of
+from rayjobs.job_tasks import planned_tasks
 from rayjobs.ray_session import decide_authentication
 from rayjobs.run import RunRequest
 
@@ -105,6 +106,8 @@ def resolved_job(request: RunRequest) -> dict[str, Any]:
     job = request.spec.model_dump(mode="json")
     job["inputs"] = [_absolute(pattern, request.base) for pattern in job["inputs"]]
     job["output"] = str(request.output)
+    tasks = planned_tasks(request.spec, request.base, request.output)
+    job["tasks"] = [{task.task_type: dict(task.config)} for task in tasks]
     return job
 
 

@@ -14,6 +14,8 @@ from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.job_file import JobFileError, load_job, parse_job
 from rayjobs.job_spec import job_schema
 from rayjobs.job_tasks import planned_tasks
+from rayjobs.ray_submit import resolved_job
+from rayjobs.run import request_of
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 
@@ -249,3 +251,14 @@ def test_placeholders_of_tasks_are_filled_in_and_decide_what_counts_as_the_same_
     (again,) = planned_tasks(spec, Path("/jobs"), Path("/jobs/out"))
     (elsewhere,) = planned_tasks(spec, Path("/jobs"), Path("/other"))
     assert again.digest == task.digest != elsewhere.digest
+
+
+def test_a_submitted_job_means_the_same_in_another_directory(tmp_path: Path) -> None:
+    text = 'requires: {licence: 1}\ntasks:\n  - export: {input: "{base}/a.png", output: "{output}/{job}"}\n'
+    request = request_of(parse_job(SMALL + text, base=tmp_path), tmp_path, None)
+    there = parse_job(json.dumps(resolved_job(request)), base=Path("/elsewhere"))
+    assert there.inputs == [f"{tmp_path}/photos/"]
+    assert there.requires == {"licence": 1}
+    (task,) = planned_tasks(there, Path("/elsewhere"), Path(there.output))
+    assert task == planned_tasks(request.spec, tmp_path, request.output)[0]
+    assert task.config["input"] == f"{tmp_path}/a.png"
