@@ -36,7 +36,7 @@ GRAY_WEIGHTS = {
 GrayMethod = Literal["bt709", "bt601", "average", "red", "green", "blue"]
 
 
-@operation("colour", reach="point")
+@operation("colour", reach="point", version=2)
 def hue_saturation(
     image: Image,
     *,

@@ -7,12 +7,24 @@ Imports numba: import this module inside functions only. Images are gray (M, N) 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.operations.planes import Limits, Plane, as_rgb, bands, change_by_bands, clipping
+from pipelines.compiled_arithmetic import fused
+from pipelines.operations.planes import (
+    Limits,
+    Plane,
+    as_rgb,
+    bands,
+    change_by_bands,
+    clipping,
+    flat,
+    put_together,
+    take_apart,
+)
 from pipelines.operations.registry import Image
 
 WEIGHT_UNIT = 30_000
@@ -25,35 +37,63 @@ def hue_saturation(image: Image, hue_degrees: float, saturation: float, value: f
     """HSV turned and scaled; RGB only. The result is rounded half up."""
     limits = clipping(image.dtype)
     factors = np.float32(saturation), np.float32(value)
-    turn = np.float32(hue_degrees / 60)
-
-    def change(red: Plane, green: Plane, blue: Plane, rows: slice) -> None:
-        if hue_degrees:
-            _turn(red.ravel(), green.ravel(), blue.ravel(), turn, factors, limits)
-        else:
-            _saturate(red.ravel(), green.ravel(), blue.ravel(), factors, limits)
-
-    return change_by_bands(image, change)
+    if hue_degrees:
+        turn = np.float32(hue_degrees / 60)
+        return change_by_bands(image, lambda red, green, blue, _: _turn(red, green, blue, turn, factors, limits))
+    result = np.empty(image.shape, image.dtype)
+    _saturate(flat(image), factors, limits, result.reshape(-1))
+    if image.dtype.kind == "f":
+        result[np.isnan(image).any(axis=2)] = np.nan
+    return result
 
 
 # The two kernels are free of branches and divide by a positive number even where the quotient isn't used: so they
-# compile to vector instructions, 4 ms instead of 30 ms for 2.4 megapixels of uint8.
+# compile to vector instructions, and take a seventh of the time for uint8.
+
+
+BLOCK_PIXELS = 2048
+"""Pixels whose planes stay in the processor's first cache."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _saturate(red: Plane, green: Plane, blue: Plane, factors: Factors, limits: Limits) -> None:
-    saturation, value = factors
-    low, high, half = limits
+def _saturate(pixels: NDArray[Any], factors: Factors, limits: Limits, result: NDArray[Any]) -> None:
+    planes = np.empty((3, BLOCK_PIXELS), pixels.dtype)
+    for start in range(0, pixels.size // 3, BLOCK_PIXELS):
+        size = min(pixels.size // 3 - start, BLOCK_PIXELS)
+        red, green, blue = planes[0, :size], planes[1, :size], planes[2, :size]
+        take_apart(pixels[3 * start :], red, green, blue)
+        _saturate_planes(red, green, blue, factors, limits)
+        put_together(red, green, blue, result[3 * start :])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _saturate_planes(red: Plane, green: Plane, blue: Plane, factors: Factors, limits: Limits) -> None:
+    value, high = factors[1], limits[1]
+    if value <= 1 or high == np.inf:  # no value is clipped
+        for i in range(red.size):
+            red[i], green[i], blue[i] = _saturated(red[i], green[i], blue[i], value, factors, limits)
+    else:
+        for i in range(red.size):
+            top = np.float32(max(red[i], green[i], blue[i]))
+            gain = min(value, high / max(top, np.float32(1e-30)))
+            red[i], green[i], blue[i] = _saturated(red[i], green[i], blue[i], gain, factors, limits)
+
+
+@numba.njit(inline="always")
+def _saturated(
+    red: Any, green: Any, blue: Any, gain: np.float32, factors: Factors, limits: Limits
+) -> tuple[np.float32, np.float32, np.float32]:
+    """The pixel with ``gain`` times its value; needs no lower limit, as no saturation exceeds 1."""
     one, tiny = np.float32(1), np.float32(1e-30)
-    for i in range(red.size):
-        r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
-        top = max(r, g, b)
-        gain = min(value, high / max(top, tiny))
-        chroma_gain = gain * min(saturation, max(one, top / max(top - min(r, g, b), tiny)))
-        top_new = top * gain
-        red[i] = max(low, top_new - (top - r) * chroma_gain) + half
-        green[i] = max(low, top_new - (top - g) * chroma_gain) + half
-        blue[i] = max(low, top_new - (top - b) * chroma_gain) + half
+    r, g, b = np.float32(red), np.float32(green), np.float32(blue)
+    top = max(r, g, b)
+    chroma_gain = -gain * min(factors[0], max(one, top / max(top - min(r, g, b), tiny)))
+    top_new = fused(top, gain, limits[2])
+    return (
+        fused(top - r, chroma_gain, top_new),
+        fused(top - g, chroma_gain, top_new),
+        fused(top - b, chroma_gain, top_new),
+    )
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -92,10 +132,7 @@ def mix_channels(image: Image, matrix: NDArray[np.float64], offset: NDArray[np.f
     full = 1.0 if image.dtype.kind == "f" else float(limits[1])
     rows = np.column_stack([matrix, offset * full]).astype(np.float32)
 
-    def change(red: Plane, green: Plane, blue: Plane, band: slice) -> None:
-        _mix(red.ravel(), green.ravel(), blue.ravel(), rows, limits)
-
-    return change_by_bands(as_rgb(image), change)
+    return change_by_bands(as_rgb(image), lambda red, green, blue, _: _mix(red, green, blue, rows, limits))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -118,7 +155,7 @@ def weighted_sum(image: Image, weights: Sequence[float]) -> Image:
     gray = np.empty(image.shape[:2], image.dtype)
     wholes = tuple(np.uint32(round(weight * WEIGHT_UNIT)) for weight in weights)
     for rows, (red, green, blue) in bands(image):
-        _weigh(red.ravel(), green.ravel(), blue.ravel(), wholes, gray[rows].reshape(-1))
+        _weigh(red, green, blue, wholes, gray[rows].reshape(-1))
     return gray
 
 

@@ -107,7 +107,7 @@ def _unsharp_halo(*, radius: float, amount: float, threshold: float) -> int:
     return gaussian_radius(radius)
 
 
-@operation("filters", reach="local", halo=_unsharp_halo)
+@operation("filters", reach="local", halo=_unsharp_halo, version=2)
 def unsharp_mask(
     image: Image,
     *,

@@ -8,7 +8,6 @@ OpenCV is imported by the look-up alone, so that listing or validating operation
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,8 @@ Curve = Callable[..., Values]
 """``curve(values, **params) -> values``: float arrays whose last axis is the channel (1 or 3). It may return three
 channels for one: a gray value counts as R = G = B."""
 
-PAIRED_SAMPLES = 1 << 20
-"""From here on a uint8 image is looked up by pairs of samples: half the loads, for a table of 128 KiB."""
+COMPILED_SAMPLES = 1 << 20
+"""From here on a uint8 image is looked up four samples at a time, by compiled code; for less it isn't loaded."""
 
 
 def tabulated(curve: Curve) -> Table:
@@ -50,25 +49,24 @@ def look_up(image: Image, table: NDArray[Any]) -> Image:
     import cv2
 
     if table.ndim == 1:
-        if image.size >= PAIRED_SAMPLES and _is_of_pairs(image):
-            pairs = image.reshape(-1).view(np.uint16)[None]
-            return np.asarray(cv2.LUT(pairs, _paired(table.tobytes()))).view(np.uint8).reshape(image.shape)
+        if image.size >= COMPILED_SAMPLES and _is_of_fours(image):
+            return _look_up_fours(image, table)
         return np.asarray(cv2.LUT(image, table))
     rgb = image if image.ndim == 3 else cv2.merge([image, image, image])
     return np.asarray(cv2.LUT(rgb, table[None]))
 
 
-def _is_of_pairs(image: Image) -> bool:
-    """Whether its samples can be taken two at a time; OpenCV counts the bytes of a row in 31 bits."""
-    even = image.size % 2 == 0 and image.size < 1 << 31
-    return bool(image.dtype == np.uint8 and image.flags.c_contiguous and even)
+def _is_of_fours(image: Image) -> bool:
+    return bool(image.dtype == np.uint8 and image.flags.c_contiguous and image.size % 4 == 0)
 
 
-@lru_cache(maxsize=8)
-def _paired(table: bytes) -> NDArray[np.uint16]:
-    """The table of two neighbouring samples at once, whichever of them the machine puts first."""
-    pairs = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)
-    return np.frombuffer(table, np.uint8)[pairs].view(np.uint16)
+def _look_up_fours(image: Image, table: NDArray[np.uint8]) -> Image:
+    from pipelines.operations.lookup_kernels import bytes_of_fours, look_up_bytes
+    from pipelines.operations.planes import flat
+
+    result = np.empty(image.shape, np.uint8)
+    look_up_bytes(flat(image).view(np.uint32), bytes_of_fours(table), result.reshape(-1).view(np.uint32))
+    return result
 
 
 def compose(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

@@ -15,6 +15,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.compiled_arithmetic import fused, plus_high_product
+from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image
 from pipelines.operations.samples import float_planes, full_scale, interleaved
 
@@ -25,9 +27,7 @@ Plane = NDArray[np.float32]
 def sharpened(image: Image, blurred: Image, amount: float, threshold: float) -> Image:
     """image + amount * (image - blurred) where the difference reaches the threshold (stored units)."""
     result = np.empty(image.shape, image.dtype)
-    samples = np.ascontiguousarray(image).reshape(-1).view()
-    samples.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
-    arguments = (samples, blurred.reshape(-1), result.reshape(-1), np.float32(amount), np.float32(threshold))
+    arguments = (flat(image), blurred.reshape(-1), result.reshape(-1), np.float32(amount), np.float32(threshold))
     if image.dtype.kind == "f":
         _sharpen_floats(*arguments)
     else:
@@ -69,12 +69,12 @@ def sharpened_bytes(image: Image, sigma: float, amount: float, threshold: float)
     copy is never rounded to a level; it is kept in units of 1/128.
     """
     result = np.empty(image.shape, image.dtype)
-    rows = np.ascontiguousarray(image).reshape(image.shape[0], -1).view()
-    rows.flags.writeable = False  # one compiled kernel, whether the caller's array is writable or not
+    rows = flat(image).reshape(image.shape[0], -1)
     channels = rows.shape[1] // image.shape[1]
-    weights = _whole_weights(sigma, 1 << 8), _whole_weights(sigma, 1 << 16)
+    down, across = _whole_weights(sigma, 1 << 8), _whole_weights(sigma, 1 << 16)
+    across = np.append(across, np.zeros(-(across.size - 1) % 3, np.uint16))
     target = result.reshape(rows.shape)
-    _sharpen_rows(rows, channels, *weights, np.float32(amount), np.float32(threshold), target)
+    _sharpen_rows(rows, channels, down, across, np.float32(amount), np.float32(threshold), target)
     return result
 
 
@@ -98,7 +98,7 @@ def _mirrored(place: int, size: int) -> int:
 
 
 # The sums are written in 16 bits, term by term: so they compile to vector instructions of twice or four times as many
-# samples, 3.6 ms instead of 7 ms for 2.4 megapixels of RGB by OpenCV's blur and a second walk.
+# samples, 2.8 ms instead of 7 ms for 2.4 megapixels of RGB by OpenCV's blur and a second walk.
 
 
 @numba.njit(cache=True, nogil=True)
@@ -141,46 +141,45 @@ def _sharpen_rows(
         _sharpen_row(here, blurred, amount, threshold, result[y])
 
 
-@numba.njit(inline="always")
-def _high_product(a: np.uint16, b: np.uint16) -> np.uint16:
-    """The upper half of a * b: a single vector instruction when both are seen to have 16 bits."""
-    return np.uint16(np.uint32(np.uint32(a) * np.uint32(b)) >> np.uint32(16))
-
-
 @numba.njit(cache=True, nogil=True)
 def _blur_row(
     padded: NDArray[np.uint16], channels: int, weights: NDArray[np.uint16], blurred: NDArray[np.uint16]
 ) -> None:
-    radius, samples = weights.size - 1, blurred.size
-    margin = radius * channels
-    half = np.uint16(weights.size // 2)  # each product loses half a unit on average
-    middle, weight = padded[margin : margin + samples], weights[0]
+    """``weights``: half a Gaussian, and zeros that make its length one more than a multiple of three."""
+    samples = blurred.size
+    reach = (padded.size - samples) // 2
+    half = np.uint16((reach // channels + 1) // 2)  # each product loses half a unit on average
+    middle, weight = padded[reach : reach + samples], weights[0]
     for x in range(samples):
-        blurred[x] = _high_product(middle[x], weight) + half
-    for k in range(1, radius + 1, 2):
-        more = min(k + 1, radius)
-        left = padded[margin - k * channels : margin - k * channels + samples]
-        right = padded[margin + k * channels : margin + k * channels + samples]
-        further_left = padded[margin - more * channels : margin - more * channels + samples]
-        further_right = padded[margin + more * channels : margin + more * channels + samples]
-        weight, further = weights[k], weights[more] if more > k else np.uint16(0)
+        blurred[x] = plus_high_product(half, middle[x], weight)
+    for k in range(1, weights.size, 3):
+        near, far, farther = k * channels, min((k + 1) * channels, reach), min((k + 2) * channels, reach)
+        left, right = padded[reach - near :], padded[reach + near :]
+        far_left, far_right = padded[reach - far :], padded[reach + far :]
+        farther_left, farther_right = padded[reach - farther :], padded[reach + farther :]
+        weight, far_weight, farther_weight = weights[k], weights[k + 1], weights[k + 2]
         for x in range(samples):
-            near = _high_product(np.uint16(left[x] + right[x]), weight)
-            far = _high_product(np.uint16(further_left[x] + further_right[x]), further)
-            blurred[x] += np.uint16(near + far)
+            total = plus_high_product(blurred[x], np.uint16(left[x] + right[x]), weight)
+            total = plus_high_product(total, np.uint16(far_left[x] + far_right[x]), far_weight)
+            blurred[x] = plus_high_product(total, np.uint16(farther_left[x] + farther_right[x]), farther_weight)
 
 
 @numba.njit(cache=True, nogil=True)
 def _sharpen_row(
     image: Samples, blurred: NDArray[np.uint16], amount: np.float32, threshold: np.float32, result: Samples
 ) -> None:
+    half, top, unit = np.float32(0.5), np.float32(255), np.float32(1 / 128)
+    if threshold > 0:
+        for x in range(image.size):
+            value = np.float32(image[x])
+            difference = fused(-unit, np.float32(blurred[x]), value)
+            sharp = value if abs(difference) < threshold else fused(amount, difference, value)
+            result[x] = np.int32(max(np.float32(0), min(sharp, top)) + half)
+        return
+    own, others = np.float32(1) + amount, -amount * unit
     for x in range(image.size):
-        value = np.float32(image[x])
-        difference = value - np.float32(blurred[x]) * np.float32(1 / 128)
-        sharp = value + amount * difference
-        sharp = value if abs(difference) < threshold else sharp
-        sharp = max(np.float32(0), min(sharp, np.float32(255)))
-        result[x] = np.int32(sharp + np.float32(0.5))
+        sharp = fused(own, np.float32(image[x]), fused(others, np.float32(blurred[x]), half))
+        result[x] = np.int32(max(np.float32(0), min(sharp, top)))
 
 
 BLOCK = 256

@@ -40,11 +40,10 @@ def interpolate(image: Image, table: NDArray[np.float32], domain: tuple[Sequence
     entries[:, :3] = table.reshape(-1, 3) * full
 
     def change(red: Plane, green: Plane, blue: Plane, rows: slice) -> None:
-        flat = red.ravel(), green.ravel(), blue.ravel()
         corners = np.empty((4, red.size), np.int32)
         weights = np.empty((4, red.size), np.float32)
-        _find(*flat, np.int32(size), to_place, corners, weights)
-        _weigh(*flat, entries.ravel(), corners, weights, limits)
+        _find(red, green, blue, np.int32(size), to_place, corners, weights)
+        _weigh(red, green, blue, entries.ravel(), corners, weights, limits)
 
     return change_by_bands(as_rgb(image), change)
 

@@ -62,7 +62,7 @@ def with_value(image: Image, value: Image) -> Image:
     _, _, half = clipping(image.dtype)
 
     def change(red: Plane, green: Plane, blue: Plane, rows: slice) -> None:
-        _replace_value(red.ravel(), green.ravel(), blue.ravel(), value[rows].ravel(), half)
+        _replace_value(red, green, blue, value[rows].ravel(), half)
 
     return change_by_bands(image, change)
 

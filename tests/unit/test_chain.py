@@ -19,7 +19,7 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Operation, apply_operations, chain_halo, compile_chain
 from pipelines.operations.chain import AUTO_ORIENT, LookUp, _resolved, _stages
-from pipelines.operations.lookup import PAIRED_SAMPLES, look_up
+from pipelines.operations.lookup import COMPILED_SAMPLES, look_up
 from pipelines.operations.registry import Image
 from pipelines.registry import parameters_of
 from tests.strategies import example_image, images
@@ -84,7 +84,7 @@ def test_large_images_are_looked_up_as_small_ones_are(shape: tuple[int, ...]) ->
     random = np.random.default_rng(3)
     image = random.integers(0, 256, shape).astype(np.uint8)
     image.flags.writeable = False
-    assert image.size >= PAIRED_SAMPLES
+    assert image.size >= COMPILED_SAMPLES
     for _ in range(2):
         table = random.permutation(256).astype(np.uint8)
         assert_array_equal(look_up(image, table), table[image])
