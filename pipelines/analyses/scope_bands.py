@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,16 +18,18 @@ from pipelines.analyses.scope_kernels import (
     Counts,
     Plane,
     count_lab,
-    count_lab_of_integers,
-    lab_of_linear,
+    count_lab_of_bytes,
+    count_lab_of_light,
     look_up,
     luma_of_integers,
 )
+from pipelines.operations.lookup_kernels import floats_of_pairs
+from pipelines.operations.planes import rgb_planes
 from pipelines.operations.srgb import to_linear
 
 Luma = Literal["bt709", "bt601"]
 
-BAND_PIXELS = 1 << 16
+BAND_PIXELS = 1 << 17
 LUMA_WEIGHTS: dict[str, tuple[float, float, float]] = {
     "bt709": (0.2126, 0.7152, 0.0722),
     "bt601": (0.299, 0.587, 0.114),
@@ -59,14 +60,14 @@ class Band:
 
     def count_lab(self, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
         """Count the pixels at [a*, b*]; returns the sums of a* and b*. Matrix and units: ``lab_of_linear``."""
-        dtype = self.values[0].dtype
+        dtype, pixels = self.values[0].dtype, self.values[0].size
         if dtype.kind == "f":
-            a, b = np.empty((2, self.values[0].size), np.int32)
-            lab_of_linear(*self.linear(), matrix, a, b)
-            sum_a, sum_b = count_lab(a, b, counts)
+            sums = count_lab_of_light(*self.linear(), matrix, counts)
+        elif dtype != np.uint8 or pixels % 4:
+            sums = count_lab(*self.values, _linear_table(dtype), matrix, counts)
         else:
-            sum_a, sum_b = count_lab_of_integers(*self.values, _linear_table(dtype), matrix, counts)
-        return sum_a, sum_b
+            sums = count_lab_of_bytes(*self.values, _paired_linear_table(), matrix, counts)
+        return sums[0], sums[1]
 
 
 def bands(image: NDArray[Any], float_range: tuple[float, float]) -> Iterator[Band]:
@@ -89,8 +90,7 @@ def planes_by_band(image: NDArray[Any]) -> Iterator[tuple[Plane, Plane, Plane]]:
         if part.ndim == 2:
             yield (part.flatten(),) * 3
         else:
-            red, green, blue = (plane.reshape(-1) for plane in cv2.split(part)[:3])
-            yield red, green, blue
+            yield rgb_planes(part)
 
 
 def luma_of(planes: Sequence[Plane], weights: Luma) -> Plane:
@@ -138,3 +138,8 @@ def _linear(values: Plane) -> NDArray[np.float32]:
 def _linear_table(dtype: np.dtype[Any]) -> NDArray[np.float32]:
     top = np.iinfo(dtype).max
     return np.asarray(to_linear(np.arange(top + 1) / top), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _paired_linear_table() -> NDArray[np.uint64]:
+    return floats_of_pairs(_linear_table(np.dtype(np.uint8)))

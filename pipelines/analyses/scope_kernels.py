@@ -14,6 +14,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.compiled_arithmetic import fused
+from pipelines.operations.lookup_kernels import look_up_floats
+
 Plane = NDArray[Any]
 Counts = NDArray[np.uint32]
 
@@ -21,6 +24,8 @@ FRACTION_BITS = 16
 """a* and b* are kept as whole multiples of 2 ** -16, so that sums don't depend on the order."""
 NEUTRAL = 128 << FRACTION_BITS
 """a* or b* of 0 in these units; they start at -128."""
+LAB_PIXELS = 1024
+"""Pixels whose linear light, a* and b* stay in the processor's first cache."""
 _KAPPA = np.float32(24389 / 27 / 116)
 _EPSILON = np.float32(216 / 24389)
 
@@ -39,12 +44,12 @@ _ONE = np.float32(1)
 @numba.njit(inline="always")
 def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: np.float32) -> np.float32:
     """HSV hue in degrees, times the chroma; ``top`` is the largest of the three."""
-    sixth, third, two_thirds, whole = np.float32(60), np.float32(120), np.float32(240), np.float32(360)
-    turned = sixth * (r - g) + two_thirds * chroma
-    turned = sixth * (b - r) + third * chroma if g == top else turned
-    from_red = sixth * (g - b)
-    from_red = from_red + whole * chroma if from_red < 0 else from_red
-    return from_red if r == top else turned
+    zero, third, two_thirds, whole = np.float32(0), np.float32(120), np.float32(240), np.float32(360)
+    difference, from_red = r - g, two_thirds
+    difference, from_red = (b - r, third) if g == top else (difference, from_red)
+    red_turn = zero if g >= b else whole
+    difference, from_red = (g - b, red_turn) if r == top else (difference, from_red)
+    return from_red * chroma + np.float32(60) * difference
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -92,7 +97,7 @@ def count_hue_and_saturation(
 @numba.njit(cache=True, nogil=True)
 def look_up(samples: Plane, table: NDArray[np.float32], values: NDArray[np.float32]) -> None:
     """values[i] = table[samples[i]] for unsigned samples."""
-    for i in range(values.size):
+    for i in range(samples.size):
         values[i] = table[samples[i]]
 
 
@@ -111,11 +116,13 @@ def _lightness_root(t: np.float32) -> np.float32:
     """
     c4, c3, c2, c1, c0 = _SERIES
     bits = np.float32(np.float32(t).view(np.int32))
-    y = np.int32(bits * _THIRD + _GUESS).view(np.float32)
+    y = np.int32(fused(bits, _THIRD, _GUESS)).view(np.float32)
     square = t * (y * y)
-    r = np.float32(1) - square * y
-    factor = (((c4 * r + c3) * r + c2) * r + c1) * r + c0
-    return square * (factor * factor) if t > _EPSILON else _KAPPA * t + np.float32(16 / 116)
+    r = fused(-square, y, np.float32(1))
+    factor = fused(fused(fused(fused(c4, r, c3), r, c2), r, c1), r, c0)
+    root: np.float32 = square * (factor * factor)
+    line: np.float32 = fused(_KAPPA, t, np.float32(16 / 116))
+    return root if t > _EPSILON else line
 
 
 @numba.njit(cache=True, nogil=True)
@@ -134,14 +141,15 @@ def lab_of_linear(
     float32, so their place is given.
     """
     m0, m1, m2, m3, m4, m5, m6, m7, m8 = matrix
-    unit, shift = np.float32(1 << FRACTION_BITS), np.float32(128)
+    zero = np.float32(NEUTRAL)
+    per_a, per_b = np.float32(500 << FRACTION_BITS), np.float32(200 << FRACTION_BITS)
     for i in range(a.size):
         r, g, bl = red[i], green[i], blue[i]
-        x = _lightness_root(m0 * r + m1 * g + m2 * bl)
-        y = _lightness_root(m3 * r + m4 * g + m5 * bl)
-        z = _lightness_root(m6 * r + m7 * g + m8 * bl)
-        place_a = np.int32((np.float32(500) * (x - y) + shift) * unit)
-        place_b = np.int32((np.float32(200) * (y - z) + shift) * unit)
+        x = _lightness_root(fused(m0, r, fused(m1, g, m2 * bl)))
+        y = _lightness_root(fused(m3, r, fused(m4, g, m5 * bl)))
+        z = _lightness_root(fused(m6, r, fused(m7, g, m8 * bl)))
+        place_a = np.int32(fused(per_a, x - y, zero))
+        place_b = np.int32(fused(per_b, y - z, zero))
         gray = (r == g) & (g == bl)
         gray_a = np.int32(NEUTRAL) if r == 0 else np.int32(NEUTRAL - 1)
         a[i] = gray_a if gray else place_a
@@ -149,41 +157,90 @@ def lab_of_linear(
 
 
 @numba.njit(cache=True, nogil=True)
-def count_lab(a: NDArray[np.int32], b: NDArray[np.int32], counts: Counts) -> tuple[int, int]:
-    """Count the pixels at [a, b], flat, on the grid of whole numbers; returns the sums of a and b."""
-    sum_a, sum_b = np.int64(0), np.int64(0)
-    places = np.empty(a.size, np.uint16)
+def _count_places(
+    a: NDArray[np.int32], b: NDArray[np.int32], places: NDArray[np.uint16], counts: Counts
+) -> tuple[int, int]:
+    """Count at most LAB_PIXELS pixels at [a, b], flat, on the grid of whole numbers; returns the sums of a and b.
+
+    The sums of their whole and of their broken parts fit in 32 bits.
+    """
+    fraction, row = np.int32((1 << FRACTION_BITS) - 1), np.int32(8)
+    high_a, low_a, high_b, low_b = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for i in range(a.size):
-        sum_a += a[i]
-        sum_b += b[i]
-    for i in range(a.size):
-        places[i] = np.uint16(((a[i] >> FRACTION_BITS) << 8) + (b[i] >> FRACTION_BITS))
+        whole_a, whole_b = a[i] >> np.int32(FRACTION_BITS), b[i] >> np.int32(FRACTION_BITS)
+        high_a = np.int32(high_a + whole_a)
+        high_b = np.int32(high_b + whole_b)
+        low_a = np.int32(low_a + (a[i] & fraction))
+        low_b = np.int32(low_b + (b[i] & fraction))
+        places[i] = np.uint16((whole_a << row) + whole_b)
     for i in range(a.size):
         counts[places[i]] += 1
-    return int(sum_a), int(sum_b)
-
-
-LAB_PIXELS = 1024
-"""Pixels whose linear light, a* and b* stay in the processor's first cache."""
+    return (int(high_a) << FRACTION_BITS) + int(low_a), (int(high_b) << FRACTION_BITS) + int(low_b)
 
 
 @numba.njit(cache=True, nogil=True)
-def count_lab_of_integers(
+def count_lab(
     red: Plane, green: Plane, blue: Plane, table: NDArray[np.float32], matrix: tuple[np.float32, ...], counts: Counts
 ) -> tuple[int, int]:
-    """``look_up``, ``lab_of_linear`` and ``count_lab`` in one walk; ``table``: linear light of each sample."""
-    light = np.empty((3, LAB_PIXELS), np.float32)
-    places = np.empty((2, LAB_PIXELS), np.int32)
+    """Count the pixels at [a*, b*], flat, on the grid of whole numbers from -128; returns the sums of a* and b*.
+
+    ``table``: linear light of each sample. Matrix and units: ``lab_of_linear``.
+    """
+    light, lab = np.empty((3, LAB_PIXELS), np.float32), np.empty((2, LAB_PIXELS), np.int32)
+    places = np.empty(LAB_PIXELS, np.uint16)
+    sum_a, sum_b = 0, 0
+    for start in range(0, red.size, LAB_PIXELS):
+        pixels = min(red.size - start, LAB_PIXELS)
+        look_up(red[start : start + pixels], table, light[0])
+        look_up(green[start : start + pixels], table, light[1])
+        look_up(blue[start : start + pixels], table, light[2])
+        a, b = lab[0, :pixels], lab[1, :pixels]
+        lab_of_linear(light[0], light[1], light[2], matrix, a, b)
+        more_a, more_b = _count_places(a, b, places, counts)
+        sum_a += more_a
+        sum_b += more_b
+    return sum_a, sum_b
+
+
+@numba.njit(cache=True, nogil=True)
+def count_lab_of_bytes(
+    red: NDArray[np.uint8],
+    green: NDArray[np.uint8],
+    blue: NDArray[np.uint8],
+    table: NDArray[np.uint64],
+    matrix: tuple[np.float32, ...],
+    counts: Counts,
+) -> tuple[int, int]:
+    """``count_lab`` of bytes, with ``floats_of_pairs`` of its table; their number must be a multiple of 4."""
+    reds, greens, blues = red.view(np.uint32), green.view(np.uint32), blue.view(np.uint32)
+    pairs, lab = np.empty((3, LAB_PIXELS // 2), np.uint64), np.empty((2, LAB_PIXELS), np.int32)
+    light, places = pairs.view(np.float32), np.empty(LAB_PIXELS, np.uint16)
+    sum_a, sum_b = 0, 0
+    for start in range(0, reds.size, LAB_PIXELS // 4):
+        fours = min(reds.size - start, LAB_PIXELS // 4)
+        look_up_floats(reds[start : start + fours], table, pairs[0])
+        look_up_floats(greens[start : start + fours], table, pairs[1])
+        look_up_floats(blues[start : start + fours], table, pairs[2])
+        a, b = lab[0, : 4 * fours], lab[1, : 4 * fours]
+        lab_of_linear(light[0], light[1], light[2], matrix, a, b)
+        more_a, more_b = _count_places(a, b, places, counts)
+        sum_a += more_a
+        sum_b += more_b
+    return sum_a, sum_b
+
+
+@numba.njit(cache=True, nogil=True)
+def count_lab_of_light(
+    red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts
+) -> tuple[int, int]:
+    """``count_lab`` of planes that hold linear light, float32 in 0..1."""
+    lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint16)
     sum_a, sum_b = 0, 0
     for start in range(0, red.size, LAB_PIXELS):
         end = min(start + LAB_PIXELS, red.size)
-        r, g, bl = light[0, : end - start], light[1, : end - start], light[2, : end - start]
-        a, b = places[0, : end - start], places[1, : end - start]
-        look_up(red[start:end], table, r)
-        look_up(green[start:end], table, g)
-        look_up(blue[start:end], table, bl)
-        lab_of_linear(r, g, bl, matrix, a, b)
-        more_a, more_b = count_lab(a, b, counts)
+        a, b = lab[0, : end - start], lab[1, : end - start]
+        lab_of_linear(red[start:end], green[start:end], blue[start:end], matrix, a, b)
+        more_a, more_b = _count_places(a, b, places, counts)
         sum_a += more_a
         sum_b += more_b
     return sum_a, sum_b
@@ -207,14 +264,15 @@ def count_levels(
 ) -> None:
     """Count rows of pixels in the flat array [column, channel, level]: what belongs to a pixel lies near together.
 
-    ``places``: for each pixel of a row, where its column begins, 1,024 apart or more. Places are unsigned, so that none
-    is checked for counting from the end.
+    ``places``: for each pixel of a row, where its column begins, 1,024 apart or more. Places are unsigned and rows are
+    arrays of their own, so that no index is taken for one that counts from the end.
     """
     for start in range(0, red.size, places.size):
+        end = start + places.size
+        reds, greens, blues, lumas = red[start:end], green[start:end], blue[start:end], luma[start:end]
         for x in range(places.size):
-            i = start + x
             place = np.uint64(places[x])
-            counts[place + red[i]] += 1
-            counts[place + np.uint64(256) + green[i]] += 1
-            counts[place + np.uint64(512) + blue[i]] += 1
-            counts[place + np.uint64(768) + luma[i]] += 1
+            counts[place + reds[x]] += 1
+            counts[place + np.uint64(256) + greens[x]] += 1
+            counts[place + np.uint64(512) + blues[x]] += 1
+            counts[place + np.uint64(768) + lumas[x]] += 1

@@ -118,7 +118,7 @@ def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE
         Column("mean_b", "float64", "1", "Mean of b*: blue below 0, yellow above."),
     ),
     accumulator=_accumulator("lab_chromaticity"),
-    version=2,
+    version=3,
 )
 def lab_chromaticity(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per a* and b* of CIELAB, on a grid of 256 x 256 over [-128, 128).
