@@ -6,12 +6,13 @@ here: the same generator runs inside a Ray Data operator and in a plain process.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -92,9 +93,17 @@ def render_analyze_export(
             rows.add(item, status, results, recipes[item.recipe])
             if rows.due():
                 yield rows.flush()
+                _spare_the_collector()
         yield rows.flush()
     finally:
         worker.journal.idle()
+
+
+@cache
+def _spare_the_collector() -> None:
+    """What is imported and compiled stays: each full collection took a tenth of a second to walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def seal(request: SealRequest, extensions: Mapping[str, str]) -> None:

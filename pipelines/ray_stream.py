@@ -126,7 +126,7 @@ def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
 
 def _context(stages: str) -> DataContext:
     context = DataContext.get_current().copy()
-    context.target_max_block_size = 2 * 1024  # rows leave a running task at once
+    context.target_max_block_size = 1  # what a running task yields leaves it at once, as one block
     # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle; pixels are not.
     context._max_num_blocks_in_streaming_gen_buffer = None if stages == "fused" else STAGED_BLOCKS_AHEAD
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
@@ -199,20 +199,20 @@ def _to_items(table: pa.Table) -> list[WorkItem]:
     return [WorkItem(**{**row, "known": tuple(tuple(pair) for pair in row["known"])}) for row in rows]
 
 
-_RELEASED = '{"released"'
-
-
 def _from_statuses(rows: Sequence[ImageStatus]) -> pa.Table:
-    """One text per row; inputs that were only handed back share one, so that a shard that yields is empty at once."""
-    texts = [json.dumps(asdict(row)) for row in rows if not _handed_back(row)]
-    together: dict[tuple[int, str], list[int]] = {}
+    """All in one cell: Ray Data makes blocks of whole rows, and each block costs the driver some milliseconds.
+
+    Inputs that were only handed back are mere numbers, so that a shard that yields is empty at once.
+    """
+    released: dict[tuple[int, str], list[int]] = {}
     for row in rows:
         if _handed_back(row):
-            together.setdefault((row.recipe, row.worker), []).append(row.id)
-    texts += [
-        json.dumps({"released": ids, "recipe": recipe, "worker": worker}) for (recipe, worker), ids in together.items()
-    ]
-    return pa.table({"row": texts})
+            released.setdefault((row.recipe, row.worker), []).append(row.id)
+    found = {
+        "rows": [asdict(row) for row in rows if not _handed_back(row)],
+        "released": [{"ids": ids, "recipe": recipe, "worker": worker} for (recipe, worker), ids in released.items()],
+    }
+    return pa.table({"statuses": [json.dumps(found)]})
 
 
 def _handed_back(row: ImageStatus) -> bool:
@@ -221,11 +221,10 @@ def _handed_back(row: ImageStatus) -> bool:
 
 def _to_statuses(table: pa.Table) -> list[ImageStatus]:
     statuses: list[ImageStatus] = []
-    for text in table.column("row").to_pylist():
-        if text.startswith(_RELEASED):
-            found = json.loads(text)
-            recipe, worker = found["recipe"], found["worker"]
-            statuses += [ImageStatus(id=n, status="released", recipe=recipe, worker=worker) for n in found["released"]]
-        else:
-            statuses.append(staged_task.status_from_json(text))
+    for text in table.column("statuses").to_pylist():
+        found = json.loads(text)
+        statuses += [staged_task.status_of(row) for row in found["rows"]]
+        for released in found["released"]:
+            recipe, worker = released["recipe"], released["worker"]
+            statuses += [ImageStatus(id=n, status="released", recipe=recipe, worker=worker) for n in released["ids"]]
     return statuses

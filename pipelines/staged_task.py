@@ -148,7 +148,7 @@ def _export(
     item: WorkItem, row: Mapping[str, Any], recipe: Recipe, workspace: Workspace, worker: Worker
 ) -> tuple[ImageStatus, Results]:
     if row["status"] is not None:
-        return status_from_json(row["status"]), {} if row["results"] is None else unpack_results(row["results"])
+        return status_of(json.loads(row["status"])), {} if row["results"] is None else unpack_results(row["results"])
     worker.journal.started(item.id, workspace.item_timeout_s)
     started = time.perf_counter() - row["seconds"]
     try:
@@ -217,9 +217,8 @@ def _ended(status: ImageStatus) -> dict[str, Any]:
     return nothing | {"status": json.dumps(asdict(status)), "seconds": status.seconds}
 
 
-def status_from_json(text: str) -> ImageStatus:
-    """A row as ``json.dumps(asdict(row))`` wrote it."""
-    row = json.loads(text)
+def status_of(row: Mapping[str, Any]) -> ImageStatus:
+    """A row as ``asdict`` gave it, after its way through JSON."""
     return ImageStatus(**{**row, "outputs": tuple(Output(**output) for output in row["outputs"])})
 
 

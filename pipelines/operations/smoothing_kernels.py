@@ -72,7 +72,7 @@ def sharpened_bytes(image: Image, sigma: float, amount: float, threshold: float)
     rows = flat(image).reshape(image.shape[0], -1)
     channels = rows.shape[1] // image.shape[1]
     down, across = _whole_weights(sigma, 1 << 8), _whole_weights(sigma, 1 << 16)
-    across = np.append(across, np.zeros(-(across.size - 1) % 3, np.uint16))
+    across = np.append(across, np.zeros(-(across.size - 1) % 3, np.uint16))  # for ``_blur_row``
     target = result.reshape(rows.shape)
     _sharpen_rows(rows, channels, down, across, np.float32(amount), np.float32(threshold), target)
     return result
