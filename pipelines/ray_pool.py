@@ -1,8 +1,8 @@
 """The processor's pool of workers: Ray tasks, started as workers become free.
 
 Waiting images are merged into tasks (``merging``), and there are never more tasks than workers, so that little lies in
-the object store at once; results are lent from it, read-only. A worker that dies costs its task only: its images are
-tried again, each alone.
+the object store at once; results are lent from it, read-only, and those of a task are given back together. A worker
+that dies costs its task only: its images are tried again, each alone.
 
 One thread talks to Ray; futures are resolved on it. The cluster is the caller's: see ``rayjobs.ray_session``.
 """
@@ -26,7 +26,7 @@ from pipelines.merging import next_task
 from pipelines.operations.registry import Image
 from pipelines.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
 from pipelines.provider_leases import Lease, ProviderLeases
-from pipelines.ray_tasks import as_image_error, cluster_cpus, object_store_bytes, packed, start_task, stored
+from pipelines.ray_tasks import Stored, as_image_error, cluster_cpus, object_store_bytes, packed, start_task, stored
 
 UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""
@@ -41,13 +41,21 @@ LEASE_POLL_S = 0.1
 
 
 @dataclass(slots=True, eq=False)
+class _Loan:
+    """Results that lie in one object: it is free again when the last of them is."""
+
+    left: int
+    size_bytes: int
+
+
+@dataclass(slots=True, eq=False)
 class _Task:
-    """A running task: its requests, their inputs as given to Ray, and its results."""
+    """A running task: its requests, their inputs as given to Ray, and what stands for its results."""
 
     requests: list[RenderRequest]
-    inputs: list[object]
-    refs: list[Any]
-    """One per request, and the seconds."""
+    inputs: list[Stored]
+    ref: Any
+    """To one outcome per request, and the seconds."""
     lease: Lease
     tries_alone: int
     """Of its image, with this one; 0 for several images."""
@@ -79,8 +87,8 @@ class RayPool:
         self._packed: tuple[RenderRecipe, bytes] | None = None
         """The last recipe, as tasks get it: pickling it for each task of a batch costs as much as starting it."""
         self._lent_bytes = 0
-        self._given_back: deque[int] = deque()
-        """Sizes of lent results that were freed: finalizers run anywhere, so they may not wait for a lock."""
+        self._given_back: deque[_Loan] = deque()
+        """One entry for each lent result that was freed: finalizers run anywhere, so they may not wait for a lock."""
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="rayjobs-processor", daemon=True)
@@ -101,10 +109,11 @@ class RayPool:
         return str(reference.hex())
 
     def fetch(self, handle: object) -> Image:
-        if isinstance(handle, np.ndarray):
-            return handle
+        assert isinstance(handle, Stored)
+        if isinstance(handle.value, np.ndarray):
+            return handle.value
         try:
-            return self._lend(ray.get(handle))
+            return self._lend([handle.fetch()])[0]
         except RayError as error:
             raise PoolError(f"an image in the object store is lost ({type(error).__name__})") from error
 
@@ -131,7 +140,7 @@ class RayPool:
         with self._changed:
             late = list(self._running)
         for task in late:
-            ray.cancel(task.refs[-1], force=True)
+            ray.cancel(task.ref, force=True)
         if late:
             self._thread.join(GRACE_S)
 
@@ -200,21 +209,21 @@ class RayPool:
             if lease is None:
                 self._try_again(requests[0], tries_alone)
                 return
-            inputs = [stored(request.image) for request in requests]
+            inputs = stored([request.image for request in requests])
             if self._packed is None or self._packed[0] is not recipe:
                 self._packed = recipe, packed(recipe)
-            refs = start_task(*self._packed, inputs)
+            ref = start_task(*self._packed, inputs)
         except (RayError, RayjobsError, ValueError, TypeError, OSError) as error:
             self._leases.give_back(lease or ())
             own = error if isinstance(error, RayjobsError) else PoolError(f"no task could be started: {error}")
             for request in requests:
                 request.future.set_exception(own)
             return
-        task = _Task(requests, inputs, refs, lease, tries_alone)
+        task = _Task(requests, inputs, ref, lease, tries_alone)
         with self._changed:
             self._running.add(task)
             self._tasks += 1
-        refs[-1].future().add_done_callback(lambda _: self._end(task))
+        ref.future().add_done_callback(lambda _: self._end(task))
 
     def _end(self, task: _Task) -> None:
         """On a thread of Ray's."""
@@ -225,20 +234,21 @@ class RayPool:
     def _collect(self, task: _Task) -> None:
         self._leases.give_back(task.lease)
         try:
-            *outcomes, seconds = ray.get(task.refs)
+            *outcomes, seconds = ray.get(task.ref)
         except RayError as error:
             self._lost(task, error)
         else:
-            for i, request in enumerate(task.requests):
-                _resolve(request, self._outcome(task, i, outcomes[i], seconds[i]))
+            pixels = iter(self._lend([each for each in outcomes if not isinstance(each, ImageError)]))
+            for place, (request, outcome) in enumerate(zip(task.requests, outcomes, strict=True)):
+                if isinstance(outcome, ImageError):
+                    request.future.set_exception(outcome)
+                    continue
+                source, result = task.inputs[place], Stored(task.ref, place)
+                rendered = RenderedImage(pixels=next(pixels), seconds=seconds[place], source=source, result=result)
+                request.rendered(rendered)
+                request.future.set_result(rendered.pixels)
         with self._changed:
             self._running.discard(task)
-
-    def _outcome(self, task: _Task, i: int, outcome: Image | ImageError, seconds: float) -> RenderedImage | ImageError:
-        if isinstance(outcome, ImageError):
-            return outcome
-        pixels = self._lend(outcome)
-        return RenderedImage(pixels=pixels, seconds=seconds, source=task.inputs[i], result=task.refs[i])
 
     def _lost(self, task: _Task, error: Exception) -> None:
         """What to do about a task that brought nothing back."""
@@ -256,27 +266,27 @@ class RayPool:
                 return
         request.future.set_exception(PoolError("the processor was shut down"))
 
-    def _lend(self, pixels: Image) -> Image:
-        """Pixels as callers get them: a view of the object store, or a copy when they hold much of it already."""
+    def _lend(self, results: list[Image]) -> list[Image]:
+        """The pixels of one object as callers get them: views of it, or copies when they hold much of the store."""
+        loan = _Loan(len(results), sum(pixels.nbytes for pixels in results))
         with self._changed:
             while self._given_back:
-                self._lent_bytes -= self._given_back.popleft()
-            lends = self._lent_bytes + pixels.nbytes <= LENT_SHARE * self._memory_bytes
-            self._lent_bytes += pixels.nbytes if lends else 0
-        if lends:
-            weakref.finalize(pixels, self._given_back.append, pixels.nbytes).atexit = False
-            return pixels
-        own = pixels.copy()
-        own.flags.writeable = False
-        return own
+                ended = self._given_back.popleft()
+                ended.left -= 1
+                self._lent_bytes -= 0 if ended.left else ended.size_bytes
+            lends = self._lent_bytes + loan.size_bytes <= LENT_SHARE * self._memory_bytes
+            self._lent_bytes += loan.size_bytes if lends else 0
+        if not lends:
+            return [_own(pixels) for pixels in results]
+        for pixels in results:
+            weakref.finalize(pixels, self._given_back.append, loan).atexit = False
+        return results
 
 
-def _resolve(request: RenderRequest, outcome: RenderedImage | ImageError) -> None:
-    if isinstance(outcome, ImageError):
-        request.future.set_exception(outcome)
-        return
-    request.rendered(outcome)
-    request.future.set_result(outcome.pixels)
+def _own(pixels: Image) -> Image:
+    copy = pixels.copy()
+    copy.flags.writeable = False
+    return copy
 
 
 def _cancel(future: Future[Image]) -> None:

@@ -1,15 +1,17 @@
 """What the processor runs on Ray: one task that renders one or several images from the object store.
 
-A large image is put into the store once and read there without a copy. An image's failure is a value of the task, so it
-reaches no other image. Which images share a task and what becomes of results: ``ray_pool``.
+A large image is put into the store once and read there without a copy. The images of a task share an object, and so do
+its results: each object costs the driver and Ray's daemon a millisecond, whatever its size. An image's failure is a
+value of the task, so it reaches no other image. Which images share a task and what becomes of results: ``ray_pool``.
 """
 
 # mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -30,11 +32,30 @@ INLINE_BYTES = 100 * 1024
 """Smaller arrays travel with the task; Ray's own bound for that."""
 
 
-def stored(image: object) -> object:
-    """What to give to a task: a reference to a large array, a small one itself, a reference as it is."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where tasks find an image."""
+
+    value: object
+    """A reference, or a small array itself."""
+    place: int | None = None
+    """Within the list that the reference stands for; None: it stands for the image."""
+
+    def fetch(self) -> Image:
+        """Its pixels, read-only when they lie in the store; raises RayError when they are lost."""
+        value: Any = ray.get(self.value) if isinstance(self.value, ray.ObjectRef) else self.value
+        image: Image = value if self.place is None else value[self.place]
+        return image
+
+
+def stored(images: Sequence[object]) -> list[Stored]:
+    """What to give to a task: large arrays in one object, small ones themselves, references as they are."""
     if not ray.is_initialized():  # else ray.put would start a cluster of its own
         raise PoolError("this process isn't connected to Ray any more")
-    return ray.put(image) if isinstance(image, np.ndarray) and image.nbytes >= INLINE_BYTES else image
+    large = [image for image in images if isinstance(image, np.ndarray) and image.nbytes >= INLINE_BYTES]
+    together = ray.put(large) if large else None
+    place_of = {id(image): place for place, image in enumerate(large)}
+    return [Stored(together, place_of[id(image)]) if id(image) in place_of else Stored(image) for image in images]
 
 
 def object_store_bytes() -> int:
@@ -70,35 +91,41 @@ def _unpacked(data: bytes) -> RenderRecipe:
     return recipe
 
 
-def start_task(recipe: RenderRecipe, data: bytes, inputs: list[object]) -> list[Any]:
-    """One reference per image and a last one to the seconds; the name is what the dashboard shows.
+def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored]) -> Any:
+    """A reference to one outcome per image and, last, the seconds; the name is what the dashboard shows.
 
     ``render 4 images: curves, unsharp_mask``
     """
     what = ", ".join(operation.name for operation in recipe.operations) or "nothing"
     count = "an image" if len(inputs) == 1 else f"{len(inputs)} images"
     hint = "" if recipe.strategy.hint == "default" else f" ({recipe.strategy.hint})"
-    task = render_images.options(name=f"render {count}: {what}{hint}", num_returns=len(inputs) + 1)
-    refs: list[Any] = task.remote(data, *inputs)
-    return refs
+    values = {id(each.value): each.value for each in inputs}
+    numbers = {key: number for number, key in enumerate(values)}
+    places = [(numbers[id(each.value)], each.place) for each in inputs]
+    return render_images.options(name=f"render {count}: {what}{hint}").remote(data, places, *values.values())
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def render_images(data: bytes, *images: object) -> Iterator[Image | ImageError | tuple[float, ...]]:
-    """One outcome per image, then the seconds that each one took; an image's failure is an outcome of its own."""
+def render_images(
+    data: bytes, places: list[tuple[int, int | None]], *values: Any
+) -> list[Image | ImageError | list[float]]:
+    """One outcome per image, then the seconds that each one took; an image's failure is an outcome of its own.
+
+    ``places``: the number of the value, and the image's place in it, as ``Stored`` has it.
+    """
     _prepare_process()
     recipe = _unpacked(data)
     load_extensions(dict(recipe.plugins))
+    outcomes: list[Image | ImageError | list[float]] = []
     seconds = []
     with ExitStack() as installed:
         for extension in recipe.extensions:
             installed.callback(install(ExtensionKind.PROCESSOR, extension.processor, extension.origin))
-        for image in images:
+        for number, place in places:
             start = time.perf_counter()
-            outcome = _outcome_of(image, recipe)
+            outcomes.append(_outcome_of(values[number] if place is None else values[number][place], recipe))
             seconds.append(time.perf_counter() - start)
-            yield outcome
-    yield tuple(seconds)
+    return [*outcomes, seconds]
 
 
 @cache
