@@ -19,7 +19,6 @@ from pipelines.analyses.scope_kernels import (
     Plane,
     count_lab,
     count_lab_of_bytes,
-    count_lab_of_light,
     look_up,
     luma_of_integers,
 )
@@ -60,13 +59,10 @@ class Band:
 
     def count_lab(self, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
         """Count the pixels at [a*, b*]; returns the sums of a* and b*. Matrix and units: ``lab_of_linear``."""
-        dtype, pixels = self.values[0].dtype, self.values[0].size
-        if dtype.kind == "f":
-            sums = count_lab_of_light(*self.linear(), matrix, counts)
-        elif dtype != np.uint8 or pixels % 4:
-            sums = count_lab(*self.values, _linear_table(dtype), matrix, counts)
-        else:
+        if self.values[0].dtype == np.uint8 and self.values[0].size % 4 == 0:
             sums = count_lab_of_bytes(*self.values, _paired_linear_table(), matrix, counts)
+        else:
+            sums = count_lab(*self.linear(), matrix, counts)
         return sums[0], sums[1]
 
 

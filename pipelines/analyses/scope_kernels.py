@@ -179,23 +179,17 @@ def _count_places(
 
 
 @numba.njit(cache=True, nogil=True)
-def count_lab(
-    red: Plane, green: Plane, blue: Plane, table: NDArray[np.float32], matrix: tuple[np.float32, ...], counts: Counts
-) -> tuple[int, int]:
+def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
     """Count the pixels at [a*, b*], flat, on the grid of whole numbers from -128; returns the sums of a* and b*.
 
-    ``table``: linear light of each sample. Matrix and units: ``lab_of_linear``.
+    The planes hold linear light, float32 in 0..1. Matrix and units: ``lab_of_linear``.
     """
-    light, lab = np.empty((3, LAB_PIXELS), np.float32), np.empty((2, LAB_PIXELS), np.int32)
-    places = np.empty(LAB_PIXELS, np.uint16)
+    lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint16)
     sum_a, sum_b = 0, 0
     for start in range(0, red.size, LAB_PIXELS):
-        pixels = min(red.size - start, LAB_PIXELS)
-        look_up(red[start : start + pixels], table, light[0])
-        look_up(green[start : start + pixels], table, light[1])
-        look_up(blue[start : start + pixels], table, light[2])
-        a, b = lab[0, :pixels], lab[1, :pixels]
-        lab_of_linear(light[0], light[1], light[2], matrix, a, b)
+        end = min(start + LAB_PIXELS, red.size)
+        a, b = lab[0, : end - start], lab[1, : end - start]
+        lab_of_linear(red[start:end], green[start:end], blue[start:end], matrix, a, b)
         more_a, more_b = _count_places(a, b, places, counts)
         sum_a += more_a
         sum_b += more_b
@@ -211,7 +205,10 @@ def count_lab_of_bytes(
     matrix: tuple[np.float32, ...],
     counts: Counts,
 ) -> tuple[int, int]:
-    """``count_lab`` of bytes, with ``floats_of_pairs`` of its table; their number must be a multiple of 4."""
+    """``count_lab`` of bytes, whose number must be a multiple of 4.
+
+    ``table``: ``floats_of_pairs`` of the linear light of each.
+    """
     reds, greens, blues = red.view(np.uint32), green.view(np.uint32), blue.view(np.uint32)
     pairs, lab = np.empty((3, LAB_PIXELS // 2), np.uint64), np.empty((2, LAB_PIXELS), np.int32)
     light, places = pairs.view(np.float32), np.empty(LAB_PIXELS, np.uint16)
@@ -223,23 +220,6 @@ def count_lab_of_bytes(
         look_up_floats(blues[start : start + fours], table, pairs[2])
         a, b = lab[0, : 4 * fours], lab[1, : 4 * fours]
         lab_of_linear(light[0], light[1], light[2], matrix, a, b)
-        more_a, more_b = _count_places(a, b, places, counts)
-        sum_a += more_a
-        sum_b += more_b
-    return sum_a, sum_b
-
-
-@numba.njit(cache=True, nogil=True)
-def count_lab_of_light(
-    red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts
-) -> tuple[int, int]:
-    """``count_lab`` of planes that hold linear light, float32 in 0..1."""
-    lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint16)
-    sum_a, sum_b = 0, 0
-    for start in range(0, red.size, LAB_PIXELS):
-        end = min(start + LAB_PIXELS, red.size)
-        a, b = lab[0, : end - start], lab[1, : end - start]
-        lab_of_linear(red[start:end], green[start:end], blue[start:end], matrix, a, b)
         more_a, more_b = _count_places(a, b, places, counts)
         sum_a += more_a
         sum_b += more_b
