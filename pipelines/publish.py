@@ -27,12 +27,11 @@ _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 class Publisher:
-    """Publishes the outputs of one worker below ``root``."""
+    """Publishes the outputs of one worker below ``root``; only as long as the directory ``temporary`` is there."""
 
     def __init__(self, root: Path, temporary: Path, journal: WorkerJournal, *, durable: bool = False) -> None:
         self.root = root.resolve()
         self._temporary = temporary
-        self._temporary.mkdir(parents=True, exist_ok=True)
         self._journal = journal
         self._durable = durable
         self._checked: set[Path] = set()

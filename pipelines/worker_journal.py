@@ -22,10 +22,15 @@ HUNG_SUFFIX = ".hung"
 
 
 class WorkerJournal:
-    """The journal of this process for one epoch's directory."""
+    """The journal of this process for one epoch's directory, which the driver makes.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory is gone: another driver has taken over since.
+    """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         name = f"{self.name}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -158,7 +158,7 @@ class ResultsStore:
             if directory.is_dir():
                 for path in directory.iterdir():
                     if part_of(path.name) not in used:
-                        path.unlink()
+                        path.unlink(missing_ok=True)  # a worker that outlived its driver removes its own
 
     def _rows(self, number: int) -> list[ResultRow]:
         return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows)

@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -164,11 +165,16 @@ def clear_stopped(output: OutputDirectory) -> None:
         lock.release()
 
 
-def _clear_temporary(ledger: JobLedger, output: OutputDirectory, *, keep: str | None = None) -> None:
+def _clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
+    """Note what the workers of earlier runs may have published, and remove their temporary files.
+
+    A worker may outlive its driver for a while. It publishes from this directory, so once that has another name it
+    publishes nothing any more, and what it published before stands in its journal.
+    """
     for directory in output.temporary.iterdir() if output.temporary.is_dir() else ():
-        if directory.name != keep:
-            ledger.add_stale(published_files(directory))
-            shutil.rmtree(directory)
+        closed = directory.rename(directory.with_name(f"closed-{uuid.uuid4().hex}"))
+        ledger.add_stale(published_files(closed))
+        shutil.rmtree(closed, ignore_errors=True)  # network file systems keep open files; the next run tries again
 
 
 @dataclass(slots=True)
@@ -248,9 +254,8 @@ class _Run:
 
     def _recover(self, epoch: int) -> None:
         """Note the files that runs which were killed may have published, and clear their temporary files away."""
-        self.output.temporary.mkdir(exist_ok=True)
-        _clear_temporary(self.ledger, self.output, keep=str(epoch))
-        (self.output.temporary / str(epoch)).mkdir(exist_ok=True)
+        _clear_temporary(self.ledger, self.output)
+        (self.output.temporary / str(epoch)).mkdir(parents=True)
 
     def _seal(self) -> tuple[Sealed, Discovery]:
         request = self.request

@@ -24,6 +24,7 @@ from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
 from rayjobs.shard_runner import Crash, ShardContext
+from tests.workspaces import prepared
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class SmallJob:
 
     def workspace(self, stop: Path | None = None) -> Workspace:
         stop = stop or self.output.temporary / "1" / "stop"
-        return Workspace(root=self.output.root, epoch=1, stop=stop, item_timeout_s=60)
+        return prepared(Workspace(root=self.output.root, epoch=1, stop=stop, item_timeout_s=60))
 
     def ids(self) -> dict[str, int]:
         """Name of the input -> its number."""

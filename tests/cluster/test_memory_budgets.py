@@ -19,6 +19,7 @@ from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from rayjobs.ray_session import ray_session
+from tests.workspaces import prepared
 
 if TYPE_CHECKING:
     from rayjobs.ray_engine import RayEngine
@@ -65,8 +66,7 @@ def engine(tmp_path: Path) -> RayEngine:
     from pipelines.ray_stream import StreamOptions
     from rayjobs.ray_engine import RayEngine
 
-    workspace = Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", budget_bytes=BUDGET)
-    workspace.temporary.mkdir(parents=True)
+    workspace = prepared(Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", budget_bytes=BUDGET))
     memory = MemoryManager(RayCluster().nodes(), slots=2)
     recipe = Recipe(
         id=1,

@@ -60,6 +60,7 @@ class Place:
         apply_products(self.ledger, wanted)
         book = RecipeBook(spec, wanted, self.ledger, self.root)
         temporary = self.root / ".rayjobs" / "tmp" / str(self.epoch)
+        temporary.mkdir(parents=True)
         journal = WorkerJournal(temporary)
         publisher = Publisher(self.root, temporary, journal)
         rows = {}
@@ -123,11 +124,13 @@ def test_own_images_are_no_inputs_of_the_next_run_and_go_when_they_are_not_wante
 
 def test_a_killed_runs_images_are_replaced_and_no_inputs(place: Place) -> None:
     before = place.files()
-    journal = WorkerJournal(place.root / ".rayjobs/tmp/9")
-    publisher = Publisher(place.root, place.root / ".rayjobs/tmp/9", journal)
+    temporary = place.root / ".rayjobs/tmp/9"
+    temporary.mkdir(parents=True)
+    journal = WorkerJournal(temporary)
+    publisher = Publisher(place.root, temporary, journal)
     publisher.publish("image", "../photos/sub/b.jpg", b"earlier", beside=place.base / "photos/sub")
     journal.close()
-    place.ledger.add_stale(published_files(place.root / ".rayjobs/tmp/9"))
+    place.ledger.add_stale(published_files(temporary))
     place.ledger.put_facts(beside=True)
     rows = place.run(job())
     assert set(rows) == before
@@ -144,7 +147,9 @@ def test_a_file_of_somebody_else_stays(place: Place) -> None:
 
 
 def test_nothing_but_the_image_may_leave_the_output(place: Place) -> None:
-    publisher = Publisher(place.root, place.root / ".rayjobs/tmp/1", WorkerJournal(place.root / ".rayjobs/tmp/1"))
+    temporary = place.root / ".rayjobs/tmp/1"
+    temporary.mkdir(parents=True)
+    publisher = Publisher(place.root, temporary, WorkerJournal(temporary))
     with pytest.raises(ImageError, match="outside the output"):
         publisher.publish("chart", "../photos/x.png", b"")
     with pytest.raises(ImageError, match="outside the output"):

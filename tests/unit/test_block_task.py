@@ -23,6 +23,7 @@ from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.registry import parameters_of
 from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
+from tests.workspaces import prepared
 
 NOISE, TEXTURE, WAVEFORM = AnalysisRequest("noise"), AnalysisRequest("texture"), AnalysisRequest("luma_waveform")
 OBJECTS = AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0})
@@ -34,7 +35,7 @@ def recipe(number: int, *analyses: AnalysisRequest) -> Recipe:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(root=tmp_path, epoch=1, stop=tmp_path / "stop")
+    return prepared(Workspace(root=tmp_path, epoch=1, stop=tmp_path / "stop"))
 
 
 def item(directory: Path, number: int, squares: int = 1, recipe: int = 1) -> WorkItem:

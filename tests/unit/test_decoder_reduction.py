@@ -28,6 +28,7 @@ from pipelines.image_task import Recipe
 from pipelines.memory_need import decoding_bytes, needed_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import apply_operations
+from tests.workspaces import prepared
 
 READ = ReadPolicy()
 UPRIGHT = ImageOperation("auto_orient")
@@ -289,9 +290,7 @@ def test_one_stage_or_three_give_the_same_file_numbers_and_true_size(tmp_path: P
     image = {"image": EncodeOptions(format="png", metadata="keep"), "image_suffixes": (".png",)}
     work = recipe(**image, analyses=(AnalysisRequest("color_histogram"), AnalysisRequest("statistics")))
     assert decoder_reduction(probe_header(source.read_bytes(), READ), READ, work.operations) == 4
-    spaces = [Workspace(root=tmp_path / name, epoch=1, stop=tmp_path / "stop") for name in ("one", "three")]
-    for space in spaces:
-        space.root.mkdir()
+    spaces = [prepared(Workspace(root=tmp_path / n, epoch=1, stop=tmp_path / "stop")) for n in ("one", "three")]
     status, _ = image_task.process(item(source), work, open_worker(spaces[0]).publisher)
     table = pa.table({"id": [1]})
     (rendered,) = staged_task.render(table, [item(source)], {1: work}, spaces[1])

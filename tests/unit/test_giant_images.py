@@ -29,6 +29,7 @@ from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkI
 from pipelines.publish import Publisher
 from pipelines.worker_journal import WorkerJournal
 from tests.tiles import assert_same_pixels
+from tests.workspaces import prepared
 
 SCOPES = tuple(AnalysisRequest(name) for name, one in ANALYSES.items() if one.group == "scopes")
 ANALYSED = (*SCOPES, AnalysisRequest("statistics", {"percentiles": [10, 50]}), AnalysisRequest("sharpness"))
@@ -76,6 +77,7 @@ def item(path: Path) -> WorkItem:
 
 
 def done(path: Path, output: Path, wanted: Recipe) -> tuple[ImageStatus, Mapping[str, Any]]:
+    (output / "tmp").mkdir(parents=True, exist_ok=True)
     journal = WorkerJournal(output / "tmp")
     try:
         return process(item(path), wanted, Publisher(output, output / "tmp", journal))
@@ -293,6 +295,7 @@ def test_more_pixels_than_can_be_counted_are_refused(tmp_path: Path) -> None:
 def test_a_giant_waits_for_a_task_with_room(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, picture("uint8", 3), metadata=None)
+    (tmp_path / "tmp").mkdir()
     wanted, journal = recipe(memory_per_image=LOW), WorkerJournal(tmp_path / "tmp")
     publisher = Publisher(tmp_path / "out", tmp_path / "tmp", journal)
     status, _ = process(item(path), wanted, publisher, budget_bytes=10 << 20)
@@ -399,7 +402,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
 
 
 def staged(path: Path, output: Path, wanted: Recipe) -> Iterator[ImageStatus]:
-    workspace = Workspace(root=output, epoch=1, stop=output / "stop")
+    workspace = prepared(Workspace(root=output, epoch=1, stop=output / "stop"))
     items = [item(path)]
     recipes = {1: wanted}
     table = pa.table({"id": [each.id for each in items]})

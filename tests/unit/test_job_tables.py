@@ -29,6 +29,7 @@ from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.job_tables import write_tables
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
+from tests.workspaces import prepared
 
 OBJECTS = {"objects": {"smoothing": 0, "properties": ["area", "centroid"], "pixel_size": 0.5}}
 SIDE = 40
@@ -85,7 +86,8 @@ class Job:
             stop = self.output.temporary / "stop"
             for number, block in enumerate(cut(items)):
                 # Another epoch: another worker, as another process would be.
-                workspace = Workspace(root=self.output.root, epoch=100 * self.epoch + number, stop=stop)
+                epoch = 100 * self.epoch + number
+                workspace = prepared(Workspace(root=self.output.root, epoch=epoch, stop=stop))
                 for rows in render_analyze_export(block, book.recipes, workspace):
                     ledger.commit(rows, epoch=self.epoch)
             tables = write_tables(ledger, self.output, store, formats)

@@ -18,6 +18,7 @@ from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkI
 from rayjobs.job_file import JobFileError, parse_job
 from rayjobs.job_plan import wanted_products
 from tests.example_plugin import install_example
+from tests.workspaces import prepared
 
 JOB = """
 name: shaded
@@ -111,7 +112,7 @@ def block(tmp_path: Path, versions: dict[str, str], *operations: ImageOperation)
         title="a",
         recipe=1,
     )
-    workspace = Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", extensions=versions)
+    workspace = prepared(Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", extensions=versions))
     ((row,),) = [rows for rows in render_analyze_export([item], {1: recipe}, workspace) if rows]
     return row
 

@@ -15,6 +15,7 @@ from pipelines.worker_journal import WorkerJournal, inputs_in_hand, published_fi
 
 @pytest.fixture
 def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    (tmp_path / "tmp").mkdir()
     journal = WorkerJournal(tmp_path / "tmp")
     yield Publisher(tmp_path / "out", tmp_path / "tmp", journal)
     journal.close()

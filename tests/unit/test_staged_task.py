@@ -24,6 +24,7 @@ from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
 from pipelines.tables import objects_part, readable_path
+from tests.workspaces import prepared
 
 ANALYSES = (
     AnalysisRequest("color_histogram"),
@@ -110,8 +111,7 @@ def tree(root: Path) -> dict[str, str]:
 
 
 def space(root: Path) -> Workspace:
-    root.mkdir()
-    return Workspace(root=root, epoch=1, stop=root / "stop")
+    return prepared(Workspace(root=root, epoch=1, stop=root / "stop"))
 
 
 def test_staged_and_fused_give_the_same_rows_results_and_files(tmp_path: Path) -> None:
