@@ -158,13 +158,14 @@ def lab_of_linear(
 
 @numba.njit(cache=True, nogil=True)
 def _count_places(
-    a: NDArray[np.int32], b: NDArray[np.int32], places: NDArray[np.uint16], counts: Counts
+    a: NDArray[np.int32], b: NDArray[np.int32], places: NDArray[np.uint32], counts: Counts
 ) -> tuple[int, int]:
-    """Count at most LAB_PIXELS pixels at [a, b], flat, on the grid of whole numbers; returns the sums of a and b.
+    """Count at most LAB_PIXELS pixels at [a, b], on the grid of whole numbers; returns the sums of a and b.
 
-    The sums of their whole and of their broken parts fit in 32 bits.
+    ``counts`` holds two tables, flat, that take turns: a pixel is often as the one before it, and its count would wait
+    for that. The sums of the whole and of the broken parts of a and b fit in 32 bits.
     """
-    fraction, row = np.int32((1 << FRACTION_BITS) - 1), np.int32(8)
+    fraction, row, table = np.int32((1 << FRACTION_BITS) - 1), np.int32(8), np.int32(16)
     high_a, low_a, high_b, low_b = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for i in range(a.size):
         whole_a, whole_b = a[i] >> np.int32(FRACTION_BITS), b[i] >> np.int32(FRACTION_BITS)
@@ -172,7 +173,7 @@ def _count_places(
         high_b = np.int32(high_b + whole_b)
         low_a = np.int32(low_a + (a[i] & fraction))
         low_b = np.int32(low_b + (b[i] & fraction))
-        places[i] = np.uint16((whole_a << row) + whole_b)
+        places[i] = np.uint32((whole_a << row) + whole_b + ((np.int32(i) & np.int32(1)) << table))
     for i in range(a.size):
         counts[places[i]] += 1
     return (int(high_a) << FRACTION_BITS) + int(low_a), (int(high_b) << FRACTION_BITS) + int(low_b)
@@ -180,11 +181,12 @@ def _count_places(
 
 @numba.njit(cache=True, nogil=True)
 def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
-    """Count the pixels at [a*, b*], flat, on the grid of whole numbers from -128; returns the sums of a* and b*.
+    """Count the pixels at [a*, b*], on the grid of whole numbers from -128; returns the sums of a* and b*.
 
-    The planes hold linear light, float32 in 0..1. Matrix and units: ``lab_of_linear``.
+    ``counts``: two tables, flat, each of which gets some of the pixels. The planes hold linear light, float32 in 0..1.
+    Matrix and units: ``lab_of_linear``.
     """
-    lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint16)
+    lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint32)
     sum_a, sum_b = 0, 0
     for start in range(0, red.size, LAB_PIXELS):
         end = min(start + LAB_PIXELS, red.size)
@@ -211,7 +213,7 @@ def count_lab_of_bytes(
     """
     reds, greens, blues = red.view(np.uint32), green.view(np.uint32), blue.view(np.uint32)
     pairs, lab = np.empty((3, LAB_PIXELS // 2), np.uint64), np.empty((2, LAB_PIXELS), np.int32)
-    light, places = pairs.view(np.float32), np.empty(LAB_PIXELS, np.uint16)
+    light, places = pairs.view(np.float32), np.empty(LAB_PIXELS, np.uint32)
     sum_a, sum_b = 0, 0
     for start in range(0, reds.size, LAB_PIXELS // 4):
         fours = min(reds.size - start, LAB_PIXELS // 4)
