@@ -247,14 +247,28 @@ def count_levels(
     """Count rows of pixels in the flat array [column, channel, level]: what belongs to a pixel lies near together.
 
     ``places``: for each pixel of a row, where its column begins, 1,024 apart or more. Places are unsigned and rows are
-    arrays of their own, so that no index is taken for one that counts from the end.
+    arrays of their own, so that no index is taken for one that counts from the end. Samples are loaded by fours, as in
+    ``lookup_kernels``.
     """
+    fours = places.size // 4
+    byte, green_row, blue_row, luma_row = np.uint32(255), np.uint64(256), np.uint64(512), np.uint64(768)
     for start in range(0, red.size, places.size):
         end = start + places.size
         reds, greens, blues, lumas = red[start:end], green[start:end], blue[start:end], luma[start:end]
-        for x in range(places.size):
+        reds_of, greens_of = reds[: 4 * fours].view(np.uint32), greens[: 4 * fours].view(np.uint32)
+        blues_of, lumas_of = blues[: 4 * fours].view(np.uint32), lumas[: 4 * fours].view(np.uint32)
+        for four in range(fours):
+            r, g, b, y = reds_of[four], greens_of[four], blues_of[four], lumas_of[four]
+            for i in range(4):
+                place = np.uint64(places[np.uint64(4) * np.uint64(four) + np.uint64(i)])
+                shift = np.uint32(8 * i)
+                counts[place + ((r >> shift) & byte)] += 1
+                counts[place + green_row + ((g >> shift) & byte)] += 1
+                counts[place + blue_row + ((b >> shift) & byte)] += 1
+                counts[place + luma_row + ((y >> shift) & byte)] += 1
+        for x in range(4 * fours, places.size):
             place = np.uint64(places[x])
             counts[place + reds[x]] += 1
-            counts[place + np.uint64(256) + greens[x]] += 1
-            counts[place + np.uint64(512) + blues[x]] += 1
-            counts[place + np.uint64(768) + lumas[x]] += 1
+            counts[place + green_row + greens[x]] += 1
+            counts[place + blue_row + blues[x]] += 1
+            counts[place + luma_row + lumas[x]] += 1
