@@ -1,6 +1,7 @@
-"""Reading a job file: YAML that is data only, and every mistake at once, each with its place and what to do.
+"""Reading a job file: every mistake at once, each with its place and what to do.
 
-Covers syntax, positions and messages; names, types and ranges come from ``job_spec`` and the registries.
+Covers steps, files and messages; YAML is read by ``yaml_data``, names, types and ranges come from ``job_spec`` and the
+registries.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses
@@ -21,15 +21,14 @@ from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
-from pipelines.operations import OPERATIONS
+from pipelines.operations import OPERATIONS, cube_lut
 from pipelines.registry import Registry
 from rayjobs.job_spec import Export, ImageExport, JobSpec, JobTask
+from rayjobs.path_spelling import expanded
 from rayjobs.task_handlers import OWN_TASKS
+from rayjobs.yaml_data import Location, YamlDataError, compose, construct, place
 
 MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
-
-Location = tuple[str | int, ...]
 
 
 class JobFileError(JobError):
@@ -71,8 +70,11 @@ def load_job(path: Path) -> JobSpec:
 
 def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     """The job in a text; ``name`` is what messages call it, ``base`` what paths in it are relative to."""
-    root = _compose(text, name)
-    raw = _construct(root)
+    try:
+        root = compose(text)
+    except YamlDataError as error:
+        raise JobFileError(f"{name}:{error}") from error
+    raw, misread = construct(root)
     if not isinstance(raw, dict):
         raise JobFileError(f"{name}:1:1: a job file is a mapping such as `name: my-job`; `rayjobs init` writes one")
     plugins = raw.get("plugins")
@@ -90,8 +92,11 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
         mistakes += _export_mistakes(spec)
     except ValidationError as error:
         mistakes += _model_mistakes(error)
+    # What else would be said where a value couldn't be read is about the text that stands for it.
+    mistakes = [mistake for mistake in mistakes if misread.keys().isdisjoint(_beginnings(mistake.location))]
+    mistakes += [Mistake(location, problem) for location, problem in misread.items()]
     if spec is None or mistakes:
-        places = {mistake: _place(root, mistake.location) for mistake in mistakes}
+        places = {mistake: place(root, mistake.location) for mistake in mistakes}
         lines = [
             f"{name}:{line}:{column}: {_dotted(mistake.location)}{mistake.message}"
             for mistake, (line, column) in sorted(places.items(), key=lambda entry: entry[1])
@@ -99,6 +104,10 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
         raise JobFileError("\n".join(lines))
     images_said = isinstance(raw.get("export"), dict) and "images" in raw["export"]
     return spec if images_said else _with_default_images(spec)
+
+
+def _beginnings(location: Location) -> Iterator[Location]:
+    return (location[:length] for length in range(len(location) + 1))
 
 
 def _with_default_images(spec: JobSpec) -> JobSpec:
@@ -133,14 +142,21 @@ def _installed_plugin(name: str) -> str:
 
 def _operations(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[ImageOperation]:
     for location, name, params in _steps(raw, "operations", OPERATIONS, (), mistakes):
-        if name == "lut3d" and isinstance(params.get("path"), str):
-            file = base / params["path"]
-            if not file.is_file():
-                mistakes.append(Mistake((*location, "path"), f"{file} is no file"))
-            params["path"] = str(file)
+        if name == "lut3d" and isinstance(params.get("path"), str) and params["path"]:
+            try:
+                params["path"] = _look(params["path"], base)
+            except RayjobsError as error:
+                mistakes.append(Mistake((*location, "path"), str(error)))
         checked = _checked(OPERATIONS[name].parameters, params, location, mistakes)
         if checked is not None:
             yield ImageOperation(name, checked)
+
+
+def _look(text: str, base: Path) -> str:
+    """The path of a .cube file from anywhere; the file is read now, so that no job starts with one that is no use."""
+    path = str(base / expanded(text, what=".cube file", base=base))
+    cube_lut.load(path)
+    return path
 
 
 def _analyses(raw: Any, mistakes: list[Mistake]) -> Iterator[AnalysisRequest]:
@@ -270,9 +286,12 @@ def _model_mistakes(error: ValidationError, known: Sequence[str] = ()) -> Iterat
         yield Mistake(location, _message(entry, location, known))
 
 
+_CHOICES = ("ImageExport", "ChartExport", "int", "constrained-int", "float", "str")
+
+
 def _is_internal(part: str | int) -> bool:
     """Parts of a location that name a choice inside pydantic, not a key of the file."""
-    return isinstance(part, str) and ("[" in part or part in ("ImageExport", "ChartExport", "int", "float", "str"))
+    return isinstance(part, str) and ("[" in part or part in _CHOICES)
 
 
 def _message(entry: Any, location: Location, known: Sequence[str]) -> str:
@@ -286,9 +305,21 @@ def _message(entry: Any, location: Location, known: Sequence[str]) -> str:
             return "is required"
         case "value_error":
             return str(entry["ctx"]["error"])
+        case "string_type" if not isinstance(entry["input"], list | dict):
+            return f"expected text, {_instead_of_text(entry['input'])}"
         case _:
             text = str(entry["msg"])
             return f"{text[:1].lower()}{text[1:]}, not {_shown(entry['input'])}"
+
+
+def _instead_of_text(value: object) -> str:
+    """What stands where text was meant, as it was read."""
+    if value is None:
+        return "and nothing stands here"
+    if isinstance(value, bool):
+        spellings = "yes, on and true" if value else "no, off and false"
+        return f"which {spellings} aren't without quotes; put it in quotes"
+    return f"not the number {_shown(value)}; put it in quotes"
 
 
 def _fields_at(location: Location) -> list[str]:
@@ -310,86 +341,3 @@ def _shown(value: Any) -> str:
 def _dotted(location: Location) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return f"{text.removeprefix('.')}: " if text else ""
-
-
-# ---- YAML as data ----------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases and tags, so that a small file stays small, and without surprises by YAML 1.1."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.MarkedYAMLError(problem="aliases (& and *) are not allowed", problem_mark=event.start_mark)
-        tag = getattr(event, "tag", None)
-        if tag is not None:
-            raise yaml.MarkedYAMLError(problem=f"tags ({tag}) are not allowed", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def _compose(text: str, name: str) -> yaml.Node:
-    try:
-        loader = _Loader(text)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise JobFileError(f"{name}:{line}:1: a character that no text has: {error.character!r}") from error
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            raise JobFileError(f"{name}:1:1: the file is empty; `rayjobs init` writes an example")
-        _check_tree(root, 1)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-        raise JobFileError(f"{name}:{place}: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise JobFileError(f"{name}:1:1: not YAML: {error}") from error
-    except RecursionError as error:
-        raise JobFileError(f"{name}:1:1: nested deeper than {MAX_DEPTH} levels") from error
-    finally:
-        loader.dispose()
-    return root
-
-
-def _check_tree(node: yaml.Node, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=node.start_mark)
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            _check_tree(child, depth + 1)
-    elif isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands here twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-            _check_tree(value, depth + 1)
-
-
-def _construct(root: yaml.Node) -> Any:
-    constructor = yaml.constructor.SafeConstructor()
-    try:
-        return constructor.construct_document(root)
-    except (yaml.YAMLError, ValueError) as error:
-        raise JobFileError(f"not a job file: {error}") from error
-
-
-def _place(root: yaml.Node, location: Location) -> tuple[int, int]:
-    """Line and column, from 1, of the deepest node on the way that exists."""
-    node, mark = root, root.start_mark
-    for part in location:
-        found: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    found, mark = value, key.start_mark
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = node.value[part]
-            mark = found.start_mark
-        if found is None:
-            break
-        node = found
-    return mark.line + 1, mark.column + 1

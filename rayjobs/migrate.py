@@ -23,6 +23,7 @@ from pipelines.errors import JobError
 from rayjobs.job_file import MAX_BYTES, JobFileError, parse_job
 from rayjobs.old_jobs import JobDraft, drafts_of, rebased
 from rayjobs.old_notes import Note
+from rayjobs.yaml_data import is_text
 
 
 class _Object(dict[str, Any]):
@@ -35,10 +36,17 @@ class _Object(dict[str, Any]):
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML without aliases, which job files don't have."""
+    """YAML without aliases, which job files don't have, and with quotes around text that they would read otherwise."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # PyYAML knows the numbers of YAML 1.1 only: 1e3 and 09 are text there.
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if is_text(data) else "'")
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

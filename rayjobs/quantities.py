@@ -14,6 +14,7 @@ _BYTES = {
     **{f"{prefix}B": 1000**power for power, prefix in enumerate(("k", "M", "G", "T"), start=1)},
     "B": 1,
 }
+_LARGEST = 1e18
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
@@ -29,7 +30,7 @@ def parse_count(value: object) -> int:
 
 def parse_seconds(value: object) -> float:
     """``120s``, ``2min``, ``1.5h`` or a number of seconds, greater than 0."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LARGEST:
         return float(value)
     expected = "a duration such as 120s, 2min or 1.5h"
     number, unit = _split(value, expected)
@@ -53,7 +54,7 @@ def most_failures(limit: int | str, total: int) -> int:
 
 
 def _parse(value: object, units: dict[str, int], expected: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
         return value
     number, unit = _split(value, expected)
     if unit not in units or number * units[unit] < 1:
@@ -65,7 +66,10 @@ def _split(value: object, expected: str) -> tuple[float, str]:
     match = re.fullmatch(_NUMBER + r"\s*(?P<unit>[a-zA-Z]*)", value.strip()) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"expected {expected}")
-    return float(match["number"]), match["unit"]
+    number = float(match["number"])
+    if number > _LARGEST:  # no machine has as many of anything, and floats end at some 300 digits
+        raise ValueError(f"expected {expected}")
+    return number, match["unit"]
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]

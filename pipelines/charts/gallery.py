@@ -6,8 +6,10 @@ and imagecodecs only; a test regenerates them and compares.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from pipelines.analyses.registry import Result
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, draw_chart
 from pipelines.charts.scope_charts import CHANNELS
+from pipelines.errors import JobError
 
 TITLE = "astronaut.png"
 
@@ -152,21 +155,69 @@ def page() -> str:
     return "\n".join(sections)
 
 
-def write_gallery(directory: Path) -> Path:
-    """Write the gallery into a directory, and return the path of its page."""
-    for name, content in gallery_files().items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+def write_gallery(directory: Path, *, replace: bool = False) -> Path:
+    """Write the gallery into a directory, and return the path of its page.
+
+    Parameters
+    ----------
+    replace
+        Write over an earlier gallery; without it, files that are there already are somebody's, and none is written
+        unless they all are what would be written anyway. Links are never followed.
+
+    Raises
+    ------
+    JobError
+        Something is in the way; nothing was written.
+    """
+    files = {directory / name: content for name, content in gallery_files().items()}
+    in_the_way = [path for path in {path.parent: None for path in files} if _is_no_place(path, top=directory)]
+    if not in_the_way:
+        in_the_way = [path for path, content in files.items() if _is_in_the_way(path, content, replace=replace)]
+    if in_the_way:
+        more = f" and {len(in_the_way) - 3} more" if len(in_the_way) > 3 else ""
+        raise JobError(
+            f"{', '.join(map(str, in_the_way[:3]))}{more}: in the way of the gallery, which replaces nothing; move it "
+            "away, or give another directory"
+        )
+    _write(files, replace=replace)
     return directory / "charts.md"
 
 
+def _is_no_place(path: Path, *, top: Path) -> bool:
+    # The directory that was asked for may be a link; one inside of it would lead out of it.
+    return os.path.lexists(path) and not (path.is_dir() and (path == top or not path.is_symlink()))
+
+
+def _is_in_the_way(path: Path, content: bytes, *, replace: bool) -> bool:
+    if not os.path.lexists(path):
+        return False
+    if path.is_symlink() or not path.is_file():
+        return True
+    return not replace and (path.stat().st_size != len(content) or path.read_bytes() != content)
+
+
+def _write(files: Mapping[Path, bytes], *, replace: bool) -> None:
+    """Write the files that aren't there, or all of them; none of those that weren't there is left if one fails."""
+    with ExitStack() as undo:
+        for path, content in files.items():
+            there = os.path.lexists(path)
+            if there and not replace:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if there else os.O_EXCL)
+            with open(os.open(path, flags, 0o666), "wb") as file:
+                if not there:
+                    undo.callback(path.unlink, missing_ok=True)
+                file.write(content)
+        undo.pop_all()
+
+
 def main(arguments: list[str]) -> int:
-    """Write the gallery into the directory given as the only argument."""
+    """Write the gallery into the directory given as the only argument, over an earlier one."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m pipelines.charts.gallery OUT_DIR\n")
         return 2
-    write_gallery(Path(arguments[0]))
+    write_gallery(Path(arguments[0]), replace=True)
     return 0
 
 

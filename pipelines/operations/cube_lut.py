@@ -1,13 +1,16 @@
 """Lookup tables in .cube files: Adobe Cube LUT Specification 1.0 (2013), and the input ranges that Resolve writes.
 
 Covers reading, checking and caching the files, and interpolating 1D tables; 3D interpolation is a kernel. A file is
-untrusted: its size and its table's size are limited before anything is allocated.
+untrusted: its size and its table's size are limited before anything is allocated. It is UTF-8, or at least ASCII where
+it matters: what else stands in titles and comments does no harm.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
+import stat
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +24,9 @@ from pipelines.operations.lookup import Values
 MAX_FILE_BYTES = 96 * 1024 * 1024
 MAX_SIZE = {1: 65_536, 3: 129}
 """Dimensions -> entries per side. The specification allows 256 for 3D; 129 is the largest in use (25 MB here)."""
+
+LARGEST = 1e6
+"""What every number in a file stays below."""
 
 Triple = tuple[float, float, float]
 
@@ -60,6 +66,11 @@ def load(path: str) -> CubeLut:
         status = Path(path).stat()
     except OSError as error:
         raise CubeLutError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in it, or what no file name has
+        raise CubeLutError(f"{path!r}: no path: {error}") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no file"
+        raise CubeLutError(f"{path}: is {kind}; give the path of a .cube file")
     if status.st_size > MAX_FILE_BYTES:
         raise CubeLutError(f"{path}: {status.st_size} bytes; a .cube file may have {MAX_FILE_BYTES}")
     return _load(path, status.st_mtime_ns, status.st_size)
@@ -81,7 +92,16 @@ def _load(path: str, mtime_ns: int, size_bytes: int) -> CubeLut:
             content = file.read(size_bytes + 1)
     except OSError as error:
         raise CubeLutError(f"{path}: {error.strerror or error}") from error
-    return parse(content.decode("utf-8", errors="replace"), path)
+    if _is_utf16(content):
+        raise CubeLutError(f"{path}: is UTF-16 text; save it as UTF-8")
+    return parse(content.decode("utf-8-sig", errors="replace"), path)
+
+
+def _is_utf16(content: bytes) -> bool:
+    start = content[:64]
+    return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
+        len(start) > 1 and not (any(start[::2]) and any(start[1::2]))
+    )
 
 
 def parse(text: str, name: str) -> CubeLut:
@@ -154,7 +174,7 @@ class _Header:
             values = [float(word) for word in text.split()]
         except ValueError:
             values = []
-        if len(values) != count or not all(math.isfinite(value) and abs(value) < 1e6 for value in values):
+        if len(values) != count or not all(math.isfinite(value) and abs(value) < LARGEST for value in values):
             raise self.error(number, f"expected {count} numbers, found {text[:60]!r}")
         return values
 
@@ -165,7 +185,16 @@ class _Header:
             raise CubeLutError(f"{self.name}: {len(rows)} rows; a table of this size has {self.row_count}")
         if any(least >= most for least, most in zip(*self.domain, strict=True)):
             raise CubeLutError(f"{self.name}: the domain's minimum must be below its maximum, in each channel")
-        table = np.array([self._triple(line, number) for number, line in rows], np.float32)
-        table = table.reshape((self.size,) * self.dimensions + (3,))
+        table = self._numbers(rows).astype(np.float32).reshape((self.size,) * self.dimensions + (3,))
         table.flags.writeable = False
         return CubeLut(self.title, self.dimensions, table, (self.domain[0], self.domain[1]))
+
+    def _numbers(self, rows: list[tuple[int, str]]) -> NDArray[np.float64]:
+        # All at once is several times faster; one by one is for the line that is wrong.
+        try:
+            table = np.loadtxt([line for _, line in rows], np.float64, comments=None, ndmin=2)
+        except ValueError:
+            table = np.empty((0, 0))
+        if table.shape == (len(rows), 3) and (np.abs(table) < LARGEST).all():
+            return table
+        return np.array([self._triple(line, number) for number, line in rows], np.float64)

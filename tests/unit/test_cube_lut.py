@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from pipelines.operations import cube_lut
@@ -50,6 +52,8 @@ def test_a_1d_table_is_linear_between_its_entries_and_flat_outside() -> None:
         ("LUT_3D_SIZE 2\n0 0 0", "x.cube: 1 rows; a table of this size has 8"),
         ("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n2 2 2", "x.cube, line 4: more rows"),
         ("LUT_1D_SIZE 2\n0 0 0\n1 1", "x.cube, line 3: expected 3 numbers, found '1 1'"),
+        ("LUT_1D_SIZE 2\n0 0\n1 1", "x.cube, line 2: expected 3 numbers, found '0 0'"),
+        ("LUT_1D_SIZE 2\n0 0 0\n# so\n1 1 one", "x.cube, line 4: expected 3 numbers, found '1 1 one'"),
         ("LUT_1D_SIZE 2\n0 0 0\n1 1 nan", "x.cube, line 3: expected 3 numbers"),
         ("LUT_1D_SIZE 2\n0 0 0\n1 1 1e300", "x.cube, line 3: expected 3 numbers"),
         ("LUT_1D_SIZE 2\n0 0 0\nTITLE late\n1 1 1", "x.cube, line 3: 'TITLE' stands among the rows"),
@@ -93,3 +97,38 @@ def test_a_missing_or_oversized_file_is_refused(tmp_path: Path, monkeypatch: pyt
     path.write_text("LUT_1D_SIZE 2")
     with pytest.raises(CubeLutError, match="13 bytes"):
         load(str(path))
+
+
+def test_a_byte_order_mark_and_bytes_that_are_no_text_in_titles_and_comments_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "look.cube"
+    path.write_bytes(b'\xef\xbb\xbfTITLE "sp\xe4t"\r\n# \xff\xfe\r\nLUT_1D_SIZE 2\r\n0 0 0\r\n1 1 1\r\n')
+    lut = load(str(path))
+    assert lut.title == "sp\N{REPLACEMENT CHARACTER}t"
+    assert lut.table.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_told_in_words(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "look.cube"
+    path.write_text("TITLE a\nLUT_1D_SIZE 2\n0 0 0\n1 1 1\n", encoding=encoding)
+    with pytest.raises(CubeLutError, match=r"look\.cube: is UTF-16 text; save it as UTF-8"):
+        load(str(path))
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.cube")
+    with pytest.raises(CubeLutError, match=r"pipe\.cube: is no file; give the path of a \.cube file"):
+        load(str(tmp_path / "pipe.cube"))
+    with pytest.raises(CubeLutError, match="is a directory; give"):
+        load(str(tmp_path))
+    with pytest.raises(CubeLutError, match=r"no path: embedded null byte"):
+        load("a\0b")
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(*[st.floats(-999_999, 999_999)] * 3), min_size=2, max_size=20))
+def test_every_number_is_read_as_the_nearest_float32(rows: list[tuple[float, float, float]]) -> None:
+    text = "\n".join(" ".join(map(repr, row)) for row in rows)
+    table = parse(f"LUT_1D_SIZE {len(rows)}\n{text}", "x.cube").table
+    assert table.dtype == np.float32
+    assert (table == np.array(rows, np.float32)).all()

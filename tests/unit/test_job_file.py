@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import JobError
@@ -16,6 +18,7 @@ from rayjobs.job_spec import job_schema
 from rayjobs.job_tasks import planned_tasks
 from rayjobs.ray_submit import resolved_job
 from rayjobs.run import request_of
+from rayjobs.yaml_data import compose, construct, is_text
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 
@@ -136,12 +139,167 @@ def test_exports_that_can_not_be_written_are_mistakes_where_they_stand(export: s
         ("a: 1\na: 2\n", "stands here twice"),
         ("a: [1, 2\n", "job.yaml:2:1"),
         ("a: " + "[" * 40 + "]" * 40, "nested deeper than"),
-        ("a: 1\nb: \x1f\n", "job.yaml:2:1: a character that no text has"),
+        ("a: 1\nb: \x1f\n", "job.yaml:2:4: a character that no text has: U+001F"),
         ("? [1, 2]\n: 3\n", "keys are words"),
+        ("a: 1\n<<: {b: 2}\n", "job.yaml:2:1: merging (<<) is not allowed"),
     ],
 )
 def test_yaml_that_is_more_than_data_or_less_than_yaml_is_refused(text: str, message: str) -> None:
     assert message in mistakes(text)[0]
+
+
+def read(plain: str) -> Any:
+    """What a scalar without quotes means."""
+    data, misread = construct(compose(f"a: {plain}\n"))
+    assert misread == {}
+    return data["a"]
+
+
+def is_same(found: object, expected: object) -> bool:
+    """Whether values are the same, with their types: 1, 1.0 and True aren't."""
+    return repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [
+        ("030", 30),
+        ("08", 8),
+        ("-007", -7),
+        ("+5", 5),
+        ("1_000", 1000),
+        ("00.5", 0.5),
+        ("1e3", 1000.0),
+        ("1E-3", 0.001),
+        ("1e-05", 1e-05),
+        ("1E+16", 1e16),
+        (".5", 0.5),
+        ("-.5", -0.5),
+        ("5.", 5.0),
+        ("5.e1", 50.0),
+        ("-0.0", -0.0),
+        ("1_000.5", 1000.5),
+        ("0x1F", 31),
+        ("-0x1F", -31),
+        ("0o17", 15),
+        ("0b101", 5),
+        ("0xdead_beef", 0xDEADBEEF),
+        ("yes", True),
+        ("Off", False),
+        ("~", None),
+        ("", None),
+    ],
+)
+def test_a_number_or_word_is_what_was_typed(plain: str, value: object) -> None:
+    assert is_same(read(plain), value)
+    assert not is_text(plain)
+
+
+_DATES = ("2026-11-26", "2026-11-26T10:00:00Z", "2026-11", "01:30", "16:90")
+_NEARLY_NUMBERS = ("1_", "_1", "1__0", "0o8", "0b2", "0xg", "1e", "e3", ".", "1.2.3", "+", "1st", "1:2:x", "\u0663")
+_NEARLY_WORDS = ("y", "N", "oN", "nUll", "=", "<<", "Infinity", "NaN")
+
+
+@pytest.mark.parametrize("plain", [*_DATES, *_NEARLY_NUMBERS, *_NEARLY_WORDS])
+def test_what_is_no_number_is_the_text_that_was_typed(plain: str) -> None:
+    assert read(plain) == plain
+    assert is_text(plain)
+
+
+@pytest.mark.parametrize("plain", ["16:9", "1:30", "190:20:30", "190:20:30.15", "-1:30", "0:30.5"])
+def test_base_60_is_refused_where_it_stands(plain: str) -> None:
+    (line,) = mistakes(f"{SMALL}operations:\n  - crop: {{x: 0, y: 0, height: 1, width: {plain}}}\n")
+    text = f"{plain} reads as a number in base 60; put it in quotes, or write a decimal number"
+    assert line == f"job.yaml:5:35: operations[0].crop.width: {text}"
+    assert not is_text(plain)
+
+
+@pytest.mark.parametrize("plain", [".inf", "-.INF", "+.Inf", ".nan", ".NaN"])
+def test_what_is_no_finite_number_is_refused_even_where_anything_may_stand(plain: str) -> None:
+    line = mistakes(f"{SMALL}tasks:\n  - export: {{input: [{plain}]}}\n")[-1]
+    assert line.startswith(f"job.yaml:5:22: tasks[0].export.input[0]: {plain} is no finite number; put it in quotes")
+
+
+@pytest.mark.parametrize("plain", ["9" * 10_000, "-" + "1" * 400, "1e999", "-1e400", "0x" + "f" * 300])
+@pytest.mark.parametrize("key", ["item_timeout", "max_pixels", "attempts", "workers"])
+def test_a_number_beyond_all_bounds_is_one_mistake(plain: str, key: str) -> None:
+    (line,) = mistakes(f"{SMALL}limits:\n  {key}: {plain}\n")
+    expected = "a number of 10,000 characters; the longest" if len(plain) > 1000 else "is too large for a number"
+    assert line.startswith(f"job.yaml:5:3: limits.{key}: ")
+    assert expected in line
+    assert len(line) < 160
+
+
+def test_values_that_can_not_be_read_are_told_along_with_all_other_mistakes() -> None:
+    lines = mistakes("name: 1:30\ninputs: [16:9, b]\noperations: [gama, 1:1, {gamma: .nan}]\noutput: 1e999\n")
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["job.yaml:1:1", "name"],
+        ["job.yaml:2:10", "inputs[0]"],
+        ["job.yaml:3:14", "operations[0]"],
+        ["job.yaml:3:20", "operations[1]"],
+        ["job.yaml:3:26", "operations[2].gamma"],
+        ["job.yaml:4:1", "output"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        ("on", "expected text, which yes, on and true aren't without quotes; put it in quotes"),
+        ("no", "expected text, which no, off and false aren't without quotes; put it in quotes"),
+        ("030", "expected text, not the number 30; put it in quotes"),
+        ("1e3", "expected text, not the number 1000.0; put it in quotes"),
+        ("", "expected text, and nothing stands here"),
+    ],
+)
+def test_what_is_no_text_is_told_to_be_quoted(plain: str, message: str) -> None:
+    assert mistakes(f"name: {plain}\ninputs: [b]\noutput: c\n") == [f"job.yaml:1:1: name: {message}"]
+    if plain:
+        assert parse_job(f"name: '{plain}'\ninputs: [b]\noutput: c\n").name == plain
+
+
+def test_keys_are_the_text_that_was_typed() -> None:
+    data, _ = construct(compose("x: {030: 1, on: 2, 1:30: 3, ~: 4}\n"))
+    assert data == {"x": {"030": 1, "on": 2, "1:30": 3, "~": 4}}
+    assert mistakes(f"{SMALL}on: 1\n")[0].startswith("job.yaml:4:1: on: unknown key")
+
+
+@given(st.integers(-(10**200), 10**200), st.integers(0, 50))
+def test_a_whole_number_with_any_zeros_before_it_reads_as_itself(number: int, zeros: int) -> None:
+    sign = "-" if number < 0 else ""
+    assert is_same(read(f"{sign}{'0' * zeros}{abs(number)}"), number)
+
+
+@given(st.from_regex(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30}|[eE]))([eE][-+]?[0-9]{1,2})?", fullmatch=True))
+def test_a_decimal_float_reads_as_python_reads_it(text: str) -> None:
+    try:
+        expected: object = float(text)
+    except ValueError:
+        expected = text
+    assert is_same(read(text), expected)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_reads_as_itself(number: float) -> None:
+    assert is_same(read(repr(number)), number)
+
+
+_CHARACTERS = st.characters() | st.characters(categories=["Cs", "Cc"])
+_TEXT = st.text(_CHARACTERS, max_size=60) | st.sampled_from(["030", "1e3", "on", "~", "16:9"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(_TEXT, children, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_JSON, st.sampled_from([None, 2]))
+@example("030", None)
+@example({"<<": "16:9", "on": [1e-05, 1e16, "no", "1e3"], "\U0001f600": "\udcff \U0001f600"}, None)
+def test_what_was_stored_as_json_is_read_exactly(value: object, indent: int | None) -> None:
+    data, misread = construct(compose(json.dumps(value, indent=indent)))
+    assert is_same(data, value)
+    assert misread == {}
 
 
 def test_scopes_and_all_stand_for_analyses() -> None:
@@ -177,12 +335,54 @@ def test_a_name_pattern_that_leaves_the_output_or_tells_nothing_apart_is_a_mista
     assert "job.yaml:5:12: export.images.name:" in mistakes(text)[0]
 
 
-def test_a_look_that_is_not_there_is_a_mistake_and_one_that_is_becomes_absolute(tmp_path: Path) -> None:
+LOOK = "LUT_1D_SIZE 2\n0 0 0\n1 1 1\n"
+
+
+def test_the_path_of_a_look_becomes_absolute(tmp_path: Path) -> None:
+    (tmp_path / "look.cube").write_text(LOOK)
     text = SMALL + "operations:\n  - lut3d: {path: look.cube}\n"
-    with pytest.raises(JobFileError, match=r"look\.cube is no file"):
+    spec = parse_job(text, base=tmp_path)
+    assert spec.operations[0].params["path"] == str(tmp_path / "look.cube")
+    assert parse_job(json.dumps(spec.model_dump(mode="json")), base=Path("/elsewhere")) == spec
+
+
+def test_the_path_of_a_look_may_begin_with_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    (tmp_path / "me/looks").mkdir(parents=True)
+    (tmp_path / "me/looks/a.cube").write_text(LOOK)
+    spec = parse_job(SMALL + "operations:\n  - lut3d: {path: ~/looks/a.cube}\n", base=tmp_path)
+    assert spec.operations[0].params["path"] == str(tmp_path / "me/looks/a.cube")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("none.cube", "{here}/none.cube: No such file or directory"),
+        ("dir.cube", "{here}/dir.cube: is a directory; give the path of a .cube file"),
+        ("pipe.cube", "{here}/pipe.cube: is no file; give the path of a .cube file"),
+        ("loop.cube", "{here}/loop.cube: Too many levels of symbolic links"),
+        ("large.cube", "{here}/large.cube: 100663297 bytes; a .cube file may have 100663296"),
+        ("torn.cube", "{here}/torn.cube, line 3: expected 3 numbers, found '1 1'"),
+        ("wide.cube", "{here}/wide.cube: is UTF-16 text; save it as UTF-8"),
+        ("''", "string should have at least 1 character, not ''"),
+        ('"a\\0b"', "'{here}/a\\x00b': no path: embedded null byte"),
+        ("s3://looks/a.cube", ".cube file: 's3://looks/a.cube': object stores are not supported yet"),
+    ],
+)
+def test_a_look_that_can_not_be_used_is_a_mistake_where_it_stands(path: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "dir.cube").mkdir()
+    os.mkfifo(tmp_path / "pipe.cube")
+    (tmp_path / "loop.cube").symlink_to("loop.cube")
+    (tmp_path / "torn.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1\n")
+    (tmp_path / "wide.cube").write_text(LOOK, encoding="utf-16")
+    with (tmp_path / "large.cube").open("wb") as file:
+        file.truncate(100_663_297)
+    text = f"{SMALL}operations:\n  - lut3d: {{path: {path}}}\nanalyses: [statistic]\n"
+    with pytest.raises(JobFileError) as caught:
         parse_job(text, base=tmp_path)
-    (tmp_path / "look.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
-    assert parse_job(text, base=tmp_path).operations[0].params["path"] == str(tmp_path / "look.cube")
+    (look, other) = str(caught.value).splitlines()
+    assert look.startswith(f"job:5:13: operations[0].lut3d.path: {message.format(here=tmp_path)}")
+    assert other.startswith("job:6:12: analyses[0]: unknown analysis 'statistic'")
 
 
 def test_files_that_cannot_be_job_files_are_named(tmp_path: Path) -> None:

@@ -408,3 +408,11 @@ def unknown(jobs: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
         for number, path in enumerate(job["source_paths"]):
             if not isinstance(path, str):
                 yield f"jobs[{index}].source_paths[{number}]", path
+
+
+def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
+    paths = ["1e3", "09", "0o17", ".5e3", "16:9", "01:30", "2026-11-26", "on"]
+    done = migrate_file(write(tmp_path, {"name": "1e3", "source_paths": paths}))
+    spec = load_job(done.jobs[0])
+    assert spec.inputs == paths
+    assert spec.name == "1e3"

@@ -1,0 +1,206 @@
+"""YAML as data: no aliases, no tags, no key twice, not deep, and numbers are what was typed.
+
+Covers syntax, and what a scalar without quotes means: YAML 1.1's words (``yes``, ``off``, ``~``), YAML 1.2's numbers,
+underscores between digits. ``030`` is thirty, ``1e3`` a number, and ``2026-11-26`` text. Keys are text as typed. What
+the data must look like: ``job_file``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import yaml
+
+from pipelines.errors import RayjobsError
+
+MAX_DEPTH = 20
+MAX_NUMBER = 1000
+"""Characters of a number: far more than any has, and few enough for Python to convert and to show."""
+
+Location = tuple[str | int, ...]
+"""Keys and indices that lead from the top of a text to a value."""
+
+_WORDS: dict[str, bool | None] = {
+    spelling: value
+    for word, value in {"yes": True, "no": False, "true": True, "false": False, "on": True, "off": False}.items()
+    for spelling in (word, word.capitalize(), word.upper())
+} | dict.fromkeys(("", "~", "null", "Null", "NULL"))
+
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_DECIMAL = re.compile(rf"[-+]?{_DIGITS}")
+_PREFIXED = re.compile(r"[-+]?0(?:x[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|o[0-7]+(?:_[0-7]+)*|b[01]+(?:_[01]+)*)")
+_FLOAT = re.compile(rf"[-+]?(?:\.{_DIGITS}|{_DIGITS}(?:\.(?:{_DIGITS})?)?)(?:[eE][-+]?[0-9]+)?")
+_NO_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+# Whole numbers don't begin with 0 in base 60, as YAML 1.1 has it: 01:30 is text.
+_BASE_60 = re.compile(r"[-+]?(?:[1-9][0-9_]*(?::[0-5]?[0-9])+|[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*)")
+
+
+class YamlDataError(RayjobsError):
+    """A text isn't YAML, or is more than data; it says line, column and why."""
+
+
+class _Loader(yaml.BaseLoader):
+    """YAML without aliases and tags, so that a small file stays small; what scalars mean isn't decided here."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.MarkedYAMLError(problem="aliases (& and *) are not allowed", problem_mark=event.start_mark)
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise yaml.MarkedYAMLError(problem=f"tags ({tag}) are not allowed", problem_mark=event.start_mark)
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode):
+            node.value = _with_pairs_joined(node.value)
+        return node
+
+
+def compose(text: str) -> yaml.Node:
+    """The tree of a text, with positions.
+
+    Raises
+    ------
+    YamlDataError
+        With the first place where the text isn't YAML, or isn't data only.
+    """
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise YamlDataError(f"{place}: a character that no text has: U+{ord(text[error.position]):04X}") from error
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise YamlDataError("1:1: the file is empty; `rayjobs init` writes an example")
+        _check_tree(root, 1)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
+        raise YamlDataError(f"{place}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise YamlDataError(f"1:1: not YAML: {error}") from error
+    except RecursionError as error:
+        raise YamlDataError(f"1:1: nested deeper than {MAX_DEPTH} levels") from error
+    finally:
+        loader.dispose()
+    return root
+
+
+def construct(root: yaml.Node) -> tuple[Any, dict[Location, str]]:
+    """The data of a tree, and why scalars in it can't be read, by location; the data has their text, cut short."""
+    misread: dict[Location, str] = {}
+    return _value(root, (), misread), misread
+
+
+def place(root: yaml.Node, location: Location) -> tuple[int, int]:
+    """Line and column, from 1, of the deepest node on the way that exists."""
+    node, mark = root, root.start_mark
+    for part in location:
+        found: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    found, mark = value, key.start_mark
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            mark = found.start_mark
+        if found is None:
+            break
+        node = found
+    return mark.line + 1, mark.column + 1
+
+
+def is_text(plain: str) -> bool:
+    """Whether a scalar means the very text that it is when it stands there without quotes."""
+    try:
+        return isinstance(_plain(plain), str)
+    except ValueError:
+        return False
+
+
+def _with_pairs_joined(text: str) -> str:
+    # JSON spells a character beyond U+FFFF as two escapes, each of which YAML takes for a character.
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _check_tree(node: yaml.Node, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=node.start_mark)
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _check_tree(child, depth + 1)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            _check_key(key, seen)
+            _check_tree(value, depth + 1)
+
+
+def _check_key(key: yaml.Node, seen: set[str]) -> None:
+    if not isinstance(key, yaml.ScalarNode):
+        raise yaml.MarkedYAMLError(problem="keys are words", problem_mark=key.start_mark)
+    if key.value == "<<" and key.style is None:
+        raise yaml.MarkedYAMLError(problem="merging (<<) is not allowed", problem_mark=key.start_mark)
+    if key.value in seen:
+        raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands here twice", problem_mark=key.start_mark)
+    seen.add(key.value)
+
+
+def _value(node: yaml.Node, location: Location, misread: dict[Location, str]) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {key.value: _value(value, (*location, key.value), misread) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(value, (*location, index), misread) for index, value in enumerate(node.value)]
+    text: str = node.value
+    if getattr(node, "style", None) is not None:  # in quotes, or a block
+        return text
+    try:
+        return _plain(text)
+    except ValueError as error:
+        misread[location] = str(error)
+        return _shown(text)
+
+
+def _plain(text: str) -> bool | int | float | str | None:
+    """What a scalar without quotes means; a ValueError says why it can't be told."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _DECIMAL.fullmatch(text) or _PREFIXED.fullmatch(text) or _FLOAT.fullmatch(text):
+        return _number(text)
+    if _NO_FINITE.fullmatch(text):
+        raise ValueError(f"{text} is no finite number; put it in quotes, or write a decimal number")
+    if _BASE_60.fullmatch(text):
+        raise ValueError(f"{_shown(text)} reads as a number in base 60; put it in quotes, or write a decimal number")
+    return text
+
+
+def _number(text: str) -> int | float:
+    if len(text) > MAX_NUMBER:
+        raise ValueError(f"a number of {len(text):,} characters; the longest has {MAX_NUMBER:,}, text is put in quotes")
+    number: int | float
+    if _PREFIXED.fullmatch(text):
+        number = int(text, 0)
+    elif _DECIMAL.fullmatch(text):
+        number = int(text)
+    else:
+        number = float(text)
+    if not _is_finite(number):
+        raise ValueError(f"{_shown(text)} is too large for a number; text is put in quotes")
+    return number
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_finite(number: float) -> bool:
+    # Also of whole numbers, since any may stand for a float.
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
