@@ -1,26 +1,32 @@
 """Sealing a job's inputs: the list is staged as it streams in, named, and put into the ledger in one transaction.
 
-Inputs that are as they were (same path, size, time and output name) keep what the ledger knows of them; changed ones
-are open again, vanished ones leave, and the files of both become stale. Nothing here holds the list in memory.
+Inputs that are as they were (same path, size and time) keep what the ledger knows of them, changed ones are open again.
+One that left the list stays known with all that was made of it, and is taken back when it returns as it was. Names are
+given once: a new input never takes the name that another has, nor one whose place a file has that isn't its own.
+Nothing here holds the list in memory.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
+from typing import Any
 
-from actors.job_ledger import JobLedger, drop_work
+from actors.job_ledger import JobLedger, drop_work, keep_products
 from pipelines.errors import JobError
 
 STAGING = """
 CREATE TEMP TABLE staging (
     path BLOB PRIMARY KEY, relative BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    status TEXT, reason TEXT, message TEXT, seq INTEGER, name TEXT, key TEXT
+    ordering BLOB NOT NULL, place TEXT, status TEXT, reason TEXT, message TEXT,
+    id INTEGER, seq INTEGER, number INTEGER, name TEXT, key TEXT, given INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
 _BATCH = 5_000
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +38,21 @@ class FoundInput:
     """Below the input root; decides the output's name."""
     size: int = 0
     mtime_ns: int = 0
+    order: bytes = b""
+    """Sort key: who comes before whom where inputs are numbered."""
     status: str | None = None
     reason: str | None = None
     message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """An input and the name that its outputs may get."""
+
+    path: bytes
+    name: str
+    id: int | None
+    """Of an input that the ledger knows already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,19 +60,27 @@ class Naming:
     """How outputs are named; see ``pipelines.output_names``."""
 
     name: Callable[[bytes, bytes, int], str]
-    """(path, relative path, place in the sealed list) -> name below ``images/``, without the suffix of the format."""
+    """(path, relative path, number) -> name below ``images/``, without the suffix of the format."""
     key: Callable[[str], str]
     """Names with the same key would be one file on some file system."""
     renamed: Callable[[str, int], str]
     """(name, n) -> the n-th other name (n >= 2) for an input whose name is taken."""
-    taken: Callable[[str], bool] | None = None
-    """Whether a file that isn't ours has the name already; None when no such file can be there."""
-    claimed: Callable[[bytes, str, Callable[[bytes], bool]], bool] | None = None
-    """(path, name, whether a path is an input) -> whether a file that must stay has an output's place already.
-
-    For outputs that lie among the inputs."""
+    kept: bool = True
+    """Whether names that were given before still hold: the job names its outputs as it did."""
+    of_content: bool = False
+    """Whether a name says what is in the file, so that a changed file gets another."""
+    numbered: bool = False
+    """Whether names contain the input's number."""
+    taken: Callable[[Place], str | None] | None = None
+    """The file that isn't ours, or another input's, in the place of one of the outputs; None when there is none."""
+    place: Callable[[bytes], str] | None = None
+    """Path of an input -> what tells whether it is the same file as an output: see ``outputs``."""
+    outputs: Callable[[Place], list[str]] | None = None
+    """What ``place`` would say of each file that an input's image may become."""
     collisions: str = "rename"
     """``rename``, or ``error``: refuse the plan."""
+    gives_way: bool = True
+    """Whether an input whose output would be an input gets another name; else the plan is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,125 +88,252 @@ class Sealed:
     """What sealing changed."""
 
     total: int
-    added: int
-    changed: int
-    removed: int
-    renamed: int
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    returned: int = 0
+    renamed: int = 0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the list, or a file in it, isn't as it was."""
+        return bool(self.added or self.changed or self.removed or self.returned)
 
 
-def seal_inputs(ledger: JobLedger, inputs: Iterable[FoundInput], naming: Naming) -> Sealed:
+@dataclass(slots=True)
+class _Sealing:
+    """One transaction of ``seal_inputs``."""
+
+    db: sqlite3.Connection
+    naming: Naming
+    renamed: int = 0
+
+    def stage(self, inputs: Iterable[FoundInput]) -> None:
+        self.db.execute("DROP TABLE IF EXISTS temp.staging")
+        self.db.execute(STAGING)
+        place = self.naming.place or (lambda path: "")
+        stream = iter(inputs)
+        while batch := list(islice(stream, _BATCH)):
+            self.db.executemany(
+                "INSERT OR IGNORE INTO staging (path, relative, size, mtime_ns, ordering, place, status, reason,"
+                " message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (i.path, i.relative, i.size, i.mtime_ns, i.order, place(i.path), i.status, i.reason, i.message)
+                    for i in batch
+                ],
+            )
+        self.db.execute("CREATE INDEX temp.staging_place ON staging (place)")
+
+    def withdraw(self, paths: Iterable[bytes]) -> None:
+        self.db.executemany("DELETE FROM staging WHERE path = ?", [(path,) for path in paths])
+
+    def number(self) -> None:
+        """Places in the list, in order of the paths; numbers for new inputs, in the user's order, after the last."""
+        self.db.execute("UPDATE staging SET id = i.id, number = i.number FROM inputs i WHERE i.path = staging.path")
+        self.db.execute(
+            "UPDATE staging SET seq = n.seq FROM (SELECT path, row_number() OVER (ORDER BY path) - 1 AS seq"
+            " FROM staging) n WHERE n.path = staging.path"
+        )
+        if self.naming.numbered:
+            (last,) = self.db.execute("SELECT coalesce(max(number), -1) FROM inputs").fetchone()
+            self.db.execute(
+                "UPDATE staging SET number = ? + n.place FROM (SELECT path, row_number() OVER (ORDER BY ordering, path)"
+                " AS place FROM staging WHERE number IS NULL AND status IS NOT 'skipped') n"
+                " WHERE n.path = staging.path",
+                (last,),
+            )
+
+    def name(self) -> None:
+        """Names that were given stay; the others follow the job's pattern."""
+        if self.naming.kept:
+            same = " AND i.size = staging.size AND i.mtime_ns = staging.mtime_ns" if self.naming.of_content else ""
+            self.db.execute(
+                "UPDATE staging SET name = i.name, given = 1 FROM inputs i WHERE i.id = staging.id"
+                f" AND staging.status IS NULL AND i.name IS NOT NULL{same}"
+            )
+        last = b""
+        while batch := self.db.execute(
+            "SELECT path, relative, coalesce(number, seq), name FROM staging WHERE status IS NULL AND path > ?"
+            " ORDER BY path LIMIT ?",
+            (last, _BATCH),
+        ).fetchall():
+            last = batch[-1][0]
+            names = [(self.naming.name(p, r, n) if name is None else name, p) for p, r, n, name in batch]
+            self.db.executemany(
+                "UPDATE staging SET name = ?, key = ? WHERE path = ?",
+                [(name, self.naming.key(name), path) for name, path in names],
+            )
+
+    def resolve(self) -> None:
+        """Give every input a name of its own, in the place of whose outputs nothing lies that isn't its own."""
+        self.db.execute("CREATE INDEX temp.staging_key ON staging (key)")
+        clashes = self.db.execute(
+            "SELECT path, name, key FROM staging WHERE key IN"
+            " (SELECT key FROM staging WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)"
+            " ORDER BY key, given DESC, (SELECT seq FROM inputs WHERE inputs.id = staging.id) IS NULL, path"
+        ).fetchall()
+        if clashes and self.naming.collisions == "error":
+            names = ", ".join(sorted({name for _, name, _ in clashes})[:_SHOWN])
+            raise JobError(
+                f"export.images.on_conflict is 'error', and {len(clashes)} inputs would share output names: {names}; "
+                "use layout: mirror, a name pattern with {index}, or on_conflict: rename"
+            )
+        previous = None
+        for path, _, key in clashes:
+            if key == previous:
+                self._rename(path)
+            previous = key
+        self._give_way()
+
+    def _give_way(self) -> None:
+        """Inputs that are done as they are have been compared already; all others look at their places."""
+        rows = self.db.execute(
+            "SELECT s.path, s.name, s.id FROM staging s LEFT JOIN inputs i ON i.id = s.id WHERE s.name IS NOT NULL"
+            " AND NOT (i.status IS 'done' AND i.name = s.name AND i.size = s.size AND i.mtime_ns = s.mtime_ns)"
+            " ORDER BY s.path"
+        ).fetchall()
+        on_inputs, in_the_way = [], []
+        for path, name, number in rows:
+            at = Place(path=path, name=name, id=number)
+            is_input, taken = self._is_input(at), self.naming.taken and self.naming.taken(at)
+            if is_input and not self.naming.gives_way:
+                on_inputs.append(name)
+            elif taken and self.naming.collisions == "error":
+                in_the_way.append(taken)
+            elif is_input or taken:
+                self._rename(path)
+        if on_inputs:
+            raise JobError(
+                f"the image of {len(on_inputs):,} inputs would take the place of an input: "
+                f"{', '.join(on_inputs[:_SHOWN])}; choose another output, name or layout"
+            )
+        if in_the_way:
+            raise JobError(
+                "export.images.on_conflict is 'error', and files that aren't this job's, or were changed since, are in "
+                f"the way: {', '.join(in_the_way[:_SHOWN])}{' ...' if len(in_the_way) > _SHOWN else ''}; move them "
+                "away, or use on_conflict: rename"
+            )
+
+    def _is_input(self, at: Place) -> bool:
+        if self.naming.outputs is None:
+            return False
+        query = "SELECT 1 FROM staging WHERE place = ?"
+        return any(self.db.execute(query, (place,)).fetchone() for place in self.naming.outputs(at))
+
+    def _rename(self, path: bytes) -> None:
+        """Give an input the first free name after the one that it would have alone."""
+        relative, number, known = self.db.execute(
+            "SELECT relative, coalesce(number, seq), id FROM staging WHERE path = ?", (path,)
+        ).fetchone()
+        plain = self.naming.name(path, relative, number)
+        for other in chain([plain], (self.naming.renamed(plain, n) for n in count(2))):
+            key, at = self.naming.key(other), Place(path=path, name=other, id=known)
+            free = not self.db.execute("SELECT 1 FROM staging WHERE key = ?", (key,)).fetchone()
+            if free and not self._is_input(at) and not (self.naming.taken and self.naming.taken(at)):
+                self.db.execute("UPDATE staging SET name = ?, key = ? WHERE path = ?", (other, key, path))
+                self.renamed += 1
+                return
+
+    def merge(self) -> Sealed:
+        db = self.db
+        gone = db.execute(
+            "UPDATE inputs SET seq = NULL WHERE seq IS NOT NULL AND path NOT IN (SELECT path FROM staging)"
+        ).rowcount
+        (returned,) = db.execute(
+            "SELECT count(*) FROM staging s JOIN inputs i ON i.id = s.id WHERE i.seq IS NULL"
+        ).fetchone()
+        changed = self._leave_out() + self._change() + self._give_names() + self._take_back()
+        db.execute(
+            "UPDATE inputs SET seq = s.seq, number = s.number FROM staging s WHERE s.id = inputs.id"
+            " AND (s.seq IS NOT inputs.seq OR s.number IS NOT inputs.number)"
+        )
+        added = db.execute(
+            "INSERT INTO inputs (path, size, mtime_ns, seq, name, number, status, reason, message, by_plan)"
+            " SELECT path, size, mtime_ns, seq, name, number, status, reason, message, status IS NOT NULL"
+            " FROM staging WHERE id IS NULL ORDER BY path"
+        ).rowcount
+        (total,) = db.execute("SELECT count(*) FROM inputs WHERE seq >= 0").fetchone()
+        return Sealed(total, added, changed, gone, returned, self.renamed)
+
+    def _leave_out(self) -> int:
+        """Inputs that the plan itself fails or skips; what was made of them is kept for when they are wanted again."""
+        return self.db.execute(
+            "UPDATE inputs SET status = s.status, reason = s.reason, message = s.message, by_plan = 1 FROM staging s"
+            " WHERE s.id = inputs.id AND s.status IS NOT NULL"
+            " AND (NOT by_plan OR s.status IS NOT inputs.status OR s.reason IS NOT inputs.reason)"
+        ).rowcount
+
+    def _change(self) -> int:
+        """Files that aren't as they were: all that was made of them is out of date."""
+        changed = self.db.execute(
+            "SELECT inputs.id, s.size, s.mtime_ns FROM inputs JOIN staging s ON s.id = inputs.id"
+            " WHERE s.status IS NULL AND (s.size <> inputs.size OR s.mtime_ns <> inputs.mtime_ns)"
+        ).fetchall()
+        drop_work(self.db, [number for number, _, _ in changed])
+        self.db.executemany(
+            "UPDATE inputs SET size = ?, mtime_ns = ?, status = NULL, reason = NULL, message = NULL, degraded = NULL,"
+            " width = NULL, height = NULL, by_plan = 0 WHERE id = ?",
+            [(size, mtime_ns, number) for number, size, mtime_ns in changed],
+        )
+        return len(changed)
+
+    def _give_names(self) -> int:
+        """Inputs whose outputs have another name now: their files are made anew, their numbers stay."""
+        others = self.db.execute(
+            "SELECT inputs.id, s.name FROM inputs JOIN staging s ON s.id = inputs.id"
+            " WHERE s.status IS NULL AND s.name IS NOT inputs.name"
+        ).fetchall()
+        for number, name in others:
+            self.db.execute("UPDATE files SET current = 0 WHERE current = 1 AND input = ?", (number,))
+            for (recipe,) in self.db.execute("SELECT recipe FROM work WHERE input = ?", (number,)).fetchall():
+                keep_products(self.db, number, recipe, lambda product: product.startswith("analysis:"))
+            self.db.execute(
+                "UPDATE inputs SET name = ?, status = NULL, reason = NULL, message = NULL, by_plan = 0 WHERE id = ?",
+                (name, number),
+            )
+        return len(others)
+
+    def _take_back(self) -> int:
+        """Inputs that the plan had left out and doesn't now: open, until it is seen that they have everything."""
+        return self.db.execute(
+            "UPDATE inputs SET status = NULL, reason = NULL, message = NULL, by_plan = 0 FROM staging s"
+            " WHERE s.id = inputs.id AND s.status IS NULL AND by_plan"
+        ).rowcount
+
+
+def seal_inputs(
+    ledger: JobLedger,
+    inputs: Iterable[FoundInput],
+    naming: Naming,
+    *,
+    withdrawn: Callable[[], Iterable[bytes]] = tuple,
+    check: Callable[[int], Mapping[str, Any]] = lambda total: {},
+) -> Sealed:
     """Make ``inputs`` the job's list, sorted by path.
+
+    Parameters
+    ----------
+    withdrawn
+        Asked when all have been seen: paths that turned out to be none.
+    check
+        Given the number of inputs before anything is final; may refuse. What it returns become facts of the job.
 
     Raises
     ------
     JobError
-        When two inputs would get one output name and ``naming.collisions`` is ``error``.
+        When an output would take the place of an input, or names clash and ``naming.collisions`` is ``error``; the
+        ledger is as it was then.
     """
     with ledger.transaction() as db:
-        db.execute("DROP TABLE IF EXISTS temp.staging")
-        db.execute(STAGING)
-        stream = iter(inputs)
-        while batch := list(islice(stream, _BATCH)):
-            db.executemany(
-                "INSERT OR IGNORE INTO staging VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
-                [(i.path, i.relative, i.size, i.mtime_ns, i.status, i.reason, i.message) for i in batch],
-            )
-        _name_all(db, naming)
-        renamed = _resolve_collisions(db, naming)
-        sealed = _merge(db, renamed)
+        sealing = _Sealing(db, naming)
+        sealing.stage(inputs)
+        sealing.withdraw(withdrawn())
+        sealing.number()
+        sealing.name()
+        sealing.resolve()
+        sealed = sealing.merge()
+        facts = check(sealed.total)
+        rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
         db.execute("DROP TABLE temp.staging")
     return sealed
-
-
-def _name_all(db: sqlite3.Connection, naming: Naming) -> None:
-    rows = db.execute("SELECT path, relative, status FROM staging ORDER BY path")
-    seq = 0
-    while batch := rows.fetchmany(_BATCH):
-        named = []
-        for path, relative, status in batch:
-            name = None if status else naming.name(path, relative, seq)
-            named.append((seq, name, None if name is None else naming.key(name), path))
-            seq += 1
-        # Writing behind the cursor is safe: path, the order, stays as it is.
-        db.executemany("UPDATE staging SET seq = ?, name = ?, key = ? WHERE path = ?", named)
-
-
-def _resolve_collisions(db: sqlite3.Connection, naming: Naming) -> int:
-    """Give every input a name of its own: the first by path keeps it, later ones get the next free number."""
-    db.execute("CREATE INDEX temp.staging_key ON staging (key)")
-    clashing = (
-        "SELECT path, name, key FROM staging WHERE key IN"
-        " (SELECT key FROM staging WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1) ORDER BY key, path"
-    )
-    clashes = db.execute(clashing).fetchall()
-    if clashes and naming.collisions == "error":
-        names = ", ".join(sorted({name for _, name, _ in clashes})[:5])
-        raise JobError(
-            f"export.images.on_conflict is 'error', and {len(clashes)} inputs would share output names: {names}; "
-            "use layout: mirror, a name pattern with {index}, or on_conflict: rename"
-        )
-    renamed = 0
-    previous = None
-    for path, name, key in clashes:
-        if key != previous:
-            previous = key
-            continue
-        _rename(db, naming, path, name)
-        renamed += 1
-    if naming.taken is not None or naming.claimed is not None:
-        rows = db.execute("SELECT path, name FROM staging WHERE name IS NOT NULL ORDER BY path")
-        for path, name in [(path, name) for path, name in rows if _is_taken(db, naming, path, name)]:
-            _rename(db, naming, path, name)
-            renamed += 1
-    return renamed
-
-
-def _is_taken(db: sqlite3.Connection, naming: Naming, path: bytes, name: str) -> bool:
-    def is_input(file: bytes) -> bool:
-        return bool(db.execute("SELECT 1 FROM staging WHERE path = ?", (file,)).fetchone())
-
-    if naming.claimed is not None and naming.claimed(path, name, is_input):
-        return True
-    return naming.taken is not None and naming.taken(name)
-
-
-def _rename(db: sqlite3.Connection, naming: Naming, path: bytes, name: str) -> None:
-    number = 2
-    while True:
-        other = naming.renamed(name, number)
-        key = naming.key(other)
-        if (
-            not _is_taken(db, naming, path, other)
-            and not db.execute("SELECT 1 FROM staging WHERE key = ?", (key,)).fetchone()
-        ):
-            db.execute("UPDATE staging SET name = ?, key = ? WHERE path = ?", (other, key, path))
-            return
-        number += 1
-
-
-def _merge(db: sqlite3.Connection, renamed: int) -> Sealed:
-    gone = [n for (n,) in db.execute("SELECT id FROM inputs WHERE path NOT IN (SELECT path FROM staging)")]
-    drop_work(db, gone)
-    db.executemany("DELETE FROM inputs WHERE id = ?", [(n,) for n in gone])
-    changed = db.execute(
-        "SELECT inputs.id, s.size, s.mtime_ns, s.name, s.status, s.reason, s.message FROM inputs JOIN staging s"
-        " ON s.path = inputs.path WHERE s.size <> inputs.size OR s.mtime_ns <> inputs.mtime_ns"
-        " OR s.name IS NOT inputs.name OR (s.status IS NOT NULL AND s.reason IS NOT inputs.reason)"
-    ).fetchall()
-    for number, *values in changed:
-        drop_work(db, [number])
-        db.execute(
-            "UPDATE inputs SET size = ?, mtime_ns = ?, name = ?, status = ?, reason = ?, message = ?,"
-            " degraded = NULL, width = NULL, height = NULL WHERE id = ?",
-            (*values, number),
-        )
-    db.execute(
-        "UPDATE inputs SET seq = s.seq FROM staging s WHERE s.path = inputs.path AND s.seq <> inputs.seq",
-    )
-    added = db.execute(
-        "INSERT INTO inputs (path, size, mtime_ns, seq, name, status, reason, message)"
-        " SELECT path, size, mtime_ns, seq, name, status, reason, message FROM staging"
-        " WHERE path NOT IN (SELECT path FROM inputs) ORDER BY path"
-    ).rowcount
-    total = int(db.execute("SELECT count(*) FROM inputs").fetchone()[0])
-    return Sealed(total=total, added=added, changed=len(changed), removed=len(gone), renamed=renamed)

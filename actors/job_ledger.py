@@ -1,10 +1,10 @@
-"""The ledger of one job: its sealed inputs, what became of each, and every attempt, in one SQLite file.
+"""The ledger of one job: its sealed inputs, what became of each, every attempt, and every file that the job wrote.
 
 The driver that holds the output's lock is the only writer, from any of its threads; anybody may read meanwhile (WAL).
-Covers storage
-alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in files; the
-ledger knows in which file and row. See also ``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job
-still has to compute) and ``output_lock`` (who may write).
+Covers storage alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in
+files; the ledger knows in which file and row. An input that isn't in the job's list any more stays known, with what was
+made of it, in case it returns. See also ``ledger_format`` (tables, older formats), ``file_record`` (the files),
+``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job still has to compute) and ``output_lock``.
 """
 
 from __future__ import annotations
@@ -15,49 +15,19 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
+from actors.ledger_format import FORMAT, create, damaged, format_of, open_to_read, upgrade_in_place, upgraded_copy
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
+from pipelines.storage.local_files import own_file, replace_own
 
-FORMAT = 2
-"""Of the ledger and the parts that it refers to; stands in the file (``user_version``)."""
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS inputs (
-    id        INTEGER PRIMARY KEY,
-    path      BLOB NOT NULL UNIQUE,   -- exact bytes of the absolute path
-    size      INTEGER NOT NULL,
-    mtime_ns  INTEGER NOT NULL,
-    seq       INTEGER NOT NULL,       -- place in the sealed list, sorted by path
-    name      TEXT,                   -- where its outputs go; NULL for an input that the plan skipped
-    status    TEXT,                   -- NULL until final: done, failed, skipped
-    reason    TEXT, message TEXT, degraded TEXT, width INTEGER, height INTEGER
-);
-CREATE INDEX IF NOT EXISTS inputs_by_seq ON inputs (seq);
-CREATE INDEX IF NOT EXISTS inputs_by_name ON inputs (name);
-CREATE INDEX IF NOT EXISTS inputs_open ON inputs (seq) WHERE status IS NULL;
-CREATE TABLE IF NOT EXISTS recipes (  -- sets of products, as JSON: {"image": digest, "analysis:...": digest, ...}
-    id INTEGER PRIMARY KEY, products TEXT NOT NULL UNIQUE
-);
-CREATE TABLE IF NOT EXISTS work (     -- products that an input has, and where its analysis results lie
-    input INTEGER NOT NULL, recipe INTEGER NOT NULL, part TEXT, row INTEGER, outputs TEXT NOT NULL,
-    PRIMARY KEY (input, recipe)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stale (    -- files that this job published and no product of an input refers to any more
-    path TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (path, sha256)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts ( -- append-only
-    input INTEGER NOT NULL, epoch INTEGER NOT NULL, finished REAL NOT NULL, seconds REAL NOT NULL,
-    outcome TEXT NOT NULL, reason TEXT, message TEXT, worker TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS attempts_by_input ON attempts (input);
-"""
-
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 Products = Mapping[str, str]
@@ -147,31 +117,37 @@ class JobLedger:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._read_only = read_only
+        self._upgraded: tempfile.TemporaryDirectory[str] | None = None
+        """Of a reader of an older format: the copy that it reads."""
         self._lock = threading.RLock()
         self._counts: Counts | None = None
         """Kept up to date by ``commit``, so that asking often costs nothing; any other writing forgets it."""
         if read_only:
-            uri = f"{path.absolute().as_uri()}?mode=ro"
-            self._db = sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
+            self._db = self._open_to_read(path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
-                _create(path)
+                create(path)
+            upgrade_in_place(path)
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
             self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("PRAGMA trusted_schema=OFF")
-        (found,) = self._db.execute("PRAGMA user_version").fetchone()
-        if found != FORMAT:
-            self._db.close()
-            raise JobError(
-                f"{path.parent.parent}: made by another version of Rayjobs (format {found}; this one knows {FORMAT});"
-                " choose another output, or delete the directory .rayjobs in it to begin anew"
-            )
+        self.files = FileRecord(self.transaction, self._all)
+        """Every file that the job has written below its output, and holds to be its own."""
+
+    def _open_to_read(self, path: Path) -> sqlite3.Connection:
+        """A connection that can't write; one of an older format is upgraded in a copy."""
+        if format_of(path) != FORMAT:
+            self._upgraded = tempfile.TemporaryDirectory(prefix="rayjobs-ledger-")
+            path = upgraded_copy(path, Path(self._upgraded.name))
+        return open_to_read(path)
 
     def close(self) -> None:
         self._db.close()
+        if self._upgraded is not None:
+            self._upgraded.cleanup()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -187,17 +163,31 @@ class JobLedger:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in _CANT_WRITE:
                     raise JobError(f"{self.path}: {error}; make room, then run the job again: it goes on") from error
+                if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode in _DAMAGED:
+                    raise damaged(self.path, error) from error
                 raise
 
     def _all(self, query: str, bound: Sequence[Any] = ()) -> list[Any]:
         """All rows at once: a cursor left open would see what other threads write."""
-        with self._lock:
-            return self._db.execute(query, bound).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(query, bound).fetchall()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in _DAMAGED:
+                raise damaged(self.path, error) from error
+            raise
 
     def durable(self) -> None:
         """Put all that was committed on disk, so that not even a power cut takes it back."""
         with self._lock:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, target: Path) -> None:
+        """Write a whole copy, in one step, into a directory of the program's own."""
+        with own_file(target) as temporary:
+            with self._lock, closing(sqlite3.connect(temporary)) as copy:
+                self._db.backup(copy)
+            replace_own(temporary, target)
 
     # ---- facts about the job -------------------------------------------------------------------------------------
 
@@ -215,16 +205,17 @@ class JobLedger:
     def counts(self) -> Counts:
         with self._lock:
             if self._counts is None or self._read_only:
-                found = dict(self._all("SELECT coalesce(status, 'open'), count(*) FROM inputs GROUP BY 1"))
+                found = dict(
+                    self._all("SELECT coalesce(status, 'open'), count(*) FROM inputs WHERE seq >= 0 GROUP BY 1")
+                )
                 finals = (found.get(status, 0) for status in ("done", "failed", "skipped"))
                 self._counts = Counts(sum(found.values()), *finals)
             return self._counts
 
     def reasons(self) -> dict[str, int]:
         """reason -> number of inputs that failed or were skipped for it."""
-        return dict(
-            self._all("SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1")
-        )
+        query = "SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL AND seq >= 0"
+        return dict(self._all(f"{query} GROUP BY 1 ORDER BY 2 DESC, 1"))
 
     # ---- recipes: sets of products -------------------------------------------------------------------------------
 
@@ -233,10 +224,8 @@ class JobLedger:
 
     def recipe_id(self, products: Products) -> int:
         """The number of a set of products, the same for the same set."""
-        text = json.dumps(dict(products), sort_keys=True)
         with self.transaction() as db:
-            db.execute("INSERT OR IGNORE INTO recipes (products) VALUES (?)", (text,))
-            return int(db.execute("SELECT id FROM recipes WHERE products = ?", (text,)).fetchone()[0])
+            return recipe_of(db, products)
 
     # ---- running -------------------------------------------------------------------------------------------------
 
@@ -268,11 +257,11 @@ class JobLedger:
 
     def failed_inputs(self) -> set[int]:
         """The numbers of the inputs that failed."""
-        return {number for (number,) in self._all("SELECT id FROM inputs WHERE status = 'failed'")}
+        return {number for (number,) in self._all("SELECT id FROM inputs WHERE status = 'failed' AND seq >= 0")}
 
     def open_size(self) -> tuple[int, int]:
         """(number, bytes) of the inputs without a final row."""
-        found = self._all("SELECT count(*), coalesce(sum(size), 0) FROM inputs WHERE status IS NULL")
+        found = self._all("SELECT count(*), coalesce(sum(size), 0) FROM inputs WHERE status IS NULL AND seq >= 0")
         return int(found[0][0]), int(found[0][1])
 
     def still_open(self, ids: Iterable[int]) -> list[int]:
@@ -353,13 +342,25 @@ class JobLedger:
         """Give failed inputs another chance (all, or those of some reasons); return how many."""
         query = (
             "UPDATE inputs SET status = NULL, reason = NULL, message = NULL"
-            " WHERE status = 'failed' AND name IS NOT NULL"
+            " WHERE status = 'failed' AND NOT by_plan AND seq >= 0"
         )
         with self.transaction() as db:
             if reasons is None:
                 return db.execute(query).rowcount
             marks = ",".join("?" * len(reasons))
             return db.execute(f"{query} AND reason IN ({marks})", tuple(reasons)).rowcount
+
+    def inputs_of_reason(self, reason: str) -> list[tuple[int, bytes, str]]:
+        """(number, path, name) of the inputs that workers failed or skipped for a reason."""
+        query = "SELECT id, path, name FROM inputs WHERE reason = ? AND NOT by_plan AND seq >= 0"
+        return [(number, path, name) for number, path, name in self._all(query, (reason,))]
+
+    def reopen_inputs(self, numbers: Iterable[int]) -> None:
+        """Give inputs another chance."""
+        with self.transaction() as db:
+            db.executemany(
+                "UPDATE inputs SET status = NULL, reason = NULL, message = NULL WHERE id = ?", [(n,) for n in numbers]
+            )
 
     # ---- what the job published and measured ---------------------------------------------------------------------
 
@@ -368,11 +369,12 @@ class JobLedger:
         seq = -1
         while page := self._all(
             "SELECT id, seq, path, size, status, reason, message, degraded, width, height,"
-            " (SELECT json_group_array(json(outputs)) FROM work WHERE input = inputs.id)"
+            f" CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END"
             " FROM inputs WHERE status IS NOT NULL AND seq > ? ORDER BY seq LIMIT 2000",
             (seq,),
         ):
             for number, seq, path, size, status, reason, message, degraded, width, height, outputs in page:
+                done = status == "done"  # what an input was that is left out now is kept for its return, not told
                 yield FinalInput(
                     id=number,
                     seq=seq,
@@ -381,10 +383,10 @@ class JobLedger:
                     status=status,
                     reason=reason,
                     message=message,
-                    degraded=degraded,
-                    width=width,
-                    height=height,
-                    outputs=_merged_outputs(json.loads(outputs)),
+                    degraded=degraded if done else None,
+                    width=width if done else None,
+                    height=height if done else None,
+                    outputs=outputs_from_json(outputs),
                 )
 
     def results(self, first_seq: int, end_seq: int) -> list[ResultRow]:
@@ -398,6 +400,39 @@ class JobLedger:
             ResultRow(input=i, seq=s, path=p, recipe=recipe, part=part, row=row) for i, s, p, recipe, part, row in rows
         ]
 
+    def lost_results(self, part: str) -> int:
+        """The results in a part are gone: open the inputs again that have some there; return how many those are."""
+        with self.transaction() as db:
+            found = db.execute("SELECT input, recipe FROM work WHERE part = ?", (part,)).fetchall()
+            for number, recipe in found:
+                keep_products(db, number, recipe, lambda product: not product.startswith("analysis:"))
+                db.execute("UPDATE inputs SET status = NULL WHERE id = ? AND status = 'done'", (number,))
+            return len({number for number, _ in found})
+
+    def lost_files(self, number: int, product: str) -> None:
+        """A product's files are gone, or aren't ours any more: it has to be made again."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE files SET current = 0 WHERE current = 1 AND input = ? AND product = ?", (number, product)
+            )
+            for (recipe,) in db.execute("SELECT recipe FROM work WHERE input = ?", (number,)).fetchall():
+                keep_products(db, number, recipe, lambda name: name != product)
+            db.execute("UPDATE inputs SET status = NULL WHERE id = ? AND status = 'done'", (number,))
+
+    def owns(self, path: str) -> bool:
+        """Whether a file, by its path relative to the output, is one that the job has written."""
+        return self.files.find(path) is not None or (self._upgraded is not None and is_fixed_name(path))
+
+    def forget_gone(self) -> None:
+        """Forget what was made of inputs that aren't in the list any more; their names and numbers stay given."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM work WHERE input IN (SELECT id FROM inputs WHERE seq IS NULL)")
+            db.execute("UPDATE inputs SET status = NULL WHERE seq IS NULL")
+
+    def has_input(self, path: bytes) -> bool:
+        """Whether the job has, or had, an input of this path."""
+        return bool(self._all("SELECT 1 FROM inputs WHERE path = ?", (path,)))
+
     def parts(self) -> set[str]:
         """Every file of results that the ledger refers to."""
         return {part for (part,) in self._all("SELECT DISTINCT part FROM work WHERE part IS NOT NULL")}
@@ -410,63 +445,6 @@ class JobLedger:
                 [(part, row, number) for number, row in rows],
             )
 
-    # ---- files of earlier plans and attempts ---------------------------------------------------------------------
-
-    def add_stale(self, files: Iterable[tuple[str, str]]) -> None:
-        """Remember files, as (relative path, sha256), that attempts of ours may have left."""
-        with self.transaction() as db:
-            db.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", files)
-
-    def has_stale(self) -> bool:
-        return bool(self._all("SELECT 1 FROM stale LIMIT 1"))
-
-    def knows_name(self, name: str) -> bool:
-        """Whether an input of this job has, or had in an earlier plan that got as far as running, this output name."""
-        return bool(self._all("SELECT 1 FROM inputs WHERE name = ? LIMIT 1", (name,)))
-
-    def known_files(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """Which of the paths earlier attempts of this job published, with their sha256."""
-        query = "SELECT path, sha256 FROM stale WHERE path = ?"
-        return tuple((p, s) for path in paths for p, s in self._all(query, (path,)))
-
-    def known_files_below(self, prefixes: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """As ``known_files``, of all paths that begin with one of the prefixes."""
-        query = "SELECT path, sha256 FROM stale WHERE path >= ? AND path < ?"
-        ends = ((prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) for prefix in prefixes)
-        return tuple((path, sha256) for bounds in ends for path, sha256 in self._all(query, bounds))
-
-    def note_outside_files(self) -> None:
-        """Look up which files outside the output are this job's; what ``is_outside_file`` then answers from."""
-        with self.transaction() as db:
-            db.execute("CREATE TEMP TABLE IF NOT EXISTS outside (path BLOB PRIMARY KEY) WITHOUT ROWID")
-            db.execute("DELETE FROM temp.outside")
-            db.execute("INSERT OR IGNORE INTO outside SELECT CAST(path AS BLOB) FROM stale WHERE path LIKE '../%'")
-            db.execute(
-                "INSERT OR IGNORE INTO outside SELECT CAST(json_extract(value, '$[1]') AS BLOB)"
-                " FROM work, json_each(outputs) WHERE json_extract(value, '$[1]') LIKE '../%'"
-            )
-
-    def is_outside_file(self, relative: bytes) -> bool:
-        """Whether a file, by its path relative to the output, is one that this job published."""
-        return bool(self._all("SELECT 1 FROM temp.outside WHERE path = ?", (relative,)))
-
-    def take_stale(self) -> list[tuple[str, str]]:
-        """All stale files that are no output now, as (relative path, sha256), and forget them."""
-        with self.transaction() as db:
-            found = db.execute("SELECT path, sha256 FROM stale").fetchall()
-            db.execute("DELETE FROM stale")
-        return found
-
-
-def _create(path: Path) -> None:
-    """Make an empty ledger in one step: whoever looks meanwhile finds none, or all of its tables."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ledger-") as directory:
-        new = Path(directory) / path.name
-        with closing(sqlite3.connect(new)) as db:
-            db.executescript(SCHEMA)
-            db.execute(f"PRAGMA user_version = {FORMAT}")
-        new.replace(path)
-
 
 def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     """Make a row final; False when its input has a final row already."""
@@ -478,42 +456,38 @@ def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     if not changed:
         return False
     if row.status == "done":
-        db.execute(
-            "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)",
-            (row.id, row.recipe, row.part, row.row, _outputs_to_json(row.outputs)),
-        )
-        db.executemany("DELETE FROM stale WHERE path = ?", [(output.path,) for output in row.outputs])
+        db.execute("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)", (row.id, row.recipe, row.part, row.row))
+        record_outputs(db, row.id, row.outputs)
     else:
         drop_work(db, [row.id])
     return True
 
 
 def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
-    """Forget all products of inputs; their files become stale. Part of the caller's transaction."""
+    """Forget all products of inputs; their files are kept, as no product's. Part of the caller's transaction."""
     for number in numbers:
-        for (outputs,) in db.execute("SELECT outputs FROM work WHERE input = ?", (number,)).fetchall():
-            make_stale(db, outputs_from_json(outputs))
+        db.execute("UPDATE files SET current = 0 WHERE current = 1 AND input = ?", (number,))
         db.execute("DELETE FROM work WHERE input = ?", (number,))
 
 
-def make_stale(db: sqlite3.Connection, outputs: Iterable[Output]) -> None:
-    """Note that no product refers to the files any more. Part of the caller's transaction."""
-    db.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", [(o.path, o.sha256) for o in outputs])
+def keep_products(db: sqlite3.Connection, number: int, recipe: int, kept: Callable[[str], bool]) -> None:
+    """Reduce an input's work under a recipe to the products that are kept. Part of the caller's transaction."""
+    (text,) = db.execute("SELECT products FROM recipes WHERE id = ?", (recipe,)).fetchone()
+    products = json.loads(text)
+    surviving = {product: digest for product, digest in products.items() if kept(product)}
+    if surviving == products:
+        return
+    part, row = db.execute("SELECT part, row FROM work WHERE input = ? AND recipe = ?", (number, recipe)).fetchone()
+    db.execute("DELETE FROM work WHERE input = ? AND recipe = ?", (number, recipe))
+    if not surviving:
+        return
+    if not any(product.startswith("analysis:") for product in surviving):
+        part = row = None
+    db.execute("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)", (number, recipe_of(db, surviving), part, row))
 
 
-def outputs_from_json(text: str) -> tuple[Output, ...]:
-    """The files of one row of ``work``."""
-    return _merged_outputs([json.loads(text)])
-
-
-def _merged_outputs(groups: Sequence[Sequence[Sequence[Any]]]) -> tuple[Output, ...]:
-    found = {
-        path: Output(product=product, path=path, sha256=sha256, bytes=size)
-        for group in groups
-        for product, path, sha256, size in group
-    }
-    return tuple(found[path] for path in sorted(found))
-
-
-def _outputs_to_json(outputs: Iterable[Output]) -> str:
-    return json.dumps([[output.product, output.path, output.sha256, output.bytes] for output in outputs])
+def recipe_of(db: sqlite3.Connection, products: Products) -> int:
+    """The number of a set of products, the same for the same set. Part of the caller's transaction."""
+    text = json.dumps(dict(products), sort_keys=True)
+    db.execute("INSERT OR IGNORE INTO recipes (products) VALUES (?)", (text,))
+    return int(db.execute("SELECT id FROM recipes WHERE products = ?", (text,)).fetchone()[0])

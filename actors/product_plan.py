@@ -7,9 +7,10 @@ one analysis more computes only that one, a job with fewer computes nothing, and
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 
-from actors.job_ledger import JobLedger, Products, make_stale, outputs_from_json
+from actors.job_ledger import JobLedger, Products, keep_products
 
 IMAGE = "image"
 ANALYSIS = "analysis:"
@@ -42,59 +43,57 @@ def surviving_products(recipe: Products, wanted: Products) -> dict[str, str]:
 
 
 def apply_products(ledger: JobLedger, wanted: Products) -> None:
-    """Make ``wanted`` the job's products: drop what is stale, and open the inputs that lack something again."""
+    """Make ``wanted`` the job's products: drop what is out of date, and open the inputs that lack something.
+
+    Open inputs that lack nothing, since they were only left out for a while, are done.
+    """
     before = ledger.fact("products", {})
-    if before == dict(wanted):
-        return
-    for number, recipe in ledger.recipes().items():
-        surviving = surviving_products(recipe, wanted)
-        if surviving != recipe:
-            _shrink_recipe(ledger, number, surviving)
+    if before != dict(wanted):
+        for number, recipe in ledger.recipes().items():
+            surviving = surviving_products(recipe, wanted)
+            if surviving != recipe:
+                _shrink_recipe(ledger, number, surviving)
     recipes = ledger.recipes()
     with ledger.transaction() as db:
-        lacking = [
-            combination
-            for (combination,) in db.execute(
-                "SELECT DISTINCT (SELECT group_concat(recipe) FROM work WHERE input = inputs.id) FROM inputs"
-                " WHERE status = 'done'"
-            ).fetchall()
-            if missing_products(wanted, [recipes[int(n)] for n in combination.split(",")] if combination else [])
-        ]
-        for combination in lacking:
-            db.execute(
-                "UPDATE inputs SET status = NULL, degraded = NULL WHERE status = 'done'"
-                " AND (SELECT group_concat(recipe) FROM work WHERE input = inputs.id) IS ?",
-                (combination,),
-            )
+        _settle(db, wanted, recipes, "" if before == dict(wanted) else "status = 'done' OR ")
+        if before == dict(wanted):
+            return
         # What failed may succeed under another plan, but not under one that merely asks for less, unless what it asks
         # for no more was the trouble. What the plan itself refused (no name) stays refused.
         asks_for_less = all(before.get(product) == digest for product, digest in wanted.items())
         of_products = " AND reason IN ('analysis_error', 'chart_error')" if asks_for_less else ""
         db.execute(
             "UPDATE inputs SET status = NULL, reason = NULL, message = NULL"
-            f" WHERE status IN ('failed', 'skipped') AND name IS NOT NULL{of_products}"
+            f" WHERE status IN ('failed', 'skipped') AND NOT by_plan{of_products}"
         )
     ledger.put_facts(products=dict(wanted))
 
 
+def _settle(db: sqlite3.Connection, wanted: Products, recipes: Mapping[int, Products], also: str) -> None:
+    """Done are the inputs that have every product; those that were done and lack one are open."""
+    for (combination,) in db.execute(
+        f"SELECT DISTINCT {_RECIPES_OF_INPUT} FROM inputs WHERE {also}(status IS NULL AND"
+        " EXISTS (SELECT 1 FROM work WHERE input = inputs.id))"
+    ).fetchall():
+        missing = missing_products(wanted, [recipes[int(n)] for n in combination.split(",")] if combination else [])
+        change = "status = NULL, degraded = NULL WHERE status = 'done'" if missing else _DONE
+        db.execute(f"UPDATE inputs SET {change} AND {_RECIPES_OF_INPUT} IS ?", (combination,))
+
+
+_RECIPES_OF_INPUT = "(SELECT group_concat(recipe) FROM work WHERE input = inputs.id)"
+_DONE = "status = 'done' WHERE status IS NULL"
+
+
 def _shrink_recipe(ledger: JobLedger, number: int, surviving: Products) -> None:
-    """Move the work of a recipe to the recipe of what is left of it."""
-    target = ledger.recipe_id(surviving) if surviving else None
+    """Reduce a recipe, for all inputs that have it, to what is left of it; files of the rest are kept."""
+    dropped = [product for product in ledger.recipes()[number] if product not in surviving]
     with ledger.transaction() as db:
-        rows = db.execute("SELECT input, part, row, outputs FROM work WHERE recipe = ?", (number,)).fetchall()
-        if target is None:
-            for _, _, _, outputs in rows:
-                make_stale(db, outputs_from_json(outputs))
-            db.execute("DELETE FROM work WHERE recipe = ?", (number,))
-            return
-        for source, part, row, text in rows:
-            outputs = outputs_from_json(text)
-            make_stale(db, [o for o in outputs if o.product not in surviving])
-            kept = [[o.product, o.path, o.sha256, o.bytes] for o in outputs if o.product in surviving]
-            db.execute("DELETE FROM work WHERE input = ? AND recipe = ?", (source, number))
-            db.execute(
-                "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)", (source, target, part, row, json.dumps(kept))
+        for (source,) in db.execute("SELECT input FROM work WHERE recipe = ?", (number,)).fetchall():
+            db.executemany(
+                "UPDATE files SET current = 0 WHERE current = 1 AND input = ? AND product = ?",
+                [(source, product) for product in dropped],
             )
+            keep_products(db, source, number, surviving.__contains__)
 
 
 def _analysis_name(product: str) -> str:

@@ -23,6 +23,7 @@ from pipelines.block_task import Workspace
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
+from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.job_results import write_manifest_file
 from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
@@ -130,7 +131,9 @@ def run(count: int, root: Path) -> RunEnd:
             most_failures=None,
         )
         end = runner.run()
-        write_manifest_file(ledger, output, {"job": spec.name})
+        ledger.put_facts(epoch=workspace.epoch)
+        with FixedFiles.opened(ledger, output) as files:
+            write_manifest_file(ledger, files, {"job": spec.name})
     finally:
         ledger.close()
         lock.release()

@@ -21,7 +21,8 @@ from pipelines.publish import Publisher
 from pipelines.worker_journal import WorkerJournal
 from rayjobs.job_file import parse_job
 from rayjobs.job_spec import JobSpec
-from rayjobs.run import RunRequest, request_of
+from rayjobs.planning import RunRequest
+from rayjobs.run import request_of
 
 CURVE = ((0.0, 0.0), (0.25, 0.2), (0.75, 0.82), (1.0, 1.0))
 RADIUS, AMOUNT = 2.0, 0.5

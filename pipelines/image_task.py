@@ -197,10 +197,14 @@ def _files(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe)
 def _publish(
     item: WorkItem, files: Sequence[tuple[str, str, bytes]], recipe: Recipe, publisher: Publisher
 ) -> list[Output]:
-    overwrite = recipe.on_conflict == "overwrite"
     return [
         publisher.publish(
-            product, path, data, known=_known(item, path), overwrite=overwrite, beside=_beside(item, product)
+            product,
+            path,
+            data,
+            known=_known(item, path),
+            overwrite=product == "image" and recipe.on_conflict == "overwrite",  # a stranger's chart is never replaced
+            beside=_beside(item, product),
         )
         for product, path, data in files
     ]
@@ -278,10 +282,7 @@ def produce_in_bands(
         if draft is not None:
             output = publisher.publish_draft("image", path, draft, known=_known(item, path), overwrite=overwrite)
             outputs.append(output)
-        outputs += [
-            publisher.publish(product, path, data, known=_known(item, path), overwrite=overwrite)
-            for product, path, data in charts
-        ]
+        outputs += [publisher.publish(product, path, data, known=_known(item, path)) for product, path, data in charts]
     return rendered, results, outputs
 
 

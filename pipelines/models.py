@@ -51,6 +51,8 @@ class Output:
     """Relative to the output directory, with ``/``."""
     sha256: str
     bytes: int
+    mtime_ns: int | None = field(default=None, compare=False)
+    """As the file bears it; for the ledger alone, since equal runs have other times. None: unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

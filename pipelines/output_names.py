@@ -63,6 +63,11 @@ class NamePattern:
         """Whether the inputs' headers must be read to name them."""
         return any(name in ("width", "height") for _, name, _ in self.parts)
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a name says the input's number."""
+        return any(name == "index" for _, name, _ in self.parts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameSource:
@@ -71,7 +76,7 @@ class NameSource:
     relative: bytes
     """The input's path below its root, exact."""
     index: int
-    """Its place in the sealed list."""
+    """Its number: in the user's order, given once."""
     job: str
     width: int = 0
     height: int = 0

@@ -1,8 +1,7 @@
 """Publishing output files: complete or not at all, never over a file that isn't ours, never outside the output.
 
-A file is written under a temporary name, and appears under its own by a hard link, which fails when the name is
-taken. The same bytes are then adopted (an earlier attempt was killed between publishing and reporting); a file of an
-earlier plan of this job is replaced; anything else is left alone.
+A file is written under a temporary name, noted in the journal, and appears under its own; what may be replaced by it is
+decided in ``storage.custody``. Driver and workers publish alike: images and charts, tables, manifest and report.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -19,15 +17,15 @@ from pathlib import Path
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
+from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, look, make_way, remove_own
 from pipelines.worker_journal import WorkerJournal
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
 class Publisher:
-    """Publishes the outputs of one worker below ``root``; only as long as the directory ``temporary`` is there."""
+    """Publishes the outputs of one process below ``root``; only as long as the directory ``temporary`` is there."""
 
     def __init__(self, root: Path, temporary: Path, journal: WorkerJournal, *, durable: bool = False) -> None:
         self.root = root.resolve()
@@ -35,7 +33,7 @@ class Publisher:
         self._journal = journal
         self._durable = durable
         self._checked: set[Path] = set()
-        """Directories known to lie below the root, so that each is resolved once."""
+        """Directories known to be ours to write in, so that each is looked at once."""
 
     def publish(
         self,
@@ -56,17 +54,14 @@ class Publisher:
         ImageError
             ``write_error``, ``no_space`` or ``name_invalid``; nothing has appeared then.
         """
-        sha256 = hashlib.sha256(data).hexdigest()
-        temporary = self._temporary / uuid.uuid4().hex
-        try:
-            self._prepare((self.root / relative).parent, relative, beside)
-            self._write(temporary, data)
-            self._appear(temporary, relative, sha256, known, overwrite)
-        except OSError as error:
-            raise _as_image_error(error, relative) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        return Output(product=product, path=relative, sha256=sha256, bytes=len(data))
+        with self._reported(relative):
+            self._prepare(relative, beside)
+            temporary = self.new_path()
+            try:
+                self._write(temporary, data)
+                return self._appear(product, relative, temporary, hashlib.sha256(data).hexdigest(), known, overwrite)
+            finally:
+                remove_own(temporary)
 
     @contextmanager
     def draft(self, relative: str, *, beside: Path | None = None) -> Iterator[BufferedRandom]:
@@ -77,15 +72,14 @@ class Publisher:
         ImageError
             ``write_error``, ``no_space`` or ``name_invalid``, for whatever the system says while it is written.
         """
-        temporary = self._temporary / uuid.uuid4().hex
+        temporary = self.new_path()
         try:
-            self._prepare((self.root / relative).parent, relative, beside)
-            with temporary.open("x+b") as file:
-                yield file
-        except OSError as error:
-            raise _as_image_error(error, relative) from error
+            with self._reported(relative):
+                self._prepare(relative, beside)
+                with temporary.open("x+b") as file:
+                    yield file
         finally:
-            temporary.unlink(missing_ok=True)
+            remove_own(temporary)
 
     def publish_draft(
         self,
@@ -97,42 +91,52 @@ class Publisher:
         overwrite: bool = False,
     ) -> Output:
         """Make a draft that is written to its end appear; as ``publish``."""
-        try:
+        with self._reported(relative):
             draft.flush()
             if self._durable:
                 os.fsync(draft.fileno())
-            size = draft.seek(0, os.SEEK_END)
             draft.seek(0)
             sha256 = hashlib.file_digest(draft, "sha256").hexdigest()
-            self._appear(Path(draft.name), relative, sha256, known, overwrite)
-        except OSError as error:
-            raise _as_image_error(error, relative) from error
-        return Output(product=product, path=relative, sha256=sha256, bytes=size)
+            return self._appear(product, relative, Path(draft.name), sha256, known, overwrite)
 
-    def _appear(self, temporary: Path, relative: str, sha256: str, known: Collection[str], overwrite: bool) -> None:
+    def publish_file(self, product: str, relative: str, temporary: Path, *, known: Collection[str] = ()) -> Output:
+        """Make a finished file of ``new_path`` appear; as ``publish``."""
+        with self._reported(relative):
+            self._prepare(relative, None)
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                if self._durable:
+                    os.fsync(file.fileno())
+            return self._appear(product, relative, temporary, sha256, known, overwrite=False)
+
+    def new_path(self) -> Path:
+        """A temporary name of its own."""
+        return self._temporary / uuid.uuid4().hex
+
+    def _appear(
+        self,
+        product: str,
+        relative: str,
+        temporary: Path,
+        sha256: str,
+        known: Collection[str],
+        overwrite: bool,
+    ) -> Output:
         final = self.root / relative
         self._journal.publishing(relative, sha256)
-        try:
-            _create(temporary, final)
-        except FileExistsError:
-            present = _sha256(final)
-            if present == sha256:
-                return
-            if present not in known and not overwrite:
-                raise ImageError(
-                    FailedReason.WRITE_ERROR,
-                    f"{relative} exists and is not this job's; move it away, or set on_conflict: overwrite",
-                ) from None
-            os.replace(temporary, final)
+        appear(temporary, final, sha256, known=known, overwrite=overwrite)
         if self._durable:
             _sync(final.parent)
+        present = look(final)
+        return Output(product=product, path=relative, sha256=sha256, bytes=present.bytes, mtime_ns=present.mtime_ns)
 
-    def _prepare(self, directory: Path, relative: str, beside: Path | None) -> None:
+    def _prepare(self, relative: str, beside: Path | None) -> None:
+        directory = (self.root / relative).parent
         if directory in self._checked:
             return
-        directory.mkdir(parents=True, exist_ok=True)
+        make_way(self.root, relative)
         if not directory.resolve().is_relative_to(self.root if beside is None else beside.resolve()):
-            raise ImageError(FailedReason.WRITE_ERROR, f"{relative} would lie outside the output (through a link)")
+            raise ImageError(FailedReason.WRITE_ERROR, f"{relative} would lie outside the output")
         self._checked.add(directory)
 
     def _write(self, temporary: Path, data: bytes) -> None:
@@ -147,32 +151,12 @@ class Publisher:
         finally:
             os.close(file)
 
-
-def sha256_of_file(path: Path) -> str | None:
-    """The sha256 of a regular file; None when there is none under that name."""
-    try:
-        return _sha256(path)
-    except FileNotFoundError:
-        return None
-
-
-def _create(temporary: Path, final: Path) -> None:
-    try:
-        os.link(temporary, final, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without hard links (FAT, some network shares): the check and the rename are two steps there.
-        if os.path.lexists(final):
-            raise FileExistsError(error.errno, "exists", str(final)) from error
-        os.replace(temporary, final)
-
-
-def _sha256(path: Path) -> str | None:
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    @contextmanager
+    def _reported(self, relative: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _as_image_error(error, relative) from error
 
 
 def _sync(directory: Path) -> None:
@@ -184,6 +168,11 @@ def _sync(directory: Path) -> None:
 
 
 def _as_image_error(error: OSError, relative: str) -> ImageError:
+    if isinstance(error, TakenError):
+        text = f"{relative} exists and is not this job's, or was changed since; move it away, then run again"
+        return ImageError(FailedReason.WRITE_ERROR, text)
+    if isinstance(error, LinkInTheWayError):
+        return ImageError(FailedReason.WRITE_ERROR, f"{relative}: {error.strerror}; links are not followed on output")
     if error.errno in NO_SPACE:
         return ImageError(FailedReason.NO_SPACE, f"no space left for {relative}")
     if error.errno == errno.EXDEV:

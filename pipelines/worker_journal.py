@@ -15,6 +15,7 @@ import os
 import socket
 import uuid
 from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 SUFFIX = ".journal"
@@ -79,16 +80,27 @@ def inputs_in_hand(directory: Path) -> dict[int, bool]:
     return found
 
 
-def published_files(directory: Path, of: Container[int] | None = None) -> Iterator[tuple[str, str]]:
-    """(relative path, sha256) of each file that a worker published or was about to; for some inputs, or all."""
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file that a process published or was about to."""
+
+    path: str
+    """Relative to the output."""
+    sha256: str
+    input: int | None
+    """In hand at that moment; None for what the driver writes."""
+
+
+def published_files(directory: Path, of: Container[int] | None = None) -> Iterator[Published]:
+    """What the journals say of files; for some inputs, or all."""
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        in_hand = -1
+        in_hand: int | None = None
         for entry in _entries(path):
             match entry:
                 case ["started", int(number)]:
                     in_hand = number
                 case ["publishing", str(relative), str(sha256)] if of is None or in_hand in of:
-                    yield relative, sha256
+                    yield Published(relative, sha256, in_hand)
 
 
 def _entries(path: Path) -> Iterator[list[object]]:

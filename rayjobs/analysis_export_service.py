@@ -29,8 +29,9 @@ from rayjobs.job_pool import JobPool, JobRun
 from rayjobs.job_request import as_step, job_output, job_request, percent
 from rayjobs.job_state import COMPLETE, JobState, JobStatus
 from rayjobs.output_directory import OutputDirectory
+from rayjobs.planning import RunRequest
 from rayjobs.progress import Snapshot
-from rayjobs.run import RunRequest, clear_stopped
+from rayjobs.run import clear_stopped
 
 RECORDS = TypeAdapter(ExportRecord)
 Changed = Callable[[AnalysisExportTask], None]
@@ -153,8 +154,7 @@ class AnalysisExportService(ClosedOnExit):
             options={**source.options, "priority": config.priority},
         )
         request = job_request(job)
-        hidden = None if source.output is None else Path(source.output)
-        return replace(request, pool=EXPORT, hidden=hidden)
+        return replace(request, pool=EXPORT)
 
     def submit(
         self, task: AnalysisExportTask, source: ExportSource, *, on_change: Changed | None = None

@@ -1,7 +1,8 @@
 """The command line: arguments in, one clear message or JSON out, an exit code back.
 
 Covers parsing and dispatch; what a command does is in ``commands``. Exit codes: 0 all done, or failures within
-``max_failures``; 1 the job could not run; 2 finished, but more inputs failed; 130 cancelled or interrupted.
+``max_failures``; 1 the job could not run; 2 finished, but more inputs failed, or an output isn't as it was published;
+130 cancelled or interrupted.
 """
 
 from __future__ import annotations
@@ -112,6 +113,12 @@ def parser() -> argparse.ArgumentParser:
     history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
     report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
     report.add_argument("--open", action="store_true", help="show it in the browser")
+    verify = add_for_job("verify", commands.verify, "Compare an output with what was published; 0 equal, 2 differs")
+    verify.add_argument("--deep", action="store_true", help="compare contents, not only sizes and times")
+    prune = add_for_job("prune", commands.prune, "List what a job made and doesn't want any more")
+    prune.add_argument("--yes", action="store_true", help="remove it")
+    rebuild = add_for_job("rebuild", commands.rebuild, "Make a damaged or lost ledger again; no other file is touched")
+    _allow(rebuild)
     _add_references(add)
     return top
 

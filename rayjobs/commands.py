@@ -8,6 +8,7 @@ import shlex
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -22,10 +23,10 @@ from pipelines.tables import printable, readable_path
 from rayjobs.job_file import load_job
 from rayjobs.job_state import COMPLETE, TERMINAL, JobState, JobStatus, find_output, read_state
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
+from rayjobs.planning import RunRequest
 from rayjobs.progress import Rate, Snapshot, format_duration, open_display
 from rayjobs.run import (
     InterruptedBySignalError,
-    RunRequest,
     request_of,
     run_job,
     set_stopped,
@@ -136,16 +137,26 @@ def exit_code(state: JobState) -> int:
 
 
 def _print_end(state: JobState, output: OutputDirectory) -> None:
-    print(_summary(state))
+    print(_nothing_to_do(state) if state.unchanged else _summary(state))
     for reason, count in state.reasons.items():
         print(f"  {count:>6,}  {reason}")
     if state.status in COMPLETE:
         print(f"report:   {output.report}")
         print(f"manifest: {output.manifest}")
+        if state.kept:
+            text = f"{state.kept:,} files of earlier runs that the job doesn't want any more"
+            print(f"kept:     {text}; `rayjobs prune {_quoted(output.root)}` lists them")
     else:
         if state.error:
             print(f"  {state.error}")
         print(f"go on with: rayjobs resume {_quoted(output.root)}")
+
+
+def _nothing_to_do(state: JobState) -> str:
+    text = f"{state.name}: nothing to do; {state.done:,} were done before"
+    if state.started and state.finished and state.finished > state.started:
+        text += f" (in {format_duration(state.finished - state.started)})"
+    return text
 
 
 def _quoted(path: Path) -> str:
@@ -281,6 +292,55 @@ def report(arguments: argparse.Namespace) -> int:
         import webbrowser
 
         webbrowser.open(output.report.as_uri())
+    return EXIT_OK
+
+
+# ---- looking after an output -------------------------------------------------------------------------------------
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """``rayjobs verify``."""
+    from rayjobs.published import verify as compare
+
+    output = find_output(arguments.job)
+    found = compare(output, deep=arguments.deep)
+    if arguments.json:
+        differences = [{"path": each.path, "standing": str(each.standing)} for each in found]
+        _print_json({"output": str(output.root), "equal": not found, "differences": differences})
+    else:
+        for each in found:
+            print(f"{each.standing:<8} {printable(each.path)}")
+        how = "contents compared" if arguments.deep else "by size and time; --deep compares contents"
+        print(f"{len(found):,} files differ" if found else f"as it was published ({how})")
+    return EXIT_FAILURES if found else EXIT_OK
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """``rayjobs prune``."""
+    from rayjobs.pruning import prune as remove_leftovers
+
+    found = remove_leftovers(find_output(arguments.job), remove_them=arguments.yes)
+    if arguments.json:
+        _print_json(found.to_json())
+        return EXIT_OK
+    if not arguments.yes:
+        for path in found.paths:
+            print(f"  {printable(path)}")
+    print("\n".join(found.lines()))
+    return EXIT_OK
+
+
+def rebuild(arguments: argparse.Namespace) -> int:
+    """``rayjobs rebuild``."""
+    from rayjobs.rebuilding import rebuild as make_again
+
+    path = Path(arguments.job).expanduser()
+    output = OutputDirectory(path.resolve()) if path.is_dir() else find_output(arguments.job)
+    done = make_again(output)
+    if arguments.json:
+        _print_json({"output": str(output.root), **asdict(done)})
+    else:
+        print("\n".join(done.lines(output.root)))
     return EXIT_OK
 
 
@@ -449,23 +509,32 @@ def _parameter_text(parameter: dict[str, Any]) -> str:
 def init(arguments: argparse.Namespace) -> int:
     """``rayjobs init``."""
     text = (resources.files("rayjobs") / "job_template.yaml").read_text(encoding="utf-8")
-    schema: Path = arguments.file.with_suffix(".schema.json")
-    if arguments.schema:
-        text = f"# yaml-language-server: $schema={schema.name}\n{text}"
-    try:
-        with arguments.file.open("x", encoding="utf-8") as file:
-            file.write(text)
-        print(arguments.file)
-        if arguments.schema:
-            from rayjobs.job_spec import job_schema
+    files: dict[Path, str] = {arguments.file: text}
+    if arguments.schema and arguments.file.name:  # without a name it is a directory, as is told below
+        from rayjobs.job_spec import job_schema
 
-            schema.write_text(json.dumps(job_schema(), indent=2) + "\n", encoding="utf-8")
-            print(schema)
-    except FileExistsError:
-        raise JobError(f"{arguments.file} exists; give another name: rayjobs init FILE") from None
-    except OSError as error:
-        raise JobError(f"{error.filename or arguments.file}: {error.strerror}") from error
+        schema: Path = arguments.file.with_suffix(".schema.json")
+        files[arguments.file] = f"# yaml-language-server: $schema={schema.name}\n{text}"
+        files[schema] = json.dumps(job_schema(), indent=2) + "\n"
+    _create(files)
+    for path in files:
+        print(path)
     return EXIT_OK
+
+
+def _create(files: dict[Path, str]) -> None:
+    """Write files that aren't there yet, all or none."""
+    with ExitStack() as undo:
+        try:
+            for path, text in files.items():
+                with path.open("x", encoding="utf-8") as file:
+                    undo.callback(path.unlink, missing_ok=True)
+                    file.write(text)
+        except FileExistsError:
+            raise JobError(f"{path} exists; give another name: rayjobs init FILE") from None
+        except OSError as error:
+            raise JobError(f"{error.filename or path}: {error.strerror}") from error
+        undo.pop_all()
 
 
 def migrate(arguments: argparse.Namespace) -> int:

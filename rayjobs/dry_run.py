@@ -1,36 +1,32 @@
 """``rayjobs plan``: what a run would do, without doing it and without touching the output.
 
 The plan is made as a run makes it, on a copy of the job's ledger. Memory is predicted from the headers of some inputs,
-time from the job's own history, or else by rendering and analysing a few inputs right here.
+time from the job's own history, or else by working on a few inputs: in a process of its own (``plan_sample``), since
+nobody knows what an input or a plug-in does.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
-import statistics
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.input_plan import seal_inputs
-from actors.job_ledger import JobLedger, OpenInput
-from actors.product_plan import apply_products
-from pipelines.errors import ImageError
-from pipelines.image_io import ReadPolicy, probe_file
-from pipelines.image_task import analyze, render
+from actors.job_ledger import OpenInput
 from pipelines.tables import printable, readable_path
-from rayjobs.beside import without_own
-from rayjobs.discovery import Discovery
-from rayjobs.job_plan import RecipeBook, deciding_extensions, naming, read_policy, wanted_products
+from rayjobs.job_plan import PlannedPaths, RecipeBook, table_requests
+from rayjobs.job_results import JOB_JSON, MANIFEST
+from rayjobs.job_spec import JobSpec
+from rayjobs.job_tables import table_paths
 from rayjobs.output_directory import OutputDirectory
+from rayjobs.plan_sample import try_sample
+from rayjobs.planning import RunRequest, planned_elsewhere
 from rayjobs.progress import format_duration
-from rayjobs.run import RunRequest
+from rayjobs.report_pages import page_path
 
+FIXED_ALWAYS = 3
+"""Files that every job writes: manifest, job.json and report."""
 PROBED = 24
 TIMED = 3
 SHOWN = 20
@@ -65,7 +61,10 @@ class Outlook:
     """Reason -> inputs left out for it."""
     ignored: dict[str, int]
     """Extension -> files of directories that don't look like images."""
-    unreadable: tuple[str, ...]
+    excluded_directories: tuple[str, ...]
+    """That aren't entered."""
+    results_left_out: dict[str, int]
+    """Output of a job -> its results among what the inputs name."""
     operations: tuple[str, ...]
     analyses: tuple[str, ...]
     requires: dict[str, float]
@@ -78,6 +77,12 @@ class Outlook:
     """Largest need of one image among the probed ones."""
     seconds: float | None
     """Estimated for this machine's CPUs."""
+    note: str | None
+    """Why something couldn't be estimated."""
+    writes: tuple[str, ...]
+    """Files that appear, relative to the output."""
+    running: bool
+    """Whether a run is going on there."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -110,10 +115,26 @@ class Outlook:
             yield f"  {entry.reason:<14} {printable(entry.input)}: {printable(entry.message)}"
         if len(self.left_out) < sum(self.reasons.values()):
             yield f"  ... and {sum(self.reasons.values()) - len(self.left_out):,} more"
+        yield from self._left_out()
+        for path in self.writes:
+            yield f"writes:     {printable(path)}"
+        yield from self._notes()
+
+    def _left_out(self) -> Iterator[str]:
         for extension, count in self.ignored.items():
             yield f"ignored:    {count:,} files that don't look like images: {printable(extension)}"
-        for directory in self.unreadable:
-            yield f"unreadable: {printable(directory)}"
+        for directory in self.excluded_directories:
+            yield f"left out:   {printable(directory)}: the directory is left out by `exclude`"
+        for root, count in self.results_left_out.items():
+            yield f"left out:   {count:,} results of the job in {printable(root)}"
+
+    def _notes(self) -> Iterator[str]:
+        if self.note:
+            yield f"note:       {printable(self.note)}"
+        if not self.operations and not self.analyses and len(self.writes) == FIXED_ALWAYS:
+            yield "note:       the job has no operations, analyses or images: it would write a list of its inputs only"
+        if self.running:
+            yield f"note:       a run is going on in {printable(str(self.output))}: another one has to wait for it"
 
 
 def dry_run(request: RunRequest) -> Outlook:
@@ -124,26 +145,22 @@ def dry_run(request: RunRequest) -> Outlook:
     JobError
         As the run itself would when planning.
     """
-    spec = request.spec
-    output = OutputDirectory(request.output)
-    with _copied_ledger(output) as ledger:
-        discovery = Discovery(spec.inputs, request.base, spec.exclude, request.output)
-        sealed = seal_inputs(
-            ledger, without_own(discovery.inputs(), ledger, request.output), naming(spec, request.output, ledger)
-        )
-        wanted = wanted_products(spec, deciding_extensions(spec))
-        apply_products(ledger, wanted)
+    spec, output = request.spec, OutputDirectory(request.output)
+    with planned_elsewhere(request) as (ledger, plan):
         counts = ledger.counts()
         opened = ledger.open_inputs(0, counts.total)
-        policy = read_policy(spec)
         finals = [final for final in ledger.final_inputs() if final.status != "done" and final.reason]
+        book = RecipeBook(spec, plan.wanted, ledger, output.root)
+        known = ledger.mean_seconds() if opened else None
+        sample = try_sample(spec, _sample(opened, PROBED), book, timed=0 if known is not None else TIMED)
+        seconds = known if known is not None else sample.seconds
         return Outlook(
             name=spec.name,
             output=request.output,
-            total=sealed.total,
+            total=plan.sealed.total,
             to_do=counts.open,
             finished=counts.done,
-            renamed=sealed.renamed,
+            renamed=plan.sealed.renamed,
             left_out=tuple(
                 LeftOut(
                     input=readable_path(final.path),
@@ -154,70 +171,36 @@ def dry_run(request: RunRequest) -> Outlook:
                 for final in finals[:SHOWN]
             ),
             reasons=ledger.reasons(),
-            ignored=dict(discovery.ignored.most_common(10)),
-            unreadable=tuple(discovery.unreadable),
+            ignored=dict(plan.discovery.ignored.most_common(10)),
+            excluded_directories=tuple(plan.discovery.excluded_directories),
+            results_left_out=dict(plan.discovery.results_left_out),
             operations=tuple(operation.name for operation in spec.operations),
             analyses=tuple(request.name for request in spec.analyses),
             requires=dict(spec.requires),
             tasks=tuple(task.name for task in spec.tasks),
             input_bytes=sum(entry.size for entry in opened),
-            memory_bytes=_memory(_sample(opened, PROBED), policy),
-            seconds=_seconds(ledger, opened, RecipeBook(spec, wanted, ledger)),
+            memory_bytes=sample.memory_bytes,
+            seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
+            note=sample.note,
+            writes=tuple(_writes(spec, output, counts.open)),
+            running=output.running,
         )
 
 
-@contextmanager
-def _copied_ledger(output: OutputDirectory) -> Iterator[JobLedger]:
-    with tempfile.TemporaryDirectory(prefix="rayjobs-plan-") as directory:
-        copy = Path(directory) / "ledger.sqlite"
-        if output.exists:
-            source = sqlite3.connect(f"{output.ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-            with closing(source), closing(sqlite3.connect(copy)) as target:
-                source.backup(target)
-        ledger = JobLedger(copy)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+def _writes(spec: JobSpec, output: OutputDirectory, images: int) -> Iterator[str]:
+    """What a run writes, relative to the output."""
+    paths = PlannedPaths.of(spec, output.root)
+    if paths.suffixes:
+        where = "beside their sources" if paths.beside else "images/"
+        yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.suffixes))})"
+    yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
+    yield from table_paths(table_requests(spec), spec.export.data)
+    yield from (MANIFEST, JOB_JSON, page_path(1))
 
 
 def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:
     step = max(len(inputs) // most, 1)
     return list(inputs[::step][:most])
-
-
-def _memory(inputs: Sequence[OpenInput], policy: ReadPolicy) -> int | None:
-    needs = []
-    for entry in inputs:
-        try:
-            header = probe_file(entry.path, policy)
-        except ImageError:
-            continue
-        needs.append(header.predicted_bytes)
-    return max(needs, default=None)
-
-
-def _seconds(ledger: JobLedger, opened: Sequence[OpenInput], book: RecipeBook) -> float | None:
-    """CPU seconds per image times images over CPUs; None when nothing is to do or no input could be tried."""
-    if not opened:
-        return None
-    known = ledger.mean_seconds()
-    if known is None:
-        measured = [seconds for entry in _sample(opened, TIMED + 1) if (seconds := _time_one(entry, book)) is not None]
-        if not measured:
-            return None
-        known = statistics.median(measured[1:] or measured)  # the first also loads libraries
-    return known * len(opened) / (os.cpu_count() or 1)
-
-
-def _time_one(entry: OpenInput, book: RecipeBook) -> float | None:
-    (item,) = book.items([entry])
-    started = time.perf_counter()
-    try:
-        analyze(render(item, book.recipes[item.recipe]), book.recipes[item.recipe])
-    except ImageError:
-        return None
-    return time.perf_counter() - started
 
 
 def _megabytes(size: int) -> str:

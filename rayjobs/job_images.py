@@ -18,9 +18,10 @@ from pipelines.models import ImageOperation
 from pipelines.operations import Image
 from rayjobs.batch_job import BatchJob
 from rayjobs.discovery import Discovery
+from rayjobs.found_outputs import FoundOutputs
 from rayjobs.job_plan import read_policy
 from rayjobs.output_directory import OutputDirectory
-from rayjobs.run import RunRequest
+from rayjobs.planning import RunRequest
 
 _ROWS = 4096
 
@@ -76,7 +77,8 @@ class JobWithImages:
                     yield from self._known(ledger)
                     return
         spec = self.request.spec
-        for found in Discovery(spec.inputs, self.request.base, spec.exclude, self.request.hidden).inputs():
+        outputs = FoundOutputs(self.request.output)
+        for found in Discovery(spec.inputs, self.request.base, spec.exclude, outputs).inputs():
             yield self._image(found.path, found.status or "pending", None)
 
     @property

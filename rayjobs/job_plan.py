@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.input_plan import Naming
+from actors.file_record import FIXED
+from actors.input_plan import Naming, Place
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
 from actors.resource_accounts import GPU
@@ -36,7 +37,7 @@ from pipelines.operations.cube_lut import file_digest
 from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
 from pipelines.resources import ResourceEstimate
 from pipelines.tables import readable_path
-from rayjobs.beside import BESIDE, image_stem, own_name, place
+from rayjobs.beside import BESIDE, image_stem, place, real_directory
 from rayjobs.job_spec import JobSpec
 
 DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg")
@@ -163,49 +164,97 @@ def _digest(*parts: Any) -> str:
 def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
     """How the job names its outputs below the output directory ``root``.
 
-    A file that is there already is somebody else's, unless the ledger knows its name or its path.
+    A file that is there already is somebody else's, unless the ledger's record says otherwise.
     """
     images = spec.export.images
     pattern = NamePattern.parse(images.name if images else "{stem}")
     layout = images.layout if images else "mirror"
+    conflict = images.on_conflict if images else "rename"
     policy = read_policy(spec)
+    paths = PlannedPaths.of(spec, root)
+    before = ledger.fact("spec")
 
-    def name(path: bytes, relative: bytes, seq: int) -> str:
+    def name(path: bytes, relative: bytes, number: int) -> str:
         width, height = _size(path, policy) if pattern.needs_size else (0, 0)
         if layout == BESIDE:
             relative = place(path, root)
-        source = NameSource(relative=relative, index=seq, job=spec.name, width=width, height=height)
+        source = NameSource(relative=relative, index=number, job=spec.name, width=width, height=height)
         found = output_name(pattern, source, layout=layout)
         return apart_from_frames(found) if policy.frames == "all" else found
 
-    def taken(name: str) -> bool:
-        assert images is not None
-        paths = [f"images/{name}{suffix}" for suffix in image_suffixes(images.format)]
-        there = [path for path in paths if os.path.lexists(root / path)]
-        return bool(there) and not ledger.knows_name(name) and not ledger.known_files(there)
+    def taken(at: Place) -> str | None:
+        for relative in [*paths.images(at.path, at.name), *paths.charts(at.name)]:
+            if os.path.lexists(root / relative):
+                entry = ledger.files.find(relative)
+                if entry is not None and not entry.theirs:
+                    ours = entry.input in (None, at.id) and entry.product != FIXED
+                else:  # workers skip or replace an image, as the job says
+                    ours = conflict in ("skip", "overwrite") and relative not in paths.charts(at.name)
+                if not ours:
+                    return relative
+        return None
 
-    def claimed(path: bytes, name: str, is_input: Callable[[bytes], bool]) -> bool:
-        assert images is not None
-        stem = image_stem(path, name, root)
-        if stem is None:
-            return False
-        suffixes = image_suffixes(images.format)
-        near = os.path.join(os.path.dirname(path), os.fsencode(own_name(path, name, root)))
-        if any(is_input(near + suffix.encode()) for suffix in suffixes):
-            return True  # whatever the policy: a source is never written over
-        there = [f"{stem}{suffix}" for suffix in suffixes if os.path.lexists(root / f"{stem}{suffix}")]
-        ours = ledger.knows_name(name) or bool(ledger.known_files(there))
-        return conflict in ("rename", "error") and bool(there) and not ours
-
-    conflict = images.on_conflict if images else "rename"
+    real_root = os.path.realpath(root)
     return Naming(
         name=name,
         key=collision_key,
         renamed=renamed,
-        taken=taken if images is not None and conflict in ("rename", "error") else None,
-        claimed=claimed if layout == BESIDE else None,
+        kept=before is None or naming_rules(before) == naming_rules(spec.model_dump(mode="json")),
+        of_content=pattern.needs_size,
+        numbered=pattern.is_numbered,
+        taken=taken,
+        place=place_of,
+        outputs=lambda at: [
+            collision_key(os.path.normpath(f"{real_root}/{relative}")) for relative in paths.images(at.path, at.name)
+        ],
         collisions="error" if conflict == "error" else "rename",
+        gives_way=conflict == "rename" or (conflict == "skip" and layout == BESIDE),
     )
+
+
+def naming_rules(spec: Mapping[str, Any]) -> list[Any]:
+    """What of a stored job decides the names of its outputs."""
+    images = spec["export"]["images"] or {}
+    pattern = images.get("name", "{stem}")
+    job = spec["name"] if "{job}" in pattern else ""
+    return [pattern, images.get("layout", "mirror"), spec["read"]["frames"] == "all", job]
+
+
+def place_of(path: bytes) -> str:
+    """What tells whether two paths are one file, on file systems that tell no case as well; links are followed."""
+    directory, name = os.path.split(path)
+    return collision_key(os.fsdecode(os.path.join(real_directory(directory), name)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPaths:
+    """Where the files of an input may lie, relative to the output."""
+
+    root: Path
+    suffixes: tuple[str, ...]
+    """Of images; none: there are none."""
+    beside: bool
+    chart_suffix: str
+    charted: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: JobSpec, root: Path) -> PlannedPaths:
+        images, charts = spec.export.images, spec.export.charts
+        return cls(
+            root=root,
+            suffixes=image_suffixes(images.format) if images else (),
+            beside=images is not None and images.layout == BESIDE,
+            chart_suffix=f".{charts.format}" if charts else "",
+            charted=tuple(charts_of(spec.analyses)) if charts else (),
+        )
+
+    def images(self, path: bytes, name: str) -> list[str]:
+        """One for each format that the image may have."""
+        stem = (image_stem(path, name, self.root) if self.beside else None) or f"images/{name}"
+        return [f"{stem}{suffix}" for suffix in self.suffixes]
+
+    def charts(self, name: str) -> list[str]:
+        return [f"charts/{analysis}/{name}{self.chart_suffix}" for analysis in self.charted]
 
 
 def image_suffixes(image_format: str) -> tuple[str, ...]:
@@ -233,6 +282,7 @@ class RecipeBook:
         self._spec = spec
         self._wanted = wanted
         self._ledger = ledger
+        self._first = ledger.files.is_empty()  # then nothing of the job's can be in the way
         self._lock = threading.Lock()
         self._by_have: dict[tuple[int, ...], int] = {}
         self.recipes: dict[int, Recipe] = {}
@@ -258,12 +308,12 @@ class RecipeBook:
             place=entry.seq,
             image=(image_stem(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )
-        if not self._ledger.has_stale():
+        if self._first:
             return item
         recipe = self.recipes[number]
-        known = self._ledger.known_files(recipe.paths(item))
+        known = self._ledger.files.known(recipe.paths(item))
         if recipe.read.frames == "all":
-            known += self._ledger.known_files_below(recipe.frame_prefixes(item))
+            known += self._ledger.files.known_below(recipe.frame_prefixes(item))
         return replace(item, known=known)
 
     def _add(self, have: tuple[int, ...]) -> int:

@@ -16,8 +16,9 @@ from actors.output_lock import OutputInUseError
 from pipelines.errors import JobError, RayjobsError
 from rayjobs.job_state import JobState, JobStatus, read_state
 from rayjobs.output_directory import OutputDirectory
+from rayjobs.planning import RunRequest
 from rayjobs.progress import Snapshot
-from rayjobs.run import InterruptedBySignalError, RunRequest, run_job, set_stopped
+from rayjobs.run import InterruptedBySignalError, run_job, set_stopped
 
 Progress = Callable[[Snapshot], None]
 Ended = Callable[["JobRun"], None]

@@ -17,7 +17,7 @@ from rayjobs.job_file import parse_job
 from rayjobs.job_pool import JobRun
 from rayjobs.job_state import JobState, JobStatus, read_state
 from rayjobs.output_directory import OutputDirectory
-from rayjobs.run import RunRequest
+from rayjobs.planning import RunRequest
 
 
 def job_output(base: Path, output: str | Path) -> Path:
@@ -53,7 +53,7 @@ def job_request(job: BatchJob, *, needs_images: bool = True) -> RunRequest:
     if job.export_config is not None:
         wanted["export"] = job.export_config
     try:
-        text = json.dumps(wanted, ensure_ascii=False)
+        text = json.dumps(wanted)
     except (TypeError, ValueError) as error:
         raise JobError(f"job {job.name}: options are plain values: {error}") from None
     spec = parse_job(text, name=f"job {job.name}", base=Path(job.base))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,52 +16,40 @@ import pyarrow.parquet as pq
 
 from actors.job_ledger import FinalInput, JobLedger
 from pipelines.models import AnalysisRequest
-from pipelines.publish import sha256_of_file
 from pipelines.tables import (
     analyses_schema,
     manifest_batch,
     manifest_schema,
-    publish,
     readable_path,
     write_manifest,
 )
 from pipelines.thumbnails import make_thumbnail
 from rayjobs.duplicates import GROUP_COLUMN
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.fixed_files import FixedFiles
 from rayjobs.report import ReportFailure, ReportImage, ReportSummary, write_report
 from rayjobs.results_store import ResultsStore
 
+MANIFEST = "manifest.parquet"
+JOB_JSON = "job.json"
 _BATCH_ROWS = 2_000
 
 
-def remove_stale_files(ledger: JobLedger, output: OutputDirectory) -> None:
-    """Delete files that earlier attempts or plans of this job published and that nothing refers to any more."""
-    current: set[str] | None = None
-    for path, sha256 in ledger.take_stale():
-        if current is None:
-            current = {entry.path for final in ledger.final_inputs() for entry in final.outputs}
-        if path not in current and sha256_of_file(output.root / path) == sha256:
-            (output.root / path).unlink()
-            if not path.startswith("../"):  # what lies beside its source leaves the source's directory alone
-                _remove_empty_parents(output.root, path)
-
-
-def write_manifest_file(ledger: JobLedger, output: OutputDirectory, metadata: Mapping[str, str]) -> None:
+def write_manifest_file(ledger: JobLedger, files: FixedFiles, metadata: Mapping[str, str]) -> None:
     """Write ``manifest.parquet``: one row per input, sorted by input."""
     schema = manifest_schema(metadata)
     batches = (
         manifest_batch([_manifest_row(final) for final in group], schema)
         for group in _groups(ledger.final_inputs(), _BATCH_ROWS)
     )
-    temporary = output.manifest.with_name(f".{output.manifest.name}.tmp")
+    temporary = files.new_path()
     write_manifest(temporary, batches, metadata=metadata)
-    publish(temporary, output.manifest, durable=True)
+    files.place(MANIFEST, temporary)
 
 
-def write_report_pages(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, summary: ReportSummary) -> Path:
+def write_report_pages(ledger: JobLedger, files: FixedFiles, store: ResultsStore, summary: ReportSummary) -> None:
     """Write ``report/index.html`` and the pages that it leads to."""
-    return write_report(
-        output.root,
+    write_report(
+        files,
         summary,
         _ReportImages(ledger, store),
         (
@@ -79,11 +66,9 @@ def write_report_pages(ledger: JobLedger, output: OutputDirectory, store: Result
     )
 
 
-def write_job_json(output: OutputDirectory, facts: Mapping[str, Any]) -> None:
+def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
     """Write ``job.json``: the job as resolved, versions, counts and times of the run."""
-    temporary = output.job_json.with_name(f".{output.job_json.name}.tmp")
-    temporary.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    publish(temporary, output.job_json)
+    files.write(JOB_JSON, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
 _NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white"))
@@ -172,10 +157,3 @@ def _groups(finals: Iterable[FinalInput], size: int) -> Iterator[list[FinalInput
     stream = iter(finals)
     while group := list(islice(stream, size)):
         yield group
-
-
-def _remove_empty_parents(root: Path, path: str) -> None:
-    for parent in (root / path).parents:
-        if parent == root or any(parent.iterdir()):
-            return
-        parent.rmdir()

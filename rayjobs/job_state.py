@@ -52,6 +52,10 @@ class JobState:
     finished: float | None = None
     error: str | None = None
     """Why the job could not go on, when it couldn't."""
+    kept: int = 0
+    """Of a state that a run ends with: files that the job made and doesn't want any more (``rayjobs prune``)."""
+    unchanged: bool = False
+    """Of a state that a run ends with: there was nothing to do."""
 
     @property
     def within_limit(self) -> bool:
@@ -71,8 +75,8 @@ class JobState:
             "output": str(self.output),
             "reasons": self.reasons,
         }
-        for key in ("started", "finished", "error"):
-            if getattr(self, key) is not None:
+        for key in ("started", "finished", "error", "kept", "unchanged"):
+            if getattr(self, key):
                 found[key] = getattr(self, key)
         return found
 

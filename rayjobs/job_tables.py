@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +26,7 @@ from pipelines.tables import (
     analyses_schema,
     flat_schema,
     has_wide_rows,
+    object_schemas,
     row_bytes,
     seal_part,
     write_table,
@@ -33,10 +35,10 @@ from pipelines.tables import (
 from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, write_row_groups
 from pipelines.tables.parquet_table import GROUP_BYTES
 from rayjobs.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.fixed_files import FixedFiles
+from rayjobs.published import TABLE
 from rayjobs.results_store import ResultsStore
 
-TABLE = "analyses"
 PARQUET = "parquet"
 XLSX = "xlsx"
 SHEET_NAME_CHARACTERS = 25
@@ -101,8 +103,8 @@ class _Table:
         return RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
 
 
-def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore, formats: Sequence[str]) -> list[str]:
-    """Make ``data/`` hold exactly the wanted tables; return their paths relative to the output.
+def write_tables(ledger: JobLedger, files: FixedFiles, store: ResultsStore, formats: Sequence[str]) -> list[str]:
+    """Make ``data/`` hold the wanted tables; return their paths relative to the output.
 
     Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
     """
@@ -112,25 +114,41 @@ def write_tables(ledger: JobLedger, output: OutputDirectory, store: ResultsStore
         if seal is not None:
             seal_part(seal.request)
             store.record(seal)
+    wanted = []
     tables = _tables(store, ranges) if store.requests and formats else []
-    wanted: list[str] = []
-    output.data.mkdir(exist_ok=True)
     for table in tables:
         for format in formats:
-            if format == XLSX and table.name != TABLE:
-                continue
-            name = f"{table.name}.{format}"
-            wanted.append(name)
-            temporary = output.data / f".{name}.tmp"
-            _remove(temporary)
-            _write(temporary, format, table, tables)
-            _swap(temporary, output.data / name)
-    for path in output.data.iterdir():
-        if path.name not in wanted:
-            _remove(path)
-    if not wanted:
-        output.data.rmdir()
-    return [f"data/{name}" for name in wanted]
+            if format != XLSX or table.name == TABLE:
+                relative = table_path(table.name, format)
+                wanted.append(relative)
+                _replace(files, relative, format, table, tables)
+    return wanted
+
+
+def table_path(table: str, format: str) -> str:
+    """Where a table lies, relative to the output."""
+    return f"data/{table}.{format}"
+
+
+def table_paths(requests: Sequence[AnalysisRequest], formats: Sequence[str]) -> list[str]:
+    """Where the tables of a job lie, relative to the output."""
+    names = [TABLE, *(request.name for request in object_schemas(requests))] if requests else []
+    return [table_path(name, format) for name in names for format in formats if format != XLSX or name == TABLE]
+
+
+def _replace(files: FixedFiles, relative: str, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+    parts = _parts(table) if format == PARQUET else []
+    if len(parts) > 1:
+        names = [f"{relative}/part-{number:05d}.parquet" for number in range(len(parts))]
+        files.remove_file(relative)
+        for name, temporary in zip(names, _write_parts(files, table, parts), strict=True):
+            files.place(name, temporary)
+        files.remove_parts(relative, but=names)
+        return
+    temporary = files.new_path()
+    _write(temporary, format, table, tables)
+    files.remove_parts(relative)
+    files.place(relative, temporary)
 
 
 def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
@@ -161,7 +179,7 @@ def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -
     if format in FLAT_FORMATS:
         table, *tables = (replace(each, schema=flat_schema(each.schema)) for each in (table, *tables))
     if format == PARQUET:
-        _write_parquet(target, table)
+        _write_file(target, table, table.ranges)
     elif format == XLSX:
         sheets = [
             Sheet(name=each.name[:SHEET_NAME_CHARACTERS], schema=each.schema, batches=each.batches(each.ranges))
@@ -172,24 +190,24 @@ def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -
         write_table(target, table.schema, table.batches(table.ranges), format=format)
 
 
-def _write_parquet(target: Path, table: _Table) -> None:
+def _parts(table: _Table) -> list[range]:
+    """The ranges of each file of a table."""
     per_file = table.ranges_per_file
-    files = [table.ranges[first : first + per_file] for first in range(0, len(table.ranges), per_file)]
-    if len(files) <= 1:
-        _write_file(target, table, table.ranges)
-        return
-    target.mkdir()
+    return [table.ranges[first : first + per_file] for first in range(0, len(table.ranges), per_file)]
+
+
+def _write_parts(files: FixedFiles, table: _Table, parts: Sequence[range]) -> list[Path]:
+    """The files of a table, under temporary names."""
+    targets = [files.new_path() for _ in parts]
     with ThreadPoolExecutor(max_workers=WRITERS) as threads:
-        parts = [
-            threads.submit(_write_file, target / f"part-{number:05d}.parquet", table, ranges)
-            for number, ranges in enumerate(files)
-        ]
+        writing = [threads.submit(_write_file, *each) for each in zip(targets, repeat(table), parts, strict=False)]
         try:
-            for part in parts:
-                part.result()
+            for each in writing:
+                each.result()
         except BaseException:  # the disk is full, or somebody wants an end: no further file is begun
             threads.shutdown(wait=False, cancel_futures=True)
             raise
+    return targets
 
 
 def _write_file(target: Path, table: _Table, ranges: range) -> None:
@@ -207,16 +225,3 @@ def _link(path: Path, target: Path) -> None:
         os.link(path, target)
     except OSError:  # no hard links on this file system: a copy does as well
         shutil.copyfile(path, target)
-
-
-def _swap(temporary: Path, final: Path) -> None:
-    if final.is_dir() or temporary.is_dir():
-        _remove(final)  # a directory can't be replaced in one step
-    os.replace(temporary, final)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

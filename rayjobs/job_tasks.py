@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actors.file_record import TASK
 from pipelines.extension_adapters import ExtensionKind
 from pipelines.extension_manager import process_extensions
+from pipelines.models import Output
 from pipelines.tasks import TaskResult, TaskStatus
 from rayjobs.job_spec import JobSpec
 
@@ -54,6 +57,18 @@ def completed(planned: Sequence[PlannedTask], ended: Sequence[Mapping[str, Any]]
     """What was noted of planned tasks that completed."""
     digests = {task.digest for task in planned}
     return [entry for entry in ended if entry["digest"] in digests and entry["status"] == TaskStatus.COMPLETED]
+
+
+def task_files(ended: Mapping[str, Any], root: Path) -> list[Output]:
+    """The files that a task of the program itself says it wrote; their paths are relative to the output."""
+    result = ended.get("result")
+    files = result.get("files") if isinstance(result, Mapping) else None
+    found = []
+    for entry in files if isinstance(files, list) else []:
+        if isinstance(entry, Mapping) and {"path", "sha256", "bytes"} <= set(entry):
+            path = os.path.relpath(os.path.realpath(entry["path"]), os.path.realpath(root))
+            found.append(Output(product=TASK, path=path, sha256=entry["sha256"], bytes=entry["bytes"]))
+    return found
 
 
 def _filled(value: Any, values: Mapping[str, str]) -> Any:

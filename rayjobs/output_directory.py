@@ -9,6 +9,8 @@ from pathlib import Path
 from actors.job_ledger import JobLedger
 from actors.output_lock import is_locked
 from pipelines.errors import JobError
+from pipelines.storage.custody import Kind
+from pipelines.storage.local_files import look, own_file, remove_own, replace_own
 
 CANCEL = "cancel"
 PAUSE = "pause"
@@ -38,6 +40,16 @@ class OutputDirectory:
     def temporary(self) -> Path:
         """One directory per epoch."""
         return self.control / "tmp"
+
+    @property
+    def withdrawn_manifest(self) -> Path:
+        """Of the run before, while another one changes results."""
+        return self.control / "manifest.parquet"
+
+    @property
+    def sealed_ledger(self) -> Path:
+        """The ledger as the last run that ended left it."""
+        return self.control / "ledger-sealed.sqlite"
 
     @property
     def store(self) -> Path:
@@ -86,6 +98,10 @@ class OutputDirectory:
             raise JobError(f"{self.root}: no job has run here (no .rayjobs/ledger.sqlite)")
         return JobLedger(self.ledger, read_only=True)
 
+    def open_ledger(self) -> JobLedger:
+        """The ledger, for the one who holds the lock."""
+        return JobLedger(self.ledger)
+
     # Another process asks the driver for something by a file; the driver looks a few times a second.
 
     def request(self, what: str) -> None:
@@ -98,36 +114,58 @@ class OutputDirectory:
 
     def request_priority(self, priority: str) -> None:
         """Ask the running driver to go on with another priority."""
-        temporary = self.control / f".priority-{os.getpid()}"
-        temporary.write_text(priority)
-        temporary.replace(self.control / f"request-{PRIORITY}")
+        final = self.control / f"request-{PRIORITY}"
+        with own_file(final) as temporary:
+            temporary.write_text(priority)
+            replace_own(temporary, final)
 
     def requested_priority(self) -> str | None:
         """The priority that somebody asked for since the last call."""
         request = self.control / f"request-{PRIORITY}"
         try:
             priority = request.read_text()
-            request.unlink()
+            remove_own(request)
         except FileNotFoundError:
             return None
         return priority
 
     def clear_requests(self) -> None:
         for what in (CANCEL, PAUSE, PRIORITY):
-            (self.control / f"request-{what}").unlink(missing_ok=True)
+            remove_own(self.control / f"request-{what}")
 
 
-def check_writable(root: Path) -> None:
+def check_possible(root: Path) -> None:
+    """Look whether an output can be there, without making anything.
+
+    Raises
+    ------
+    JobError
+        Its place is taken by something else, is a link where none is followed, or can't be written.
+    """
+    above = root
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise JobError(f"output {root}: {above} is not a directory; choose another with --output")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise JobError(f"output {root}: no permission to write in {above}; choose another with --output")
+    control = root / ".rayjobs"
+    kind = look(control).kind
+    if kind not in (Kind.NOTHING, Kind.DIRECTORY):
+        raise JobError(f"output {root}: .rayjobs is {kind}, not a directory; move it away, or choose another output")
+    if kind is Kind.DIRECTORY and not os.access(control, os.W_OK | os.X_OK):
+        raise JobError(f"output {root}: no permission to write in .rayjobs; choose another with --output")
+
+
+def make_directory(root: Path) -> None:
     """Make the output directory.
 
     Raises
     ------
     JobError
-        It can't be made or written.
+        It can't be made.
     """
     try:
         (root / ".rayjobs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise JobError(f"output {root}: {error.strerror}; choose another with --output") from error
-    if not os.access(root / ".rayjobs", os.W_OK):
-        raise JobError(f"output {root}: no permission to write; choose another with --output")

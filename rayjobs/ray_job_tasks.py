@@ -21,7 +21,7 @@ from rayjobs.job_spec import JobSpec
 from rayjobs.job_tasks import PlannedTask
 from rayjobs.ray_session import ray_session
 from rayjobs.ray_task_runner import TaskRunner
-from rayjobs.task_handlers import task_handlers
+from rayjobs.task_handlers import OWN_TASKS, task_handlers
 
 
 def run_tasks(
@@ -29,6 +29,7 @@ def run_tasks(
     spec: JobSpec,
     job_id: str,
     *,
+    known: Sequence[str],
     note: Callable[[dict[str, Any]], None],
     watch: Callable[[str], RunEnd | None],
 ) -> RunEnd:
@@ -36,6 +37,8 @@ def run_tasks(
 
     Parameters
     ----------
+    known
+        sha256 of files that tasks of this job wrote: those they may replace.
     note
         Told what became of each task that ended by itself, the failed one included.
     watch
@@ -48,13 +51,14 @@ def run_tasks(
     """
     with ray_session(name=spec.name, workers=spec.limits.cpus), closing(TaskRunner()) as runner:
         handlers = task_handlers({})
+        own = [name for name, handler in handlers.items() if handler is OWN_TASKS]
         for number, task in enumerate(tasks, 1):
             started = time.monotonic()
             work = Task(
                 task_id=f"{spec.name}.task-{number}.{uuid.uuid4().hex[:8]}",
                 task_type=task.task_type,
                 job_id=job_id,
-                payload=task.config,
+                payload={**task.config, "known": list(known)} if task.task_type in own else task.config,
             )
             doing = partial(watch, f"task {number} of {len(tasks)}: {task.task_type}")
             result = _run(runner, work, TaskPriority[spec.priority.upper()], handlers, doing)

@@ -21,8 +21,8 @@ from actors.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
 from rayjobs.doctor import authentication_of
 from rayjobs.job_tasks import planned_tasks
+from rayjobs.planning import RunRequest
 from rayjobs.ray_session import decide_authentication
-from rayjobs.run import RunRequest
 
 STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
@@ -66,7 +66,7 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
     try:
         client = JobSubmissionClient(address)
         with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:
-            text = json.dumps(resolved_job(request), indent=2, ensure_ascii=False)
+            text = json.dumps(resolved_job(request), indent=2)
             (Path(directory) / JOB_FILE).write_text(text, encoding="utf-8")
             _submit(
                 client,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.models import AnalysisRequest, ImageOperation
+from rayjobs.fixed_files import FixedFiles
 from rayjobs.report_numbers import OUTLIER_SCORE, Distribution, Number, distributions, number_text
 from rayjobs.report_pages import REASONS, ReportPages, file_link, output_link
 
@@ -100,8 +101,19 @@ class _Outlier:
     findings: tuple[str, ...]
 
 
+def page_count(images: int) -> int:
+    """Pages of a report on so many done inputs."""
+    shown = math.ceil(images / _step(images))
+    return max(math.ceil(shown / PAGE_IMAGES), 1)
+
+
+def _step(images: int, most: int = MAX_IMAGES) -> int:
+    """Every how many-th image is shown."""
+    return max(math.ceil(images / most), 1)
+
+
 def write_report(
-    output: Path,
+    files: FixedFiles,
     summary: ReportSummary,
     images: Iterable[ReportImage],
     failures: Iterable[ReportFailure],
@@ -109,8 +121,8 @@ def write_report(
     make_thumbnail: MakeThumbnail,
     page_images: int = PAGE_IMAGES,
     max_images: int = MAX_IMAGES,
-) -> Path:
-    """Write ``report/index.html`` and its further pages into an output directory, and return the former's path.
+) -> None:
+    """Write ``report/index.html`` and its further pages into an output directory.
 
     Parameters
     ----------
@@ -127,14 +139,14 @@ def write_report(
     if isinstance(images, Iterator):
         raise TypeError("images are read twice: give an iterable that starts anew, not an iterator")
     columns, total = distributions((image.numbers for image in images), summary.done)
-    step = max(math.ceil(total / max_images), 1)
+    step = _step(total, max_images)
     shown = math.ceil(total / step)
-    pages = ReportPages(output)
+    pages = ReportPages(files)
     layout = {"summary": summary, "pages": max(math.ceil(shown / page_images), 1), "shown": shown, "total": total}
     outliers = _Outliers(columns)
     first: list[_Card] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        studio = _Studio(output, pages, make_thumbnail, threads)
+        studio = _Studio(files.root, pages, make_thumbnail, threads)
         chosen = (image for number, image in enumerate(outliers.watch(images)) if number % step == 0)
         for page, group in enumerate(_groups(chosen, page_images), start=1):
             cards = studio.cards(group)
@@ -159,8 +171,6 @@ def write_report(
             "output_link": output_link,
         },
     )
-    pages.finish()
-    return pages.folder / "index.html"
 
 
 class _Studio:
@@ -186,13 +196,12 @@ class _Studio:
         ]
 
     def _thumbnail(self, image: ReportImage) -> str | None:
-        if not self._pages.thumbnail(image.key).exists():
-            path = Path(os.fsdecode(image.source)) if image.image is None else self._output / image.image
-            data = self._make_thumbnail(path)
-            if data is None:
-                return None
-            self._pages.write_thumbnail(image.key, data)
-        return self._pages.keep_thumbnail(image.key)
+        kept = self._pages.kept_thumbnail(image.key)
+        if kept is not None:
+            return kept
+        path = Path(os.fsdecode(image.source)) if image.image is None else self._output / image.image
+        data = self._make_thumbnail(path)
+        return None if data is None else self._pages.write_thumbnail(image.key, data)
 
 
 class _Outliers:

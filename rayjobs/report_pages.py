@@ -19,23 +19,21 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.errors import FailedReason, SkippedReason
-from pipelines.tables import printable, publish
+from pipelines.tables import printable
+from rayjobs.fixed_files import FixedFiles
 from rayjobs.report_numbers import number_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 REASONS = tuple(reason.value for reason in (*FailedReason, *SkippedReason))
 _KEY = re.compile(r"[0-9a-f]{8,64}")
-_OURS = ("page-*.html", "thumbnails/*.jpg", "*.tmp", "thumbnails/*.tmp")
+FOLDER = "report"
 
 
 class ReportPages:
-    """Writes into ``report/`` of an output; every file appears whole, and ``finish`` removes those of older reports."""
+    """Writes into ``report/`` of an output; every file appears whole."""
 
-    def __init__(self, output: Path) -> None:
-        self.folder = output / "report"
-        self._thumbnails = self.folder / "thumbnails"
-        self._thumbnails.mkdir(parents=True, exist_ok=True)
-        self._written: set[Path] = set()
+    def __init__(self, files: FixedFiles) -> None:
+        self._files = files
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),
             autoescape=True,
@@ -52,35 +50,30 @@ class ReportPages:
         text = self._template.render(
             values, page=number, page_link=page_link, style=Markup(self._style), policy=_policy(self._style)
         )
-        self._write(self.folder / page_link(number), text.encode("utf-8", "backslashreplace"))
+        self._files.write(page_path(number), text.encode("utf-8", "backslashreplace"))
 
-    def thumbnail(self, key: str) -> Path:
-        """Where the thumbnail of that key lies, whether it exists or not; ``key`` is a digest in hexadecimal."""
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"a thumbnail's key is a hexadecimal digest, not {key!r}")
-        return self._thumbnails / f"{key}.jpg"
+    def kept_thumbnail(self, key: str) -> str | None:
+        """The link to the thumbnail of that key, if an earlier report has it; ``key`` is a digest in hexadecimal."""
+        if not self._files.is_there(_thumbnail(key)):
+            return None
+        self._files.keep(_thumbnail(key))
+        return _thumbnail(key).removeprefix(f"{FOLDER}/")
 
-    def keep_thumbnail(self, key: str) -> str:
-        """Count an existing thumbnail to this report; returns its link."""
-        path = self.thumbnail(key)
-        self._written.add(path)
-        return f"thumbnails/{path.name}"
+    def write_thumbnail(self, key: str, data: bytes) -> str:
+        """Write the thumbnail of that key, and give the link to it."""
+        self._files.write(_thumbnail(key), data, same_again=True)
+        return _thumbnail(key).removeprefix(f"{FOLDER}/")
 
-    def write_thumbnail(self, key: str, data: bytes) -> None:
-        self._write(self.thumbnail(key), data)
 
-    def finish(self) -> None:
-        """Remove pages and thumbnails of earlier reports that this one doesn't have."""
-        for pattern in _OURS:
-            for path in self.folder.glob(pattern):
-                if path not in self._written:
-                    path.unlink(missing_ok=True)
+def _thumbnail(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"a thumbnail's key is a hexadecimal digest, not {key!r}")
+    return f"{FOLDER}/thumbnails/{key}.jpg"
 
-    def _write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_bytes(data)
-        publish(temporary, path)
-        self._written.add(path)
+
+def page_path(number: int) -> str:
+    """Where a page lies, relative to the output."""
+    return f"{FOLDER}/{page_link(number)}"
 
 
 def page_link(number: int) -> str:

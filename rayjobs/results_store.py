@@ -9,6 +9,7 @@ beside the parts, whose names follow from theirs: the ledger knows only parts.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from actors.job_ledger import JobLedger, ResultRow
 from actors.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.models import AnalysisRequest
+from pipelines.storage.local_files import remove_own
 from pipelines.tables import (
     FILE_BYTES,
     SAVED_ROWS,
@@ -36,8 +38,10 @@ from pipelines.tables import (
     rows_per_file,
 )
 from rayjobs.output_directory import OutputDirectory
+from rayjobs.published import SEALED, sealed_files
 
 SEALED_SUFFIX = ".parquet"
+_PART_NAME = re.compile(r"\.?(\d{6,}-)?[0-9a-f]{32}\.")
 OBJECTS_PER_IMAGE = 1000
 FRAMES_PER_FILE = 8
 """Guesses that keep the files of objects near the size of other files; they only decide how many images one covers."""
@@ -135,7 +139,9 @@ class ResultsStore:
     def record(self, seal: RangeSeal) -> None:
         """Take a written part over: from now on the results of its inputs are there."""
         analyses = [request.canonical() for request in seal.request.requests]
-        self._ledger.put_facts(**{f"sealed:{seal.part}": {"analyses": analyses, "rows": len(seal.rows)}})
+        names = [seal.part, *(objects.target.name for objects in seal.request.objects)]
+        sealed = {"analyses": analyses, "rows": len(seal.rows), "files": sealed_files(self._output, names)}
+        self._ledger.put_facts(**{f"{SEALED}{seal.part}": sealed})
         self._ledger.move_results(seal.part, seal.rows)
 
     def sealed_part(self, number: int) -> tuple[Path, tuple[AnalysisRequest, ...]] | None:
@@ -144,7 +150,7 @@ class ResultsStore:
         if not rows:
             return None
         part = rows[0].part
-        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"sealed:{part}")["analyses"]))
+        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"{SEALED}{part}")["analyses"]))
 
     def sealed_objects(self, number: int, request: AnalysisRequest) -> Path | None:
         """The file with the objects of a range; None when no input of it is done."""
@@ -157,8 +163,8 @@ class ResultsStore:
         for directory in (self._output.parts, self._output.store):
             if directory.is_dir():
                 for path in directory.iterdir():
-                    if part_of(path.name) not in used:
-                        path.unlink(missing_ok=True)  # a worker that outlived its driver removes its own
+                    if _PART_NAME.match(path.name) and part_of(path.name) not in used:
+                        remove_own(path)  # a worker that outlived its driver removes its own
 
     def _rows(self, number: int) -> list[ResultRow]:
         return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows)
@@ -169,7 +175,7 @@ class ResultsStore:
         if len(parts) > 1 or not rows[0].part.endswith(SEALED_SUFFIX):
             return False
         places = [group[0].row for group in _by_input(rows)]
-        return places == list(range(self._ledger.fact(f"sealed:{rows[0].part}")["rows"]))
+        return places == list(range(self._ledger.fact(f"{SEALED}{rows[0].part}")["rows"]))
 
     def _path(self, part: str) -> Path:
         return (self._output.store if part.endswith(SEALED_SUFFIX) else self._output.parts) / part

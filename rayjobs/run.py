@@ -9,45 +9,39 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actors.disk_space import check_room
-from actors.failure_policy import tried_in_next_run
-from actors.input_plan import Sealed, seal_inputs
+from actors.file_record import TASK
 from actors.job_ledger import JobLedger
-from actors.job_registry import JobRegistry, job_id_of
+from actors.job_registry import JobRegistry
+from actors.ledger_format import check_whole
 from actors.output_lock import OutputLock
-from actors.product_plan import apply_products
 from actors.task_pools import BATCH
 from pipelines.errors import JobError
 from pipelines.extension_manager import process_extensions
-from pipelines.worker_journal import published_files
-from rayjobs.beside import BESIDE, without_own
+from pipelines.storage.local_files import close_directory, discard_directory, remove_own
 from rayjobs.discovery import Discovery
+from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, naming, table_requests, versions, wanted_products
-from rayjobs.job_results import (
-    remove_stale_files,
-    write_job_json,
-    write_manifest_file,
-    write_report_pages,
-)
+from rayjobs.job_plan import DECIDING_PACKAGES, table_requests, versions
+from rayjobs.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.job_runner import RunEnd, stop_asked
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job_tables import write_tables
-from rayjobs.job_tasks import PlannedTask, completed, planned_tasks
-from rayjobs.output_directory import OutputDirectory, check_writable
+from rayjobs.job_tasks import PlannedTask, completed, planned_tasks, task_files
+from rayjobs.output_directory import OutputDirectory, check_possible, make_directory
+from rayjobs.path_spelling import expanded
+from rayjobs.planning import RunPlan, RunRequest, plan_run, planned_elsewhere
 from rayjobs.progress import Display, Snapshot
-from rayjobs.quantities import most_failures
+from rayjobs.published import adopt_published, remove_of_failed
 from rayjobs.report import ReportSummary
 from rayjobs.results_store import ResultsStore
 from rayjobs.signals import stopping_on_signals
@@ -69,27 +63,14 @@ class InterruptedBySignalError(JobError):
     """Ctrl-C or SIGTERM arrived before the job's work had begun."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What to run, where."""
-
-    spec: JobSpec
-    base: Path
-    """What relative paths of the job are relative to."""
-    output: Path
-    """Absolute."""
-    retry: tuple[str, ...] | None = None
-    """Try inputs again that failed for these reasons; empty: for any."""
-    pool: str = BATCH
-    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.task_pools``."""
-    hidden: Path | None = None
-    """Directory that holds no inputs, ``output`` in it included; ``output`` alone unless given."""
-
-
 def request_of(spec: JobSpec, base: Path, output: Path | None) -> RunRequest:
     """A run of a job as its file says, unless ``output`` says otherwise."""
     base = base.resolve()
-    chosen = (base / spec.output) if output is None else Path.cwd() / output
+    if output is None:
+        chosen = base / expanded(spec.output, what="output", base=base)
+    else:
+        here = Path.cwd()
+        chosen = here / expanded(str(output), what="--output", base=here)
     return RunRequest(spec=spec, base=base, output=Path(_normal(chosen)))
 
 
@@ -104,24 +85,56 @@ def stored_request(output: OutputDirectory) -> RunRequest:
     ledger = output.read_ledger()
     try:
         stored, base = ledger.fact("spec"), ledger.fact("base")
-        pool, hidden = ledger.fact("pool", BATCH), ledger.fact("hidden")
+        pool = ledger.fact("pool", BATCH)
     finally:
         ledger.close()
     if stored is None:
         raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
     spec = parse_job(json.dumps(stored), name=f"{output.root}: stored job", base=Path(base))
-    return RunRequest(
-        spec=spec, base=Path(base), output=output.root, pool=pool, hidden=None if hidden is None else Path(hidden)
-    )
+    return RunRequest(spec=spec, base=Path(base), output=output.root, pool=pool)
 
 
-def run_job(request: RunRequest, display: Display, interrupted: threading.Event) -> JobState:
+class Work(Protocol):
+    """Brings every open input of a planned job to its final row; ``ray_work.work_on_ray`` is the one of the program."""
+
+    def __call__(
+        self,
+        spec: JobSpec,
+        output: OutputDirectory,
+        ledger: JobLedger,
+        lock: OutputLock,
+        wanted: Mapping[str, str],
+        store: ResultsStore,
+        display: Display,
+        interrupted: threading.Event,
+    ) -> RunEnd: ...
+
+
+def _on_ray(
+    spec: JobSpec,
+    output: OutputDirectory,
+    ledger: JobLedger,
+    lock: OutputLock,
+    wanted: Mapping[str, str],
+    store: ResultsStore,
+    display: Display,
+    interrupted: threading.Event,
+) -> RunEnd:
+    # Ray is imported here alone: a job with nothing left to do never waits for it.
+    from rayjobs.ray_work import work_on_ray
+
+    return work_on_ray(spec, output, ledger, lock, wanted, store, display, interrupted)
+
+
+def run_job(request: RunRequest, display: Display, interrupted: threading.Event, *, work: Work = _on_ray) -> JobState:
     """Run a job to its end, or until it is stopped, and return how it then stands.
 
     Parameters
     ----------
     interrupted
         Set by whoever wants the run to stop, such as a signal handler.
+    work
+        What runs the inputs that are to do.
 
     Raises
     ------
@@ -129,14 +142,36 @@ def run_job(request: RunRequest, display: Display, interrupted: threading.Event)
         The job can't run: bad inputs, no access, another run in the same output, no Ray.
     """
     output = OutputDirectory(request.output)
-    check_writable(output.root)
+    check_possible(output.root)
+    display.show(Snapshot(name=request.spec.name, phase="planning"))
+    if output.exists:
+        return _run_locked(request, output, display, interrupted, work, None)
+    with planned_elsewhere(request) as (ledger, plan):
+        if interrupted.is_set():
+            raise InterruptedBySignalError("stopped before the work began")
+        return _run_locked(request, output, display, interrupted, work, (ledger, plan))
+
+
+def _run_locked(
+    request: RunRequest,
+    output: OutputDirectory,
+    display: Display,
+    interrupted: threading.Event,
+    work: Work,
+    planned: tuple[JobLedger, RunPlan] | None,
+) -> JobState:
+    """Run while holding the output's lock; of a first run the plan is there already, and takes its place now."""
+    make_directory(output.root)
     lock = OutputLock(output.lock)
     try:
-        ledger = JobLedger(output.ledger)
-        try:
-            return _Run(request, output, ledger, lock, display, interrupted).run()
-        finally:
-            ledger.close()
+        plan = None
+        if output.exists:
+            check_whole(output.ledger)
+        elif planned is not None:  # else another first run was faster: look at what it left
+            planned[0].copy_to(output.ledger)
+            plan = planned[1]
+        with closing(output.open_ledger()) as ledger:
+            return _Run(request, output, ledger, lock, display, interrupted, work, plan).run()
     finally:
         lock.release()
 
@@ -145,10 +180,9 @@ def set_stopped(output: OutputDirectory, status: JobStatus) -> None:
     """Note that a job which nobody is running was cancelled or paused."""
     lock = OutputLock(output.lock)
     try:
-        ledger = JobLedger(output.ledger)
-        ledger.put_facts(status=status, finished=time.time())
-        ledger.durable()
-        ledger.close()
+        with closing(output.open_ledger()) as ledger:
+            ledger.put_facts(status=status, finished=time.time())
+            ledger.durable()
     finally:
         lock.release()
 
@@ -159,7 +193,7 @@ def clear_stopped(output: OutputDirectory) -> None:
         return
     lock = OutputLock(output.lock)
     try:
-        with closing(JobLedger(output.ledger)) as ledger:
+        with closing(output.open_ledger()) as ledger:
             _clear_temporary(ledger, output)
     finally:
         lock.release()
@@ -172,9 +206,9 @@ def _clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
     publishes nothing any more, and what it published before stands in its journal.
     """
     for directory in output.temporary.iterdir() if output.temporary.is_dir() else ():
-        closed = directory.rename(directory.with_name(f"closed-{uuid.uuid4().hex}"))
-        ledger.add_stale(published_files(closed))
-        shutil.rmtree(closed, ignore_errors=True)  # network file systems keep open files; the next run tries again
+        closed = close_directory(directory)
+        adopt_published(ledger, output, closed)
+        discard_directory(closed)
 
 
 @dataclass(slots=True)
@@ -187,6 +221,9 @@ class _Run:
     lock: OutputLock
     display: Display
     interrupted: threading.Event
+    work: Work
+    plan: RunPlan | None
+    """Of a first run, made before the output was."""
 
     def run(self) -> JobState:
         spec = self.request.spec
@@ -194,40 +231,51 @@ class _Run:
         epoch = int(self.ledger.fact("epoch", 0)) + 1
         self.ledger.put_facts(epoch=epoch)
         self.output.clear_requests()
-        self._recover(epoch)
-        self.display.show(Snapshot(name=spec.name, phase="planning"))
-        sealed, discovery = self._seal()
+        _clear_temporary(self.ledger, self.output)
+        plan = self.plan or plan_run(self.ledger, self.request)
         self._stop_if_interrupted()
-        wanted = wanted_products(spec, deciding_extensions(spec))
-        apply_products(self.ledger, wanted)
-        self.ledger.reopen(tried_in_next_run())
-        if self.request.retry is not None:
-            self.ledger.reopen(self.request.retry or None)
+        (self.output.temporary / str(epoch)).mkdir(parents=True)
+        JobRegistry().add(self.ledger.fact("job_id"), spec.name, self.output.root)
         store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
-        key = _results_key(spec, wanted)
+        key = _results_key(spec, plan.wanted)
         before = self.ledger.counts()
-        written = before.open == 0 and not _changed(sealed) and self.ledger.fact("results") == key
+        written = not (before.open or plan.sealed.is_new or plan.is_damaged) and self.ledger.fact("results") == key
         tasks = planned_tasks(spec, self.request.base, self.request.output)
         done = completed(tasks, self.ledger.fact("tasks", [])) if written else []
         to_run = [task for task in tasks if task.digest not in {entry["digest"] for entry in done}]
         if written and not to_run and self.ledger.fact("status") in COMPLETE:
-            return state_of(self.ledger, self.output)  # as the last run left it, to the byte
-        self._announce_start(started, done, written=written)
-        with self._failing(), self._connected() if to_run else nullcontext():
-            end = self._work(store, wanted) if before.open else RunEnd.FINISHED
-            if end is RunEnd.FINISHED and not written:
-                self._write_results(store, started, before.open)
-            if end is RunEnd.FINISHED and to_run:
-                self.ledger.put_facts(results=key)
-                self.ledger.durable()  # whatever becomes of the tasks
-                end = self._run_tasks(to_run)
-            if end is RunEnd.FINISHED:
-                self._finish(key, started, discovery)
-            else:
-                why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
-                self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
-                self.ledger.durable()
-        return state_of(self.ledger, self.output)
+            discard_directory(self.output.temporary)
+            return replace(self._state(), unchanged=True)  # as the last run left it, to the byte
+        with self._files() as files:
+            self._announce_start(files, started, done, written=written)
+            with self._failing(), self._connected() if to_run else nullcontext():
+                end = self._work(store, plan.wanted) if before.open else RunEnd.FINISHED
+                if end is RunEnd.FINISHED and not written:
+                    self._write_results(files, store, started, before.open)
+                if end is RunEnd.FINISHED and to_run:
+                    self.ledger.put_facts(results=key)
+                    self.ledger.durable()  # whatever becomes of the tasks
+                    end = self._run_tasks(to_run)
+                if end is RunEnd.FINISHED:
+                    self._finish(files, key, started, plan.discovery, written=written)
+                else:
+                    why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
+                    self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
+                    self._seal_ledger()
+        if end is RunEnd.FINISHED:
+            discard_directory(self.output.temporary)
+        return self._state()
+
+    def _state(self) -> JobState:
+        return replace(state_of(self.ledger, self.output), kept=self.ledger.files.count_kept())
+
+    def _files(self) -> AbstractContextManager[FixedFiles]:
+        return FixedFiles.opened(self.ledger, self.output, durable=self.request.spec.durability == "power")
+
+    def _seal_ledger(self) -> None:
+        """Put the ledger on disk for good, and a copy beside it."""
+        self.ledger.durable()
+        self.ledger.copy_to(self.output.sealed_ledger)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -252,67 +300,33 @@ class _Run:
         with ray_session(name=spec.name, workers=spec.limits.cpus):
             yield
 
-    def _recover(self, epoch: int) -> None:
-        """Note the files that runs which were killed may have published, and clear their temporary files away."""
-        _clear_temporary(self.ledger, self.output)
-        (self.output.temporary / str(epoch)).mkdir(parents=True)
-
-    def _seal(self) -> tuple[Sealed, Discovery]:
-        request = self.request
-        discovery = Discovery(request.spec.inputs, request.base, request.spec.exclude, request.hidden or request.output)
-        sealed = seal_inputs(
-            self.ledger,
-            without_own(discovery.inputs(), self.ledger, request.output),
-            naming(request.spec, request.output, self.ledger),
-        )
-        job_id = job_id_of(request.spec.name, request.output)
-        self.ledger.put_facts(
-            job_id=job_id,
-            name=request.spec.name,
-            spec=request.spec.model_dump(mode="json"),
-            base=str(request.base),
-            pool=request.pool,
-            hidden=None if request.hidden is None else str(request.hidden),
-            max_failures=most_failures(request.spec.max_failures, sealed.total),
-        )
-        images = request.spec.export.images
-        if images is not None and images.layout == BESIDE:
-            self.ledger.put_facts(beside=True)
-        JobRegistry().add(job_id, request.spec.name, request.output)
-        return sealed, discovery
-
     def _stop_if_interrupted(self) -> None:
         if self.interrupted.is_set():
             raise InterruptedBySignalError("stopped before the work began")
 
-    def _announce_start(self, started: float, done: Sequence[Mapping[str, Any]], *, written: bool) -> None:
+    def _announce_start(
+        self, files: FixedFiles, started: float, done: Sequence[Mapping[str, Any]], *, written: bool
+    ) -> None:
         """Take back what says that the job has ended; unless all results are ``written``, they may change from here."""
         self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, tasks=done)
         if not written:
             self.ledger.put_facts(results=None)
-            self.output.manifest.unlink(missing_ok=True)
+            files.withdraw_manifest(self.output)
 
     def _work(self, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
         _, size = self.ledger.open_size()
         check_room(self.output.root, size)
         self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
-        # Ray is imported here alone: a job with nothing left to do never waits for it.
-        from rayjobs.ray_work import work_on_ray
-
         spec, output = self.request.spec, self.output
-        return work_on_ray(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
+        return self.work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
-    def _write_results(self, store: ResultsStore, started: float, processed: int) -> None:
+    def _write_results(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec
         self._show("writing tables")
-        failed = self.ledger.failed_inputs()
-        if failed:  # one that failed after some of its files had appeared
-            journals = self.output.temporary / str(self.ledger.fact("epoch"))
-            self.ledger.add_stale(published_files(journals, of=failed))
-        remove_stale_files(self.ledger, self.output)
-        tables = write_tables(self.ledger, self.output, store, spec.export.data)
+        remove_of_failed(self.ledger, self.output)
+        tables = write_tables(self.ledger, files, store, spec.export.data)
         store.remove_unused()
-        write_manifest_file(self.ledger, self.output, {"job": spec.name})
+        write_manifest_file(self.ledger, files, {"job": spec.name})
         self._show("writing the report")
         counts = self.ledger.counts()
         now = time.time()
@@ -330,7 +344,7 @@ class _Run:
             versions=versions(PROVENANCE_PACKAGES),
             files=tuple(tables),
         )
-        write_report_pages(self.ledger, self.output, store, summary)
+        write_report_pages(self.ledger, files, store, summary)
 
     def _run_tasks(self, tasks: Sequence[PlannedTask]) -> RunEnd:
         from rayjobs.ray_job_tasks import run_tasks
@@ -338,6 +352,7 @@ class _Run:
         def note(ended: dict[str, Any]) -> None:
             others = [entry for entry in self.ledger.fact("tasks", []) if entry["digest"] != ended["digest"]]
             self.ledger.put_facts(tasks=[*others, ended])
+            self.ledger.files.put_job_files(task_files(ended, self.output.root))
             self.ledger.durable()
 
         def watch(doing: str) -> RunEnd | None:
@@ -346,20 +361,23 @@ class _Run:
             return stop_asked(self.interrupted, self.output)
 
         with stopping_on_signals(self.interrupted):
-            return run_tasks(tasks, self.request.spec, self.ledger.fact("job_id"), note=note, watch=watch)
+            known = self.ledger.files.written_by(TASK)
+            return run_tasks(tasks, self.request.spec, self.ledger.fact("job_id"), known=known, note=note, watch=watch)
 
-    def _finish(self, key: str, started: float, discovery: Discovery) -> None:
+    def _finish(self, files: FixedFiles, key: str, started: float, discovery: Discovery, *, written: bool) -> None:
         """Say how the job ended, to the world and then in the ledger."""
         error = next((f"task {e['type']}: {e['error']}" for e in self.ledger.fact("tasks") if "error" in e), None)
         status = JobStatus.FAILED if error is not None else self._status_of_images()
         finished = time.time()
         state = state_of(self.ledger, self.output)
         state = replace(state, status=status, started=started, finished=finished, error=error)
-        write_job_json(self.output, self._provenance(state, discovery))
-        shutil.rmtree(self.output.temporary, ignore_errors=True)
+        write_job_json(files, self._provenance(state, discovery))
+        if not written:
+            files.finish()
         # The manifest is sealed: say so, durably, before anybody is told.
         self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=error)
-        self.ledger.durable()
+        remove_own(self.output.withdrawn_manifest)
+        self._seal_ledger()
 
     def _status_of_images(self) -> JobStatus:
         return JobStatus.COMPLETED_WITH_FAILURES if self.ledger.counts().failed else JobStatus.COMPLETED
@@ -374,7 +392,8 @@ class _Run:
             "plugins": process_extensions().versions(self.request.spec.plugins),
             "tasks": self.ledger.fact("tasks"),
             "ignored_files": dict(discovery.ignored.most_common()),
-            "unreadable_directories": discovery.unreadable,
+            "excluded_directories": discovery.excluded_directories,
+            "results_left_out": dict(discovery.results_left_out),
         }
 
     def _show(self, phase: str) -> None:
@@ -389,10 +408,6 @@ class _Run:
                 skipped=counts.skipped,
             )
         )
-
-
-def _changed(sealed: Sealed) -> bool:
-    return bool(sealed.added or sealed.changed or sealed.removed)
 
 
 def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:

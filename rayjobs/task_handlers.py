@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.contracts import TASK_TYPES, TaskHandler
 from pipelines.errors import RayjobsError
+from pipelines.storage.local_files import TakenError, appear, own_file
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 
 
@@ -25,6 +26,8 @@ class _Config(BaseModel):
     """Path of the image."""
     operations: list[str | dict[str, Any]] = Field(default_factory=list)
     """As in a job file."""
+    known: list[str] = Field(default_factory=list)
+    """sha256 of files that may be replaced: a job says here what its tasks wrote in an earlier run."""
 
 
 class RenderConfig(_Config):
@@ -129,9 +132,10 @@ def _render(config: RenderConfig) -> dict[str, Any]:
         raise RayjobsError(f"{config.output}: no format for {suffix!r}; give one of {', '.join(formats)}")
     options = EncodeOptions(format=cast("Any", formats[suffix]), quality=config.quality)
     data = encode_image(rendered.pixels, options, source=source, orientation=rendered.orientation)
-    sha256 = _write(Path(config.output), data)
+    written = _write(Path(config.output), data, config)
     height, width = rendered.pixels.shape[:2]
-    return {"output": config.output, "bytes": len(data), "sha256": sha256, "width": width, "height": height}
+    sizes = {"bytes": len(data), "width": width, "height": height}
+    return {"output": config.output, "sha256": written["sha256"], **sizes, "files": [written]}
 
 
 def _analyze(config: AnalyzeConfig) -> dict[str, Any]:
@@ -154,13 +158,13 @@ def _export(config: ExportConfigOfImage) -> dict[str, Any]:
 
     options = ChartOptions(format=config.format, engine=config.engine)
     title = Path(config.input).name
-    written = {}
+    charts, files = {}, []
     for name, result in _measured(config).items():
         if name in CHARTABLE:
             path = Path(config.output) / f"{Path(config.input).stem}.{name}.{config.format}"
-            _write(path, draw_chart(name, result, title=title, options=options))
-            written[name] = str(path)
-    return {"charts": written}
+            files.append(_write(path, draw_chart(name, result, title=title, options=options), config))
+            charts[name] = str(path)
+    return {"charts": charts, "files": files}
 
 
 def _named(step: str | Mapping[str, Any]) -> Any:
@@ -181,12 +185,20 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _write(path: Path, data: bytes) -> str:
-    """Write a file whole or not at all; give its sha256."""
+def _write(path: Path, data: bytes, config: _Config) -> dict[str, Any]:
+    """Write a file whole or not at all, and never in the place of what isn't the job's; says what was written."""
     import hashlib
 
+    sha256 = hashlib.sha256(data).hexdigest()
+    if os.path.exists(path) and os.path.samefile(path, config.input):
+        raise RayjobsError(f"{path} is the task's own input; give another output")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-    return hashlib.sha256(data).hexdigest()
+    try:
+        with own_file(path) as temporary:
+            with temporary.open("xb") as file:
+                file.write(data)
+            appear(temporary, path, sha256, known=config.known)
+    except TakenError:
+        text = f"{path} exists and isn't what this task wrote; move it away, or give another output"
+        raise RayjobsError(text) from None
+    return {"path": os.path.abspath(path), "sha256": sha256, "bytes": len(data)}

@@ -48,7 +48,7 @@ class SmallJob:
         job = {"name": "small", "inputs": ["in/"], "analyses": list(self.analyses), "output": "out"}
         spec = parse_job(json.dumps(job), base=self.base)
         self.ledger = JobLedger(self.output.ledger)
-        found = Discovery(spec.inputs, self.base, (), self.output.root).inputs()
+        found = Discovery(spec.inputs, self.base).inputs()
         seal_inputs(self.ledger, found, naming(spec, self.output.root, self.ledger))
         wanted = wanted_products(spec, {})
         apply_products(self.ledger, wanted)

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.storage.local_files import time_of
 
 _REASONS = {
     errno.ENOENT: (FailedReason.MISSING, "the file is gone"),
@@ -122,7 +123,7 @@ def _checked(descriptor: int, expected_size: int | None, expected_mtime_ns: int 
     before = os.fstat(descriptor)
     if not stat.S_ISREG(before.st_mode):
         raise ImageError(FailedReason.NOT_AN_IMAGE, "not a regular file")
-    if expected_size not in (None, before.st_size) or expected_mtime_ns not in (None, before.st_mtime_ns):
+    if expected_size not in (None, before.st_size) or expected_mtime_ns not in (None, time_of(before)):
         raise ImageError(
             FailedReason.CHANGED,
             f"the file changed since the job was planned ({before.st_size:,} bytes now); run again to take it as it is",

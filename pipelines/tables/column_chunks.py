@@ -200,7 +200,7 @@ def write_row_groups(path: Path, schema: pa.Schema, groups: Iterable[RowGroup]) 
     footer = encode(schema, ()).footer
     rows = 0
     entries: list[Struct] = []
-    with path.open("wb") as sink:
+    with path.open("xb") as sink:
         sink.write(MAGIC)
         place = len(MAGIC)
         for group in groups:

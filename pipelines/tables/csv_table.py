@@ -20,7 +20,7 @@ from pipelines.tables.values import array_texts
 def write_csv(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Write one file; texts that a spreadsheet would run begin with an apostrophe."""
     columns = flat_columns(schema)
-    with path.open("w", encoding="utf-8", newline="") as sink:
+    with path.open("x", encoding="utf-8", newline="") as sink:
         sink.write(_line([_quoted(schema.names[index]) for index in columns]))
         for batch in batches:
             for cells in zip(*(_cells(batch.column(index)) for index in columns), strict=True):

@@ -19,7 +19,7 @@ from pipelines.tables.values import array_values, scalar_values
 def write_json(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Write one file with an object per row; the keys are the columns, every one of them in every object."""
     between = "[\n"
-    with path.open("w", encoding="utf-8", newline="\n") as sink:
+    with path.open("x", encoding="utf-8", newline="\n") as sink:
         for batch in batches:
             for row in _objects(batch, schema):
                 sink.write(between)

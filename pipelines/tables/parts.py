@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
+from pipelines.storage.local_files import own_file, replace_own
 from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.schema import INPUT
 
@@ -45,14 +46,18 @@ def write_part(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch],
 
 @contextmanager
 def appearing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A temporary file to write, which becomes ``path`` at the end of the block; nothing stays of one that fails."""
+    """A temporary file to write, which becomes ``path`` at the end of the block; nothing stays of one that fails.
+
+    For files among the job's own, below ``.rayjobs``.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with own_file(path) as temporary:
         yield temporary
-        publish(temporary, path, durable=durable)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if durable:
+            _sync(temporary)
+        replace_own(temporary, path)
+        if durable:
+            _sync(path.parent)
 
 
 class PartFile:
@@ -120,15 +125,6 @@ class PartFile:
         except (OSError, pa.ArrowException) as error:
             raise RayjobsError(f"part {self._path.name} can't be read: {error}") from error
         return table.combine_chunks().to_batches()[0]
-
-
-def publish(temporary: Path, final: Path, *, durable: bool = False) -> None:
-    """Give a finished file of the same directory its name, replacing what bore it, in one step."""
-    if durable:
-        _sync(temporary)
-    os.replace(temporary, final)
-    if durable:
-        _sync(final.parent)
 
 
 def _sync(path: Path) -> None:

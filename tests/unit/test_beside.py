@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from actors.input_plan import seal_inputs
-from actors.job_ledger import JobLedger
-from actors.product_plan import apply_products
-from pipelines.errors import ImageError
-from pipelines.image_task import process
+from pipelines.errors import ImageError, JobError
 from pipelines.models import ImageStatus
 from pipelines.publish import Publisher
-from pipelines.worker_journal import WorkerJournal, published_files
-from rayjobs.beside import image_stem, without_own
-from rayjobs.discovery import Discovery
+from pipelines.worker_journal import WorkerJournal
+from rayjobs.beside import image_stem
 from rayjobs.job_file import JobFileError, parse_job
-from rayjobs.job_plan import RecipeBook, naming, wanted_products
-from rayjobs.job_results import remove_stale_files
-from rayjobs.job_spec import JobSpec
 from rayjobs.output_directory import OutputDirectory
+from tests.quick_runs import Killed, request, run_here
 
 
-def job(policy: str = "rename", *, name: str = "{stem}", format: str = "jpeg", layout: str = "beside") -> JobSpec:
-    images = f"{{layout: {layout}, format: {format}, name: '{name}', on_conflict: {policy}}}"
-    return parse_job(
-        f"name: a\ninputs: [photos]\noutput: out\nanalyses: [luma_waveform]\nread: {{frames: all}}\n"
-        f"operations: [invert]\nexport: {{images: {images}, charts: true}}\n"
-    )
+def job(
+    policy: str = "rename", *, name: str = "{stem}", format: str = "jpeg", layout: str = "beside"
+) -> dict[str, Any]:
+    images = {"layout": layout, "format": format, "name": name, "on_conflict": policy}
+    return {
+        "inputs": ["photos"],
+        "analyses": ["luma_waveform"],
+        "read": {"frames": "all"},
+        "operations": ["invert"],
+        "export": {"images": images, "charts": True},
+    }
 
 
 @dataclass(slots=True)
@@ -40,8 +40,6 @@ class Place:
     """A directory with photos and the job's output in it; ``run`` is a job without Ray."""
 
     base: Path
-    ledger: JobLedger
-    epoch: int = 0
 
     @property
     def root(self) -> Path:
@@ -50,39 +48,23 @@ class Place:
     def files(self) -> set[str]:
         return {str(path.relative_to(self.base)) for path in (self.base / "photos").rglob("*") if path.is_file()}
 
-    def run(self, spec: JobSpec) -> dict[str, ImageStatus]:
-        self.epoch += 1
-        images = spec.export.images
-        self.ledger.put_facts(beside=self.ledger.fact("beside", False) or (images and images.layout == "beside"))
-        found = without_own(Discovery(spec.inputs, self.base, (), self.root).inputs(), self.ledger, self.root)
-        seal_inputs(self.ledger, found, naming(spec, self.root, self.ledger))
-        wanted = wanted_products(spec, {})
-        apply_products(self.ledger, wanted)
-        book = RecipeBook(spec, wanted, self.ledger, self.root)
-        temporary = self.root / ".rayjobs" / "tmp" / str(self.epoch)
-        temporary.mkdir(parents=True)
-        journal = WorkerJournal(temporary)
-        publisher = Publisher(self.root, temporary, journal)
-        rows = {}
-        for item in book.items(self.ledger.open_inputs(0, 1000)):
-            row, _ = process(item, book.recipes[item.recipe], publisher)
-            self.ledger.commit([row], epoch=self.epoch)
-            rows[os.path.relpath(os.fsdecode(item.path), self.base)] = row
-        journal.close()
-        remove_stale_files(self.ledger, OutputDirectory(self.root))
-        return rows
+    def run(self, spec: Mapping[str, Any], **options: Any) -> dict[str, ImageStatus]:
+        rows: list[ImageStatus] = []
+        run_here(request(self.base, spec), rows=rows, **options)
+        ledger = OutputDirectory(self.root).read_ledger()
+        paths = {final.id: os.path.relpath(os.fsdecode(final.path), self.base) for final in ledger.final_inputs()}
+        ledger.close()
+        return {paths[row.id]: row for row in rows}
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
     for number, name in enumerate(("a.jpg", "a.png", "sub/b.png", "sub/c.jpg")):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (12, 8), (40 * number, 90, 20)).save(path)
-    (tmp_path / "out/.rayjobs").mkdir(parents=True)
-    ledger = JobLedger(tmp_path / "out/.rayjobs/ledger.sqlite")
-    yield Place(tmp_path, ledger)
-    ledger.close()
+    return Place(tmp_path)
 
 
 def contents(place: Place, names: set[str]) -> dict[str, bytes]:
@@ -93,12 +75,9 @@ def images_of(rows: dict[str, ImageStatus]) -> dict[str, list[str]]:
     return {name: [output.path for output in row.outputs if output.product == "image"] for name, row in rows.items()}
 
 
-@pytest.mark.parametrize("policy", ["rename", "error", "skip"])
+@pytest.mark.parametrize("policy", ["rename", "skip"])
 def test_no_source_is_written_over_whatever_the_policy(place: Place, policy: str) -> None:
     before = contents(place, place.files())
-    if policy == "error":
-        (place.base / "photos/a.png").unlink()  # two inputs that want one name are refused then, as in any layout
-        del before["photos/a.png"]
     rows = place.run(job(policy))
     assert {row.status for row in rows.values()} == {"done"}
     assert contents(place, set(before)) == before
@@ -110,32 +89,52 @@ def test_no_source_is_written_over_whatever_the_policy(place: Place, policy: str
     assert not (place.root / "images").exists()
 
 
-def test_own_images_are_no_inputs_of_the_next_run_and_go_when_they_are_not_wanted(place: Place) -> None:
+def test_a_job_that_takes_no_other_name_is_refused_where_its_image_would_be_a_source(place: Place) -> None:
+    before = contents(place, place.files())
+    (place.base / "photos/a.png").unlink()
+    del before["photos/a.png"]
+    with pytest.raises(JobError, match=r"image of 2 inputs would take the place of an input: .*choose another output"):
+        place.run(job("error"))
+    assert contents(place, place.files()) == before
+    assert not place.root.exists()
+
+
+def test_own_images_are_no_inputs_of_the_next_run_and_stay_when_they_are_not_wanted(place: Place) -> None:
     before = place.files()
     place.run(job(name="{stem}_look"))
-    assert len(place.files()) == 2 * len(before)
+    looks = place.files() - before
+    assert len(looks) == len(before)
     assert place.run(job(name="{stem}_look")) == {}
     rows = place.run(job(name="{stem}_look", format="webp"))
     assert set(rows) == before
-    assert place.files() == before | {os.path.normpath(f"out/{path}") for (path,) in images_of(rows).values()}
-    place.run(job(layout="mirror"))
-    assert place.files() == before
+    webp = {os.path.normpath(f"out/{path}") for (path,) in images_of(rows).values()}
+    assert place.files() == before | looks | webp
+    rows = place.run(job(layout="mirror"))
+    assert set(rows) == before
+    assert place.files() == before | looks | webp
+
+
+def test_results_beside_sources_are_no_inputs_of_another_job_that_finds_the_output(place: Place) -> None:
+    before = place.files()
+    place.run(job(name="{stem}_look"))
+    assert len(place.files()) == 2 * len(before)
+    other = {**job(layout="mirror"), "name": "other", "inputs": ["."], "output": "other"}
+    rows: list[ImageStatus] = []
+    assert run_here(request(place.base, other), rows=rows).total == len(before)
 
 
 def test_a_killed_runs_images_are_replaced_and_no_inputs(place: Place) -> None:
     before = place.files()
-    temporary = place.root / ".rayjobs/tmp/9"
-    temporary.mkdir(parents=True)
-    journal = WorkerJournal(temporary)
-    publisher = Publisher(place.root, temporary, journal)
-    publisher.publish("image", "../photos/sub/b.jpg", b"earlier", beside=place.base / "photos/sub")
-    journal.close()
-    place.ledger.add_stale(published_files(temporary))
-    place.ledger.put_facts(beside=True)
-    rows = place.run(job())
+
+    def kill(row: ImageStatus) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        place.run(job(name="{stem}_look"), after=kill)
+    assert len(place.files()) == len(before) + 1
+    rows = place.run(job(name="{stem}_look"))
     assert set(rows) == before
-    assert images_of(rows)["photos/sub/b.png"] == ["../photos/sub/b.jpg"]
-    assert (place.base / "photos/sub/b.jpg").read_bytes() != b"earlier"
+    assert len(place.files()) == 2 * len(before)
 
 
 def test_a_file_of_somebody_else_stays(place: Place) -> None:
@@ -167,4 +166,4 @@ def test_a_directory_without_a_readable_name_has_its_images_in_the_output(tmp_pa
 )
 def test_what_can_not_be_beside_is_a_mistake_of_the_job(policy: str, name: str, message: str) -> None:
     with pytest.raises(JobFileError, match=message):
-        job(policy, name=name)
+        parse_job(json.dumps({**job(policy, name=name), "name": "a", "output": "out"}))

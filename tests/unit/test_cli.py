@@ -16,12 +16,36 @@ def test_init_writes_a_job_file_and_its_schema(tmp_path: Path) -> None:
     assert (tmp_path / "job.schema.json").read_text().startswith("{")
 
 
-def test_init_where_a_job_file_is_leaves_its_schema_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("job.yaml", "job.schema.json"):
+@pytest.mark.parametrize("taken", [("job.yaml",), ("job.schema.json",), ("job.yaml", "job.schema.json")])
+def test_init_where_a_job_file_or_a_schema_is_writes_nothing(
+    taken: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in taken:
         (tmp_path / name).write_text("mine")
     assert main(["init", str(tmp_path / "job.yaml"), "--schema"]) == 1
-    assert "exists; give another name" in capsys.readouterr().err
-    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
+    told = capsys.readouterr()
+    assert told.err == f"rayjobs: {tmp_path / taken[0]} exists; give another name: rayjobs init FILE\n"
+    assert told.out == ""
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(taken, "mine")
+
+
+def test_init_without_a_schema_does_not_mind_one(tmp_path: Path) -> None:
+    (tmp_path / "job.schema.json").write_text("mine")
+    assert main(["init", str(tmp_path / "job.yaml")]) == 0
+    assert (tmp_path / "job.schema.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["job.yaml", "job.schema.json"])
+def test_init_follows_no_link(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert main(["init", str(tmp_path / "job.yaml"), "--schema"]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("directory", [".", "/"])
+def test_init_of_a_directory_says_so(directory: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", directory, "--schema"]) == 1
+    assert capsys.readouterr().err == f"rayjobs: {directory} exists; give another name: rayjobs init FILE\n"
 
 
 def test_init_in_no_directory_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

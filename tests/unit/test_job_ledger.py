@@ -1,4 +1,4 @@
-"""The ledger: sealed inputs, first committer wins, products, stale files."""
+"""The ledger: sealed inputs, first committer wins, products, and the record of files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -81,22 +82,112 @@ def test_sealing_again_changes_nothing(ledger: JobLedger) -> None:
     assert ledger.counts().done == 2
 
 
-def test_changed_input_is_open_again_and_its_file_is_stale(ledger: JobLedger) -> None:
+def kept(ledger: JobLedger) -> dict[str, str]:
+    """Path -> cause of the files that the job doesn't want any more."""
+    return {file.path: file.cause for file in ledger.files.kept(ledger.fact("products", {}))}
+
+
+def test_changed_input_is_open_again_and_its_file_is_to_be_replaced(ledger: JobLedger) -> None:
     seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
     done(ledger, {"image": "1"})
     sealed = seal_inputs(ledger, [*found("a.jpg"), *found("b.jpg", size=11)], NAMING)
     assert sealed.changed == 1
     assert [entry.path for entry in ledger.open_inputs(0, 9)] == [b"/in/b.jpg"]
-    assert ledger.known_files(["image/a", "image/b"]) == (("image/b", "1"),)
+    assert ledger.files.known(["image/a", "image/b"]) == (("image/a", "1"), ("image/b", "1"))
+    assert [file.path for file in ledger.files.current()] == ["image/a"]
 
 
-def test_vanished_input_leaves_and_its_file_is_stale(ledger: JobLedger) -> None:
+def test_vanished_input_leaves_and_its_file_is_kept(ledger: JobLedger) -> None:
     seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    apply_products(ledger, {"image": "1"})
     done(ledger, {"image": "1"})
     assert seal_inputs(ledger, found("b.jpg"), NAMING).removed == 1
     assert ledger.counts().total == 1
-    assert ledger.take_stale() == [("image/a", "1")]
-    assert not ledger.has_stale()
+    assert kept(ledger) == {"image/a": "gone"}
+
+
+def test_input_that_returns_as_it_was_is_taken_back_uncomputed(ledger: JobLedger) -> None:
+    have = {"image": "1", STATISTICS: "2"}
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    apply_products(ledger, have)
+    done(ledger, have, part="p")
+    before = [final for final in ledger.final_inputs() if final.path == b"/in/a.jpg"]
+    for gone in (
+        [],
+        [FoundInput(path=b"/in/a.jpg", relative=b"a.jpg", status="skipped", reason="excluded")],
+        [FoundInput(path=b"/in/a.jpg", relative=b"a.jpg", status="failed", reason="missing")],
+    ):
+        seal_inputs(ledger, [*found("b.jpg"), *gone], NAMING)
+        apply_products(ledger, have)
+        assert ledger.counts().done == 1
+        assert [row.path for row in ledger.results(0, 9)] == [b"/in/b.jpg"]
+        assert kept(ledger) == {
+            "image/a": gone[0].reason if gone and gone[0].reason == "excluded" else "failed" if gone else "gone"
+        }
+        sealed = seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+        assert sealed.is_new
+        apply_products(ledger, have)
+        assert (ledger.counts().done, ledger.counts().open) == (2, 0)
+        assert [final for final in ledger.final_inputs() if final.path == b"/in/a.jpg"] == before
+        assert kept(ledger) == {}
+
+
+def test_input_that_returns_changed_is_open(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    apply_products(ledger, {"image": "1"})
+    done(ledger, {"image": "1"})
+    seal_inputs(ledger, found("b.jpg"), NAMING)
+    seal_inputs(ledger, [*found("a.jpg", size=11), *found("b.jpg")], NAMING)
+    apply_products(ledger, {"image": "1"})
+    assert [entry.path for entry in ledger.open_inputs(0, 9)] == [b"/in/a.jpg"]
+
+
+def test_names_are_given_once(ledger: JobLedger) -> None:
+    seal_inputs(ledger, found("x.jpg", "x.png"), NAMING)
+    assert names(ledger) == {b"/in/x.jpg": "x", b"/in/x.png": "x-2"}
+    seal_inputs(ledger, found("x.png"), NAMING)
+    assert names(ledger) == {b"/in/x.png": "x-2"}
+    seal_inputs(ledger, found("x.bmp", "x.png"), NAMING)
+    assert names(ledger) == {b"/in/x.bmp": "x", b"/in/x.png": "x-2"}
+    seal_inputs(ledger, found("x.bmp", "x.jpg", "x.png"), NAMING)  # its name was given to another one meanwhile
+    assert names(ledger) == {b"/in/x.bmp": "x", b"/in/x.jpg": "x-3", b"/in/x.png": "x-2"}
+
+
+def test_another_name_leaves_the_numbers_and_makes_files_anew(ledger: JobLedger) -> None:
+    have = {"image": "1", STATISTICS: "2"}
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    apply_products(ledger, have)
+    done(ledger, have, part="p")
+    other = replace(NAMING, name=lambda path, relative, _: f"look-{relative.decode()}", kept=False)
+    seal_inputs(ledger, found("a.jpg"), other)
+    apply_products(ledger, have)
+    [entry] = ledger.open_inputs(0, 9)
+    assert [ledger.recipes()[number] for number in entry.recipes] == [{STATISTICS: "2"}]
+    done(ledger, {"image": "1"})
+    assert kept(ledger) == {"image/a": "superseded"}
+
+
+def numbers(ledger: JobLedger) -> dict[str, str]:
+    return {path.decode().rpartition("/")[2]: name for path, name in names(ledger).items()}
+
+
+def test_numbers_follow_the_users_order_have_no_holes_and_are_given_once(ledger: JobLedger) -> None:
+    numbered = replace(NAMING, name=lambda path, relative, number: f"n{number}", numbered=True)
+
+    def listed(*names_: str) -> list[FoundInput]:
+        return [
+            replace(entry, order=b"%04d" % place, status=status, reason=status and "excluded")
+            for place, name in enumerate(names_)
+            for entry in found(name.removeprefix("-"))
+            for status in ["skipped" if name.startswith("-") else None]
+        ]
+
+    seal_inputs(ledger, listed("b.jpg", "-x.jpg", "a.jpg", "c.jpg"), numbered)
+    assert numbers(ledger) == {"b.jpg": "n0", "a.jpg": "n1", "c.jpg": "n2"}
+    seal_inputs(ledger, listed("new.jpg", "c.jpg", "x.jpg", "b.jpg"), numbered)
+    assert numbers(ledger) == {"b.jpg": "n0", "c.jpg": "n2", "new.jpg": "n3", "x.jpg": "n4"}
+    seal_inputs(ledger, listed("a.jpg", "c.jpg"), numbered)
+    assert numbers(ledger) == {"a.jpg": "n1", "c.jpg": "n2"}
 
 
 def test_clashing_names_are_numbered_by_path_whatever_the_order(ledger: JobLedger) -> None:
@@ -112,7 +203,12 @@ def test_clashing_names_can_be_refused_and_leave_the_ledger_as_it_was(ledger: Jo
 
 
 def test_name_of_a_foreign_file_is_not_used(ledger: JobLedger) -> None:
-    naming = Naming(name=NAMING.name, key=NAMING.key, renamed=NAMING.renamed, taken=lambda name: name in {"a", "a-2"})
+    naming = Naming(
+        name=NAMING.name,
+        key=NAMING.key,
+        renamed=NAMING.renamed,
+        taken=lambda at: at.name if at.name in {"a", "a-2"} else None,
+    )
     assert seal_inputs(ledger, found("a.jpg", "b.jpg"), naming).renamed == 1
     assert names(ledger) == {b"/in/a.jpg": "a-3", b"/in/b.jpg": "b"}
 
@@ -193,25 +289,28 @@ def test_one_analysis_less_opens_nothing_and_keeps_its_numbers(ledger: JobLedger
     assert ledger.counts().open == 0
 
 
-def test_dropped_chart_becomes_stale_and_is_drawn_again_when_asked_for(ledger: JobLedger) -> None:
+def test_dropped_chart_is_kept_and_is_drawn_again_when_asked_for(ledger: JobLedger) -> None:
     seal_inputs(ledger, found("a.jpg"), NAMING)
     with_chart = {"image": "1", "chart:statistics": "9"}
     done(ledger, with_chart)
     apply_products(ledger, {"image": "1"})
     assert ledger.counts().open == 0
     assert [output.path for output in next(ledger.final_inputs()).outputs] == ["image/a"]
-    assert ledger.known_files(["chart:statistics/a"]) == (("chart:statistics/a", "9"),)
+    assert kept(ledger) == {"chart:statistics/a": "unwanted"}
     apply_products(ledger, with_chart)
     assert ledger.counts().open == 1
 
 
-def test_new_look_opens_everything_and_makes_all_files_stale(ledger: JobLedger) -> None:
+def test_new_look_opens_everything_and_replaces_its_files(ledger: JobLedger) -> None:
     seal_inputs(ledger, found("a.jpg"), NAMING)
     done(ledger, {"image": "1", STATISTICS: "2"}, part="p")
     apply_products(ledger, {"image": "other", STATISTICS: "other"})
     [entry] = ledger.open_inputs(0, 9)
     assert entry.recipes == ()
-    assert ledger.take_stale() == [("image/a", "1")]
+    assert ledger.files.known(["image/a"]) == (("image/a", "1"),)
+    done(ledger, {"image": "other", STATISTICS: "other"}, part="q")
+    assert ledger.files.known(["image/a"]) == (("image/a", "other"),)
+    assert kept(ledger) == {}
 
 
 def test_new_plan_gives_failed_inputs_another_chance(ledger: JobLedger) -> None:
@@ -232,7 +331,7 @@ def test_input_that_fails_later_loses_its_products(ledger: JobLedger) -> None:
     [entry] = ledger.open_inputs(0, 9)
     ledger.commit([ImageStatus(id=entry.id, status="failed", reason="analysis_error")], epoch=2)
     assert next(ledger.final_inputs()).outputs == ()
-    assert ledger.take_stale() == [("image/a", "1")]
+    assert kept(ledger) == {"image/a": "failed"}
 
 
 def test_reader_sees_committed_rows_while_the_writer_works(ledger: JobLedger) -> None:
@@ -244,6 +343,44 @@ def test_reader_sees_committed_rows_while_the_writer_works(ledger: JobLedger) ->
     with pytest.raises(Exception, match="readonly"):
         reader.put_facts(state="mine")
     reader.close()
+
+
+def test_lost_file_makes_its_product_alone_anew(ledger: JobLedger) -> None:
+    have = {"image": "1", "chart:statistics": "9", STATISTICS: "2"}
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    apply_products(ledger, have)
+    done(ledger, have, part="p")
+    ledger.lost_files(1, "image")
+    ledger.files.forget(["image/a"])
+    apply_products(ledger, have)
+    [entry] = ledger.open_inputs(0, 9)
+    assert [ledger.recipes()[number] for number in entry.recipes] == [{"chart:statistics": "9", STATISTICS: "2"}]
+    assert [(row.part, row.path) for row in ledger.results(0, 9)] == [("p", b"/in/b.jpg")]
+    done(ledger, {"image": "1"})
+    assert [output.path for output in next(ledger.final_inputs()).outputs] == ["chart:statistics/a", "image/a"]
+
+
+def test_lost_results_open_just_their_inputs_and_leave_their_files(ledger: JobLedger) -> None:
+    have = {"image": "1", STATISTICS: "2"}
+    apply_products(ledger, have)
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    done(ledger, have, part="p")
+    seal_inputs(ledger, found("a.jpg", "b.jpg"), NAMING)
+    done(ledger, have, part="q")
+    assert ledger.lost_results("q") == 1
+    [entry] = ledger.open_inputs(0, 9)
+    assert entry.path == b"/in/b.jpg"
+    assert [ledger.recipes()[number] for number in entry.recipes] == [{"image": "1"}]
+    assert [file.path for file in ledger.files.current()] == ["image/a", "image/b"]
+
+
+def test_damaged_ledger_is_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "out/.rayjobs/ledger.sqlite"
+    JobLedger(path).close()
+    path.write_bytes(b"no database, whatever this is" * 40)
+    for read_only in (False, True):
+        with pytest.raises(JobError, match=r"ledger is damaged .*`rayjobs rebuild .*out` makes it anew"):
+            JobLedger(path, read_only=read_only)
 
 
 def test_facts_come_back_as_they_were(ledger: JobLedger) -> None:
@@ -258,7 +395,7 @@ def test_a_ledger_of_another_format_is_left_alone(read_only: bool, tmp_path: Pat
     JobLedger(path).close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 1")
-    with pytest.raises(JobError, match=r"out: made by another version of Rayjobs \(format 1;.*choose another output"):
+    with pytest.raises(JobError, match=r"out: made by another version of Rayjobs \(format 1; .*choose another output"):
         JobLedger(path, read_only=read_only)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.publish import Publisher, sha256_of_file
-from pipelines.worker_journal import WorkerJournal, inputs_in_hand, published_files
+from pipelines.publish import Publisher
+from pipelines.storage.local_files import sha256_of
+from pipelines.worker_journal import Published, WorkerJournal, inputs_in_hand, published_files
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def leftovers(tmp_path: Path) -> list[str]:
 def test_file_appears_with_its_sha_and_no_temporary_stays(publisher: Publisher, tmp_path: Path) -> None:
     output = publisher.publish("image", "images/a/b.jpg", b"pixels")
     assert (tmp_path / "out/images/a/b.jpg").read_bytes() == b"pixels"
-    assert output.sha256 == hashlib.sha256(b"pixels").hexdigest() == sha256_of_file(tmp_path / "out/images/a/b.jpg")
+    assert output.sha256 == hashlib.sha256(b"pixels").hexdigest() == sha256_of(tmp_path / "out/images/a/b.jpg")
     assert output.bytes == 6
     assert leftovers(tmp_path) == []
 
@@ -94,19 +95,43 @@ def test_link_out_of_the_output_is_not_followed(publisher: Publisher, tmp_path: 
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/images").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ImageError, match="outside the output"):
+    with pytest.raises(ImageError, match="images is a link, not a directory; links are not followed on output"):
         publisher.publish("image", "images/a.jpg", b"pixels")
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_link_within_the_output_is_not_followed_either(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "out/mine").mkdir(parents=True)
+    (tmp_path / "out/images").symlink_to("mine")
+    with pytest.raises(ImageError, match="links are not followed"):
+        publisher.publish("image", "images/sub/a.jpg", b"pixels")
+    assert list((tmp_path / "out/mine").iterdir()) == []
+
+
+def test_directory_in_the_place_of_a_file_stays(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "out/a.jpg").mkdir(parents=True)
+    with pytest.raises(ImageError, match="not this job's"):
+        publisher.publish("image", "a.jpg", b"pixels", overwrite=True)
+    assert (tmp_path / "out/a.jpg").is_dir()
 
 
 def test_link_in_the_place_of_a_file_is_not_written_through(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "out/a.jpg").symlink_to(tmp_path / "precious")
-    with pytest.raises(ImageError):
-        publisher.publish("image", "a.jpg", b"pixels")
-    publisher.publish("image", "a.jpg", b"pixels", overwrite=True)
+    for overwrite in (False, True):
+        with pytest.raises(ImageError, match="not this job's"):
+            publisher.publish("image", "a.jpg", b"pixels", overwrite=overwrite)
     assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert (tmp_path / "out/a.jpg").is_symlink()
+
+
+def test_own_file_that_somebody_changed_is_not_replaced(publisher: Publisher, tmp_path: Path) -> None:
+    old = publisher.publish("image", "a.jpg", b"old look")
+    (tmp_path / "out/a.jpg").write_bytes(b"retouched")
+    with pytest.raises(ImageError, match="was changed since"):
+        publisher.publish("image", "a.jpg", b"new look", known=[old.sha256])
+    assert (tmp_path / "out/a.jpg").read_bytes() == b"retouched"
 
 
 def test_name_that_no_file_system_takes_is_a_failure_of_the_input(publisher: Publisher) -> None:
@@ -125,4 +150,4 @@ def test_journal_knows_files_and_the_input_in_hand(publisher: Publisher, tmp_pat
         torn.write(b'["started", 7')  # what a kill in the middle of a line leaves
     journal.close()
     assert inputs_in_hand(tmp_path / "tmp") == {2: False}
-    assert list(published_files(tmp_path / "tmp")) == [("a.jpg", published.sha256)]
+    assert list(published_files(tmp_path / "tmp")) == [Published("a.jpg", published.sha256, None)]

@@ -9,6 +9,7 @@ import os
 import re
 from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,10 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.job_ledger import JobLedger
+from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.tables import readable_path
+from rayjobs.output_directory import OutputDirectory
 from rayjobs.report import ReportFailure, ReportImage, ReportSummary, duration_text, write_report
 from rayjobs.report_numbers import distribution, distributions, number_text
+from tests.quick_runs import fixed_files
 
 JPEG = b"\xff\xd8 thumbnail"
 HOSTILE = [
@@ -88,10 +93,14 @@ def report_image(output: Path, name: bytes, **changes: Any) -> ReportImage:
     )
 
 
-def write(output: Path, images: Sequence[ReportImage], failures: Sequence[ReportFailure] = (), **options: Any) -> Page:
+def write(output: Path, images: Any, failures: Sequence[ReportFailure] = (), **options: Any) -> Page:
     options = {"make_thumbnail": lambda path: JPEG, **options}
-    summary = options.pop("summary", replace(SUMMARY, done=len(images), failed=len(failures)))
-    return Page(write_report(output, summary, images, failures, **options))
+    summary = options.pop("summary", None) or replace(SUMMARY, done=len(images), failed=len(failures))
+    with closing(JobLedger(OutputDirectory(output).ledger)) as ledger:
+        with fixed_files(ledger, OutputDirectory(output)) as files:
+            write_report(files, summary, images, failures, **options)
+        files.finish()
+    return Page(OutputDirectory(output).report)
 
 
 def failure(number: int, reason: str = "corrupt") -> ReportFailure:
@@ -245,15 +254,28 @@ def test_originals_are_shown_when_nothing_was_rendered(tmp_path: Path) -> None:
     assert "file:///photos/caf%E9%201.jpg" in page.links()
 
 
-def test_known_thumbnails_are_used_again_and_stale_files_go(tmp_path: Path) -> None:
+def test_known_thumbnails_are_used_again_and_those_not_wanted_are_kept(tmp_path: Path) -> None:
     images = [report_image(tmp_path, b"%d.jpg" % number) for number in range(5)]
     write(tmp_path, images, page_images=2)
-    (tmp_path / "report/page-0009.html.tmp").write_bytes(b"left by a crash")
     (tmp_path / "report/notes.txt").write_bytes(b"not ours")
+    before = tree(tmp_path / "report")
     write(tmp_path, images[:2], page_images=2, make_thumbnail=lambda path: pytest.fail("made again"))
-    assert sorted(tree(tmp_path / "report")) == sorted(
-        ["index.html", "notes.txt", *(f"thumbnails/{image.key}.jpg" for image in images[:2])]
-    )
+    after = tree(tmp_path / "report")
+    assert {path for path in before if after.get(path) != before[path]} == {"index.html"}
+    with closing(OutputDirectory(tmp_path).read_ledger()) as ledger:
+        kept = {file.path: file.cause for file in ledger.files.kept([])}
+    others = [f"report/thumbnails/{image.key}.jpg" for image in images[2:]]
+    assert kept == dict.fromkeys(["report/page-0002.html", "report/page-0003.html", *others], "unwanted")
+
+
+def test_a_strangers_file_in_the_report_stays(tmp_path: Path) -> None:
+    images = [report_image(tmp_path, b"a.jpg")]
+    mine = tmp_path / f"report/thumbnails/{images[0].key}.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(JobError, match="is not this job's"):
+        write(tmp_path, images)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_same_pictures_share_one_thumbnail(tmp_path: Path) -> None:
@@ -278,7 +300,7 @@ def test_keys_that_are_no_digest_are_refused(tmp_path: Path, key: str) -> None:
 
 def test_iterators_are_refused_because_images_are_read_twice(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="read twice"):
-        write_report(tmp_path, SUMMARY, iter([]), [], make_thumbnail=lambda path: None)
+        write(tmp_path, iter([]), summary=SUMMARY)
 
 
 def test_a_job_without_images_has_a_report(tmp_path: Path) -> None:

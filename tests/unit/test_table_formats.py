@@ -154,14 +154,15 @@ def test_null_arrays_from_parquet_are_null_in_every_text_format(tmp_path: Path, 
     rows = [{"input": "a", "curve": pair}, {"input": "b", "curve": None}, {"input": "c", "curve": pair[::-1]}]
     write_table(tmp_path / "p", schema, [pa.RecordBatch.from_pylist(rows, schema)], format="parquet")
     read = pq.read_table(tmp_path / "p").cast(schema)
-    for batch in (read.to_batches()[0], read.slice(1).to_batches()[0]):
-        write_table(tmp_path / "j", schema, [batch], format="json")
-        assert json.loads((tmp_path / "j").read_text()) == batch.to_pylist()
-        write_table(tmp_path / "c", schema, [batch], format="csv")
-        cells = [row["curve"] for row in csv.DictReader((tmp_path / "c").read_text().splitlines())]
-        assert [json.loads(cell) if cell else None for cell in cells] == batch.column(1).to_pylist()
-        write_xlsx(tmp_path / "x", [Sheet(name="t", schema=schema, batches=[batch])])
-        assert len(sheet_cells(tmp_path / "x")) == 1 + batch.num_rows
+    for number, batch in enumerate((read.to_batches()[0], read.slice(1).to_batches()[0])):
+        text, cells, book = (tmp_path / f"{name}{number}" for name in "jcx")  # writers never write over a file
+        write_table(text, schema, [batch], format="json")
+        assert json.loads(text.read_text()) == batch.to_pylist()
+        write_table(cells, schema, [batch], format="csv")
+        curves = [row["curve"] for row in csv.DictReader(cells.read_text().splitlines())]
+        assert [json.loads(cell) if cell else None for cell in curves] == batch.column(1).to_pylist()
+        write_xlsx(book, [Sheet(name="t", schema=schema, batches=[batch])])
+        assert len(sheet_cells(book)) == 1 + batch.num_rows
 
 
 class TestXlsx:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.worker_journal import SUFFIX, WorkerJournal, inputs_in_hand, published_files
+from pipelines.worker_journal import SUFFIX, Published, WorkerJournal, inputs_in_hand, published_files
 from tests.runs import ROOT
 
 CHILD = """
@@ -42,7 +42,7 @@ def test_a_killed_worker_had_its_last_input_in_hand(tmp_path: Path) -> None:
         process.kill()
         assert process.wait() == -signal.SIGKILL
     assert inputs_in_hand(tmp_path) == {5: False}
-    assert list(published_files(tmp_path)) == [("images/a.jpg", "00ff")]
+    assert list(published_files(tmp_path)) == [Published("images/a.jpg", "00ff", 4)]
 
 
 def test_the_watchdog_ends_a_worker_that_hangs_and_says_so(tmp_path: Path) -> None:
@@ -85,6 +85,9 @@ def test_workers_of_one_directory_keep_apart(tmp_path: Path) -> None:
     first.close()
     second.close()
     assert inputs_in_hand(tmp_path) == {2: False}
-    assert set(published_files(tmp_path)) == {("images/é.png", "aa"), ("images/b.png", "bb")}
-    assert list(published_files(tmp_path, of={2})) == [("images/b.png", "bb")]
+    assert set(published_files(tmp_path)) == {
+        Published("images/é.png", "aa", 1),
+        Published("images/b.png", "bb", 2),
+    }
+    assert list(published_files(tmp_path, of={2})) == [Published("images/b.png", "bb", 2)]
     assert list(published_files(tmp_path, of=set())) == []

@@ -1,0 +1,233 @@
+"""The record of a job's files: every file that the job wrote below its output, and holds to be its own.
+
+A table of the job's ledger. ``storage.custody`` decides by it what may be removed or replaced, discovery what is no
+input, and ``rayjobs verify`` what is to be there. A file is *current* when a product of an input, or a result of the
+run (manifest, tables, report), is that file; else it is *kept*: no run removes it, only ``rayjobs prune``. One that
+somebody changed is *theirs*: it is remembered only so that it doesn't become an input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.models import Output
+from pipelines.storage.custody import Written
+
+FIXED = "fixed"
+"""Product of the files that belong to the job as a whole: manifest, job.json, tables, report."""
+TASK = "task"
+"""Product of the files that the job's own tasks wrote."""
+
+_FIXED_NAME = re.compile(
+    r"manifest\.parquet|job\.json|data/[^/]+\.(parquet|csv|json|xlsx)|data/[^/]+\.parquet/part-\d+\.parquet"
+    r"|report/(index|page-\d+)\.html|report/thumbnails/[0-9a-f]{8,64}\.jpg"
+)
+
+CURRENT, KEPT, THEIRS = 1, 0, -1
+"""How a file of the record stands: values of the column ``current``."""
+OUTPUTS_OF_INPUT = (
+    "SELECT json_group_array(json_array(product, path, sha256, bytes)) FROM files"
+    " WHERE input = inputs.id AND current = 1"
+)
+_KEPT_FILES = (
+    "FROM files LEFT JOIN inputs ON inputs.id = input WHERE current = 0"
+    " OR (current = 1 AND input IS NOT NULL AND (seq IS NULL OR status IN ('failed', 'skipped')))"
+)
+_PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedFile(Written):
+    """A file of the record, and what it is."""
+
+    product: str
+    input: int | None
+    theirs: bool = False
+    """Somebody has changed it since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile(RecordedFile):
+    """A file that the job doesn't want any more, and why."""
+
+    cause: str
+    """``gone``, ``excluded``, ``skipped``, ``failed``: its input; ``unwanted``: the job doesn't ask for such files
+    now; ``superseded``: there is another one, of another name or format."""
+
+
+class FileRecord:
+    """The table ``files`` of a ledger; see ``JobLedger`` for who may write."""
+
+    def __init__(
+        self,
+        transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
+        select: Callable[..., list[Any]],
+    ) -> None:
+        self._transaction = transaction
+        self._all = select
+
+    # ---- asking --------------------------------------------------------------------------------------------------
+
+    def is_empty(self) -> bool:
+        return not self._all("SELECT 1 FROM files LIMIT 1")
+
+    def find(self, path: str) -> RecordedFile | None:
+        """The entry of a path, relative to the output."""
+        rows = self._all(f"{_SELECT} WHERE path = ?", (path,))
+        return _recorded(rows[0]) if rows else None
+
+    def known(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Which of the paths are files of the job, with their sha256."""
+        found = (self.find(path) for path in paths)
+        return tuple((file.path, file.sha256) for file in found if file is not None and not file.theirs)
+
+    def known_below(self, prefixes: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """As ``known``, of all paths that begin with one of the prefixes."""
+        ends = ((prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) for prefix in prefixes)
+        query = "SELECT path, sha256 FROM files WHERE path >= ? AND path < ? AND current >= 0"
+        return tuple((path, sha256) for bounds in ends for path, sha256 in self._all(query, bounds))
+
+    def written_by(self, product: str) -> list[str]:
+        """sha256 of all files of a product."""
+        return [sha256 for (sha256,) in self._all("SELECT sha256 FROM files WHERE product = ?", (product,))]
+
+    def current(self, *, fixed: bool | None = None) -> Iterator[RecordedFile]:
+        """Files that are to be there as they were written, of inputs that have left the list as well.
+
+        ``fixed``: only those of the job as a whole, or only those of inputs. Read in pages, so memory stays flat.
+        """
+        which = "" if fixed is None else " AND input IS NULL" if fixed else " AND input IS NOT NULL"
+        last = ""
+        while page := self._all(
+            f"{_SELECT} WHERE current = 1 AND path > ?{which} ORDER BY path LIMIT {_PAGE}", (last,)
+        ):
+            yield from map(_recorded, page)
+            last = page[-1][0]
+
+    def outside(self) -> Iterator[str]:
+        """Paths of files that lie outside the output, beside their sources."""
+        for (path,) in self._all("SELECT path FROM files WHERE path >= '../' AND path < '..0'"):
+            yield path
+
+    def content(self, path: str) -> bytes | None:
+        """What a small fixed file held when it was written, where that is kept."""
+        rows = self._all("SELECT content FROM files WHERE path = ? AND content IS NOT NULL", (path,))
+        return zlib.decompress(rows[0][0]) if rows else None
+
+    def count_kept(self) -> int:
+        """How many files the job has that it doesn't want any more."""
+        return int(self._all(f"SELECT count(*) {_KEPT_FILES}")[0][0])
+
+    def kept(self, wanted: Iterable[str]) -> Iterator[KeptFile]:
+        """Files that the job doesn't want any more; ``wanted`` are its products now."""
+        names = set(wanted)
+        columns_of_file = "files.path, sha256, bytes, files.mtime_ns, product, input, current"
+        query = f"SELECT {columns_of_file}, seq, status, reason {_KEPT_FILES} ORDER BY files.path"
+        for *columns, seq, status, reason in self._all(query):
+            found, current = _recorded(columns), columns[-1]
+            if found.input is None:
+                cause = "unwanted"
+            elif seq is None:
+                cause = "gone"
+            elif status in ("failed", "skipped"):
+                cause = "excluded" if reason == "excluded" else status
+            else:
+                cause = "superseded" if not current and found.product in names else "unwanted"
+            yield KeptFile(
+                path=found.path,
+                sha256=found.sha256,
+                bytes=found.bytes,
+                mtime_ns=found.mtime_ns,
+                product=found.product,
+                input=found.input,
+                cause=cause,
+            )
+
+    # ---- noting --------------------------------------------------------------------------------------------------
+
+    def put_job_files(self, outputs: Iterable[Output], contents: Sequence[bytes | None] = ()) -> None:
+        """Note files of the job as a whole; ``contents`` of small ones that can't be made again as they were."""
+        listed = list(outputs)
+        texts = [*contents, *[None] * (len(listed) - len(contents))]
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL, ?, 1, ?)",
+                [
+                    (o.path, o.sha256, o.bytes, o.mtime_ns, o.product, None if text is None else zlib.compress(text))
+                    for o, text in zip(listed, texts, strict=True)
+                ],
+            )
+
+    def keep_fixed(self, wanted: Iterable[str]) -> None:
+        """The fixed files of the job are these now: others are kept as no longer wanted."""
+        with self._transaction() as db:
+            db.execute("UPDATE files SET current = 0 WHERE current = 1 AND product = ?", (FIXED,))
+            db.executemany("UPDATE files SET current = 1 WHERE input IS NULL AND path = ?", [(p,) for p in wanted])
+
+    def adopt(self, found: Written, *, product: str, input: int | None) -> None:
+        """Note a file that an attempt published which could not report any more."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 0, NULL)",
+                (found.path, found.sha256, found.bytes, found.mtime_ns, input, product),
+            )
+
+    def touched(self, times: Iterable[tuple[str, int]]) -> None:
+        """Files bear other times (path, time) while their contents are as they were written."""
+        with self._transaction() as db:
+            db.executemany("UPDATE files SET mtime_ns = ? WHERE path = ?", [(time, path) for path, time in times])
+
+    def give_up(self, paths: Iterable[str]) -> None:
+        """Files that somebody changed: they are theirs now."""
+        with self._transaction() as db:
+            db.executemany("UPDATE files SET current = -1 WHERE path = ?", [(path,) for path in paths])
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Files that are gone."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
+
+
+def is_fixed_name(path: str) -> bool:
+    """Whether a path, relative to an output, is one of those that manifest, tables and report have.
+
+    For outputs whose record doesn't list them: of an older format, or with nothing but a manifest left.
+    """
+    return _FIXED_NAME.fullmatch(path) is not None
+
+
+_SELECT = "SELECT path, sha256, bytes, mtime_ns, product, input, current FROM files"
+
+
+def record_outputs(db: sqlite3.Connection, number: int, outputs: Iterable[Output]) -> None:
+    """Note the files of an input's products. Part of the caller's transaction."""
+    db.executemany(
+        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 1, NULL)",
+        [(o.path, o.sha256, o.bytes, o.mtime_ns, number, o.product) for o in outputs],
+    )
+
+
+def outputs_from_json(text: str) -> tuple[Output, ...]:
+    """What ``OUTPUTS_OF_INPUT`` gives, sorted by path."""
+    found = (Output(product=p, path=path, sha256=sha256, bytes=size) for p, path, sha256, size in json.loads(text))
+    return tuple(sorted(found, key=lambda output: output.path))
+
+
+def _recorded(row: Sequence[Any]) -> RecordedFile:
+    path, sha256, size, mtime_ns, product, number, current = row
+    return RecordedFile(
+        path=path,
+        sha256=sha256,
+        bytes=size,
+        mtime_ns=mtime_ns,
+        product=product,
+        input=number,
+        theirs=current == THEIRS,
+    )

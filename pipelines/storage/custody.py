@@ -1,0 +1,84 @@
+"""Custody: what a job may remove, replace or give another name. Files belong to people.
+
+Pure: what bears a name now, and what the job's record says of it, are arguments. A file is the job's when the record
+says that the job wrote it and its content is still what was written; size and time alone suffice for leaving it as it
+is, never for touching it. Whatever else bears a name (a changed file, a stranger's, a link, a directory) stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What bears a name; links are not followed."""
+
+    NOTHING = "nothing"
+    FILE = "a file"
+    DIRECTORY = "a directory"
+    LINK = "a link"
+    OTHER = "a pipe, socket or device"
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What bears a name at the moment."""
+
+    kind: Kind
+    bytes: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file as the job wrote it, relative to the output: one entry of the job's record."""
+
+    path: str
+    sha256: str
+    bytes: int
+    mtime_ns: int | None = None
+    """None: not known; its content has to be compared."""
+
+
+class Standing(StrEnum):
+    """How a file of the record stands."""
+
+    AS_WRITTEN = "as written"
+    GONE = "gone"
+    CHANGED = "changed"
+    """By somebody, or by an accident: no longer the job's."""
+    UNSURE = "unsure"
+    """Its content has to be compared."""
+
+
+def standing(present: Present, written: Written) -> Standing:
+    """How a file of the record stands, as far as size and time tell."""
+    if present.kind is Kind.NOTHING:
+        return Standing.GONE
+    if present.kind is not Kind.FILE or present.bytes != written.bytes:
+        return Standing.CHANGED
+    return Standing.AS_WRITTEN if present.mtime_ns == written.mtime_ns else Standing.UNSURE
+
+
+def is_ours(present: Present, sha256: str | None, known: Iterable[str]) -> bool:
+    """Whether what bears a name may be removed or replaced.
+
+    Parameters
+    ----------
+    sha256
+        Of its content, read just now.
+    known
+        sha256 of what the job's record says that the job wrote under this name.
+    """
+    return present.kind is Kind.FILE and sha256 is not None and sha256 in known
+
+
+def may_replace(present: Present, sha256: str | None, known: Iterable[str], *, overwrite: bool) -> bool:
+    """Whether a finished file may take this name from what bears it.
+
+    ``overwrite`` is the user's word (``on_conflict: overwrite``), given for images at their planned names alone. It
+    covers regular files; never a link, never a directory.
+    """
+    return is_ours(present, sha256, known) or (overwrite and present.kind is Kind.FILE)

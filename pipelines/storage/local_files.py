@@ -1,0 +1,194 @@
+"""Files of a local file system: looking without following links, and every removal, replacement and renaming.
+
+``remove`` and ``replace`` ask ``custody`` with a content that was read just before. Directories are removed when they
+are empty. ``discard_directory`` is for the program's own: what lies below ``.rayjobs/tmp`` or in a cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from pipelines.storage.custody import Kind, Present, Standing, Written, is_ours, may_replace, standing
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
+_BLOCK_BYTES = 2**20
+
+
+class TakenError(FileExistsError):
+    """A name is borne by something that the job may not replace."""
+
+
+class LinkInTheWayError(NotADirectoryError):
+    """A directory of an output's path is a link, or no directory."""
+
+
+def time_of(status: os.stat_result) -> int:
+    """A file's time of change in nanoseconds, as 64 bits hold it: years beyond 2262 wrap around, and stay distinct."""
+    return (status.st_mtime_ns + 2**63) % 2**64 - 2**63
+
+
+def look(path: str | Path) -> Present:
+    """What bears a name. A directory on the way that can't be entered is an OSError."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Present(Kind.NOTHING)
+    return Present(_KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER), status.st_size, time_of(status))
+
+
+def sha256_of(path: str | Path) -> str | None:
+    """Of a regular file; None when there is none under that name."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+def compare(path: str | Path, written: Written, *, deep: bool = False) -> tuple[Standing, Present]:
+    """How a file of the record stands; its content is read when size and time don't tell, or always (``deep``)."""
+    present = look(path)
+    found = standing(present, written)
+    if found is Standing.UNSURE or (deep and found is Standing.AS_WRITTEN):
+        same = sha256_of(path) == written.sha256
+        found = Standing.AS_WRITTEN if same else Standing.CHANGED
+    return found, present
+
+
+def make_way(root: Path, relative: str) -> None:
+    """Make the directories of an output's path below ``root``; none of them may be a link.
+
+    Raises
+    ------
+    LinkInTheWayError
+        One is, or is no directory.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    here = root
+    for part in PurePosixPath(relative).parts[:-1]:
+        here = here / part
+        if part == "..":  # beside its source: the caller vouches for the place
+            continue
+        with suppress(FileExistsError):
+            here.mkdir()
+        kind = look(here).kind
+        if kind is not Kind.DIRECTORY:
+            raise LinkInTheWayError(errno.ENOTDIR, f"{here} is {kind}, not a directory", str(here))
+
+
+def appear(temporary: Path, final: Path, sha256: str, *, known: Collection[str] = (), overwrite: bool = False) -> None:
+    """Give a finished file its name: complete or not at all, and never in the place of what isn't the job's.
+
+    The same bytes are adopted: an earlier attempt was killed between publishing and reporting.
+
+    Raises
+    ------
+    TakenError
+        The name is borne by something that stays.
+    """
+    try:
+        _create(temporary, final)
+    except FileExistsError:
+        present, found = look(final), sha256_of(final)
+        if present.kind is Kind.FILE and found == sha256:
+            return
+        if not may_replace(present, found, known, overwrite=overwrite):
+            raise TakenError(errno.EEXIST, "exists and is not this job's", str(final)) from None
+        os.replace(temporary, final)
+
+
+def _create(temporary: Path, final: Path) -> None:
+    """By a hard link, which fails when the name is taken."""
+    try:
+        os.link(temporary, final, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links (FAT, some network shares): the check and the rename are two steps there.
+        if os.path.lexists(final):
+            raise FileExistsError(error.errno, "exists", str(final)) from error
+        os.replace(temporary, final)
+
+
+def remove(path: Path, known: Collection[str]) -> bool:
+    """Remove a file that is as the job wrote it; False for whatever else bears the name, which stays."""
+    present = look(path)
+    if present.kind is not Kind.FILE or not is_ours(present, sha256_of(path), known):
+        return False
+    path.unlink()
+    return True
+
+
+def remove_cut_off(path: Path, whole: Path) -> bool:
+    """Remove a file that is the beginning of another one, the whole: nothing is in it that isn't in that."""
+    if look(path).kind is not Kind.FILE:
+        return False
+    with path.open("rb") as short, whole.open("rb") as long:
+        while part := short.read(_BLOCK_BYTES):
+            if long.read(len(part)) != part:
+                return False
+    path.unlink()
+    return True
+
+
+def remove_empty(root: Path, relative: str) -> None:
+    """Remove the directories of a removed file below ``root``, from the innermost, as far as nothing is in them."""
+    for parent in PurePosixPath(relative).parents:
+        if parent.parts and ".." not in parent.parts:
+            try:
+                (root / parent).rmdir()
+            except OSError:
+                return
+
+
+# ---- the program's own: below .rayjobs, in its home and caches ------------------------------------------------------
+
+
+@contextmanager
+def own_file(path: Path) -> Iterator[Path]:
+    """A new temporary file of the program in its own directory, gone at the end unless it got a name."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_own(temporary: Path, final: Path) -> None:
+    """Give a file its name in a directory of the program's own, replacing what bore it."""
+    os.replace(temporary, final)
+
+
+def remove_own(path: Path) -> None:
+    """Remove a file in a directory of the program's own; one that is gone already is no error."""
+    path.unlink(missing_ok=True)
+
+
+def close_directory(directory: Path) -> Path:
+    """Give a temporary directory another name, so that no worker that outlived its driver finds it any more."""
+    return directory.rename(directory.with_name(f"closed-{uuid.uuid4().hex}"))
+
+
+def discard_directory(directory: Path) -> None:
+    """Remove a temporary directory of the program and what is in it, without following links.
+
+    Network file systems keep open files; whoever clears up next tries again.
+    """
+    shutil.rmtree(directory, ignore_errors=True)

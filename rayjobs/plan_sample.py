@@ -1,0 +1,174 @@
+"""Some inputs of a job tried in a process of its own: what they need, and how long they take.
+
+Whatever an input or a plug-in does there (hang, end its process, take all memory), the plan that asked for it goes on:
+time and memory are bounded, and what was measured until then counts. Results of the trial go to a temporary directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from actors.job_ledger import OpenInput
+from pipelines.errors import ImageError
+from pipelines.image_io import probe_file
+from pipelines.image_task import Recipe, process
+from pipelines.models import WorkItem
+from pipelines.publish import Publisher
+from pipelines.worker_journal import WorkerJournal
+from rayjobs.job_plan import RecipeBook, deciding_extensions
+from rayjobs.job_spec import JobSpec
+
+LONGEST_S = 20.0
+"""For the whole trial; a plan isn't worth more waiting."""
+_OWN_CODE = str(Path(__file__).parent.parent)
+SPARE_BYTES = 2 * 2**30
+"""Of memory beyond what the job allows for one image: libraries, and what operations need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was measured."""
+
+    memory_bytes: int | None = None
+    """Largest need of one of the images, as their headers say; None when none could be read."""
+    seconds: float | None = None
+    """Of one image on one CPU."""
+    note: str | None = None
+    """Why something is missing, for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """What the process is told; it comes from our own process and goes to our own."""
+
+    items: tuple[WorkItem, ...]
+    recipes: Mapping[int, Recipe]
+    timed: int
+    extensions: Mapping[str, str]
+    most_bytes: int
+
+
+def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, timed: int) -> Sample:
+    """Look at the headers of some inputs, and work on the first ``timed`` of them."""
+    if not inputs:
+        return Sample()
+    # Images go below images/ whatever the layout, so that nothing appears beside a source.
+    items = tuple(replace(item, image="", known=()) for item in book.items(inputs))
+    trial = _Trial(
+        items=items,
+        recipes=dict(book.recipes),
+        timed=min(timed + 1, len(items)) if timed else 0,
+        extensions=deciding_extensions(spec),
+        most_bytes=spec.limits.memory_per_image + SPARE_BYTES,
+    )
+    lines, problem = _run_apart(trial, LONGEST_S)
+    needs = [line["bytes"] for line in lines if line["what"] == "header"]
+    seconds = [line["seconds"] for line in lines if line["what"] == "done"]
+    failures = [line["text"] for line in lines if line["what"] == "failed"]
+    if problem is None and failures:
+        problem = f"of {trial.timed} inputs that were tried {len(failures)} failed: {failures[0]}"
+    return Sample(
+        memory_bytes=max(needs, default=None),
+        seconds=statistics.median(seconds[1:] or seconds) if seconds else None,  # the first also loads libraries
+        note=problem,
+    )
+
+
+def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], str | None]:
+    """What the process said, and why it came to no end of its own."""
+    with tempfile.TemporaryDirectory(prefix="rayjobs-sample-") as directory:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rayjobs.plan_sample", directory],  # nothing from the current directory
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_OWN_CODE, *filter(None, [os.getenv("PYTHONPATH")])])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what a plug-in started in there ends with it
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _end(process)
+
+        timer = threading.Timer(longest_s, end)
+        timer.start()
+        try:
+            with suppress(BrokenPipeError), process.stdin as pipe:
+                pickle.dump(trial, pipe)
+            lines = []
+            for line in process.stdout:
+                with suppress(ValueError):  # what a plug-in prints, or a line that was cut off
+                    said = json.loads(line)
+                    if isinstance(said, dict) and "what" in said:
+                        lines.append(said)
+            code = process.wait()
+        finally:
+            timer.cancel()
+            _end(process)
+            process.wait()
+            process.stdout.close()
+    if late.is_set():
+        return lines, f"trying some inputs took longer than {longest_s:.0f} s, so the time isn't estimated"
+    return lines, None if code == 0 else f"the process that tried some inputs ended ({_ended(code)})"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _say(what: str, **values: Any) -> None:
+    sys.stdout.write(json.dumps({"what": what, **values}) + "\n")
+    sys.stdout.flush()
+
+
+def _main(directory: Path) -> None:
+    """The process itself."""
+    trial = pickle.load(sys.stdin.buffer)
+    from pipelines.cpu_threads import limit_threads
+    from pipelines.extension_manager import load_extensions
+
+    resource.setrlimit(resource.RLIMIT_DATA, (trial.most_bytes, trial.most_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_threads()
+    for item in trial.items:
+        with suppress(ImageError):  # its row will say so
+            _say("header", bytes=probe_file(item.path, trial.recipes[item.recipe].read).predicted_bytes)
+    if not trial.timed:
+        return
+    load_extensions(trial.extensions)
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    with closing(WorkerJournal(temporary)) as journal:
+        publisher = Publisher(directory / "out", temporary, journal)
+        for item in trial.items[: trial.timed]:
+            status, _ = process(item, trial.recipes[item.recipe], publisher)
+            if status.status == "failed":
+                _say("failed", text=f"{item.title}: {status.reason}: {status.message}")
+            else:
+                _say("done", seconds=status.seconds)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,98 @@
+"""Whole runs without Ray: planned, worked on and ended in this process, as the program itself does it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from actors.job_ledger import JobLedger
+from actors.output_lock import OutputLock
+from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.models import ImageStatus
+from rayjobs.fixed_files import FixedFiles
+from rayjobs.job_file import parse_job
+from rayjobs.job_plan import RecipeBook
+from rayjobs.job_runner import RunEnd
+from rayjobs.job_spec import JobSpec
+from rayjobs.job_state import JobState
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.planning import RunRequest
+from rayjobs.progress import Display, Snapshot
+from rayjobs.results_store import ResultsStore
+from rayjobs.run import request_of, run_job
+from tests.workspaces import prepared
+
+_ROWS = 64
+
+
+class Killed(BaseException):
+    """The run ends here, as if its process had been killed."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def request(base: Path, job: Mapping[str, Any]) -> RunRequest:
+    """A job over ``base``, as a job file there would say it."""
+    complete = {"name": "quick", "output": "out", **job}
+    return request_of(parse_job(json.dumps(complete), base=base), base, None)
+
+
+def run_here(
+    wanted: RunRequest,
+    *,
+    rows: list[ImageStatus] | None = None,
+    after: Callable[[ImageStatus], None] = lambda row: None,
+    end: RunEnd = RunEnd.FINISHED,
+) -> JobState:
+    """Run a job in this process.
+
+    ``rows`` gathers what became of the inputs that were worked on; ``after`` is called when one is published, before
+    its row is in the ledger, and may raise; ``end`` is what the work ends with.
+    """
+
+    def work(
+        spec: JobSpec,
+        output: OutputDirectory,
+        ledger: JobLedger,
+        lock: OutputLock,
+        products: Mapping[str, str],
+        store: ResultsStore,
+        display: Display,
+        interrupted: threading.Event,
+    ) -> RunEnd:
+        book = RecipeBook(spec, products, ledger, output.root)
+        epoch = int(ledger.fact("epoch"))
+        workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=output.temporary / "stop"))
+        while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
+            for each in items:
+                for group in render_analyze_export([each], book.recipes, workspace):
+                    for row in group:
+                        after(row)
+                    ledger.commit(group, epoch=epoch)
+                    if rows is not None:
+                        rows.extend(group)
+        return end
+
+    return run_job(wanted, Silent(), threading.Event(), work=work)
+
+
+@contextmanager
+def fixed_files(ledger: JobLedger, output: OutputDirectory) -> Iterator[FixedFiles]:
+    """Writes tables and reports of a job that was planned without a run."""
+    epoch = int(ledger.fact("epoch", 0)) + 1
+    ledger.put_facts(epoch=epoch)
+    (output.temporary / str(epoch)).mkdir(parents=True)
+    with FixedFiles.opened(ledger, output) as files:
+        yield files

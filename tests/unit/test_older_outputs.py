@@ -1,0 +1,172 @@
+"""Outputs of the format before, as a run of that version left them: taken over with everything that is theirs.
+
+``tests/data/output-format-2.tar.gz`` was made by commit e3965d9 in the directory ``/older``: the job ``finished`` ended,
+the job ``cut`` was killed with its workers while it ran.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from actors.job_ledger import JobLedger
+from actors.ledger_format import FORMAT, format_of
+from pipelines.errors import JobError
+from pipelines.models import ImageStatus
+from rayjobs.job_file import load_job, parse_job
+from rayjobs.job_plan import wanted_products
+from rayjobs.job_state import JobStatus, read_state
+from rayjobs.output_directory import OutputDirectory
+from rayjobs.planning import RunRequest, planned_elsewhere
+from rayjobs.pruning import prune
+from rayjobs.published import verify
+from rayjobs.rebuilding import rebuild
+from rayjobs.run import request_of
+from tests.quick_runs import run_here
+from tests.runs import manifest
+
+ARCHIVE = Path(__file__).parent.parent / "data/output-format-2.tar.gz"
+MADE_IN = "/older"
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of then, as if they had been made here and by the libraries of now."""
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
+    root = tmp_path / "older"
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(root, filter="data")
+    for name in ("finished", "cut"):
+        _relocate(root / name / ".rayjobs/ledger.sqlite", root)
+    text = (root / "finished/job.json").read_text()
+    (root / "finished/job.json").write_text(text.replace(MADE_IN, str(root)))
+    return root
+
+
+def _relocate(ledger: Path, root: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as db:
+        db.execute("UPDATE inputs SET path = CAST(replace(CAST(path AS TEXT), ?, ?) AS BLOB)", (MADE_IN, str(root)))
+        db.execute("UPDATE meta SET value = replace(value, ?, ?)", (MADE_IN, str(root)))
+        (spec,) = db.execute("SELECT value FROM meta WHERE key = 'spec'").fetchone()
+        now = wanted_products(parse_job(spec, base=root), {})
+        for number, products in db.execute("SELECT id, products FROM recipes").fetchall():
+            same = {product: now[product] for product in json.loads(products)}
+            db.execute("UPDATE recipes SET products = ? WHERE id = ?", (json.dumps(same, sort_keys=True), number))
+        db.execute("UPDATE meta SET value = ? WHERE key = 'products'", (json.dumps(now, sort_keys=True),))
+        db.commit()
+
+
+def job(tree: Path, name: str) -> RunRequest:
+    return request_of(load_job(tree / f"{name}.yaml"), tree, None)
+
+
+def contents(*tops: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for top in tops for path in sorted(top.rglob("*")) if path.is_file()}
+
+
+def results(output: Path) -> dict[str, bytes]:
+    return {path: data for path, data in contents(output).items() if "/.rayjobs/" not in path}
+
+
+def check_manifest(output: Path) -> None:
+    for row in manifest(output):
+        for each in row["outputs"]:
+            assert hashlib.sha256((output / each["path"]).read_bytes()).hexdigest() == each["sha256"]
+
+
+def test_looking_at_an_older_output_changes_nothing(tree: Path) -> None:
+    before = contents(tree)
+    output = OutputDirectory(tree / "finished")
+    assert read_state(output).status is JobStatus.COMPLETED
+    assert verify(output, deep=True) == []
+    with planned_elsewhere(job(tree, "finished")) as (ledger, _):
+        assert ledger.counts().open == 0
+    assert contents(tree) == before
+    (tree / "finished/images/photo-0001.jpg").write_bytes(b"other")
+    assert [each.path for each in verify(output, deep=False)] == ["images/photo-0001.jpg"]
+
+
+def test_a_finished_job_is_taken_over_as_it_is(tree: Path) -> None:
+    output = tree / "finished"
+    files = results(output)
+    rows: list[ImageStatus] = []
+    state = run_here(job(tree, "finished"), rows=rows)
+    assert (state.done, rows) == (4, [])
+    after = results(output)
+    written = {path for path in files if files[path] != after[path]}
+    assert written <= {str(output / name) for name in ("job.json", "report/index.html", "manifest.parquet")}
+    assert set(after) == set(files)
+    assert state.kept == 0
+    check_manifest(output)
+    assert format_of(output / ".rayjobs/ledger.sqlite") == FORMAT
+    assert format_of(output / ".rayjobs/ledger-format-2.sqlite") == 2
+    assert run_here(job(tree, "finished")).unchanged
+    assert verify(OutputDirectory(output), deep=True) == []
+
+
+def test_a_killed_job_goes_on_and_nothing_that_it_published_is_in_the_way(tree: Path) -> None:
+    output = tree / "cut"
+    published = contents(output / "images")
+    rows: list[ImageStatus] = []
+    state = run_here(job(tree, "cut"), rows=rows)
+    assert (state.done, len(rows)) == (24, 18)
+    after = contents(output / "images")
+    assert len(after) == 24
+    assert {path: after[path] for path in published} == published
+    assert state.kept == 0
+    check_manifest(output)
+    assert run_here(job(tree, "cut")).unchanged
+
+
+def test_an_older_output_is_pruned_by_custody(tree: Path) -> None:
+    output = tree / "finished"
+    (output / "data/labels.csv").write_text("mine\n")
+    (tree / "photos/photo-0002.jpg").unlink()
+    state = run_here(job(tree, "finished"))
+    assert (state.total, state.kept) == (3, 3)
+    found = prune(OutputDirectory(output), remove_them=True)
+    assert sorted(found.paths)[:2] == ["charts/color_histogram/photo-0002.png", "images/photo-0002.jpg"]
+    assert not (output / "images/photo-0002.jpg").exists()
+    assert (output / "data/labels.csv").read_text() == "mine\n"
+
+
+def test_fixed_files_of_another_job_are_not_taken_over(tree: Path) -> None:
+    output = tree / "finished"
+    said = json.loads((output / "job.json").read_text())
+    (output / "job.json").write_text(json.dumps({**said, "job_id": "another-12345678"}))
+    before = results(output)
+    with pytest.raises(JobError, match=r"manifest\.parquet: isn't this job's"):
+        run_here(job(tree, "finished"))
+    assert results(output) == before
+
+
+def test_a_damaged_older_ledger_is_made_again(tree: Path) -> None:
+    output = OutputDirectory(tree / "finished")
+    text = (output.root / "manifest.parquet").read_bytes()
+    assert text
+    output.ledger.write_bytes(output.ledger.read_bytes()[:5000])
+    before = results(output.root)
+    with pytest.raises(JobError, match="the job's ledger is damaged"):
+        run_here(job(tree, "finished"))
+    done = rebuild(output)
+    assert done.source == "manifest"
+    assert results(output.root) == before
+    with closing(JobLedger(output.ledger)) as ledger:
+        assert ledger.counts().total == 4
+
+
+def test_an_output_that_was_copied_is_compared_by_content(tree: Path) -> None:
+    output = tree / "finished"
+    run_here(job(tree, "finished"))
+    copy = tree / "copied"
+    shutil.copytree(output, copy, copy_function=shutil.copyfile)  # with other times
+    shutil.rmtree(output)
+    copy.rename(output)
+    assert run_here(job(tree, "finished")).unchanged
