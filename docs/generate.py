@@ -228,6 +228,8 @@ def job_file_page() -> str:
             "items": {"type": "string"},
             "description": f"{schema['properties'][key]['description']}; see [{key}]({page}{key}.md)",
         }
+    for key in ("inputs", "exclude"):
+        schema["properties"][key]["description"] += "; see [inputs](inputs.md)"
     schema["properties"]["requires"]["description"] += "; see [resources](../how-to/resources.md)"
     parts = [
         f"{NOTE}\n# The job file\n",
@@ -264,8 +266,11 @@ def cli_page() -> str:
             ["code", "meaning"],
             [
                 ["0", "All done, or failures within `max_failures`"],
-                ["1", "The job could not run: a mistake in the job file, no access, no cluster"],
-                ["2", "Finished, but more inputs failed, or a task did; or the command line itself was wrong"],
+                ["1", "The job or command could not run: a mistake in the job file or on the command line, no access"],
+                [
+                    "2",
+                    "Finished, but more inputs failed, or a task did; `verify`: the output isn't as it was published",
+                ],
                 ["130", "Cancelled, paused or interrupted; `rayjobs resume` goes on"],
             ],
         ),

@@ -26,7 +26,11 @@ column are in the Parquet metadata. `rayjobs analyses --json` has the same for p
 JOB_FILE_INTRODUCTION = """\
 YAML that is data only: no aliases, no tags, no key twice. All mistakes are told at once, each with line and column.
 `rayjobs init --schema` writes the JSON Schema beside a new job file, so that editors complete and check it. Relative
-paths are relative to the job file.
+paths are relative to the job file, and may begin with `~`.
+
+Numbers are read as YAML 1.2 has them, with `_` between digits allowed: `030` is 30, `1e3` is 1000, `0x1F` is 31. A date
+is text. `yes`, `no`, `on`, `off` are true and false as well: put them in quotes where text is meant. Base 60 (`16:9`),
+`.inf` and `.nan` are refused.
 """
 
 JOB_FILE_END = """\
@@ -146,7 +150,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "crashed": ("It ended its process `limits.attempts` times", "Keep the file: it shows a mistake in a library"),
     "plugin_error": ("An extension failed or is missing there", "See the message; tell the extension's author"),
     "exists": ("Skipped: the output exists and `on_conflict` is `skip`", "Nothing to do"),
-    "excluded": ("Skipped: a pattern of `exclude` matches", "Nothing to do"),
+    "excluded": ("Skipped: a pattern of `exclude` matches the file", "Nothing to do"),
     "not_regular": ("Skipped: no regular file (a device, a socket, a pipe)", "Nothing to do"),
     "symlink": ("Skipped: a symbolic link that a directory or glob turned up", "Name the file that it leads to"),
     "duplicate_input": ("Skipped: the same file was named before", "Nothing to do"),

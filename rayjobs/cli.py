@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.extension_manager import process_extensions
@@ -51,9 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """2 means that inputs failed, or that files differ: a mistake on the command line is no such thing."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_ERROR, f"{self.prog}: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="rayjobs",
         description="Renders, analyses and exports image collections in parallel on Ray.",
         epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",

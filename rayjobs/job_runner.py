@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.output_lock import LEASE_S, OutputLock
+from pipelines.storage.local_files import remove_own
 from pipelines.tasks import TaskPriority
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.progress import Display, Rate, Snapshot
@@ -177,7 +178,7 @@ class JobRunner:
                 return
             name = f"{self.name}.run-{self.context.epoch}.{found[0]}"  # part of a file name in Ray's logs: no slash
             stop = self.output.temporary / str(self.context.epoch) / f"stop-{found[0]}"
-            stop.unlink(missing_ok=True)
+            remove_own(stop)
             self._shards[name] = _Shard(name, *found, stop)
             self.grants.request(name)
 
@@ -207,7 +208,7 @@ class JobRunner:
             return
         if shard.thread is not None or stopping:
             return
-        shard.stop.unlink(missing_ok=True)
+        remove_own(shard.stop)
         engine = self.engine(shard.name, decision.cpus, shard.stop)
         shard.thread = threading.Thread(target=self._run, args=(shard, engine), name=shard.name, daemon=True)
         shard.thread.start()

@@ -116,8 +116,8 @@ class JobSpec(_Section):
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dot, dash, underscore"
     )
-    inputs: list[str] = Field(min_length=1, description="Globs, directories, files, and @lists of files")
-    exclude: list[str] = Field([], description="Patterns of inputs to leave out, with their reason in the manifest")
+    inputs: list[str] = Field(min_length=1, description="Directories, patterns, files, and @lists of files")
+    exclude: list[str] = Field([], description="Patterns of files and directories to leave out")
     operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
     analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
     export: Export = Field(default_factory=Export, description="What is written, and how")

@@ -20,6 +20,7 @@ from actors.ledger_format import check_whole, copy_ledger
 from actors.product_plan import apply_products
 from actors.task_pools import BATCH
 from pipelines.errors import SkippedReason
+from pipelines.tables import check_xlsx
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import check_free
 from rayjobs.found_outputs import FoundOutputs
@@ -70,6 +71,8 @@ def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
         The job can't run as it is; nothing but the ledger was written then.
     """
     spec, output = request.spec, OutputDirectory(request.output)
+    if "xlsx" in spec.export.data:
+        check_xlsx()
     adopt_older(ledger, output)
     damage = take_up(ledger, output)
     outputs = FoundOutputs(output.root, ledger=ledger)

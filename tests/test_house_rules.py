@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,129 @@ def test_every_other_module_imports_while_ray_is_blocked() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+REMOVING = {"unlink", "rmtree", "rmdir", "remove", "removedirs", "rename", "renames", "replace", "move", "truncate"}
+"""Functions of ``os``, ``shutil`` and ``Path`` that take a file away, or put one in the place of another."""
+WRITING = {"write_text", "write_bytes", "copyfile", "copy", "copy2", "copytree", "symlink_to", "hardlink_to", "link"}
+CUSTODIANS = {
+    "pipelines/storage/local_files.py": "the one place that removes and replaces, by custody",
+    "actors/disk_cache.py": "the cache's own directory, in the user's home or where the cluster keeps it",
+    "actors/cluster_ledger.py": "the cluster's own ledger, in RAYJOBS_HOME",
+    "rayjobs/task_book.py": "a manager's own marks, in RAYJOBS_HOME",
+}
+"""Files that may remove or replace, and whose files those are."""
+WRITERS = {
+    "pipelines/publish.py": "a temporary file of the run, opened exclusively",
+    "pipelines/worker_journal.py": "a journal of the run, opened exclusively",
+    "actors/output_lock.py": "the lock, of which only its own bytes are written",
+    "rayjobs/output_directory.py": "a request to the driver, below .rayjobs",
+    "rayjobs/fixed_files.py": "a temporary file of the run",
+    "rayjobs/job_tables.py": "a temporary file of the run, linked or copied from the results",
+    "rayjobs/ray_submit.py": "a temporary directory that is uploaded",
+    "rayjobs/commands.py": "job file and schema of `init`, created exclusively",
+    "rayjobs/migrate.py": "job files, created exclusively",
+    "rayjobs/task_handlers.py": "a temporary file that gets its name by custody",
+    "pipelines/charts/gallery.py": "the gallery's pages; replaced only by `make gallery`, and only its own",
+    "pipelines/tables/csv_table.py": "created exclusively",
+    "pipelines/tables/json_table.py": "created exclusively",
+    "pipelines/tables/column_chunks.py": "created exclusively",
+}
+"""Files that open something for writing, and why that can't be anybody's."""
+
+
+def calls_of(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """(bare name, call) of every call in a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            function = node.func
+            if isinstance(function, ast.Attribute):
+                yield function.attr, node
+            elif isinstance(function, ast.Name):
+                yield function.id, node
+
+
+def removes(path: Path) -> list[str]:
+    """Calls that remove or replace files; ``str.replace``, ``dataclasses.replace`` and ``list.remove`` aren't meant."""
+    names = []
+    for name, call in calls_of(path):
+        owner = (
+            call.func.value.id if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) else ""
+        )
+        if name in ("replace", "remove", "copy", "truncate", "move", "rename"):
+            on_path = isinstance(call.func, ast.Attribute) and len(call.args) == 1 and not call.keywords
+            if owner not in ("os", "shutil") and not (name in ("replace", "rename") and on_path):
+                continue
+        if name in REMOVING:
+            names.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}")
+    return names
+
+
+def opens_to_write(path: Path) -> list[str]:
+    names = []
+    for name, call in calls_of(path):
+        if name == "open":
+            texts = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if isinstance(a, ast.Constant)]
+            modes = [text for text in texts if isinstance(text, str) and re.fullmatch("[rwxabt+]{1,4}", text)]
+            flags = ast.unparse(call)
+            if any(set(mode) & set("wxa+") for mode in modes) or re.search("O_WRONLY|O_RDWR|O_CREAT|flags", flags):
+                names.append(f"{path.relative_to(ROOT)}:{call.lineno}: {flags[:60]}")
+        elif name in WRITING - {"copy"}:
+            names.append(f"{path.relative_to(ROOT)}:{call.lineno}: {name}")
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_custodians_remove_or_replace_files(path: Path) -> None:
+    if str(path.relative_to(ROOT)) not in CUSTODIANS:
+        assert removes(path) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_known_places_open_files_to_write(path: Path) -> None:
+    if str(path.relative_to(ROOT)) not in CUSTODIANS | WRITERS:
+        assert opens_to_write(path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("path.unlink()", True),
+        ("import shutil; shutil.rmtree(x)", True),
+        ("os.replace(a, b)", True),
+        ("temporary.replace(final)", True),
+        ("self.path.rename(other)", True),
+        ("text.replace('a', 'b')", False),
+        ("replace(row, status='done')", False),
+        ("names.remove('a')", False),
+        ("os.remove(path)", True),
+    ],
+)
+def test_the_rule_sees_what_it_looks_for(
+    tmp_path: Path, code: str, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.test_house_rules.ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(code)
+    assert bool(removes(tmp_path / "a.py")) == found
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("open(x, 'w')", True),
+        ("path.open('xb')", True),
+        ("path.open()", False),
+        ("open(x, 'rb')", False),
+        ("path.write_text('a')", True),
+        ("os.open(x, os.O_RDONLY)", False),
+        ("os.open(x, os.O_WRONLY | os.O_CREAT)", True),
+        ("os.link(a, b)", True),
+    ],
+)
+def test_the_rule_sees_writing(tmp_path: Path, code: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_house_rules.ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(code)
+    assert bool(opens_to_write(tmp_path / "a.py")) == found
 
 
 @pytest.mark.parametrize("package", LAYERS)

@@ -24,7 +24,7 @@ from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, WIDE_FILE_ROW
 from pipelines.tables.parts import PartFile, objects_part, part_of, write_part
 from pipelines.tables.schema import analyses_schema, flat_schema, object_schemas, row_bytes, rows_schema
 from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
-from pipelines.tables.xlsx_table import Sheet, write_xlsx
+from pipelines.tables.xlsx_table import Sheet, check_xlsx, write_xlsx
 
 __all__ = [
     "FILE_BYTES",
@@ -41,6 +41,7 @@ __all__ = [
     "analyses_schema",
     "assemble",
     "check_results",
+    "check_xlsx",
     "flat_schema",
     "has_wide_rows",
     "manifest_batch",

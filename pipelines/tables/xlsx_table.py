@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import importlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class Sheet:
     batches: Iterable[pa.RecordBatch]
 
 
+def check_xlsx() -> None:
+    """Raises RayjobsError where workbooks can't be written, so that a job is refused before it works for them."""
+    if importlib.util.find_spec("xlsxwriter") is None:
+        raise RayjobsError("xlsx needs the package XlsxWriter: pip install 'rayjobs-app[xlsx]'")
+
+
 def write_xlsx(path: Path, sheets: Sequence[Sheet], *, sheet_rows: int = SHEET_ROWS) -> None:
     """Write a workbook with the tables in the order given; each is read once, in that order.
 
@@ -49,10 +56,8 @@ def write_xlsx(path: Path, sheets: Sequence[Sheet], *, sheet_rows: int = SHEET_R
     RayjobsError
         XlsxWriter is not installed, or a table has more columns than a sheet can have.
     """
-    try:
-        xlsxwriter = importlib.import_module("xlsxwriter")
-    except ImportError as error:
-        raise RayjobsError("xlsx needs the package XlsxWriter: pip install 'rayjobs-app[xlsx]'") from error
+    check_xlsx()
+    xlsxwriter = importlib.import_module("xlsxwriter")
     for sheet in sheets:
         if len(flat_columns(sheet.schema)) > SHEET_COLUMNS:
             raise RayjobsError(f"{sheet.name} has more than {SHEET_COLUMNS} columns, more than a sheet holds; use csv")

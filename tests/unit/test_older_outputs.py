@@ -1,7 +1,7 @@
 """Outputs of the format before, as a run of that version left them: taken over with everything that is theirs.
 
-``tests/data/output-format-2.tar.gz`` was made by commit e3965d9 in the directory ``/older``: the job ``finished`` ended,
-the job ``cut`` was killed with its workers while it ran.
+``tests/data/output-format-2.tar.gz`` was made by commit e3965d9 in the directory ``/older``: the job ``finished``
+ended, the job ``cut`` was killed with its workers while it ran.
 """
 
 from __future__ import annotations

@@ -15,10 +15,8 @@ from pipelines.errors import JobError
 from rayjobs.cli import main
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.rebuilding import rebuild
+from tests.places import JOB, Place, tree
 from tests.quick_runs import request, run_here
-from tests.unit.test_run_again import JOB, Place, place, picture, tree  # noqa: F401 - a fixture
-
-Damage = Callable[[OutputDirectory], None]
 
 
 def cut(path: Path) -> None:
@@ -31,12 +29,12 @@ def scribble(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def results(place: Place) -> dict[str, bytes]:  # noqa: F811
+def results(place: Place) -> dict[str, bytes]:
     return {path: data for path, data in tree(place.out).items() if "/.rayjobs/" not in path}
 
 
 @pytest.mark.parametrize("damage", [cut, scribble, Path.unlink, lambda path: path.write_bytes(b"x" * 9000)])
-def test_from_the_sealed_copy_everything_is_as_it_was(place: Place, damage: Callable[[Path], None]) -> None:  # noqa: F811
+def test_from_the_sealed_copy_everything_is_as_it_was(place: Place, damage: Callable[[Path], None]) -> None:
     place.run()
     output = OutputDirectory(place.out)
     before = results(place)
@@ -48,7 +46,7 @@ def test_from_the_sealed_copy_everything_is_as_it_was(place: Place, damage: Call
 
 
 @pytest.mark.parametrize("damage", [cut, Path.unlink])
-def test_from_manifest_and_sealed_parts_nothing_is_computed_again(place: Place, damage: Callable[[Path], None]) -> None:  # noqa: F811
+def test_from_manifest_and_sealed_parts_nothing_is_computed_again(place: Place, damage: Callable[[Path], None]) -> None:
     (place.base / "in/broken.png").write_bytes(b"no picture")
     for path in (place.base / "in").iterdir():
         os.utime(path, (1_700_000_000, 1_700_000_000))  # older than the run
@@ -69,7 +67,7 @@ def test_from_manifest_and_sealed_parts_nothing_is_computed_again(place: Place, 
     assert place.run().unchanged
 
 
-def test_what_can_not_be_proven_is_computed_again(place: Place) -> None:  # noqa: F811
+def test_what_can_not_be_proven_is_computed_again(place: Place) -> None:
     for number, path in enumerate(sorted((place.base / "in").iterdir())):
         age = 1_700_000_000 if number < 2 else 4_000_000_000  # younger than the run: it may have changed since
         os.utime(path, (age, age))
@@ -87,7 +85,7 @@ def test_what_can_not_be_proven_is_computed_again(place: Place) -> None:  # noqa
     assert place.listed()["images/p0-2.png"] == whole["images/p0.png"]
 
 
-def test_without_manifest_or_job_json_it_says_what_is_lacking(place: Place) -> None:  # noqa: F811
+def test_without_manifest_or_job_json_it_says_what_is_lacking(place: Place) -> None:
     place.run()
     output = OutputDirectory(place.out)
     output.ledger.unlink()
@@ -99,7 +97,7 @@ def test_without_manifest_or_job_json_it_says_what_is_lacking(place: Place) -> N
         (place.out / f"{name}.away").rename(place.out / name)
 
 
-def test_the_damaged_ledger_is_kept(place: Place) -> None:  # noqa: F811
+def test_the_damaged_ledger_is_kept(place: Place) -> None:
     place.run()
     output = OutputDirectory(place.out)
     cut(output.ledger)
@@ -115,7 +113,7 @@ def test_each_command_tells_a_damaged_ledger_in_one_line_with_the_remedy(
     place: Place,
     command: str,
     damage: Callable[[Path], None],
-    capsys: pytest.CaptureFixture[str],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     place.run()
     output = OutputDirectory(place.out)
@@ -133,7 +131,7 @@ def test_each_command_tells_a_damaged_ledger_in_one_line_with_the_remedy(
     assert [line for line in said.splitlines() if line.startswith("rayjobs:")] == said.splitlines()[-1:]
 
 
-def test_a_whole_ledger_is_left_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+def test_a_whole_ledger_is_left_alone(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.run()
     before = tree(place.out)
     assert main(["rebuild", str(place.out)]) == 0
@@ -142,7 +140,7 @@ def test_a_whole_ledger_is_left_alone(place: Place, capsys: pytest.CaptureFixtur
     assert {k: v for k, v in tree(place.out).items() if k != lock} == {k: v for k, v in before.items() if k != lock}
 
 
-def test_a_wal_that_was_left_is_no_part_of_the_new_ledger(place: Place) -> None:  # noqa: F811
+def test_a_wal_that_was_left_is_no_part_of_the_new_ledger(place: Place) -> None:
     place.run()
     output = OutputDirectory(place.out)
     db = sqlite3.connect(output.ledger)
@@ -158,7 +156,7 @@ def test_a_wal_that_was_left_is_no_part_of_the_new_ledger(place: Place) -> None:
         assert ledger.counts().done == 4
 
 
-def test_a_job_of_beside_images_is_made_again(place: Place) -> None:  # noqa: F811
+def test_a_job_of_beside_images_is_made_again(place: Place) -> None:
     for path in (place.base / "in").iterdir():
         os.utime(path, (1_700_000_000, 1_700_000_000))
     job = {**JOB, "export": {**JOB["export"], "images": {"format": "jpeg", "layout": "beside", "name": "{stem}_look"}}}
