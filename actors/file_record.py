@@ -98,18 +98,15 @@ class FileRecord:
         """sha256 of all files of a product."""
         return [sha256 for (sha256,) in self._all("SELECT sha256 FROM files WHERE product = ?", (product,))]
 
-    def current(self, *, fixed: bool | None = None) -> Iterator[RecordedFile]:
+    def current(self, *, only: Callable[[str, int, int | None], bool] | None = None) -> Iterator[RecordedFile]:
         """Files that are to be there as they were written, of inputs that have left the list as well.
 
-        ``fixed``: only those of the job as a whole, or only those of inputs. Read in pages, so memory stays flat.
+        ``only``: those for whose (path, bytes, time) it is true. Read in pages, so memory stays flat.
         """
-        which = "" if fixed is None else " AND input IS NULL" if fixed else " AND input IS NOT NULL"
         last = ""
-        while page := self._all(
-            f"{_SELECT} WHERE current = 1 AND path > ?{which} ORDER BY path LIMIT {_PAGE}", (last,)
-        ):
-            yield from map(_recorded, page)
+        while page := self._all(f"{_SELECT} WHERE current = 1 AND path > ? ORDER BY path LIMIT {_PAGE}", (last,)):
             last = page[-1][0]
+            yield from (_recorded(row) for row in page if only is None or only(row[0], row[2], row[3]))
 
     def outside(self) -> Iterator[str]:
         """Paths of files that lie outside the output, beside their sources."""

@@ -8,14 +8,13 @@ Nothing here holds the list in memory.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from typing import Any
 
-from actors.job_ledger import JobLedger, drop_work, keep_products
+from actors.job_ledger import JobLedger, drop_work, keep_products, put_facts
 from pipelines.errors import JobError
 
 STAGING = """
@@ -332,8 +331,6 @@ def seal_inputs(
         sealing.name()
         sealing.resolve()
         sealed = sealing.merge()
-        facts = check(sealed.total)
-        rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        put_facts(db, check(sealed.total))
         db.execute("DROP TABLE temp.staging")
     return sealed

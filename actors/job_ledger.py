@@ -197,10 +197,9 @@ class JobLedger:
         return json.loads(found[0][0]) if found else default
 
     def put_facts(self, **facts: Any) -> None:
-        """Write values that JSON can hold."""
-        rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
+        """Write values that JSON can hold; those that are there already cost no write."""
         with self.transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            put_facts(db, facts)
 
     def counts(self) -> Counts:
         with self._lock:
@@ -461,6 +460,13 @@ def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     else:
         drop_work(db, [row.id])
     return True
+
+
+def put_facts(db: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
+    """Write values that JSON can hold. Part of the caller's transaction."""
+    rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
+    same = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    db.executemany(f"{same} WHERE value <> excluded.value", rows)
 
 
 def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:

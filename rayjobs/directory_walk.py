@@ -83,6 +83,8 @@ class DirectoryWalk:
     """Whether files that don't look like images are passed over and counted."""
     order: bytes
     """Beginning of the inputs' sort keys."""
+    numbered: bool = True
+    """Whether they get any."""
     exclusions: Exclusions
     results: LeftOutResults
     notes: WalkNotes
@@ -218,7 +220,7 @@ class DirectoryWalk:
 
     def _keys(self, entry: os.DirEntry[bytes], here: _Directory) -> tuple[bytes, bytes]:
         relative = here.relative + entry.name
-        return relative, self.order + natural_key(relative)
+        return relative, self.order + natural_key(relative) if self.numbered else b""
 
     def _ignore(self, name: bytes) -> None:
         kind = readable_path(os.path.splitext(name)[1].lower()) or "(no extension)"

@@ -98,6 +98,8 @@ class Discovery:
     """Tells results of jobs; knows which of them are this job's own."""
     known: Callable[[bytes], bool] = field(default=lambda path: False, kw_only=True)
     """Whether the job has had exactly this path as an input before."""
+    numbered: bool = field(default=True, kw_only=True)
+    """Whether somebody asks for the inputs' ``order``; it costs more than finding them."""
     _notes: WalkNotes = field(default_factory=WalkNotes, init=False)
     _results: LeftOutResults = field(init=False)
 
@@ -184,6 +186,7 @@ class Discovery:
             glob=tree.glob,
             only_images=tree.only_images,
             order=tree.order,
+            numbered=self.numbered,
             exclusions=exclusions,
             results=self._results,
             notes=self._notes,

@@ -76,7 +76,10 @@ def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
     adopt_older(ledger, output)
     damage = take_up(ledger, output)
     outputs = FoundOutputs(output.root, ledger=ledger)
-    discovery = Discovery(spec.inputs, request.base, spec.exclude, outputs, known=ledger.has_input)
+    names = naming(spec, output.root, ledger)
+    discovery = Discovery(
+        spec.inputs, request.base, spec.exclude, outputs, known=ledger.has_input, numbered=names.numbered
+    )
 
     def check(total: int) -> dict[str, Any]:
         check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
@@ -93,7 +96,7 @@ def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
     sealed = seal_inputs(
         ledger,
         discovery.inputs(),
-        naming(spec, output.root, ledger),
+        names,
         withdrawn=lambda: discovery.withdrawn,
         check=check,
     )

@@ -22,7 +22,7 @@ from pipelines.analyses.frames import FRAMES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.models import Output
 from pipelines.storage.custody import Kind, Standing, Written
-from pipelines.storage.local_files import compare, look, remove, remove_empty, sha256_of
+from pipelines.storage.local_files import compare, look, remove, remove_empty, seems_as_written, sha256_of
 from pipelines.tables import PartFile, part_of
 from pipelines.worker_journal import published_files
 from rayjobs.output_directory import OutputDirectory
@@ -68,7 +68,9 @@ def differences(
 
     ``touched`` gathers (path, time) of files that only bear another time.
     """
-    for entry in ledger.files.current():
+    root = f"{output.root}/"
+    asked = None if deep else lambda path, size, mtime_ns: not seems_as_written(root + path, size, mtime_ns)
+    for entry in ledger.files.current(only=asked):
         found, present = compare(output.root / entry.path, entry, deep=deep)
         if found is not Standing.AS_WRITTEN:
             yield Difference(path=entry.path, standing=found, file=entry)

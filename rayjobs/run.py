@@ -228,13 +228,10 @@ class _Run:
     def run(self) -> JobState:
         spec = self.request.spec
         started = time.time()
-        epoch = int(self.ledger.fact("epoch", 0)) + 1
-        self.ledger.put_facts(epoch=epoch)
         self.output.clear_requests()
         _clear_temporary(self.ledger, self.output)
         plan = self.plan or plan_run(self.ledger, self.request)
         self._stop_if_interrupted()
-        (self.output.temporary / str(epoch)).mkdir(parents=True)
         JobRegistry().add(self.ledger.fact("job_id"), spec.name, self.output.root)
         store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
         key = _results_key(spec, plan.wanted)
@@ -246,6 +243,9 @@ class _Run:
         if written and not to_run and self.ledger.fact("status") in COMPLETE:
             discard_directory(self.output.temporary)
             return replace(self._state(), unchanged=True)  # as the last run left it, to the byte
+        epoch = int(self.ledger.fact("epoch", 0)) + 1
+        self.ledger.put_facts(epoch=epoch)
+        (self.output.temporary / str(epoch)).mkdir(parents=True)
         with self._files() as files:
             self._announce_start(files, started, done, written=written)
             with self._failing(), self._connected() if to_run else nullcontext():
