@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo docs gallery fmt lint types test test-giant ci clean
+.PHONY: setup demo docs gallery fmt lint types test test-giant test-custody ci clean
 
 setup: .venv/.installed
 
@@ -41,6 +41,10 @@ test: setup
 # An image of 40,000 x 40,000 pixels within 1 GiB of memory; takes minutes, so it is no part of `test`.
 test-giant: setup
 	$(PY) -m pytest tests/giant/forty_thousand.py
+
+# Two thousand histories of a user's files and a job over them; CI tries a share of them with the other tests.
+test-custody: setup
+	RAYJOBS_CUSTODY_EXAMPLES=2000 $(PY) -m pytest tests/unit/test_custody_machine.py
 
 ci: lint types test
 

@@ -192,7 +192,8 @@ class Histories(RuleBasedStateMachine):
 
     @rule(job=JOBS)
     def change_the_job(self, job: dict[str, Any]) -> None:
-        self.job = job
+        """In the same output: what another job put beside sources is known only where its output is come upon."""
+        self.job = {**job, "output": self.job["output"]}
 
     # ---- the program -------------------------------------------------------------------------------------------------
 
