@@ -144,7 +144,7 @@ def _print_end(state: JobState, output: OutputDirectory) -> None:
         print(f"report:   {output.report}")
         print(f"manifest: {output.manifest}")
         if state.kept:
-            text = f"{state.kept:,} files of earlier runs that the job doesn't want any more"
+            text = f"{state.kept:,} file{'s' * (state.kept != 1)} that the job made and doesn't want any more"
             print(f"kept:     {text}; `rayjobs prune {_quoted(output.root)}` lists them")
     else:
         if state.error:
@@ -311,7 +311,8 @@ def verify(arguments: argparse.Namespace) -> int:
         for each in found:
             print(f"{each.standing:<8} {printable(each.path)}")
         how = "contents compared" if arguments.deep else "by size and time; --deep compares contents"
-        print(f"{len(found):,} files differ" if found else f"as it was published ({how})")
+        files = "1 file differs" if len(found) == 1 else f"{len(found):,} files differ"
+        print(files if found else f"as it was published ({how})")
     return EXIT_FAILURES if found else EXIT_OK
 
 

@@ -23,6 +23,7 @@ from rayjobs.output_directory import OutputDirectory
 from rayjobs.plan_sample import try_sample
 from rayjobs.planning import RunRequest, planned_elsewhere
 from rayjobs.progress import format_duration
+from rayjobs.quantities import size_text
 from rayjobs.report_pages import page_path
 
 FIXED_ALWAYS = 3
@@ -102,9 +103,9 @@ class Outlook:
         if self.tasks:
             yield f"then:       {', '.join(self.tasks)}"
         if self.to_do:
-            yield f"to read:    {_megabytes(self.input_bytes)}"
+            yield f"to read:    {size_text(self.input_bytes)}"
         if self.memory_bytes is not None:
-            yield f"memory:     up to {_megabytes(self.memory_bytes)} per image at a time, and worker"
+            yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
             yield f"time:       about {format_duration(self.seconds)} on {os.cpu_count()} CPUs"
         if self.renamed:
@@ -201,7 +202,3 @@ def _writes(spec: JobSpec, output: OutputDirectory, images: int) -> Iterator[str
 def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:
     step = max(len(inputs) // most, 1)
     return list(inputs[::step][:most])
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB" if size < 2**30 else f"{size / 2**30:,.1f} GiB"

@@ -19,6 +19,7 @@ from pipelines.storage.local_files import look, remove, remove_empty
 from pipelines.tables import printable
 from rayjobs.job_state import COMPLETE, state_of
 from rayjobs.output_directory import OutputDirectory
+from rayjobs.quantities import size_text
 
 CAUSES = {
     "gone": "of inputs that are gone",
@@ -58,7 +59,8 @@ class Leftovers:
         """The same for a person."""
         for cause, text in CAUSES.items():
             if cause in self.files:
-                yield f"{self.files[cause]:>7,} files, {self.sizes[cause] / 2**20:,.1f} MiB: {text}"
+                count = self.files[cause]
+                yield f"{count:>7,} file{'s' * (count != 1)}, {size_text(self.sizes[cause])}: {text}"
         yield from (f"changed by somebody, so it stays: {printable(path)}" for path in self.theirs)
         if not self.files:
             yield "nothing to remove: the job wants every file that it made"
