@@ -9,8 +9,8 @@ Nothing here holds the list in memory.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from typing import Any
 
@@ -100,6 +100,22 @@ class Sealed:
 
 
 @dataclass(slots=True)
+class _Some:
+    """How many there are, and the first of them."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(text)
+
+    def __str__(self) -> str:
+        return ", ".join(self.first) + (" ..." if self.count > len(self.first) else "")
+
+
+@dataclass(slots=True)
 class _Sealing:
     """One transaction of ``seal_inputs``."""
 
@@ -186,32 +202,37 @@ class _Sealing:
 
     def _give_way(self) -> None:
         """Inputs that are done as they are have been compared already; all others look at their places."""
-        rows = self.db.execute(
-            "SELECT s.path, s.name, s.id FROM staging s LEFT JOIN inputs i ON i.id = s.id WHERE s.name IS NOT NULL"
-            " AND NOT (i.status IS 'done' AND i.name = s.name AND i.size = s.size AND i.mtime_ns = s.mtime_ns)"
-            " ORDER BY s.path"
-        ).fetchall()
-        on_inputs, in_the_way = [], []
-        for path, name, number in rows:
+        on_inputs, in_the_way = _Some(), _Some()
+        for path, name, number in self._to_look_at():
             at = Place(path=path, name=name, id=number)
             is_input, taken = self._is_input(at), self.naming.taken and self.naming.taken(at)
             if is_input and not self.naming.gives_way:
-                on_inputs.append(name)
+                on_inputs.add(name)
             elif taken and self.naming.collisions == "error":
-                in_the_way.append(taken)
+                in_the_way.add(taken)
             elif is_input or taken:
                 self._rename(path)
-        if on_inputs:
+        if on_inputs.count:
             raise JobError(
-                f"the image of {len(on_inputs):,} inputs would take the place of an input: "
-                f"{', '.join(on_inputs[:_SHOWN])}; choose another output, name or layout"
+                f"the image of {on_inputs.count:,} inputs would take the place of an input: {on_inputs}; "
+                "choose another output, name or layout"
             )
-        if in_the_way:
+        if in_the_way.count:
             raise JobError(
                 "export.images.on_conflict is 'error', and files that aren't this job's, or were changed since, are in "
-                f"the way: {', '.join(in_the_way[:_SHOWN])}{' ...' if len(in_the_way) > _SHOWN else ''}; move them "
-                "away, or use on_conflict: rename"
+                f"the way: {in_the_way}; move them away, or use on_conflict: rename"
             )
+
+    def _to_look_at(self) -> Iterator[tuple[bytes, str, int | None]]:
+        last = b""
+        while page := self.db.execute(
+            "SELECT s.path, s.name, s.id FROM staging s LEFT JOIN inputs i ON i.id = s.id WHERE s.name IS NOT NULL"
+            " AND NOT (i.status IS 'done' AND i.name = s.name AND i.size = s.size AND i.mtime_ns = s.mtime_ns)"
+            " AND s.path > ? ORDER BY s.path LIMIT ?",
+            (last, _BATCH),
+        ).fetchall():
+            last = page[-1][0]
+            yield from page
 
     def _is_input(self, at: Place) -> bool:
         if self.naming.outputs is None:

@@ -68,6 +68,8 @@ def test_staged_gives_the_same_and_the_first_image_alone_is_the_default(place: P
     staged = run(place, "staged", read={"frames": "all"}, stages="staged")
     assert golden_tree(staged) == golden_tree(place / "all")
     first = run(place, "all", read=None)
+    assert list((first / "images").glob("*-p0*"))  # kept, until they are pruned
+    assert rayjobs("prune", first, "--yes", home=place).code == 0
     check_outputs(first, manifest(first))
     assert not list((first / "images").glob("*-p0*"))
     assert not (first / "data/frames.parquet").exists()

@@ -139,6 +139,9 @@ def test_fewer_analyses_or_another_table_format_need_no_ray_and_one_more_compute
         )
         fewer = rayjobs("run", job, "--json", home=place, **NO_RAY)
         assert fewer.code == 2, fewer.err
+        assert golden_tree(finished).items() >= {(k, v) for k, v in tree.items() if k.startswith(("images", "charts"))}
+        pruned = rayjobs("prune", finished, "--yes", "--json", home=place).json
+        assert pruned["causes"]["unwanted"]["files"] == fewer.json["kept"]
         assert sorted(path.name for path in (finished / "data").iterdir()) == ["analyses.json"]
         assert not (finished / "charts/luma_waveform").exists()
         check_outputs(finished, manifest(finished))
@@ -157,6 +160,7 @@ def test_fewer_analyses_or_another_table_format_need_no_ray_and_one_more_compute
         job.write_text(text)
         back = rayjobs("run", job, "--json", home=place)
         assert back.code == 2, back.err
+    assert rayjobs("prune", finished, "--yes", home=place).code == 0  # what the job asked for in between
     assert golden_tree(finished) == tree
 
 
