@@ -122,18 +122,13 @@ class JobLedger:
         self._lock = threading.RLock()
         self._counts: Counts | None = None
         """Kept up to date by ``commit``, so that asking often costs nothing; any other writing forgets it."""
-        if read_only:
-            self._db = self._open_to_read(path)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                create(path)
-            upgrade_in_place(path)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA trusted_schema=OFF")
+        try:
+            self._db = self._open_to_read(path) if read_only else _open_to_write(path)
+            self._db.execute("PRAGMA trusted_schema=OFF")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode in _DAMAGED:
+                raise damaged(path, error) from error
+            raise
         self.files = FileRecord(self.transaction, self._all)
         """Every file that the job has written below its output, and holds to be its own."""
 
@@ -443,6 +438,18 @@ class JobLedger:
                 "UPDATE work SET part = ?, row = ? WHERE input = ? AND part IS NOT NULL",
                 [(part, row, number) for number, row in rows],
             )
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        create(path)
+    upgrade_in_place(path)
+    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode=WAL")
+    # A killed process loses nothing with NORMAL; `durable()` asks for more before a state is announced.
+    db.execute("PRAGMA synchronous=NORMAL")
+    return db
 
 
 def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:

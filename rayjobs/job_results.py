@@ -93,7 +93,7 @@ class _ReportImages:
         """Of every done input in order; nothing when no number was measured."""
         if not self._columns:
             return
-        for number in range(-(-self._ledger.counts().total // self._store.range_rows)):
+        for number in self._store.all_ranges():
             sealed = self._store.sealed_part(number)
             if sealed is not None:
                 with pq.ParquetFile(sealed[0]) as file:

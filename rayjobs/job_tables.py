@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest
 from pipelines.tables import (
     FLAT_FORMATS,
@@ -103,17 +101,21 @@ class _Table:
         return RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
 
 
-def write_tables(ledger: JobLedger, files: FixedFiles, store: ResultsStore, formats: Sequence[str]) -> list[str]:
-    """Make ``data/`` hold the wanted tables; return their paths relative to the output.
-
-    Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
-    """
-    ranges = range(-(-ledger.counts().total // store.range_rows))
-    for number in ranges:
+def seal_results(store: ResultsStore) -> None:
+    """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all."""
+    for number in store.all_ranges():
         seal = store.to_seal(number)
         if seal is not None:
             seal_part(seal.request)
             store.record(seal)
+
+
+def write_tables(files: FixedFiles, store: ResultsStore, formats: Sequence[str]) -> list[str]:
+    """Make ``data/`` hold the wanted tables, from sealed results; return their paths relative to the output.
+
+    Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
+    """
+    ranges = store.all_ranges()
     wanted = []
     tables = _tables(store, ranges) if store.requests and formats else []
     for table in tables:
@@ -141,8 +143,7 @@ def _replace(files: FixedFiles, relative: str, format: str, table: _Table, table
     if len(parts) > 1:
         names = [f"{relative}/part-{number:05d}.parquet" for number in range(len(parts))]
         files.remove_file(relative)
-        for name, temporary in zip(names, _write_parts(files, table, parts), strict=True):
-            files.place(name, temporary)
+        _write_parts(files, table, dict(zip(names, parts, strict=True)))
         files.remove_parts(relative, but=names)
         return
     temporary = files.new_path()
@@ -196,18 +197,22 @@ def _parts(table: _Table) -> list[range]:
     return [table.ranges[first : first + per_file] for first in range(0, len(table.ranges), per_file)]
 
 
-def _write_parts(files: FixedFiles, table: _Table, parts: Sequence[range]) -> list[Path]:
-    """The files of a table, under temporary names."""
-    targets = [files.new_path() for _ in parts]
+def _write_parts(files: FixedFiles, table: _Table, parts: Mapping[str, range]) -> None:
+    """The files of a table, side by side: writing one is copying, and giving it its name is comparing contents."""
+
+    def write(name: str, ranges: range) -> None:
+        temporary = files.new_path()
+        _write_file(temporary, table, ranges)
+        files.place(name, temporary)
+
     with ThreadPoolExecutor(max_workers=WRITERS) as threads:
-        writing = [threads.submit(_write_file, *each) for each in zip(targets, repeat(table), parts, strict=False)]
+        writing = [threads.submit(write, name, ranges) for name, ranges in parts.items()]
         try:
             for each in writing:
                 each.result()
         except BaseException:  # the disk is full, or somebody wants an end: no further file is begun
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return targets
 
 
 def _write_file(target: Path, table: _Table, ranges: range) -> None:

@@ -95,6 +95,10 @@ class ResultsStore:
         last = -(-total // self.range_rows) if end_seq >= total else end_seq // self.range_rows
         return list(range(first, last))
 
+    def all_ranges(self) -> range:
+        """The numbers of all ranges."""
+        return range(-(-self._ledger.counts().total // self.range_rows))
+
     def to_seal(self, number: int) -> RangeSeal | None:
         """What has to be written for a range; None when its sealed part is as it should be."""
         rows = self._rows(number)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,6 @@ from actors.disk_space import check_room
 from actors.file_record import TASK
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry
-from actors.ledger_format import check_whole
 from actors.output_lock import OutputLock
 from actors.task_pools import BATCH
 from pipelines.errors import JobError
@@ -35,7 +35,7 @@ from rayjobs.job_results import write_job_json, write_manifest_file, write_repor
 from rayjobs.job_runner import RunEnd, stop_asked
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
-from rayjobs.job_tables import write_tables
+from rayjobs.job_tables import seal_results, table_paths, write_tables
 from rayjobs.job_tasks import PlannedTask, completed, planned_tasks, task_files
 from rayjobs.output_directory import OutputDirectory, check_possible, make_directory
 from rayjobs.path_spelling import expanded
@@ -165,9 +165,7 @@ def _run_locked(
     lock = OutputLock(output.lock)
     try:
         plan = None
-        if output.exists:
-            check_whole(output.ledger)
-        elif planned is not None:  # else another first run was faster: look at what it left
+        if planned is not None and not output.exists:  # else another first run was faster: look at what it left
             planned[0].copy_to(output.ledger)
             plan = planned[1]
         with closing(output.open_ledger()) as ledger:
@@ -322,12 +320,18 @@ class _Run:
 
     def _write_results(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec
-        self._show("writing tables")
+        self._show("writing tables and report")
         remove_of_failed(self.ledger, self.output)
-        tables = write_tables(self.ledger, files, store, spec.export.data)
+        seal_results(store)
         store.remove_unused()
-        write_manifest_file(self.ledger, files, {"job": spec.name})
-        self._show("writing the report")
+        with ThreadPoolExecutor(1, "tables") as beside:  # copying and hashing, beside what is made of texts
+            tables = beside.submit(write_tables, files, store, spec.export.data)
+            self._write_pages(files, store, started, processed)
+            write_manifest_file(self.ledger, files, {"job": spec.name})
+            tables.result()
+
+    def _write_pages(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
+        spec = self.request.spec
         counts = self.ledger.counts()
         now = time.time()
         summary = ReportSummary(
@@ -342,7 +346,7 @@ class _Run:
             operations=spec.operations,
             analyses=spec.analyses,
             versions=versions(PROVENANCE_PACKAGES),
-            files=tuple(tables),
+            files=tuple(table_paths(store.requests, spec.export.data)),
         )
         write_report_pages(self.ledger, files, store, summary)
 

@@ -26,7 +26,7 @@ from pipelines.models import AnalysisRequest, WorkItem
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
-from rayjobs.job_tables import write_tables
+from rayjobs.job_tables import seal_results, write_tables
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
 from tests.quick_runs import fixed_files
@@ -92,7 +92,8 @@ class Job:
                 for rows in render_analyze_export(block, book.recipes, workspace):
                     ledger.commit(rows, epoch=self.epoch)
             with fixed_files(ledger, self.output) as files:
-                tables = write_tables(ledger, files, store, formats)
+                seal_results(store)
+                tables = write_tables(files, store, formats)
                 files.finish()
             store.remove_unused()
             return tables
