@@ -57,6 +57,8 @@ class RecordedFile(Written):
 class KeptFile(RecordedFile):
     """A file that the job doesn't want any more, and why."""
 
+    is_product: bool
+    """Whether it is what its input would have again if it were wanted."""
     cause: str
     """``gone``, ``excluded``, ``skipped``, ``failed``: its input; ``unwanted``: the job doesn't ask for such files
     now; ``superseded``: there is another one, of another name or format."""
@@ -84,19 +86,21 @@ class FileRecord:
         return _recorded(rows[0]) if rows else None
 
     def known(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """Which of the paths are files of the job, with their sha256."""
+        """Which of the paths the job wrote, with the sha256 of what it wrote: its own while they are so."""
         found = (self.find(path) for path in paths)
-        return tuple((file.path, file.sha256) for file in found if file is not None and not file.theirs)
+        return tuple((file.path, file.sha256) for file in found if file is not None)
 
     def known_below(self, prefixes: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """As ``known``, of all paths that begin with one of the prefixes."""
         ends = ((prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)) for prefix in prefixes)
-        query = "SELECT path, sha256 FROM files WHERE path >= ? AND path < ? AND current >= 0"
+        query = "SELECT path, sha256 FROM files WHERE path >= ? AND path < ?"
         return tuple((path, sha256) for bounds in ends for path, sha256 in self._all(query, bounds))
 
-    def written_by(self, product: str) -> list[str]:
-        """sha256 of all files of a product."""
-        return [sha256 for (sha256,) in self._all("SELECT sha256 FROM files WHERE product = ?", (product,))]
+    def written_by(self, product: str) -> list[tuple[str, str]]:
+        """(path, sha256) of all files of a product."""
+        return [
+            (path, sha256) for path, sha256 in self._all("SELECT path, sha256 FROM files WHERE product = ?", (product,))
+        ]
 
     def current(self, *, only: Callable[[str, int, int | None], bool] | None = None) -> Iterator[RecordedFile]:
         """Files that are to be there as they were written, of inputs that have left the list as well.
@@ -117,10 +121,6 @@ class FileRecord:
         """What a small fixed file held when it was written, where that is kept."""
         rows = self._all("SELECT content FROM files WHERE path = ? AND content IS NOT NULL", (path,))
         return zlib.decompress(rows[0][0]) if rows else None
-
-    def count_kept(self) -> int:
-        """How many files the job has that it doesn't want any more."""
-        return int(self._all(f"SELECT count(*) {_KEPT_FILES}")[0][0])
 
     def kept(self, wanted: Iterable[str]) -> Iterator[KeptFile]:
         """Files that the job doesn't want any more; ``wanted`` are its products now."""
@@ -144,6 +144,7 @@ class FileRecord:
                 mtime_ns=found.mtime_ns,
                 product=found.product,
                 input=found.input,
+                is_product=current == CURRENT,
                 cause=cause,
             )
 
@@ -162,11 +163,12 @@ class FileRecord:
                 ],
             )
 
-    def keep_fixed(self, wanted: Iterable[str]) -> None:
-        """The fixed files of the job are these now: others are kept as no longer wanted."""
+    def keep_others(self, product: str, wanted: Iterable[str]) -> None:
+        """The job's files of a product (``fixed``, ``task``) are these now: others are kept as no longer wanted."""
         with self._transaction() as db:
-            db.execute("UPDATE files SET current = 0 WHERE current = 1 AND product = ?", (FIXED,))
-            db.executemany("UPDATE files SET current = 1 WHERE input IS NULL AND path = ?", [(p,) for p in wanted])
+            db.execute("UPDATE files SET current = 0 WHERE current = 1 AND product = ?", (product,))
+            query = "UPDATE files SET current = 1 WHERE current = 0 AND product = ? AND path = ?"
+            db.executemany(query, [(product, path) for path in wanted])
 
     def adopt(self, found: Written, *, product: str, input: int | None) -> None:
         """Note a file that an attempt published which could not report any more."""
@@ -181,10 +183,10 @@ class FileRecord:
         with self._transaction() as db:
             db.executemany("UPDATE files SET mtime_ns = ? WHERE path = ?", [(time, path) for path, time in times])
 
-    def give_up(self, paths: Iterable[str]) -> None:
-        """Files that somebody changed: they are theirs now."""
+    def lost(self, path: str, *, theirs: bool) -> None:
+        """A file is gone, and kept in mind in case it comes back; or somebody changed it, and it is theirs."""
         with self._transaction() as db:
-            db.executemany("UPDATE files SET current = -1 WHERE path = ?", [(path,) for path in paths])
+            db.execute("UPDATE files SET current = ? WHERE path = ?", (THEIRS if theirs else KEPT, path))
 
     def forget(self, paths: Iterable[str]) -> None:
         """Files that are gone."""

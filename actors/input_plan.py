@@ -8,10 +8,11 @@ Nothing here holds the list in memory.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, count, islice
+from itertools import count, islice
 from typing import Any
 
 from actors.job_ledger import JobLedger, drop_work, keep_products, put_facts
@@ -26,6 +27,7 @@ CREATE TEMP TABLE staging (
 """
 _BATCH = 5_000
 _SHOWN = 5
+_FURTHER = re.compile(r"\d{4,}\.\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ class Naming:
     """Path of an input -> what tells whether it is the same file as an output: see ``outputs``."""
     outputs: Callable[[Place], list[str]] | None = None
     """What ``place`` would say of each file that an input's image may become."""
+    further_outputs: Callable[[Place], list[str]] | None = None
+    """How the same begins for the further images of a file that holds several; a number and a suffix follow."""
     collisions: str = "rename"
     """``rename``, or ``error``: refuse the plan."""
     gives_way: bool = True
@@ -122,6 +126,8 @@ class _Sealing:
     db: sqlite3.Connection
     naming: Naming
     renamed: int = 0
+    tried: dict[str, int] = field(default_factory=dict)
+    """Name -> number of the last one that was given in its place."""
 
     def stage(self, inputs: Iterable[FoundInput]) -> None:
         self.db.execute("DROP TABLE IF EXISTS temp.staging")
@@ -238,7 +244,14 @@ class _Sealing:
         if self.naming.outputs is None:
             return False
         query = "SELECT 1 FROM staging WHERE place = ?"
-        return any(self.db.execute(query, (place,)).fetchone() for place in self.naming.outputs(at))
+        if any(self.db.execute(query, (place,)).fetchone() for place in self.naming.outputs(at)):
+            return True
+        for start in self.naming.further_outputs(at) if self.naming.further_outputs else ():
+            end = start[:-1] + chr(ord(start[-1]) + 1)
+            found = self.db.execute("SELECT place FROM staging WHERE place > ? AND place < ?", (start, end))
+            if any(_FURTHER.fullmatch(place, len(start)) for (place,) in found):
+                return True
+        return False
 
     def _rename(self, path: bytes) -> None:
         """Give an input the first free name after the one that it would have alone."""
@@ -246,12 +259,14 @@ class _Sealing:
             "SELECT relative, coalesce(number, seq), id FROM staging WHERE path = ?", (path,)
         ).fetchone()
         plain = self.naming.name(path, relative, number)
-        for other in chain([plain], (self.naming.renamed(plain, n) for n in count(2))):
+        for n in count(self.tried.get(plain, 1)):  # what wasn't free a moment ago isn't now
+            other = plain if n == 1 else self.naming.renamed(plain, n)
             key, at = self.naming.key(other), Place(path=path, name=other, id=known)
             free = not self.db.execute("SELECT 1 FROM staging WHERE key = ?", (key,)).fetchone()
             if free and not self._is_input(at) and not (self.naming.taken and self.naming.taken(at)):
                 self.db.execute("UPDATE staging SET name = ?, key = ? WHERE path = ?", (other, key, path))
                 self.renamed += 1
+                self.tried[plain] = n
                 return
 
     def merge(self) -> Sealed:

@@ -22,12 +22,21 @@ from pathlib import Path
 from typing import Any
 
 from actors.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
-from actors.ledger_format import FORMAT, create, damaged, format_of, open_to_read, upgrade_in_place, upgraded_copy
+from actors.ledger_format import (
+    DAMAGED,
+    FORMAT,
+    copy_ledger,
+    create,
+    damaged,
+    format_of,
+    open_to_read,
+    upgrade_in_place,
+    upgraded_copy,
+)
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 from pipelines.storage.local_files import own_file, replace_own
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 Products = Mapping[str, str]
@@ -114,41 +123,54 @@ class Counts:
 class JobLedger:
     """One job's SQLite file; see the module's text for who may write."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, copied: bool = False) -> None:
+        """``copied``: of one that is only read, a copy as it is now, so that nothing is written beside it."""
         self.path = path
         self._read_only = read_only
-        self._upgraded: tempfile.TemporaryDirectory[str] | None = None
-        """Of a reader of an older format: the copy that it reads."""
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        """Of a reader of a copy: where that lies."""
+        self._is_older = False
+        """Whether it was made from one of an older format, whose record doesn't list everything."""
         self._lock = threading.RLock()
         self._counts: Counts | None = None
         """Kept up to date by ``commit``, so that asking often costs nothing; any other writing forgets it."""
         try:
-            self._db = self._open_to_read(path) if read_only else _open_to_write(path)
+            self._db = self._open_to_read(path, copied=copied) if read_only else _open_to_write(path)
             self._db.execute("PRAGMA trusted_schema=OFF")
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode in _DAMAGED:
+            if error.sqlite_errorcode in DAMAGED:
                 raise damaged(path, error) from error
             raise
         self.files = FileRecord(self.transaction, self._all)
         """Every file that the job has written below its output, and holds to be its own."""
 
-    def _open_to_read(self, path: Path) -> sqlite3.Connection:
+    def _open_to_read(self, path: Path, *, copied: bool) -> sqlite3.Connection:
         """A connection that can't write; one of an older format is upgraded in a copy."""
-        if format_of(path) != FORMAT:
-            self._upgraded = tempfile.TemporaryDirectory(prefix="rayjobs-ledger-")
-            path = upgraded_copy(path, Path(self._upgraded.name))
+        is_older = format_of(path) != FORMAT
+        if is_older or copied:
+            self._copy = tempfile.TemporaryDirectory(prefix="rayjobs-ledger-")
+            copy = Path(self._copy.name)
+            self._is_older = is_older
+            if is_older:
+                path = upgraded_copy(path, copy)
+            else:
+                copy_ledger(path, copy / path.name)
+                path = copy / path.name
         return open_to_read(path)
 
     def close(self) -> None:
         self._db.close()
-        if self._upgraded is not None:
-            self._upgraded.cleanup()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; a reader sees none of it before the end."""
+        """All or nothing; a reader sees none of it before the end. One within another is part of that."""
         with self._lock:
             self._counts = None
+            if self._db.in_transaction:
+                yield self._db
+                return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
@@ -158,7 +180,7 @@ class JobLedger:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode in _CANT_WRITE:
                     raise JobError(f"{self.path}: {error}; make room, then run the job again: it goes on") from error
-                if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode in _DAMAGED:
+                if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode in DAMAGED:
                     raise damaged(self.path, error) from error
                 raise
 
@@ -168,7 +190,7 @@ class JobLedger:
             with self._lock:
                 return self._db.execute(query, bound).fetchall()
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode in _DAMAGED:
+            if error.sqlite_errorcode in DAMAGED:
                 raise damaged(self.path, error) from error
             raise
 
@@ -415,13 +437,19 @@ class JobLedger:
 
     def owns(self, path: str) -> bool:
         """Whether a file, by its path relative to the output, is one that the job has written."""
-        return self.files.find(path) is not None or (self._upgraded is not None and is_fixed_name(path))
+        return self.files.find(path) is not None or (self._is_older and is_fixed_name(path))
 
     def forget_gone(self) -> None:
         """Forget what was made of inputs that aren't in the list any more; their names and numbers stay given."""
         with self.transaction() as db:
             db.execute("DELETE FROM work WHERE input IN (SELECT id FROM inputs WHERE seq IS NULL)")
             db.execute("UPDATE inputs SET status = NULL WHERE seq IS NULL")
+
+    def unname(self, start: str) -> None:
+        """Take away names that begin so, and give every input its place in the list as its number."""
+        with self.transaction() as db:
+            db.execute("UPDATE inputs SET number = seq")
+            db.execute("UPDATE inputs SET name = NULL WHERE substr(name, 1, ?) = ?", (len(start), start))
 
     def has_input(self, path: bytes) -> bool:
         """Whether the job has, or had, an input of this path."""

@@ -16,6 +16,7 @@ from pipelines.storage.local_files import replace_own
 
 FORMAT = 3
 """Of the ledger and the parts that it refers to; stands in the file (``user_version``)."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 OLDEST = 2
 """That is still taken over."""
 SCHEMA = """
@@ -85,7 +86,10 @@ def create(path: Path) -> None:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing: beside a ledger that nobody has open, not even the files that WAL needs."""
+    """A connection that writes nothing, for a short look: beside a ledger that nobody has open not even what WAL needs.
+
+    Whoever begins to write meanwhile isn't noticed; who reads for longer takes a copy.
+    """
     idle = not path.with_name(f"{path.name}-wal").exists()
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if idle else ''}"
     return sqlite3.connect(uri, uri=True, timeout=30, check_same_thread=False)
@@ -104,7 +108,7 @@ def format_of(path: Path) -> int:
             (found,) = db.execute("PRAGMA user_version").fetchone()
             db.execute("SELECT count(*) FROM meta").fetchone()
     except sqlite3.DatabaseError as error:
-        raise damaged(path, error) from error
+        raise (damaged if error.sqlite_errorcode in DAMAGED else unreadable)(path, error) from error
     if not OLDEST <= found <= FORMAT:
         raise JobError(
             f"{path.parent.parent}: made by another version of Rayjobs (format {found}; this one knows {OLDEST} to "
@@ -126,7 +130,7 @@ def check_whole(path: Path) -> None:
         with closing(open_to_read(path)) as db:
             (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
-        raise damaged(path, error) from error
+        raise (damaged if error.sqlite_errorcode in DAMAGED else unreadable)(path, error) from error
     if found != "ok":
         raise damaged(path, ValueError(found))
 
@@ -135,6 +139,11 @@ def damaged(path: Path, error: Exception) -> JobError:
     """What to say of a ledger that can't be read, and the remedy."""
     output = path.parent.parent
     return JobError(f"{output}: the job's ledger is damaged ({error}); `rayjobs rebuild {output}` makes it anew")
+
+
+def unreadable(path: Path, error: Exception) -> JobError:
+    """What to say of a ledger that can't be read now: locked for long, or not allowed."""
+    return JobError(f"{path}: can't be read ({error}); look who holds it or owns it, and try again")
 
 
 def upgrade_in_place(path: Path) -> None:
@@ -179,4 +188,4 @@ def copy_ledger(path: Path, target: Path) -> None:
             with closing(open_to_read(path)) as source:
                 source.backup(copy)
         except sqlite3.DatabaseError as error:
-            raise damaged(path, error) from error
+            raise (damaged if error.sqlite_errorcode in DAMAGED else unreadable)(path, error) from error

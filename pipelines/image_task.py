@@ -40,6 +40,7 @@ from pipelines.operations import Image
 from pipelines.output_names import frame_name
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
+from pipelines.storage.local_files import sha256_of
 from pipelines.tables import analyses_schema, check_results, object_schemas
 
 Results = Mapping[str, Result]
@@ -335,9 +336,8 @@ def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> Image
     """The skipped row of an item whose image exists, when the job's policy is to leave such an input out."""
     if recipe.on_conflict != "skip" or recipe.image is None:
         return None
-    ours = {path for path, _ in item.known}
     there = [path for path in recipe.image_paths(item) if os.path.lexists(publisher.root / path)]
-    if not there or ours.intersection(there):
+    if not there or any(sha256_of(publisher.root / path) in _known(item, path) for path in there):
         return None
     message = f"{there[0]} exists (on_conflict: skip)"
     return ImageStatus(id=item.id, status="skipped", reason=SkippedReason.EXISTS, message=message, recipe=recipe.id)

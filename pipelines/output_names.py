@@ -128,6 +128,11 @@ def frame_name(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-p{number:04d}"
 
 
+def is_frame_name(file: str) -> bool:
+    """Whether a file's name, with its suffix, is that of a further image of some file."""
+    return _LIKE_A_FRAME.search(file.rpartition(".")[0]) is not None
+
+
 def apart_from_frames(name: str) -> str:
     """A name that no ``frame_name`` of another input can be, whatever that one is called."""
     return f"{name}_" if _LIKE_A_FRAME.search(name) else name

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
-from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, look, make_way, remove_own
+from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, digest_of, look, make_way, remove_own
 from pipelines.worker_journal import WorkerJournal
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -95,16 +95,18 @@ class Publisher:
             draft.flush()
             if self._durable:
                 os.fsync(draft.fileno())
-            draft.seek(0)
-            sha256 = hashlib.file_digest(draft, "sha256").hexdigest()
+            os.lseek(draft.fileno(), 0, os.SEEK_SET)
+            sha256 = digest_of(draft.fileno())
             return self._appear(product, relative, Path(draft.name), sha256, known, overwrite)
 
-    def publish_file(self, product: str, relative: str, temporary: Path, *, known: Collection[str] = ()) -> Output:
-        """Make a finished file of ``new_path`` appear; as ``publish``."""
+    def publish_file(
+        self, product: str, relative: str, temporary: Path, *, known: Collection[str] = (), sha256: str | None = None
+    ) -> Output:
+        """Make a finished file of ``new_path`` appear; as ``publish``. ``sha256``: where it is known already."""
         with self._reported(relative):
             self._prepare(relative, None)
             with temporary.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = sha256 or digest_of(file.fileno())
                 if self._durable:
                     os.fsync(file.fileno())
             return self._appear(product, relative, temporary, sha256, known, overwrite=False)

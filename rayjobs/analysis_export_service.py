@@ -154,7 +154,7 @@ class AnalysisExportService(ClosedOnExit):
             options={**source.options, "priority": config.priority},
         )
         request = job_request(job)
-        return replace(request, pool=EXPORT)
+        return replace(request, pool=EXPORT, source=None if source.output is None else Path(source.output))
 
     def submit(
         self, task: AnalysisExportTask, source: ExportSource, *, on_change: Changed | None = None

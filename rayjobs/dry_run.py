@@ -132,8 +132,10 @@ class Outlook:
     def _notes(self) -> Iterator[str]:
         if self.note:
             yield f"note:       {printable(self.note)}"
-        if not self.operations and not self.analyses and len(self.writes) == FIXED_ALWAYS:
-            yield "note:       the job has no operations, analyses or images: it would write a list of its inputs only"
+        if not self.writes:
+            yield "note:       nothing to do: everything is there as the job wants it"
+        elif self.to_do and len(self.writes) == FIXED_ALWAYS:
+            yield "note:       no images, charts or tables are asked for: it would write a list of its inputs only"
         if self.running:
             yield f"note:       a run is going on in {printable(str(self.output))}: another one has to wait for it"
 
@@ -183,7 +185,7 @@ def dry_run(request: RunRequest) -> Outlook:
             memory_bytes=sample.memory_bytes,
             seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
             note=sample.note,
-            writes=tuple(_writes(spec, output, counts.open)),
+            writes=tuple(_writes(spec, output, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,
         )
 
@@ -191,10 +193,11 @@ def dry_run(request: RunRequest) -> Outlook:
 def _writes(spec: JobSpec, output: OutputDirectory, images: int) -> Iterator[str]:
     """What a run writes, relative to the output."""
     paths = PlannedPaths.of(spec, output.root)
-    if paths.suffixes:
+    if paths.suffixes and images:
         where = "beside their sources" if paths.beside else "images/"
         yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.suffixes))})"
-    yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
+    if images:
+        yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
     yield from table_paths(table_requests(spec), spec.export.data)
     yield from (MANIFEST, JOB_JSON, page_path(1))
 

@@ -62,7 +62,7 @@ def _taken(root: Path, names: Iterable[str], record: FileRecord) -> Iterator[str
             if kind not in (Kind.NOTHING, Kind.DIRECTORY):
                 yield f"{parent}: is {kind}, not a directory"
         present = look(root / relative)
-        if present.kind is Kind.DIRECTORY and relative.endswith(".parquet"):  # a table of several parts
+        if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
             yield from _strangers_below(root, relative, record)
         elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record)):
             yield f"{relative}: {why}"
@@ -117,8 +117,8 @@ class FixedFiles:
         temporary.write_bytes(data)
         self.place(relative, temporary, content=None if same_again else data)
 
-    def place(self, relative: str, temporary: Path, content: bytes | None = None) -> None:
-        """Give a finished file its name.
+    def place(self, relative: str, temporary: Path, content: bytes | None = None, *, sha256: str | None = None) -> None:
+        """Give a finished file its name; ``sha256`` where it is known already.
 
         Raises
         ------
@@ -129,11 +129,15 @@ class FixedFiles:
         known = set() if entry is None else {entry.sha256}
         self._free_of_cut_off(relative, temporary)
         try:
-            output = self._publisher.publish_file(FIXED, relative, temporary, known=known)
+            output = self._publisher.publish_file(FIXED, relative, temporary, known=known, sha256=sha256)
         except ImageError as error:
             raise JobError(f"output {self.root}: {error}") from error
         self._ledger.files.put_job_files([output], [content])
         self._written.append(relative)
+
+    def is_free(self, relative: str) -> bool:
+        """Whether a file may get this name."""
+        return next(_taken(self.root, [relative], self._ledger.files), None) is None
 
     def keep(self, relative: str) -> None:
         """Count a file that is there as it was written to the run's results."""
@@ -150,24 +154,25 @@ class FixedFiles:
     def remove_parts(self, table: str, but: Sequence[str] = ()) -> None:
         """A table of several parts is replaced as a whole: remove those of its parts that it hasn't any more."""
         for path, sha256 in self._ledger.files.known_below([f"{table}/"]):
-            if path not in but and remove(self.root / path, {sha256}):
+            if path not in but and remove(self.root, path, {sha256}):
                 remove_empty(self.root, path)
                 self._ledger.files.forget([path])
 
     def remove_file(self, relative: str) -> None:
         """As ``remove_parts``, of a table that was one file and becomes a directory."""
         entry = self._ledger.files.find(relative)
-        if entry is not None and remove(self.root / relative, {entry.sha256}):
+        if entry is not None and remove(self.root, relative, {entry.sha256}):
             self._ledger.files.forget([relative])
 
     def withdraw_manifest(self, output: OutputDirectory) -> None:
         """While files are replaced, the manifest of the run before wouldn't be true: it waits among the run's own."""
-        if self.is_there(output.manifest.name):
+        entry = self._ledger.files.find(output.manifest.name)
+        if entry is not None and compare(output.manifest, entry, deep=True)[0] is Standing.AS_WRITTEN:
             replace_own(output.manifest, output.withdrawn_manifest)
 
     def finish(self) -> None:
         """These are the job's fixed files now; others that it wrote are kept."""
-        self._ledger.files.keep_fixed(self._written)
+        self._ledger.files.keep_others(FIXED, self._written)
 
     def _free_of_cut_off(self, relative: str, fresh: Path) -> None:
         """Remove a file of ours that was cut off: there is nothing in it that isn't in what the job writes."""

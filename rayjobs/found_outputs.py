@@ -217,7 +217,7 @@ def _open(root: bytes, opened: JobLedger | None) -> OwnedFiles:
 def _from_ledger(root: bytes, output: OutputDirectory, opened: JobLedger | None) -> OwnedFiles:
     manifest = _manifest(output)
     with ExitStack() as unless_kept:
-        ledger = opened or output.read_ledger()
+        ledger = opened or output.read_ledger(copied=True)
         if opened is None:
             unless_kept.callback(ledger.close)
         next(ledger.files.outside(), None)  # a damaged file may show only when it is read

@@ -10,14 +10,14 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.file_record import FIXED
+from actors.file_record import FIXED, TASK
 from actors.input_plan import Naming, Place
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
@@ -34,8 +34,19 @@ from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import OPERATIONS
 from pipelines.operations.cube_lut import file_digest
-from pipelines.output_names import NamePattern, NameSource, apart_from_frames, collision_key, output_name, renamed
+from pipelines.output_names import (
+    NamePattern,
+    NameSource,
+    apart_from_frames,
+    collision_key,
+    frame_name,
+    is_frame_name,
+    output_name,
+    renamed,
+)
 from pipelines.resources import ResourceEstimate
+from pipelines.storage.custody import Standing
+from pipelines.storage.local_files import compare
 from pipelines.tables import readable_path
 from rayjobs.beside import BESIDE, image_stem, place, real_directory
 from rayjobs.job_spec import JobSpec
@@ -173,6 +184,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
     policy = read_policy(spec)
     paths = PlannedPaths.of(spec, root)
     before = ledger.fact("spec")
+    real_directory.cache_clear()  # a directory may have become a link since an earlier plan of this process
 
     def name(path: bytes, relative: bytes, number: int) -> str:
         width, height = _size(path, policy) if pattern.needs_size else (0, 0)
@@ -182,14 +194,25 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         found = output_name(pattern, source, layout=layout)
         return apart_from_frames(found) if policy.frames == "all" else found
 
+    listings: dict[str, list[str]] = {}
+
+    def further(at: Place) -> Iterator[str]:
+        """Files that lie where the further images of a file with several would go."""
+        for start in paths.further(at.path, at.name):
+            directory, _, begin = start.rpartition("/")
+            if directory not in listings:
+                listings[directory] = _names_in(root / directory)
+            yield from (f"{directory}/{n}" for n in listings[directory] if n.startswith(begin) and is_frame_name(n))
+
     def taken(at: Place) -> str | None:
-        for relative in [*paths.images(at.path, at.name), *paths.charts(at.name)]:
+        charts = paths.charts(at.name)
+        for relative in [*paths.images(at.path, at.name), *charts, *further(at)]:
             if os.path.lexists(root / relative):
                 entry = ledger.files.find(relative)
-                if entry is not None and not entry.theirs:
-                    ours = entry.input in (None, at.id) and entry.product != FIXED
+                if entry is not None and compare(root / relative, entry)[0] is Standing.AS_WRITTEN:
+                    ours = entry.input in (None, at.id) and entry.product not in (FIXED, TASK)
                 else:  # workers skip or replace an image, as the job says
-                    ours = conflict in ("skip", "overwrite") and relative not in paths.charts(at.name)
+                    ours = conflict in ("skip", "overwrite") and not relative.startswith("charts/")
                 if not ours:
                     return relative
         return None
@@ -207,9 +230,21 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         outputs=lambda at: [
             collision_key(os.path.normpath(f"{real_root}/{relative}")) for relative in paths.images(at.path, at.name)
         ],
+        further_outputs=lambda at: [
+            collision_key(os.path.normpath(f"{real_root}/{start}"))
+            for start in paths.further(at.path, at.name)
+            if not start.startswith("charts/")
+        ],
         collisions="error" if conflict == "error" else "rename",
         gives_way=conflict == "rename" or (conflict == "skip" and layout == BESIDE),
     )
+
+
+def _names_in(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def naming_rules(spec: Mapping[str, Any]) -> list[Any]:
@@ -222,7 +257,7 @@ def naming_rules(spec: Mapping[str, Any]) -> list[Any]:
 
 def place_of(path: bytes) -> str:
     """What tells whether two paths are one file, on file systems that tell no case as well; links are followed."""
-    directory, name = os.path.split(path)
+    directory, name = os.path.split(os.path.realpath(path) if os.path.islink(path) else path)
     return collision_key(os.fsdecode(os.path.join(real_directory(directory), name)))
 
 
@@ -236,6 +271,8 @@ class PlannedPaths:
     beside: bool
     chart_suffix: str
     charted: tuple[str, ...]
+    several: bool
+    """Whether a file may become several images."""
 
     @classmethod
     def of(cls, spec: JobSpec, root: Path) -> PlannedPaths:
@@ -246,12 +283,23 @@ class PlannedPaths:
             beside=images is not None and images.layout == BESIDE,
             chart_suffix=f".{charts.format}" if charts else "",
             charted=tuple(charts_of(spec.analyses)) if charts else (),
+            several=spec.read.frames == "all",
         )
 
     def images(self, path: bytes, name: str) -> list[str]:
         """One for each format that the image may have."""
-        stem = (image_stem(path, name, self.root) if self.beside else None) or f"images/{name}"
-        return [f"{stem}{suffix}" for suffix in self.suffixes]
+        return [f"{self._stem(path, name)}{suffix}" for suffix in self.suffixes]
+
+    def further(self, path: bytes, name: str) -> list[str]:
+        """How the paths of a file's further images and their charts begin."""
+        if not self.several:
+            return []
+        stems = [self._stem(path, name)] if self.suffixes else []
+        stems += [f"charts/{analysis}/{name}" for analysis in self.charted]
+        return [frame_name(stem, 2).removesuffix("0002") for stem in stems]
+
+    def _stem(self, path: bytes, name: str) -> str:
+        return (image_stem(path, name, self.root) if self.beside else None) or f"images/{name}"
 
     def charts(self, name: str) -> list[str]:
         return [f"charts/{analysis}/{name}{self.chart_suffix}" for analysis in self.charted]

@@ -51,6 +51,8 @@ class _Sealed:
     path: Path
     is_final: bool
     """Whether it is the table's part as it stands, to be linked."""
+    sha256: str | None = None
+    """As the ledger knows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,10 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
 
     def of_images(number: int) -> _Sealed | None:
         found = store.sealed_part(number)
-        return None if found is None else _Sealed(found[0], is_final=found[1] == store.requests and groups is None)
+        if found is None:
+            return None
+        is_final = found[1] == store.requests and groups is None
+        return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
 
     def of_objects(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
         def sealed(number: int) -> _Sealed | None:
@@ -202,8 +207,7 @@ def _write_parts(files: FixedFiles, table: _Table, parts: Mapping[str, range]) -
 
     def write(name: str, ranges: range) -> None:
         temporary = files.new_path()
-        _write_file(temporary, table, ranges)
-        files.place(name, temporary)
+        files.place(name, temporary, sha256=_write_file(temporary, table, ranges))
 
     with ThreadPoolExecutor(max_workers=WRITERS) as threads:
         writing = [threads.submit(write, name, ranges) for name, ranges in parts.items()]
@@ -215,14 +219,17 @@ def _write_parts(files: FixedFiles, table: _Table, parts: Mapping[str, range]) -
             raise
 
 
-def _write_file(target: Path, table: _Table, ranges: range) -> None:
+def _write_file(target: Path, table: _Table, ranges: range) -> str | None:
+    """One file of a table; gives its sha256 if that is known."""
     sealed = table.sealed(ranges[0]) if len(ranges) == 1 else None
     if sealed is not None and sealed.is_final:
         _link(sealed.path, target)
-    elif table.name == TABLE and has_wide_rows(table.schema):
+        return sealed.sha256
+    if table.name == TABLE and has_wide_rows(table.schema):
         write_row_groups(target, table.schema, table.row_groups(ranges))
     else:
         write_table(target, table.schema, table.batches(ranges), format=PARQUET)
+    return None
 
 
 def _link(path: Path, target: Path) -> None:

@@ -86,8 +86,8 @@ class OutputDirectory:
         """Whether a driver is alive that works here."""
         return is_locked(self.lock)
 
-    def read_ledger(self) -> JobLedger:
-        """The ledger, for reading only.
+    def read_ledger(self, *, copied: bool = False) -> JobLedger:
+        """The ledger, for reading only; ``copied``: as it is now, with nothing written beside it.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class OutputDirectory:
         """
         if not self.exists:
             raise JobError(f"{self.root}: no job has run here (no .rayjobs/ledger.sqlite)")
-        return JobLedger(self.ledger, read_only=True)
+        return JobLedger(self.ledger, read_only=True, copied=copied)
 
     def open_ledger(self) -> JobLedger:
         """The ledger, for the one who holds the lock."""
@@ -153,6 +153,10 @@ def check_possible(root: Path) -> None:
     kind = look(control).kind
     if kind not in (Kind.NOTHING, Kind.DIRECTORY):
         raise JobError(f"output {root}: .rayjobs is {kind}, not a directory; move it away, or choose another output")
+    for name in ("tmp", "parts", "results", "ledger.sqlite", "lock"):
+        present = look(control / name).kind
+        if present in (Kind.LINK, Kind.OTHER):
+            raise JobError(f"output {root}: .rayjobs/{name} is {present}; move it away, or choose another output")
     if kind is Kind.DIRECTORY and not os.access(control, os.W_OK | os.X_OK):
         raise JobError(f"output {root}: no permission to write in .rayjobs; choose another with --output")
 

@@ -15,8 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,8 @@ from rayjobs.job_spec import JobSpec
 
 LONGEST_S = 20.0
 """For the whole trial; a plan isn't worth more waiting."""
+TRIAL, SAID = "trial", "said"
+"""Files through which the two processes speak: a pipe would stay open as long as anything that a plug-in started."""
 _OWN_CODE = str(Path(__file__).parent.parent)
 SPARE_BYTES = 2 * 2**30
 """Of memory beyond what the job allows for one image: libraries, and what operations need."""
@@ -91,42 +92,33 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, 
 def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], str | None]:
     """What the process said, and why it came to no end of its own."""
     with tempfile.TemporaryDirectory(prefix="rayjobs-sample-") as directory:
+        (Path(directory) / TRIAL).write_bytes(pickle.dumps(trial))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rayjobs.plan_sample", directory],  # nothing from the current directory
             env={**os.environ, "PYTHONPATH": os.pathsep.join([_OWN_CODE, *filter(None, [os.getenv("PYTHONPATH")])])},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # what a plug-in started in there ends with it
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            _end(process)
-
-        timer = threading.Timer(longest_s, end)
-        timer.start()
         try:
-            with suppress(BrokenPipeError), process.stdin as pipe:
-                pickle.dump(trial, pipe)
-            lines = []
-            for line in process.stdout:
-                with suppress(ValueError):  # what a plug-in prints, or a line that was cut off
-                    said = json.loads(line)
-                    if isinstance(said, dict) and "what" in said:
-                        lines.append(said)
-            code = process.wait()
+            code: int | None = process.wait(longest_s)
+        except subprocess.TimeoutExpired:
+            code = None
         finally:
-            timer.cancel()
             _end(process)
             process.wait()
-            process.stdout.close()
-    if late.is_set():
+        lines = list(_said(Path(directory) / SAID))
+    if code is None:
         return lines, f"trying some inputs took longer than {longest_s:.0f} s, so the time isn't estimated"
     return lines, None if code == 0 else f"the process that tried some inputs ended ({_ended(code)})"
+
+
+def _said(path: Path) -> Iterator[dict[str, Any]]:
+    """What the process wrote; the last line may be cut off."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -138,26 +130,29 @@ def _ended(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _say(what: str, **values: Any) -> None:
-    sys.stdout.write(json.dumps({"what": what, **values}) + "\n")
-    sys.stdout.flush()
-
-
 def _main(directory: Path) -> None:
     """The process itself."""
-    trial = pickle.load(sys.stdin.buffer)
+    trial: _Trial = pickle.loads((directory / TRIAL).read_bytes())
     from pipelines.cpu_threads import limit_threads
     from pipelines.extension_manager import load_extensions
 
     resource.setrlimit(resource.RLIMIT_DATA, (trial.most_bytes, trial.most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit_threads()
-    for item in trial.items:
-        with suppress(ImageError):  # its row will say so
-            _say("header", bytes=probe_file(item.path, trial.recipes[item.recipe].read).predicted_bytes)
-    if not trial.timed:
-        return
-    load_extensions(trial.extensions)
+    with (directory / SAID).open("x", buffering=1) as said:
+
+        def say(what: str, **values: Any) -> None:
+            said.write(json.dumps({"what": what, **values}) + "\n")
+
+        for item in trial.items:
+            with suppress(ImageError):  # its row will say so
+                say("header", bytes=probe_file(item.path, trial.recipes[item.recipe].read).predicted_bytes)
+        if trial.timed:
+            load_extensions(trial.extensions)
+            _try(trial, directory, say)
+
+
+def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
     temporary = directory / "tmp"
     temporary.mkdir()
     with closing(WorkerJournal(temporary)) as journal:
@@ -165,9 +160,9 @@ def _main(directory: Path) -> None:
         for item in trial.items[: trial.timed]:
             status, _ = process(item, trial.recipes[item.recipe], publisher)
             if status.status == "failed":
-                _say("failed", text=f"{item.title}: {status.reason}: {status.message}")
+                say("failed", text=f"{item.title}: {status.reason}: {status.message}")
             else:
-                _say("done", seconds=status.seconds)
+                say("done", seconds=status.seconds)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ A run and ``rayjobs plan`` plan alike: the first run of an output, and every ``p
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from actors.failure_policy import tried_in_next_run
-from actors.input_plan import Sealed, seal_inputs
+from actors.input_plan import FoundInput, Sealed, seal_inputs
 from actors.job_ledger import JobLedger
 from actors.job_registry import job_id_of
 from actors.ledger_format import check_whole, copy_ledger
 from actors.product_plan import apply_products
 from actors.task_pools import BATCH
-from pipelines.errors import SkippedReason
+from pipelines.errors import JobError, SkippedReason
 from pipelines.tables import check_xlsx
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import check_free
@@ -27,11 +30,12 @@ from rayjobs.found_outputs import FoundOutputs
 from rayjobs.job_plan import PlannedPaths, deciding_extensions, naming, table_requests, wanted_products
 from rayjobs.job_results import JOB_JSON, MANIFEST
 from rayjobs.job_spec import JobSpec
+from rayjobs.job_state import COMPLETE, JobStatus
 from rayjobs.job_tables import table_paths
 from rayjobs.output_directory import OutputDirectory, check_possible
-from rayjobs.published import adopt_older, take_up
+from rayjobs.published import THUMBNAILS, adopt_older, take_up
 from rayjobs.quantities import most_failures
-from rayjobs.report import page_count
+from rayjobs.report import most_pages
 from rayjobs.report_pages import page_path
 
 
@@ -48,6 +52,8 @@ class RunRequest:
     """Try inputs again that failed for these reasons; empty: for any."""
     pool: str = BATCH
     """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.task_pools``."""
+    source: Path | None = None
+    """Output of another job over the same images, whose results are no inputs of this one either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +64,10 @@ class RunPlan:
     discovery: Discovery
     wanted: Mapping[str, str]
     """Product -> digest of all that decides its bytes."""
-    is_damaged: bool
-    """Whether manifest, tables or report have to be written again, whatever else is to do."""
+    results_key: str
+    """Everything that decides tables, manifest and report but the inputs themselves."""
+    changes_results: bool
+    """Whether tables, manifest and report aren't as the last run left them, or won't be."""
 
 
 def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
@@ -70,15 +78,24 @@ def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
     JobError
         The job can't run as it is; nothing but the ledger was written then.
     """
-    spec, output = request.spec, OutputDirectory(request.output)
-    if "xlsx" in spec.export.data:
+    if "xlsx" in request.spec.export.data:
         check_xlsx()
+    with ledger.transaction():  # whatever is refused leaves everything as it was
+        return _planned(ledger, request)
+
+
+def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
+    spec, output = request.spec, OutputDirectory(request.output)
     adopt_older(ledger, output)
-    damage = take_up(ledger, output)
-    outputs = FoundOutputs(output.root, ledger=ledger)
+    is_damaged = take_up(ledger, output)
     names = naming(spec, output.root, ledger)
     discovery = Discovery(
-        spec.inputs, request.base, spec.exclude, outputs, known=ledger.has_input, numbered=names.numbered
+        spec.inputs,
+        request.base,
+        spec.exclude,
+        FoundOutputs(output.root, ledger=ledger),
+        known=ledger.has_input,
+        numbered=names.numbered,
     )
 
     def check(total: int) -> dict[str, Any]:
@@ -89,29 +106,45 @@ def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
             "spec": spec.model_dump(mode="json"),
             "base": str(request.base),
             "pool": request.pool,
+            "source": None if request.source is None else str(request.source),
             "max_failures": most_failures(spec.max_failures, total),
             "record_complete": True,
         }
 
-    sealed = seal_inputs(
-        ledger,
-        discovery.inputs(),
-        names,
-        withdrawn=lambda: discovery.withdrawn,
-        check=check,
-    )
     wanted = wanted_products(spec, deciding_extensions(spec))
-    apply_products(ledger, wanted)
+    apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
+    inputs = discovery.inputs() if request.source is None else _without_results(discovery, request.source)
+    sealed = seal_inputs(ledger, inputs, names, withdrawn=lambda: discovery.withdrawn, check=check)
+    apply_products(ledger, wanted)  # and those that are back may lack nothing
     ledger.reopen(tried_in_next_run())
     if request.retry is not None:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
-    return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, is_damaged=damage.fixed > 0)
+    if ledger.counts().open and ledger.fact("status") in COMPLETE:  # from now on until its end it isn't
+        ledger.put_facts(status=JobStatus.INTERRUPTED)
+    key = _results_key(spec, wanted)
+    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or ledger.fact("results") != key)
+    return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
+
+
+def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
+    order = [request.canonical() for request in spec.analyses]
+    text = json.dumps([spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]:
+    """What is found, but for what another job has written."""
+    outputs = FoundOutputs(source)
+    try:
+        yield from (found for found in discovery.inputs() if not outputs.is_own(found.path))
+    finally:
+        outputs.close()
 
 
 def fixed_names(spec: JobSpec, total: int) -> list[str]:
     """The files of a job whose names don't depend on its inputs, relative to the output."""
-    pages = [page_path(number) for number in range(1, page_count(total) + 1)]
+    pages = [page_path(number) for number in range(1, most_pages(total) + 1)]
     return [MANIFEST, JOB_JSON, *table_paths(table_requests(spec), spec.export.data), *pages]
 
 
@@ -119,16 +152,18 @@ def directories(spec: JobSpec) -> list[str]:
     """The directories of an output that a job writes to."""
     paths = PlannedPaths.of(spec, Path())
     images = ["images"] if paths.suffixes and not paths.beside else []
-    return [*images, *(["charts"] if paths.charted else []), *(f"charts/{name}" for name in paths.charted)]
+    charts = ["charts", *(f"charts/{name}" for name in paths.charted)] if paths.charted else []
+    return [*images, *charts, THUMBNAILS.rstrip("/")]
 
 
 def _reopen_unblocked(ledger: JobLedger, spec: JobSpec, output: OutputDirectory) -> None:
-    """Inputs that were skipped since a file was in the way, which isn't any more."""
-    paths = PlannedPaths.of(spec, output.root)
+    """Inputs that were skipped since a file was in the way: it isn't any more, or the job doesn't mind now."""
+    paths, images = PlannedPaths.of(spec, output.root), spec.export.images
+    skips = images is not None and images.on_conflict == "skip"
     ledger.reopen_inputs(
         number
         for number, path, name in ledger.inputs_of_reason(SkippedReason.EXISTS)
-        if not any((output.root / relative).exists() for relative in paths.images(path, name))
+        if not skips or not any(os.path.lexists(output.root / relative) for relative in paths.images(path, name))
     )
 
 
@@ -143,6 +178,8 @@ def planned_elsewhere(request: RunRequest) -> Iterator[tuple[JobLedger, RunPlan]
     """
     output = OutputDirectory(request.output)
     check_possible(output.root)
+    if not output.exists and (output.sealed_ledger.is_file() or any(output.store.glob("[0-9]*-*.parquet"))):
+        raise JobError(f"{output.root}: the job's ledger is gone; `rayjobs rebuild {output.root}` makes it again")
     with tempfile.TemporaryDirectory(prefix="rayjobs-plan-") as directory:
         copy = Path(directory) / output.ledger.name
         if output.exists:

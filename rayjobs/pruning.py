@@ -87,24 +87,25 @@ def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:
     try:
         with closing(output.open_ledger()) as ledger:
             state = state_of(ledger, output)
-            if state.status not in COMPLETE:
+            if state.status not in COMPLETE or ledger.counts().open:
                 raise JobError(
                     f"{output.root}: the job is {state.status}, so what it wants isn't all there yet; let it finish "
                     "first (`rayjobs resume`)"
                 )
             found = Leftovers(removed=remove_them)
-            gone: list[str] = []
             for kept in list(leftovers(ledger)):
                 if look(output.root / kept.path).kind is Kind.NOTHING:
-                    gone.append(kept.path)
-                elif not remove_them or _removed(output, kept):
+                    if remove_them:
+                        _forget(ledger, kept)
+                elif not remove_them:
                     found.count(kept)
+                elif _removed(output, kept):
+                    found.count(kept)
+                    _forget(ledger, kept)
                 else:
                     found.theirs.append(kept.path)
-            ledger.files.forget(gone)
+                    ledger.files.lost(kept.path, theirs=True)
             if remove_them:
-                ledger.files.forget(found.paths)
-                ledger.files.give_up(found.theirs)
                 ledger.forget_gone()
                 ledger.durable()
                 ledger.copy_to(output.sealed_ledger)
@@ -113,8 +114,15 @@ def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:
         lock.release()
 
 
+def _forget(ledger: JobLedger, kept: KeptFile) -> None:
+    """A file isn't there any more: its input, should it be wanted again, has to be worked on for it."""
+    if kept.is_product and kept.input is not None:
+        ledger.lost_files(kept.input, kept.product)
+    ledger.files.forget([kept.path])
+
+
 def _removed(output: OutputDirectory, kept: KeptFile) -> bool:
-    if not remove(output.root / kept.path, {kept.sha256}):
+    if not remove(output.root, kept.path, {kept.sha256}):
         return False
     remove_empty(output.root, kept.path)
     return True

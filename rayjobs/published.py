@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.file_record import FIXED, RecordedFile, is_fixed_name
+from actors.file_record import FIXED, TASK, RecordedFile, is_fixed_name
 from actors.job_ledger import JobLedger
 from actors.ledger_format import check_whole, copy_ledger
 from actors.product_plan import CHART, IMAGE
@@ -29,6 +29,7 @@ from rayjobs.output_directory import OutputDirectory
 
 TABLE = "analyses"
 """Name of the table with a row per image."""
+THUMBNAILS = "report/thumbnails/"
 SEALED = "sealed:"
 """How the facts of sealed parts begin: ``sealed:<part>``."""
 
@@ -47,20 +48,6 @@ class Difference:
     """That part's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """What ``take_up`` found."""
-
-    lost: int = 0
-    """Files that were gone."""
-    changed: int = 0
-    """Files that somebody changed."""
-    results: int = 0
-    """Parts of the results that were gone or damaged."""
-    fixed: int = 0
-    """Manifest, tables and pages of the report among those that are gone or cut off."""
-
-
 def differences(
     ledger: JobLedger, output: OutputDirectory, *, deep: bool = False, touched: list[tuple[str, int]] | None = None
 ) -> Iterator[Difference]:
@@ -77,12 +64,16 @@ def differences(
         elif touched is not None and present.mtime_ns != entry.mtime_ns:
             touched.append((entry.path, present.mtime_ns))
     for part in sorted(ledger.parts()):
-        for name, size, mtime_ns, sha256 in (ledger.fact(SEALED + part) or {}).get("files", []):
+        sealed = ledger.fact(SEALED + part) or {}
+        for place, (name, size, mtime_ns, sha256) in enumerate(sealed.get("files", [])):
             written = Written(path=name, sha256=sha256, bytes=size, mtime_ns=mtime_ns)
-            found, _ = compare(output.store / name, written, deep=deep)
+            found, present = compare(output.store / name, written, deep=deep)
             if found is not Standing.AS_WRITTEN:
                 path = str((output.store / name).relative_to(output.root))
                 yield Difference(path=path, standing=found, file=None, part=part)
+            elif touched is not None and present.mtime_ns != mtime_ns:
+                sealed["files"][place][2] = present.mtime_ns
+                ledger.put_facts(**{SEALED + part: sealed})
         if not part.endswith(".parquet") and not _is_readable(output.parts / part):
             path = str((output.parts / part).relative_to(output.root))
             yield Difference(path=path, standing=Standing.GONE, file=None, part=part)
@@ -121,41 +112,39 @@ def _is_readable(part: Path) -> bool:
     return True
 
 
-def take_up(ledger: JobLedger, output: OutputDirectory) -> Damage:
-    """Open what lost a file again; a file that somebody changed is theirs from now on."""
+def take_up(ledger: JobLedger, output: OutputDirectory) -> bool:
+    """Open what lost a file again; a file that somebody changed is theirs from now on.
+
+    Returns whether manifest, tables or pages of the report have to be written again. A file that is gone may come back
+    (its directory isn't mounted), so it stays in the record as one that is kept.
+    """
     touched: list[tuple[str, int]] = []
-    found = list(differences(ledger, output, touched=touched))
-    gone: list[str] = []
-    theirs: list[str] = []
+    rewrite = False
+    parts: set[str] = set()
     lost_of_tasks: set[str] = set()
-    fixed = 0
-    for difference in found:
+    for difference in list(differences(ledger, output, touched=touched)):
         file = difference.file
         if file is None:
+            assert difference.part is not None
+            parts.add(difference.part)
             continue
-        if file.product == FIXED:
-            fixed += 1
-            continue  # one that was changed is in the way, and told when the run is checked
-        (gone if difference.standing is Standing.GONE else theirs).append(file.path)
+        is_changed = difference.standing is Standing.CHANGED
+        if file.product == FIXED and not file.path.startswith(THUMBNAILS):
+            rewrite = True  # one that was changed is in the way, and told when the run is checked
+            continue
+        rewrite |= file.product == FIXED
+        ledger.files.lost(file.path, theirs=is_changed)
         if file.input is not None:
             ledger.lost_files(file.input, file.product)
-        elif difference.standing is Standing.GONE:
+        elif file.product == TASK and not is_changed:
             lost_of_tasks.add(file.sha256)
-    parts = {difference.part for difference in found if difference.part is not None}
     for part in parts:
         ledger.lost_results(part)
-    ledger.files.forget(gone)
-    ledger.files.give_up(theirs)
     ledger.files.touched(touched)
     if lost_of_tasks:  # those tasks run again
         ended = [entry for entry in ledger.fact("tasks", []) if not lost_of_tasks & _written_by(entry)]
         ledger.put_facts(tasks=ended)
-    return Damage(
-        lost=sum(d.standing is Standing.GONE for d in found if d.file is not None),
-        changed=sum(d.standing is Standing.CHANGED for d in found if d.file is not None),
-        results=len(parts),
-        fixed=fixed,
-    )
+    return rewrite
 
 
 def _written_by(task: Mapping[str, Any]) -> set[str]:
@@ -202,7 +191,7 @@ def remove_of_failed(ledger: JobLedger, output: OutputDirectory) -> None:
         entry = ledger.files.find(published.path)
         if entry is not None and entry.sha256 == published.sha256:
             continue
-        if remove(output.root / published.path, {published.sha256}):
+        if remove(output.root, published.path, {published.sha256}):
             remove_empty(output.root, published.path)
             ledger.files.forget([published.path])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ def run_tasks(
     spec: JobSpec,
     job_id: str,
     *,
-    known: Sequence[str],
+    known: Mapping[str, str],
     note: Callable[[dict[str, Any]], None],
     watch: Callable[[str], RunEnd | None],
 ) -> RunEnd:
@@ -38,7 +38,7 @@ def run_tasks(
     Parameters
     ----------
     known
-        sha256 of files that tasks of this job wrote: those they may replace.
+        Absolute path -> sha256 of the files that tasks of this job wrote: those they may replace.
     note
         Told what became of each task that ended by itself, the failed one included.
     watch
@@ -58,7 +58,7 @@ def run_tasks(
                 task_id=f"{spec.name}.task-{number}.{uuid.uuid4().hex[:8]}",
                 task_type=task.task_type,
                 job_id=job_id,
-                payload={**task.config, "known": list(known)} if task.task_type in own else task.config,
+                payload={**task.config, "known": dict(known)} if task.task_type in own else task.config,
             )
             doing = partial(watch, f"task {number} of {len(tasks)}: {task.task_type}")
             result = _run(runner, work, TaskPriority[spec.priority.upper()], handlers, doing)

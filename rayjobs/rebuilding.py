@@ -35,7 +35,7 @@ from pipelines.models import ImageStatus, Output
 from pipelines.output_names import collision_key, renamed
 from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
-from pipelines.tables import analyses_schema, part_of, readable_path
+from pipelines.tables import analyses_schema, part_of
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, table_requests, versions, wanted_products
 from rayjobs.job_spec import JobSpec
@@ -45,6 +45,8 @@ from rayjobs.published import SEALED, adopt_older, sealed_files
 from rayjobs.quantities import most_failures
 
 _BATCH_ROWS = 2_000
+UNNAMED = "\1"
+"""Begins what stands for a name that can't be told."""
 _BY_PLAN = {*SkippedReason} - {SkippedReason.EXISTS} | {"missing"}
 
 
@@ -143,7 +145,7 @@ def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
     said = _job_json(output)
     spec = parse_job(json.dumps(said["job"]), name=str(output.job_json), base=Path(said["base"]))
     rows = list(_manifest_rows(output))
-    names = {row["input_bytes"]: _name(row) for row in rows}
+    names = {row["input_bytes"]: _name(row) for row in rows if row["status"] == "done"}
     found = [_found(row) for row in rows]
     facts = {
         "job_id": said["job_id"],
@@ -158,11 +160,12 @@ def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
         "finished": said.get("finished"),
     }
     naming = Naming(
-        name=lambda path, relative, _: names[path] or f"unproven/{readable_path(relative)}",
+        name=lambda path, relative, number: names.get(path) or f"{UNNAMED}{number}",
         key=collision_key,
         renamed=renamed,
     )
     seal_inputs(ledger, found, naming, check=lambda total: facts)
+    ledger.unname(UNNAMED)
     wanted = wanted_products(spec, deciding_extensions(spec)) if _same_programs(said, spec) else {}
     ledger.put_facts(products=wanted)
     _finish(ledger, output, rows, wanted, spec, float(said.get("started") or 0.0))
@@ -205,9 +208,8 @@ def _found(row: Mapping[str, Any]) -> FoundInput:
 
 
 def _name(row: Mapping[str, Any]) -> str | None:
-    """The name that a row's outputs have in common; None when it has none."""
-    for output in row["outputs"] or ():
-        path = os.path.splitext(str(output["path"]))[0]
+    """The name that a row's outputs have in common; None when it can't be told: the next run gives one."""
+    for path in sorted((os.path.splitext(str(output["path"]))[0] for output in row["outputs"] or ()), key=len):
         if path.startswith("images/"):
             return path.removeprefix("images/")
         if path.startswith("charts/"):

@@ -101,10 +101,9 @@ class _Outlier:
     findings: tuple[str, ...]
 
 
-def page_count(images: int) -> int:
-    """Pages of a report on so many done inputs."""
-    shown = math.ceil(images / _step(images))
-    return max(math.ceil(shown / PAGE_IMAGES), 1)
+def most_pages(images: int) -> int:
+    """Pages that a report on at most so many done inputs may have."""
+    return max(math.ceil(min(images, MAX_IMAGES) / PAGE_IMAGES), 1)
 
 
 def _step(images: int, most: int = MAX_IMAGES) -> int:

@@ -59,8 +59,10 @@ class ReportPages:
         self._files.keep(_thumbnail(key))
         return _thumbnail(key).removeprefix(f"{FOLDER}/")
 
-    def write_thumbnail(self, key: str, data: bytes) -> str:
-        """Write the thumbnail of that key, and give the link to it."""
+    def write_thumbnail(self, key: str, data: bytes) -> str | None:
+        """Write the thumbnail of that key, and give the link to it; None where somebody else's file has its name."""
+        if not self._files.is_free(_thumbnail(key)):
+            return None
         self._files.write(_thumbnail(key), data, same_again=True)
         return _thumbnail(key).removeprefix(f"{FOLDER}/")
 

@@ -156,6 +156,11 @@ class ResultsStore:
         part = rows[0].part
         return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"{SEALED}{part}")["analyses"]))
 
+    def sha256_of(self, name: str) -> str | None:
+        """Of a file of a sealed part, as it was when it was written."""
+        files = (self._ledger.fact(f"{SEALED}{part_of(name)}") or {}).get("files", [])
+        return next((sha256 for listed, _, _, sha256 in files if listed == name), None)
+
     def sealed_objects(self, number: int, request: AnalysisRequest) -> Path | None:
         """The file with the objects of a range; None when no input of it is done."""
         sealed = self.sealed_part(number)

@@ -6,7 +6,6 @@ lock is held all the while, so the ledger has one writer.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -26,7 +25,14 @@ from actors.output_lock import OutputLock
 from actors.task_pools import BATCH
 from pipelines.errors import JobError
 from pipelines.extension_manager import process_extensions
-from pipelines.storage.local_files import close_directory, discard_directory, remove_own
+from pipelines.storage.local_files import (
+    close_directory,
+    discard_directory,
+    discard_runs,
+    own_directories,
+    remove_own,
+    remove_unfinished,
+)
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_file import parse_job
@@ -41,6 +47,7 @@ from rayjobs.output_directory import OutputDirectory, check_possible, make_direc
 from rayjobs.path_spelling import expanded
 from rayjobs.planning import RunPlan, RunRequest, plan_run, planned_elsewhere
 from rayjobs.progress import Display, Snapshot
+from rayjobs.pruning import leftovers
 from rayjobs.published import adopt_published, remove_of_failed
 from rayjobs.report import ReportSummary
 from rayjobs.results_store import ResultsStore
@@ -85,13 +92,15 @@ def stored_request(output: OutputDirectory) -> RunRequest:
     ledger = output.read_ledger()
     try:
         stored, base = ledger.fact("spec"), ledger.fact("base")
-        pool = ledger.fact("pool", BATCH)
+        pool, source = ledger.fact("pool", BATCH), ledger.fact("source")
     finally:
         ledger.close()
     if stored is None:
         raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
     spec = parse_job(json.dumps(stored), name=f"{output.root}: stored job", base=Path(base))
-    return RunRequest(spec=spec, base=Path(base), output=output.root, pool=pool)
+    return RunRequest(
+        spec=spec, base=Path(base), output=output.root, pool=pool, source=None if source is None else Path(source)
+    )
 
 
 class Work(Protocol):
@@ -203,10 +212,11 @@ def _clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
     A worker may outlive its driver for a while. It publishes from this directory, so once that has another name it
     publishes nothing any more, and what it published before stands in its journal.
     """
-    for directory in output.temporary.iterdir() if output.temporary.is_dir() else ():
+    for directory in own_directories(output.temporary):
         closed = close_directory(directory)
         adopt_published(ledger, output, closed)
         discard_directory(closed)
+    remove_unfinished(output.control)
 
 
 @dataclass(slots=True)
@@ -232,14 +242,13 @@ class _Run:
         self._stop_if_interrupted()
         JobRegistry().add(self.ledger.fact("job_id"), spec.name, self.output.root)
         store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
-        key = _results_key(spec, plan.wanted)
         before = self.ledger.counts()
-        written = not (before.open or plan.sealed.is_new or plan.is_damaged) and self.ledger.fact("results") == key
+        key, written = plan.results_key, not plan.changes_results
         tasks = planned_tasks(spec, self.request.base, self.request.output)
         done = completed(tasks, self.ledger.fact("tasks", [])) if written else []
         to_run = [task for task in tasks if task.digest not in {entry["digest"] for entry in done}]
         if written and not to_run and self.ledger.fact("status") in COMPLETE:
-            discard_directory(self.output.temporary)
+            discard_runs(self.output.temporary)
             return replace(self._state(), unchanged=True)  # as the last run left it, to the byte
         epoch = int(self.ledger.fact("epoch", 0)) + 1
         self.ledger.put_facts(epoch=epoch)
@@ -261,11 +270,12 @@ class _Run:
                     self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
                     self._seal_ledger()
         if end is RunEnd.FINISHED:
-            discard_directory(self.output.temporary)
+            discard_runs(self.output.temporary)
         return self._state()
 
     def _state(self) -> JobState:
-        return replace(state_of(self.ledger, self.output), kept=self.ledger.files.count_kept())
+        kept = sum(os.path.lexists(self.output.root / file.path) for file in leftovers(self.ledger))
+        return replace(state_of(self.ledger, self.output), kept=kept)
 
     def _files(self) -> AbstractContextManager[FixedFiles]:
         return FixedFiles.opened(self.ledger, self.output, durable=self.request.spec.durability == "power")
@@ -365,7 +375,9 @@ class _Run:
             return stop_asked(self.interrupted, self.output)
 
         with stopping_on_signals(self.interrupted):
-            known = self.ledger.files.written_by(TASK)
+            root = os.path.realpath(self.output.root)
+            written = self.ledger.files.written_by(TASK)
+            known = {os.path.normpath(os.path.join(root, path)): sha256 for path, sha256 in written}
             return run_tasks(tasks, self.request.spec, self.ledger.fact("job_id"), known=known, note=note, watch=watch)
 
     def _finish(self, files: FixedFiles, key: str, started: float, discovery: Discovery, *, written: bool) -> None:
@@ -378,6 +390,10 @@ class _Run:
         write_job_json(files, self._provenance(state, discovery))
         if not written:
             files.finish()
+        of_tasks = [
+            file.path for entry in self.ledger.fact("tasks", []) for file in task_files(entry, self.output.root)
+        ]
+        self.ledger.files.keep_others(TASK, of_tasks)
         # The manifest is sealed: say so, durably, before anybody is told.
         self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=error)
         remove_own(self.output.withdrawn_manifest)
@@ -412,13 +428,6 @@ class _Run:
                 skipped=counts.skipped,
             )
         )
-
-
-def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
-    """Everything that decides tables, manifest and report but the inputs themselves."""
-    order = [request.canonical() for request in spec.analyses]
-    text = json.dumps([spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _normal(path: Path) -> str:

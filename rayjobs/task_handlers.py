@@ -26,8 +26,8 @@ class _Config(BaseModel):
     """Path of the image."""
     operations: list[str | dict[str, Any]] = Field(default_factory=list)
     """As in a job file."""
-    known: list[str] = Field(default_factory=list)
-    """sha256 of files that may be replaced: a job says here what its tasks wrote in an earlier run."""
+    known: dict[str, str] = Field(default_factory=dict)
+    """Absolute path -> sha256 of files that may be replaced: what the job's tasks wrote there in an earlier run."""
 
 
 class RenderConfig(_Config):
@@ -197,7 +197,8 @@ def _write(path: Path, data: bytes, config: _Config) -> dict[str, Any]:
         with own_file(path) as temporary:
             with temporary.open("xb") as file:
                 file.write(data)
-            appear(temporary, path, sha256, known=config.known)
+            earlier = config.known.get(os.path.abspath(path))
+            appear(temporary, path, sha256, known=() if earlier is None else (earlier,))
     except TakenError:
         text = f"{path} exists and isn't what this task wrote; move it away, or give another output"
         raise RayjobsError(text) from None

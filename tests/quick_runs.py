@@ -53,13 +53,16 @@ def run_here(
     wanted: RunRequest,
     *,
     rows: list[ImageStatus] | None = None,
+    begin: Callable[[], None] = lambda: None,
+    interrupted: bool = False,
     after: Callable[[ImageStatus], None] = lambda row: None,
     end: RunEnd = RunEnd.FINISHED,
 ) -> JobState:
     """Run a job in this process.
 
-    ``rows`` gathers what became of the inputs that were worked on; ``after`` is called when one is published, before
-    its row is in the ledger, and may raise; ``end`` is what the work ends with.
+    ``begin`` is called when it is planned and the work begins; ``interrupted``: a signal has come before that. ``rows``
+    gathers what became of the inputs that were worked on; ``after`` is called when one is published, before its row is
+    in the ledger, and may raise; ``end`` is what the work ends with.
     """
 
     def work(
@@ -70,8 +73,9 @@ def run_here(
         products: Mapping[str, str],
         store: ResultsStore,
         display: Display,
-        interrupted: threading.Event,
+        stopped: threading.Event,
     ) -> RunEnd:
+        begin()
         book = RecipeBook(spec, products, ledger, output.root)
         epoch = int(ledger.fact("epoch"))
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=output.temporary / "stop"))
@@ -85,7 +89,10 @@ def run_here(
                         rows.extend(group)
         return end
 
-    return run_job(wanted, Silent(), threading.Event(), work=work)
+    signal = threading.Event()
+    if interrupted:
+        signal.set()
+    return run_job(wanted, Silent(), signal, work=work)
 
 
 @contextmanager

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+UNKNOWN = -1
+"""Size of a file that the record of an older format doesn't tell."""
+
 
 class Kind(StrEnum):
     """What bears a name; links are not followed."""
@@ -57,7 +60,7 @@ def standing(present: Present, written: Written) -> Standing:
     """How a file of the record stands, as far as size and time tell."""
     if present.kind is Kind.NOTHING:
         return Standing.GONE
-    if present.kind is not Kind.FILE or present.bytes != written.bytes:
+    if present.kind is not Kind.FILE or written.bytes not in (present.bytes, UNKNOWN):
         return Standing.CHANGED
     return Standing.AS_WRITTEN if present.mtime_ns == written.mtime_ns else Standing.UNSURE
 

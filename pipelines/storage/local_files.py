@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -20,7 +21,11 @@ from pipelines.storage.custody import Kind, Present, Standing, Written, is_ours,
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
-_BLOCK_BYTES = 2**20
+_OF_A_RUN = re.compile(r"\d+|closed-[0-9a-f]{32}|closed-0")
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_UNFINISHED_DIRECTORY = re.compile(r"\.ledger-[a-z0-9_]{8}")
+_BLOCK_BYTES = 2**23
+"""Large, so that hashing seldom asks for the interpreter: beside a thread at work, each time may cost 5 ms."""
 
 
 class TakenError(FileExistsError):
@@ -56,10 +61,18 @@ def sha256_of(path: str | Path) -> str | None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest_of(descriptor: int) -> str:
+    """sha256 of an open file, from where it stands."""
+    digest, buffer = hashlib.sha256(), bytearray(_BLOCK_BYTES)
+    view = memoryview(buffer)
+    while count := os.readv(descriptor, [buffer]):
+        digest.update(view[:count])
+    return digest.hexdigest()
 
 
 def seems_as_written(path: str, size: int, mtime_ns: int | None) -> bool:
@@ -69,6 +82,16 @@ def seems_as_written(path: str, size: int, mtime_ns: int | None) -> bool:
     except (OSError, ValueError):
         return False
     return status.st_size == size and status.st_mtime_ns == mtime_ns and stat.S_ISREG(status.st_mode)
+
+
+def way_is_clear(root: Path, relative: str) -> bool:
+    """Whether no directory on the way to a file below ``root`` is a link, or anything else."""
+    here = root
+    for part in PurePosixPath(relative).parts[:-1]:
+        here = here / part
+        if part != ".." and look(here).kind is not Kind.DIRECTORY:
+            return False
+    return True
 
 
 def compare(path: str | Path, written: Written, *, deep: bool = False) -> tuple[Standing, Present]:
@@ -136,10 +159,16 @@ def _create(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
 
 
-def remove(path: Path, known: Collection[str]) -> bool:
-    """Remove a file that is as the job wrote it; False for whatever else bears the name, which stays."""
+def remove(root: Path, relative: str, known: Collection[str]) -> bool:
+    """Remove a file that is as the job wrote it; False for whatever else bears the name, which stays.
+
+    One that is reached through a link is somewhere else than the job wrote it.
+    """
+    path = root / relative
     present = look(path)
-    if present.kind is not Kind.FILE or not is_ours(present, sha256_of(path), known):
+    if present.kind is not Kind.FILE or not way_is_clear(root, relative):
+        return False
+    if not is_ours(present, sha256_of(path), known):
         return False
     path.unlink()
     return True
@@ -188,6 +217,33 @@ def replace_own(temporary: Path, final: Path) -> None:
 def remove_own(path: Path) -> None:
     """Remove a file in a directory of the program's own; one that is gone already is no error."""
     path.unlink(missing_ok=True)
+
+
+def own_directories(temporary: Path) -> list[Path]:
+    """The directories of runs below the one for temporary files: real ones, with names that a run gives."""
+    if look(temporary).kind is not Kind.DIRECTORY:
+        return []
+    return [
+        path for path in temporary.iterdir() if _OF_A_RUN.fullmatch(path.name) and look(path).kind is Kind.DIRECTORY
+    ]
+
+
+def discard_runs(temporary: Path) -> None:
+    """Remove the directories of runs, and the one around them unless something else is in it."""
+    for directory in own_directories(temporary):
+        discard_directory(directory)
+    with suppress(OSError):
+        temporary.rmdir()
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove what a kill left of files of the program's own that were about to get their names."""
+    for path in directory.iterdir():
+        kind = look(path).kind
+        if _UNFINISHED.fullmatch(path.name) and kind is Kind.FILE:
+            remove_own(path)
+        elif _UNFINISHED_DIRECTORY.fullmatch(path.name) and kind is Kind.DIRECTORY:
+            discard_directory(path)
 
 
 def close_directory(directory: Path) -> Path:

@@ -68,7 +68,7 @@ def test_a_file_is_compared_by_content_when_time_does_not_tell(tmp_path: Path) -
     os.utime(path, ns=(written.mtime_ns or 0, written.mtime_ns or 0))
     assert compare(path, written)[0] is Standing.AS_WRITTEN  # size and time suffice to leave it alone ...
     assert compare(path, written, deep=True)[0] is Standing.CHANGED
-    assert not remove(path, {written.sha256})  # ... never to touch it
+    assert not remove(tmp_path, "a", {written.sha256})  # ... never to touch it
     assert path.read_bytes() == b"two"
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_as_it_was_written_is_not_removed(tmp_path: Path, what: str)
         case "changed":
             path.write_bytes(b"one, and a note")
     before = look(path)
-    assert not remove(path, {digest(b"one")})
+    assert not remove(tmp_path, "a", {digest(b"one")})
     assert look(path) == before
     assert other.read_bytes() == b"one"
 
@@ -106,7 +106,7 @@ def test_a_file_as_it_was_written_is_removed_with_the_directories_that_are_empty
     for name in ("charts/x/a", "charts/x/deep/b", "charts/mine"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"one")
-    assert remove(tmp_path / "charts/x/deep/b", {digest(b"one")})
+    assert remove(tmp_path, "charts/x/deep/b", {digest(b"one")})
     remove_empty(tmp_path, "charts/x/deep/b")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
         "charts",
@@ -114,6 +114,14 @@ def test_a_file_as_it_was_written_is_removed_with_the_directories_that_are_empty
         "charts/x",
         "charts/x/a",
     ]
+
+
+def test_a_file_behind_a_linked_directory_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/a").write_bytes(b"one")
+    (tmp_path / "images").symlink_to(tmp_path / "archive")
+    assert not remove(tmp_path, "images/a", {digest(b"one")})
+    assert (tmp_path / "archive/a").read_bytes() == b"one"
 
 
 @given(whole=st.binary(max_size=40), cut=st.integers(0, 40), more=st.binary(max_size=3))

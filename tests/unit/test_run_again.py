@@ -369,13 +369,16 @@ def test_prune_waits_for_the_end_of_the_job(place: Place) -> None:
 
 
 def test_a_run_removes_what_it_published_for_an_input_that_failed(place: Place) -> None:
-    # The second frame's chart can't be written: a stranger's file has its name, which no plan looks for.
     pages = [Image.new("RGB", (9, 9), (40 * n, 90, 30)) for n in range(2)]
     pages[0].save(place.base / "in/pages.tif", save_all=True, append_images=pages[1:])
     mine = place.out / "charts/color_histogram/pages-p0002.png"
-    mine.parent.mkdir(parents=True)
-    mine.write_bytes(b"mine")
-    state = place.run(job={"read": {"frames": "all"}})
+
+    def stranger() -> None:
+        """Takes the name of the second frame's chart, after the plan has looked."""
+        mine.parent.mkdir(parents=True)
+        mine.write_bytes(b"mine")
+
+    state = place.run(job={"read": {"frames": "all"}}, begin=stranger)
     assert state.reasons == {"write_error": 1}
     assert mine.read_bytes() == b"mine"
     assert sorted(path.name for path in (place.out / "images").iterdir()) == ["p0.png", "p1.png", "p2.png", "p3.png"]
