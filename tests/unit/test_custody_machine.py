@@ -115,10 +115,14 @@ class Histories(RuleBasedStateMachine):
         """Paths at which a run has put a file, and the user none since."""
         self.away: dict[str, bytes] = {}
         self.job: dict[str, Any] = {}
+        self.links: dict[str, str] = {}
+        self.results_away = ""
+        self.aside = self.base.with_name(f"{self.base.name}-aside")
 
     def teardown(self) -> None:
         shutil.rmtree(self.base, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
+        shutil.rmtree(self.aside, ignore_errors=True)
 
     # ---- the user ----------------------------------------------------------------------------------------------------
 
@@ -137,6 +141,7 @@ class Histories(RuleBasedStateMachine):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
+        self.links.pop(name, None)
         path.write_bytes(data)
         self.mine[name] = data
         self.written.discard(name)
@@ -189,6 +194,43 @@ class Histories(RuleBasedStateMachine):
             else:
                 away.unlink()
         self.away = {}
+
+    @rule(name=NAMES, data=st.data())
+    def link(self, name: str, data: st.DataObject) -> None:
+        """The user puts a link where a file could be, to a file or a directory of his or to nothing."""
+        path = self.base / name
+        if os.path.lexists(path) or any(parent.is_file() for parent in path.parents):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        targets = [self.base / "nowhere", self.base / "in", *(self.base / mine for mine in self.mine)]
+        path.symlink_to(data.draw(st.sampled_from(targets)))
+        self.links[name] = os.readlink(path)
+
+    @precondition(lambda self: not self.results_away and any(path.is_dir() for path in self.directories()))
+    @rule(data=st.data())
+    def results_vanish(self, data: st.DataObject) -> None:
+        """A directory of results is moved away; a user's files in it stay the user's."""
+        path = data.draw(st.sampled_from([path for path in self.directories() if path.is_dir()]))
+        inside = {name for name in self.mine if (self.base / name).is_relative_to(path)}
+        if inside or any((self.base / name).is_relative_to(path) for name in self.links):
+            return
+        self.results_away = str(path)
+        path.rename(self.aside)
+
+    @precondition(lambda self: self.results_away)
+    @rule()
+    def results_return(self) -> None:
+        path = Path(self.results_away)
+        self.results_away = ""
+        if os.path.lexists(path) or not path.parent.is_dir():
+            shutil.rmtree(self.aside)
+        else:
+            self.aside.rename(path)
+
+    @rule()
+    def interrupt(self) -> None:
+        """A signal comes when the job is planned and nothing has begun."""
+        self.attempt(interrupted=True)
 
     @rule(job=JOBS)
     def change_the_job(self, job: dict[str, Any]) -> None:
@@ -270,6 +312,8 @@ class Histories(RuleBasedStateMachine):
             path = self.base / name
             assert path.is_file(), f"{name} is gone"
             assert path.read_bytes() == data, f"{name} was changed"
+        for name, target in self.links.items():
+            assert os.readlink(self.base / name) == target
 
     def rows_are_true(self) -> None:
         output = self.output.root
@@ -277,13 +321,24 @@ class Histories(RuleBasedStateMachine):
             name = os.path.relpath(os.fsdecode(row["input_bytes"]), self.base)
             assert name not in self.written, f"{name} is a result, and became an input"
             if row["status"] == "done":
-                assert name in self.mine
+                assert name in self.mine or name in self.links
+                self.is_complete(row)
             else:
                 assert row["reason"]
             for each in row["outputs"]:
                 data = (output / each["path"]).read_bytes()
                 assert hashlib.sha256(data).hexdigest() == each["sha256"]
                 assert os.path.relpath(os.path.normpath(output / each["path"]), self.base) not in self.mine
+
+    def is_complete(self, row: dict[str, Any]) -> None:
+        """A done row has every file that the job asks for."""
+        export = self.job["export"]
+        charts = [each for each in row["outputs"] if each["path"].startswith("charts/")]
+        assert len(row["outputs"]) - len(charts) == bool(export["images"])
+        assert len(charts) == (export["charts"] and self.job["analyses"] == ["luma_waveform"])
+
+    def directories(self) -> list[Path]:
+        return [self.output.root / name for name in ("images", "charts", "data", "report")]
 
     @property
     def output(self) -> OutputDirectory:
@@ -298,7 +353,7 @@ class Histories(RuleBasedStateMachine):
         return {
             str(path.relative_to(self.base)): path.read_bytes()
             for path in sorted(self.base.rglob("*"))
-            if path.is_file() and (hidden or ".rayjobs" not in path.parts)
+            if path.is_file() and not path.is_symlink() and (hidden or ".rayjobs" not in path.parts)
         }
 
     def files(self) -> list[str]:
