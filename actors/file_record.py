@@ -125,10 +125,10 @@ class FileRecord:
     def kept(self, wanted: Iterable[str]) -> Iterator[KeptFile]:
         """Files that the job doesn't want any more; ``wanted`` are its products now."""
         names = set(wanted)
-        columns_of_file = "files.path, sha256, bytes, files.mtime_ns, product, input, current"
+        columns_of_file = "files.path, sha256, bytes, files.mtime_ns, product, input, current, ctime_ns"
         query = f"SELECT {columns_of_file}, seq, status, reason {_KEPT_FILES} ORDER BY files.path"
         for *columns, seq, status, reason in self._all(query):
-            found, current = _recorded(columns), columns[-1]
+            found, current = _recorded(columns), columns[-2]
             if found.input is None:
                 cause = "unwanted"
             elif seq is None:
@@ -150,16 +150,27 @@ class FileRecord:
 
     # ---- noting --------------------------------------------------------------------------------------------------
 
-    def put_job_files(self, outputs: Iterable[Output], contents: Sequence[bytes | None] = ()) -> None:
+    def put_job_files(
+        self, outputs: Iterable[Output], contents: Sequence[bytes | None] = (), ctimes_ns: Sequence[int] = ()
+    ) -> None:
         """Note files of the job as a whole; ``contents`` of small ones that can't be made again as they were."""
         listed = list(outputs)
         texts = [*contents, *[None] * (len(listed) - len(contents))]
+        ctimes = [*ctimes_ns, *[None] * (len(listed) - len(ctimes_ns))]
         with self._transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL, ?, 1, ?)",
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, NULL, ?, 1, ?, ?)",
                 [
-                    (o.path, o.sha256, o.bytes, o.mtime_ns, o.product, None if text is None else zlib.compress(text))
-                    for o, text in zip(listed, texts, strict=True)
+                    (
+                        o.path,
+                        o.sha256,
+                        o.bytes,
+                        o.mtime_ns,
+                        o.product,
+                        None if text is None else zlib.compress(text),
+                        ctime,
+                    )
+                    for o, text, ctime in zip(listed, texts, ctimes, strict=True)
                 ],
             )
 
@@ -174,7 +185,7 @@ class FileRecord:
         """Note a file that an attempt published which could not report any more."""
         with self._transaction() as db:
             db.execute(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 0, NULL)",
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 0, NULL, NULL)",
                 (found.path, found.sha256, found.bytes, found.mtime_ns, input, product),
             )
 
@@ -202,13 +213,13 @@ def is_fixed_name(path: str) -> bool:
     return _FIXED_NAME.fullmatch(path) is not None
 
 
-_SELECT = "SELECT path, sha256, bytes, mtime_ns, product, input, current FROM files"
+_SELECT = "SELECT path, sha256, bytes, mtime_ns, product, input, current, ctime_ns FROM files"
 
 
 def record_outputs(db: sqlite3.Connection, number: int, outputs: Iterable[Output]) -> None:
     """Note the files of an input's products. Part of the caller's transaction."""
     db.executemany(
-        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 1, NULL)",
+        "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 1, NULL, NULL)",
         [(o.path, o.sha256, o.bytes, o.mtime_ns, number, o.product) for o in outputs],
     )
 
@@ -220,7 +231,7 @@ def outputs_from_json(text: str) -> tuple[Output, ...]:
 
 
 def _recorded(row: Sequence[Any]) -> RecordedFile:
-    path, sha256, size, mtime_ns, product, number, current = row
+    path, sha256, size, mtime_ns, product, number, current, ctime_ns = row
     return RecordedFile(
         path=path,
         sha256=sha256,
@@ -229,4 +240,5 @@ def _recorded(row: Sequence[Any]) -> RecordedFile:
         product=product,
         input=number,
         theirs=current == THEIRS,
+        ctime_ns=ctime_ns,
     )

@@ -51,7 +51,8 @@ CREATE TABLE files (    -- what the job wrote below its output; see file_record
     input    INTEGER,                 -- NULL: of the job as a whole
     product  TEXT NOT NULL,           -- image, chart:..., fixed
     current  INTEGER NOT NULL,        -- 1: a product is this file; 0: kept; -1: somebody changed it, so it is theirs
-    content  BLOB                     -- of small fixed files: zlib
+    content  BLOB,                    -- of small fixed files: zlib
+    ctime_ns INTEGER                  -- of fixed files
 ) WITHOUT ROWID;
 CREATE INDEX files_by_input ON files (input);
 CREATE TABLE attempts ( -- append-only
@@ -69,9 +70,9 @@ INSERT INTO recipes SELECT * FROM old.recipes;
 INSERT INTO work SELECT input, recipe, part, row FROM old.work;
 INSERT OR IGNORE INTO files
     SELECT CASE WHEN value ->> 1 LIKE './%' THEN substr(value ->> 1, 3) ELSE value ->> 1 END, value ->> 2, value ->> 3,
-        NULL, work.input, value ->> 0, 1, NULL
+        NULL, work.input, value ->> 0, 1, NULL, NULL
     FROM old.work AS work, json_each(work.outputs);
-INSERT OR IGNORE INTO files SELECT path, sha256, -1, NULL, NULL, 'image', 0, NULL FROM old.stale;
+INSERT OR IGNORE INTO files SELECT path, sha256, -1, NULL, NULL, 'image', 0, NULL, NULL FROM old.stale;
 INSERT INTO attempts SELECT * FROM old.attempts;
 """
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
+from pipelines.storage.custody import Written
 from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, digest_of, look, make_way, remove_own
 from pipelines.worker_journal import WorkerJournal
 
@@ -100,16 +101,28 @@ class Publisher:
             return self._appear(product, relative, Path(draft.name), sha256, known, overwrite)
 
     def publish_file(
-        self, product: str, relative: str, temporary: Path, *, known: Collection[str] = (), sha256: str | None = None
+        self,
+        product: str,
+        relative: str,
+        temporary: Path,
+        *,
+        sha256: str | None = None,
+        written: Written | None = None,
     ) -> Output:
-        """Make a finished file of ``new_path`` appear; as ``publish``. ``sha256``: where it is known already."""
+        """Make a finished file of ``new_path`` appear; as ``publish``.
+
+        ``sha256`` where it is known already; ``written``: the record of a file of the job that may be replaced.
+        """
         with self._reported(relative):
             self._prepare(relative, None)
             with temporary.open("rb") as file:
                 sha256 = sha256 or digest_of(file.fileno())
                 if self._durable:
                     os.fsync(file.fileno())
-            return self._appear(product, relative, temporary, sha256, known, overwrite=False)
+            known = () if written is None else (written.sha256,)
+            output = self._appear(product, relative, temporary, sha256, known, overwrite=False, written=written)
+            remove_own(temporary)  # now: taking a name away is a change that the system notes
+            return output
 
     def new_path(self) -> Path:
         """A temporary name of its own."""
@@ -123,10 +136,11 @@ class Publisher:
         sha256: str,
         known: Collection[str],
         overwrite: bool,
+        written: Written | None = None,
     ) -> Output:
         final = self.root / relative
         self._journal.publishing(relative, sha256)
-        appear(temporary, final, sha256, known=known, overwrite=overwrite)
+        appear(temporary, final, sha256, known=known, overwrite=overwrite, written=written)
         if self._durable:
             _sync(final.parent)
         present = look(final)

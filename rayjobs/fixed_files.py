@@ -126,13 +126,12 @@ class FixedFiles:
             What bears the name isn't as the job wrote it, and isn't merely cut off.
         """
         entry = self._ledger.files.find(relative)
-        known = set() if entry is None else {entry.sha256}
         self._free_of_cut_off(relative, temporary)
         try:
-            output = self._publisher.publish_file(FIXED, relative, temporary, known=known, sha256=sha256)
+            output = self._publisher.publish_file(FIXED, relative, temporary, sha256=sha256, written=entry)
         except ImageError as error:
             raise JobError(f"output {self.root}: {error}") from error
-        self._ledger.files.put_job_files([output], [content])
+        self._ledger.files.put_job_files([output], [content], [look(self.root / relative).ctime_ns])
         self._written.append(relative)
 
     def is_free(self, relative: str) -> bool:

@@ -32,6 +32,8 @@ class Present:
     kind: Kind
     bytes: int = 0
     mtime_ns: int = 0
+    ctime_ns: int = 0
+    """When the system last noted a change of content, name or owner; no program can set it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Written:
     bytes: int
     mtime_ns: int | None = None
     """None: not known; its content has to be compared."""
+    ctime_ns: int | None = None
+    """Of files that are large and often replaced; None: not known."""
 
 
 class Standing(StrEnum):
@@ -65,6 +69,11 @@ def standing(present: Present, written: Written) -> Standing:
     return Standing.AS_WRITTEN if present.mtime_ns == written.mtime_ns else Standing.UNSURE
 
 
+def is_untouched(present: Present, written: Written) -> bool:
+    """Whether nobody can have changed a file since it was written, so that its content need not be read to know it."""
+    return standing(present, written) is Standing.AS_WRITTEN and present.ctime_ns == written.ctime_ns
+
+
 def is_ours(present: Present, sha256: str | None, known: Iterable[str]) -> bool:
     """Whether what bears a name may be removed or replaced.
 
@@ -78,7 +87,7 @@ def is_ours(present: Present, sha256: str | None, known: Iterable[str]) -> bool:
     return present.kind is Kind.FILE and sha256 is not None and sha256 in known
 
 
-def may_replace(present: Present, sha256: str | None, known: Iterable[str], *, overwrite: bool) -> bool:
+def may_replace(present: Present, sha256: str | None, known: Iterable[str], *, overwrite: bool = False) -> bool:
     """Whether a finished file may take this name from what bears it.
 
     ``overwrite`` is the user's word (``on_conflict: overwrite``), given for images at their planned names alone. It

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from pipelines.storage.custody import Kind, Present, Standing, Written, is_ours, may_replace, standing
+from pipelines.storage.custody import Kind, Present, Standing, Written, is_ours, is_untouched, may_replace, standing
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
@@ -47,7 +47,9 @@ def look(path: str | Path) -> Present:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return Present(Kind.NOTHING)
-    return Present(_KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER), status.st_size, time_of(status))
+    return Present(
+        _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER), status.st_size, time_of(status), status.st_ctime_ns
+    )
 
 
 def sha256_of(path: str | Path) -> str | None:
@@ -125,10 +127,19 @@ def make_way(root: Path, relative: str) -> None:
             raise LinkInTheWayError(errno.ENOTDIR, f"{here} is {kind}, not a directory", str(here))
 
 
-def appear(temporary: Path, final: Path, sha256: str, *, known: Collection[str] = (), overwrite: bool = False) -> None:
+def appear(
+    temporary: Path,
+    final: Path,
+    sha256: str,
+    *,
+    known: Collection[str] = (),
+    overwrite: bool = False,
+    written: Written | None = None,
+) -> None:
     """Give a finished file its name: complete or not at all, and never in the place of what isn't the job's.
 
-    The same bytes are adopted: an earlier attempt was killed between publishing and reporting.
+    The same bytes are adopted: an earlier attempt was killed between publishing and reporting. ``written``: what the
+    record says of the file that has the name now; if that is untouched, it need not be read.
 
     Raises
     ------
@@ -138,7 +149,9 @@ def appear(temporary: Path, final: Path, sha256: str, *, known: Collection[str] 
     try:
         _create(temporary, final)
     except FileExistsError:
-        present, found = look(final), sha256_of(final)
+        present = look(final)
+        untouched = written is not None and is_untouched(present, written)
+        found = written.sha256 if written is not None and untouched else sha256_of(final)
         if present.kind is Kind.FILE and found == sha256:
             return
         if not may_replace(present, found, known, overwrite=overwrite):

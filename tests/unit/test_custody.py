@@ -148,6 +148,24 @@ def test_a_name_that_is_taken_stays_taken(tmp_path: Path) -> None:
     assert final.read_bytes() == b"new"
 
 
+def test_a_file_that_nobody_touched_is_known_without_reading_and_any_touch_is_seen(tmp_path: Path) -> None:
+    temporary, final = tmp_path / "t", tmp_path / "f"
+    final.write_bytes(b"old")
+    present = look(final)
+    wrong = Written(path="f", sha256=digest(b"x"), bytes=3, mtime_ns=present.mtime_ns, ctime_ns=present.ctime_ns)
+    temporary.write_bytes(b"new")
+    appear(temporary, final, digest(b"new"), known=(wrong.sha256,), written=wrong)  # the record was believed
+    assert final.read_bytes() == b"new"
+    present = look(final)
+    record = Written(path="f", sha256=digest(b"new"), bytes=3, mtime_ns=present.mtime_ns, ctime_ns=present.ctime_ns)
+    final.write_bytes(b"moi")
+    os.utime(final, ns=(present.mtime_ns, present.mtime_ns))  # nobody can set the other time back
+    temporary.write_bytes(b"two")
+    with pytest.raises(TakenError):
+        appear(temporary, final, digest(b"two"), known=(record.sha256,), written=record)
+    assert final.read_bytes() == b"moi"
+
+
 def test_no_link_is_followed_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
