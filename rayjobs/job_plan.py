@@ -218,6 +218,16 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         return None
 
     real_root = os.path.realpath(root)
+    among_images = collision_key(f"{real_root}/images/")
+
+    def where(path: bytes) -> str:
+        """Only what lies among images may be in the place of one."""
+        if layout != BESIDE and not os.path.islink(path):
+            real = real_directory(os.path.dirname(path)) + b"/"
+            if not collision_key(os.fsdecode(real)).startswith(among_images):
+                return ""
+        return place_of(path)
+
     return Naming(
         name=name,
         key=collision_key,
@@ -226,7 +236,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         of_content=pattern.needs_size,
         numbered=pattern.is_numbered,
         taken=taken,
-        place=place_of,
+        place=where if images is not None else None,
         outputs=lambda at: [
             collision_key(os.path.normpath(f"{real_root}/{relative}")) for relative in paths.images(at.path, at.name)
         ],
