@@ -10,12 +10,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from actors.disk_space import check_room
 from actors.file_record import TASK
@@ -103,39 +103,20 @@ def stored_request(output: OutputDirectory) -> RunRequest:
     )
 
 
-class Work(Protocol):
-    """Brings every open input of a planned job to its final row; ``ray_work.work_on_ray`` is the one of the program."""
-
-    def __call__(
-        self,
-        spec: JobSpec,
-        output: OutputDirectory,
-        ledger: JobLedger,
-        lock: OutputLock,
-        wanted: Mapping[str, str],
-        store: ResultsStore,
-        display: Display,
-        interrupted: threading.Event,
-    ) -> RunEnd: ...
+Work = Callable[..., RunEnd]
+"""Brings every open input of a planned job to its final row, as ``ray_work.work_on_ray`` does and is called."""
 
 
-def _on_ray(
-    spec: JobSpec,
-    output: OutputDirectory,
-    ledger: JobLedger,
-    lock: OutputLock,
-    wanted: Mapping[str, str],
-    store: ResultsStore,
-    display: Display,
-    interrupted: threading.Event,
-) -> RunEnd:
+def _ray() -> Work:
     # Ray is imported here alone: a job with nothing left to do never waits for it.
     from rayjobs.ray_work import work_on_ray
 
-    return work_on_ray(spec, output, ledger, lock, wanted, store, display, interrupted)
+    return work_on_ray
 
 
-def run_job(request: RunRequest, display: Display, interrupted: threading.Event, *, work: Work = _on_ray) -> JobState:
+def run_job(
+    request: RunRequest, display: Display, interrupted: threading.Event, *, work: Work | None = None
+) -> JobState:
     """Run a job to its end, or until it is stopped, and return how it then stands.
 
     Parameters
@@ -143,7 +124,7 @@ def run_job(request: RunRequest, display: Display, interrupted: threading.Event,
     interrupted
         Set by whoever wants the run to stop, such as a signal handler.
     work
-        What runs the inputs that are to do.
+        What runs the inputs that are to do; Ray unless given.
 
     Raises
     ------
@@ -166,7 +147,7 @@ def _run_locked(
     output: OutputDirectory,
     display: Display,
     interrupted: threading.Event,
-    work: Work,
+    work: Work | None,
     planned: tuple[JobLedger, RunPlan] | None,
 ) -> JobState:
     """Run while holding the output's lock; of a first run the plan is there already, and takes its place now."""
@@ -229,7 +210,7 @@ class _Run:
     lock: OutputLock
     display: Display
     interrupted: threading.Event
-    work: Work
+    work: Work | None
     plan: RunPlan | None
     """Of a first run, made before the output was."""
 
@@ -326,7 +307,8 @@ class _Run:
         check_room(self.output.root, size)
         self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
         spec, output = self.request.spec, self.output
-        return self.work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
+        work = self.work or _ray()
+        return work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
     def _write_results(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec
