@@ -1,0 +1,134 @@
+"""``rayjobs plan`` writes nothing, tells what a run would do and refuse, and survives inputs and plug-ins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.places import JOB, Place, picture, tree
+from tests.runs import Done, rayjobs
+
+BODIES = {
+    "ends": "os.kill(os.getpid(), 9)",
+    "exits": "os._exit(3)",
+    "raises": "raise ValueError('no idea')",
+    "hungry": "bytearray(2**40)",
+    "prints": 'print(\'{"what": "done", "seconds": 1e9}\', flush=True)',
+}
+
+
+def plugin(directory: Path, name: str, body: str) -> Path:
+    """An installed extension: an operation whose ``process`` has this body."""
+    info = directory / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "RECORD").write_text(f"{name}.py,,\n")
+    (info / "entry_points.txt").write_text(f"[rayjobs.processors]\n{name} = {name}:Extension\n")
+    (directory / f"{name}.py").write_text(
+        "import os\nfrom rayjobs.plugins import ProcessorExtension\n\n\n"
+        "class Extension(ProcessorExtension):\n"
+        f"    def get_name(self):\n        return {name!r}\n\n"
+        "    def get_supported_configs(self):\n        return []\n\n"
+        f"    def process(self, image, config):\n        {body}\n        return image\n"
+    )
+    return directory
+
+
+def plan(place: Place, *more: str, job: dict[str, Any] | None = None, **env: str) -> Done:
+    file = place.base / "job.yaml"
+    file.write_text(yaml.safe_dump({"name": "planned", "output": "out", **JOB, **(job or {})}))
+    (place.base / "home").mkdir(exist_ok=True)
+    return rayjobs("plan", file, *more, home=place.base / "home", **env)
+
+
+def test_it_says_what_would_be_written_and_writes_nothing(place: Place) -> None:
+    done = plan(place)
+    assert done.code == 0, done.err
+    assert not place.out.exists()
+    for line in (
+        "images/: 4 images (.png)",
+        "charts/color_histogram/: 4 charts (.png)",
+        "data/analyses.csv",
+        "job.json",
+    ):
+        assert f"writes:     {line}" in done.out
+    assert "time:       about" in done.out
+    place.run()
+    before = tree(place.out)
+    again = plan(place, job={"name": "quick"})
+    assert "0 to do, 4 finished already" in again.out
+    assert "nothing to do" in again.out
+    assert "writes:" not in again.out
+    assert tree(place.out) == before
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_it_survives_whatever_a_plug_in_does(place: Place, name: str) -> None:
+    path = plugin(place.base / "plug", name, BODIES[name])
+    job = {"plugins": [name], "operations": [name]}
+    done = plan(place, "--allow-plugin", name, job=job, PYTHONPATH=str(path))
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    assert "4 inputs, 4 to do" in done.out
+    expected = {
+        "ends": "the process that tried some inputs ended (signal 9)",
+        "exits": "the process that tried some inputs ended (exit code 3)",
+        "raises": "of 4 inputs that were tried 4 failed",
+        "hungry": "of 4 inputs that were tried 4 failed",
+    }
+    if name in expected:
+        assert f"note:       {expected[name]}" in done.out
+    else:
+        assert "note:" not in done.out
+
+
+def test_files_of_several_images_are_tried_as_a_run_takes_them(place: Place) -> None:
+    pages = [Image.new("RGB", (60, 40), (40 * n, 90, 30)) for n in range(3)]
+    pages[0].save(place.base / "in/pages.tif", save_all=True, append_images=pages[1:])
+    done = plan(place, job={"read": {"frames": "all"}, "inputs": ["in/pages.tif"]})
+    assert (done.code, "1 inputs, 1 to do" in done.out, "note:" in done.out) == (0, True, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"output": "s3://bucket/x"}, "s3://bucket/x"),
+        ({"output": "$HOME/x"}, "$HOME"),
+        ({"inputs": ["nowhere/"]}, "nowhere"),
+        ({"inputs": ["in/*.tif"]}, "in/*.tif"),
+        ({"operations": [{"lut3d": {"path": "broken.cube"}}]}, "broken.cube"),
+        ({"output": "in/p0.png/x"}, "is not a directory"),
+    ],
+)
+def test_it_refuses_what_a_run_would_refuse(place: Place, change: dict[str, Any], says: str) -> None:
+    (place.base / "broken.cube").write_text("LUT_3D_SIZE 2\n0 0 0\n")
+    done = plan(place, job=change)
+    assert done.code == 1
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert not place.out.exists()
+
+
+def test_it_refuses_names_that_are_taken(place: Place) -> None:
+    mine = place.out / "data/analyses.csv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    done = plan(place)
+    assert done.code == 1
+    assert "data/analyses.csv: isn't this job's" in done.err
+
+
+def test_it_tells_what_is_left_out_and_what_would_come_to_nothing(place: Place) -> None:
+    place.run(job={"output": "first"})
+    picture(place.base / "in/drafts/x.png", 3)
+    (place.base / "in/linked").symlink_to(place.base / "in/drafts")
+    done = plan(place, job={"inputs": ["."], "exclude": ["drafts"], "output": "second"})
+    assert "left out:   1 symlink" in done.out
+    assert "in/drafts: the directory is left out by `exclude`" in done.out
+    assert "results of the job in" in done.out
+    nothing = {"operations": [], "analyses": [], "export": {"images": False, "charts": False}}
+    assert "it would write a list of its inputs only" in plan(place, job={**nothing, "output": "third"}).out
