@@ -236,9 +236,16 @@ class _Guard:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ImageError):
             raise ImageError(error.reason, f"{self.origin}: {error}") from error
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, MemoryError):
-            text = f"{self.origin}: {type(error).__name__}: {error}"
+        if error is not None and not isinstance(error, MemoryError):  # SystemExit and its like as well
+            text = f"{self.origin}: {type(error).__name__}: {_text_of(error)}"
             raise ImageError(FailedReason.PLUGIN_ERROR, text) from error
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001 - foreign code, too
+        return "(its text can't be told)"
 
 
 def _guarded(function: Callable[..., Any], origin: Origin) -> Callable[..., Image]:

@@ -238,6 +238,13 @@ class Brightest(ProcessorExtension):
         return self.result(image)
 
 
+class Unspeakable(BaseException):
+    """Raises when somebody asks what it says."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
 def raising(error: BaseException) -> Callable[[Image], Any]:
     def run(image: Image) -> Any:
         raise error
@@ -255,6 +262,10 @@ def write_into(image: Image) -> Image:
     [
         (raising(ValueError("no")), FailedReason.PLUGIN_ERROR, "ValueError: no"),
         (raising(SystemExit(1)), FailedReason.PLUGIN_ERROR, "SystemExit"),
+        (raising(KeyboardInterrupt()), FailedReason.PLUGIN_ERROR, "KeyboardInterrupt"),
+        (raising(GeneratorExit()), FailedReason.PLUGIN_ERROR, "GeneratorExit"),
+        (raising(BaseException("bare")), FailedReason.PLUGIN_ERROR, "BaseException: bare"),
+        (raising(Unspeakable()), FailedReason.PLUGIN_ERROR, "Unspeakable: (its text can't be told)"),
         (raising(ImageError(FailedReason.TOO_LARGE, "big")), FailedReason.TOO_LARGE, "big"),
         (raising(MemoryError()), FailedReason.OUT_OF_MEMORY, "MemoryError"),
         (lambda image: None, FailedReason.PLUGIN_ERROR, "returned None instead of ndarray"),
@@ -262,7 +273,20 @@ def write_into(image: Image) -> Image:
         (lambda image: image[None], FailedReason.PLUGIN_ERROR, "returned the shape"),
         (write_into, FailedReason.PLUGIN_ERROR, "read-only"),
     ],
-    ids=["raises", "exits", "own reason", "memory", "nothing", "dtype", "shape", "writes"],
+    ids=[
+        "raises",
+        "exits",
+        "interrupts",
+        "closes",
+        "bare",
+        "unspeakable",
+        "own reason",
+        "memory",
+        "nothing",
+        "dtype",
+        "shape",
+        "writes",
+    ],
 )
 def test_what_a_plug_in_does_wrong_fails_the_image_with_its_name(
     manager: ExtensionManager, result: Callable[[Image], Any], reason: FailedReason, message: str
