@@ -275,10 +275,10 @@ class JobLedger:
         """The numbers of the inputs that failed."""
         return {number for (number,) in self._all("SELECT id FROM inputs WHERE status = 'failed' AND seq >= 0")}
 
-    def open_size(self) -> tuple[int, int]:
-        """(number, bytes) of the inputs without a final row."""
-        found = self._all("SELECT count(*), coalesce(sum(size), 0) FROM inputs WHERE status IS NULL AND seq >= 0")
-        return int(found[0][0]), int(found[0][1])
+    def open_bytes(self, most: int) -> int:
+        """Bytes of the inputs without a final row, but for those with more than ``most``."""
+        query = "SELECT coalesce(sum(size), 0) FROM inputs WHERE status IS NULL AND seq >= 0 AND size <= ?"
+        return int(self._all(query, (most,))[0][0])
 
     def still_open(self, ids: Iterable[int]) -> list[int]:
         """Those of the inputs that have no final row."""

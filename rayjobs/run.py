@@ -36,7 +36,7 @@ from pipelines.storage.local_files import (
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import DECIDING_PACKAGES, table_requests, versions
+from rayjobs.job_plan import DECIDING_PACKAGES, read_policy, table_requests, versions
 from rayjobs.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.job_runner import RunEnd, stop_asked
 from rayjobs.job_spec import JobSpec
@@ -303,10 +303,11 @@ class _Run:
             files.withdraw_manifest(self.output)
 
     def _work(self, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
-        _, size = self.ledger.open_size()
-        check_room(self.output.root, size)
+        spec = self.request.spec
+        if spec.export.images is not None:  # numbers and charts take little room; what is too large gives no image
+            check_room(self.output.root, self.ledger.open_bytes(read_policy(spec).max_file_bytes))
         self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
-        spec, output = self.request.spec, self.output
+        output = self.output
         work = self.work or _ray()
         return work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 

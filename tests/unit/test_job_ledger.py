@@ -142,6 +142,11 @@ def test_input_that_returns_changed_is_open(ledger: JobLedger) -> None:
     assert [entry.path for entry in ledger.open_inputs(0, 9)] == [b"/in/a.jpg"]
 
 
+def test_room_is_asked_for_what_will_be_written(ledger: JobLedger) -> None:
+    seal_inputs(ledger, [*found("a.jpg", size=10), *found("b.jpg", size=20), *found("huge.jpg", size=2**40)], NAMING)
+    assert ledger.open_bytes(1000) == 30
+
+
 def test_names_are_given_once(ledger: JobLedger) -> None:
     seal_inputs(ledger, found("x.jpg", "x.png"), NAMING)
     assert names(ledger) == {b"/in/x.jpg": "x", b"/in/x.png": "x-2"}
