@@ -93,7 +93,8 @@ class Outlook:
 
     def lines(self) -> Iterator[str]:
         """The same for a person."""
-        yield f"{self.name}: {self.total:,} inputs, {self.to_do:,} to do, {self.finished:,} finished already"
+        inputs = "1 input" if self.total == 1 else f"{self.total:,} inputs"
+        yield f"{self.name}: {inputs}, {self.to_do:,} to do, {self.finished:,} finished already"
         yield f"output:     {self.output}"
         yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"

@@ -90,7 +90,7 @@ def test_files_of_several_images_are_tried_as_a_run_takes_them(place: Place) -> 
     pages = [Image.new("RGB", (60, 40), (40 * n, 90, 30)) for n in range(3)]
     pages[0].save(place.base / "in/pages.tif", save_all=True, append_images=pages[1:])
     done = plan(place, job={"read": {"frames": "all"}, "inputs": ["in/pages.tif"]})
-    assert (done.code, "1 inputs, 1 to do" in done.out, "note:" in done.out) == (0, True, False)
+    assert (done.code, "1 input, 1 to do" in done.out, "note:" in done.out) == (0, True, False)
 
 
 @pytest.mark.parametrize(
