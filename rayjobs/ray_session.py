@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ WARM_WORKERS_PER_CPU = 2
 second, and an urgent task then waits 1.5 s for a fresh one."""
 
 
+SOCKET_PATH_BYTES = 107
+"""Linux takes no longer one."""
 CONNECT_S = 10.0
 """How long a cluster may take to answer at all."""
 
@@ -121,6 +123,7 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
         _check_reachable(address)
     decide_authentication(embedded=embedded)
     if embedded:
+        check_temporary_directory(os.environ)
         # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
         # one node nothing is far away, so the loop may fetch them itself.
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
@@ -149,6 +152,25 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise JobError(_unreachable(address, error)) from error
     return True, embedded
+
+
+def check_temporary_directory(environment: Mapping[str, str]) -> None:
+    """Refuse to start Ray where its sockets would have paths that the system doesn't take.
+
+    Raises
+    ------
+    JobError
+        Naming the variable that says where.
+    """
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    directory = environment.get(variable, "/tmp")  # as Ray itself decides
+    longest = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    if len(os.fsencode(directory)) + len(longest) > SOCKET_PATH_BYTES:
+        most = SOCKET_PATH_BYTES - len(longest)
+        raise JobError(
+            f"{variable}={directory}: too long for the sockets of Ray, which take {most} bytes; set RAY_TMPDIR to a "
+            "shorter directory, such as /tmp"
+        )
 
 
 def _check_reachable(address: str) -> None:
