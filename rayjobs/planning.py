@@ -120,10 +120,12 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     if request.retry is not None:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
-    if ledger.counts().open and ledger.fact("status") in COMPLETE:  # from now on until its end it isn't
-        ledger.put_facts(status=JobStatus.INTERRUPTED)
     key = _results_key(spec, wanted)
     changes = bool(ledger.counts().open or sealed.is_new or is_damaged or ledger.fact("results") != key)
+    if changes:  # from now on until its end, whatever ends it before
+        ledger.put_facts(results=None)
+        if ledger.fact("status") in COMPLETE:
+            ledger.put_facts(status=JobStatus.INTERRUPTED)
     return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
 
 

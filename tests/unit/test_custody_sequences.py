@@ -203,6 +203,15 @@ def test_an_interrupted_start_is_no_completed_job_and_prune_waits(place: Place) 
     assert tree(place.out / "images") == before
 
 
+def test_an_interrupted_start_does_not_hide_that_an_input_has_left(place: Place) -> None:
+    place.run()
+    (place.base / "in/p1.png").unlink()
+    with pytest.raises(JobError, match="stopped before the work began"):
+        place.run(interrupted=True)
+    place.run()
+    assert set(outputs(place)) == {"p0.png", "p2.png", "p3.png"}
+
+
 # ---- done is there ---------------------------------------------------------------------------------------------------
 
 
