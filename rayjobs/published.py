@@ -178,7 +178,7 @@ def adopt_published(ledger: JobLedger, output: OutputDirectory, directory: Path)
             written = Written(
                 path=published.path, sha256=published.sha256, bytes=present.bytes, mtime_ns=present.mtime_ns
             )
-            product = FIXED if published.input is None else _product(published.path)
+            product = FIXED if published.input is None else product_of(published.path)
             ledger.files.adopt(written, product=product, input=published.input)
 
 
@@ -196,7 +196,8 @@ def remove_of_failed(ledger: JobLedger, output: OutputDirectory) -> None:
             ledger.files.forget([published.path])
 
 
-def _product(path: str) -> str:
+def product_of(path: str) -> str:
+    """The product of an input that a file is, by its path relative to the output."""
     first, _, rest = path.partition("/")
     return f"{CHART}{rest.partition('/')[0]}" if first == "charts" else IMAGE
 

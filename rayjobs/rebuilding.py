@@ -27,7 +27,7 @@ from actors.input_plan import FoundInput, Naming, seal_inputs
 from actors.job_ledger import JobLedger
 from actors.ledger_format import check_whole
 from actors.output_lock import OutputLock
-from actors.product_plan import ANALYSIS, CHART, IMAGE
+from actors.product_plan import ANALYSIS
 from actors.task_pools import BATCH
 from pipelines.errors import JobError, SkippedReason
 from pipelines.extension_manager import process_extensions
@@ -41,7 +41,7 @@ from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, table_reque
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import JobStatus
 from rayjobs.output_directory import OutputDirectory, make_directory
-from rayjobs.published import SEALED, adopt_older, sealed_files
+from rayjobs.published import SEALED, adopt_older, product_of, sealed_files
 from rayjobs.quantities import most_failures
 
 _BATCH_ROWS = 2_000
@@ -284,8 +284,9 @@ def _output(output: OutputDirectory, path: str, sha256: str, size: int) -> Outpu
     """A file that is there as the manifest says."""
     if sha256_of(output.root / path) != sha256:
         return None
-    product = f"{CHART}{path.split('/')[1]}" if path.startswith("charts/") else IMAGE
-    return Output(product=product, path=path, sha256=sha256, bytes=size, mtime_ns=look(output.root / path).mtime_ns)
+    return Output(
+        product=product_of(path), path=path, sha256=sha256, bytes=size, mtime_ns=look(output.root / path).mtime_ns
+    )
 
 
 def _written(file: Output) -> Written:
