@@ -1,8 +1,8 @@
-"""Keys of cached results: everything that decides a result, and nothing else, as one short text.
+"""Keys of products and of cached results: everything that decides a result, and nothing else, as one short text.
 
 A key joins what is in the image (its samples, not where it came from), the chain with every default filled in, the
-versions of operations, analyses and plug-ins, the contents of look-up files, and the versions of the packages that
-compute. Whoever changes one of them finds nothing, instead of something old. No pixels are computed here.
+versions of operations, analyses and plug-ins, the contents of the files that parameters name, and the versions of the
+packages that compute. Whoever changes one of them finds nothing, instead of something old. No pixels are computed here.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from pipelines.analyses.registry import ANALYSES
+from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest, ImageOperation
-from pipelines.operations.chain import Step, compile_chain
-from pipelines.operations.cube_lut import file_digest
-from pipelines.operations.registry import Image
+from pipelines.operations.chain import compile_chain
+from pipelines.operations.registry import OPERATIONS, Image
+from pipelines.registry import named_files
 
 DECIDING_PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "numba")
 """Whose versions may decide a sample of a result."""
@@ -59,10 +62,25 @@ def chain_key(operations: Sequence[ImageOperation]) -> str:
     ------
     ChainError
         The chain is wrong.
-    CubeLutError
-        A look-up file can't be read.
+    RayjobsError
+        A file that a parameter names can't be read.
     """
-    return _digest([_step_key(step) for step in compile_chain(operations)], package_versions())
+    compile_chain(operations)
+    return _digest([step_key(operation) for operation in operations], package_versions())
+
+
+def step_key(operation: ImageOperation) -> list[Any]:
+    """What decides the pixels of one step of a chain that was checked; also part of the digests of a job's products."""
+    entry = OPERATIONS[operation.name]
+    values, files = _told_apart(entry.parameters(**operation.params))
+    # The bare name of a step that a file alone decides is what it always was in the ledgers of jobs.
+    said = ImageOperation(operation.name, values).canonical() if values or not files else operation.name
+    return [said, files, entry.version]
+
+
+def named_contents(request: AnalysisRequest) -> dict[str, str]:
+    """Parameter -> digest of the content, of the files that an analysis is told to read."""
+    return _told_apart(ANALYSES[request.name].parameters(**request.params))[1]
 
 
 def render_key(content: str, chain: str, *, hint: str, version: int | str) -> str:
@@ -73,8 +91,8 @@ def render_key(content: str, chain: str, *, hint: str, version: int | str) -> st
 def analysis_key(content: str, chain: str, request: AnalysisRequest) -> str:
     """Key of one analysis of an image after a chain: as ``render_key``, and what is measured."""
     entry = ANALYSES[request.name]
-    parameters = entry.parameters(**request.params).model_dump(mode="json")
-    return _digest("analysis", content, chain, request.name, parameters, entry.version)
+    values, files = _told_apart(entry.parameters(**request.params))
+    return _digest("analysis", content, chain, request.name, {**values, **files}, entry.version)
 
 
 @lru_cache(maxsize=1)
@@ -83,14 +101,28 @@ def package_versions() -> dict[str, str]:
     return {name: metadata.version(name) for name in DECIDING_PACKAGES}
 
 
-def _step_key(step: Step) -> list[Any]:
-    files = {
-        name: file_digest(value)
-        for name, value in step.arguments.items()
-        if step.operation.name == "lut3d" and name == "path"
-    }
-    arguments = step.operation.parameters(**step.arguments).model_dump(mode="json")
-    return [step.operation.name, step.operation.version, {**arguments, **files}]
+def _told_apart(parameters: BaseModel) -> tuple[dict[str, Any], dict[str, str]]:
+    """Parameters by name, defaults filled in: values, and digests of the contents of those that name a file."""
+    values = parameters.model_dump(mode="json")
+    named = [name for name in named_files(type(parameters)) if isinstance(values[name], str)]
+    return values, {name: file_digest(values.pop(name)) for name in named}
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of what a file contains, in hexadecimal.
+
+    Raises
+    ------
+    RayjobsError
+        It can't be read, or is no regular file.
+    """
+    try:
+        if Path(path).exists() and not Path(path).is_file():  # a pipe would never end
+            raise RayjobsError(f"{path}: is no file")
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:  # a NUL in it is a ValueError
+        raise RayjobsError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _header_digest(image: Image) -> hashlib.blake2b:

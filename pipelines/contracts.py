@@ -35,6 +35,10 @@ class ProcessorExtension(ABC):
     def get_supported_configs(self) -> list[str]:
         """The keys that ``config`` may have."""
 
+    def get_file_configs(self) -> list[str]:
+        """Those of the keys that name a file; what such a file contains decides the result, not where it lies."""
+        return []
+
 
 class ResourceProvider(ABC):
     """A resource that Ray doesn't know: licence tokens, a scanner, memory of a GPU."""

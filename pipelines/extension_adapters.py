@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, JsonValue, PydanticUserError, create_model
@@ -26,7 +26,7 @@ from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEng
 from pipelines.contracts import RESOURCES, TASK_TYPES, ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.errors import FailedReason, ImageError, JobError
 from pipelines.operations.registry import OPERATIONS, Image, Operation
-from pipelines.registry import Parameters, Registry
+from pipelines.registry import NamesFile, Parameters, Registry
 
 T = TypeVar("T")
 Undo = Callable[[], None]
@@ -146,7 +146,7 @@ def operation_of(found: object, origin: Origin) -> Operation:
         name=origin.name,
         group=GROUP,
         function=functools.wraps(process)(_guarded(process, origin)),
-        parameters=_parameters(extension.get_supported_configs(), origin),
+        parameters=_parameters(extension.get_supported_configs(), extension.get_file_configs(), origin),
         reach="geometry",  # nothing is known of it, so it gets the whole image and may change its shape
         handles_alpha=True,
         version=origin.key,
@@ -273,13 +273,16 @@ def _returned(value: Any, kind: type[T]) -> T:
     return value
 
 
-def _parameters(keys: object, origin: Origin) -> type[Parameters]:
+def _parameters(keys: object, files: object, origin: Origin) -> type[Parameters]:
     if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
         raise ExtensionError(f"{origin}: get_supported_configs() gives a list of names, not {keys!r}")
     for key in keys:
         if not key.isidentifier() or key.startswith("_") or hasattr(BaseModel, key):
             raise ExtensionError(f"{origin}: {key!r} can't be the name of a parameter; choose another")
-    fields: dict[str, Any] = dict.fromkeys(keys, (JsonValue, None))
+    if not isinstance(files, list | tuple) or not set(files) <= set(keys):
+        raise ExtensionError(f"{origin}: get_file_configs() gives some of {keys}, not {files!r}")
+    file = Annotated[JsonValue, NamesFile()]
+    fields: dict[str, Any] = {key: (file if key in files else JsonValue, None) for key in keys}
     model: type[Parameters] = create_model(origin.name, __base__=_PluginParameters, **fields)
     return model
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -88,6 +89,29 @@ class Parameters(BaseModel):
 
     # The validators of all operations would take every start of the command line 30 ms: they are built when used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NamesFile:
+    """In the ``Annotated`` of a text parameter: it is the path of a file.
+
+    A job's relative path is relative to the job file, and what the file contains decides the result, not where it lies.
+    """
+
+    what: str = "file"
+    """For messages: ``.cube file``."""
+    check: Callable[[str], object] | None = None
+    """Called with the path when a job is checked; raises RayjobsError for a file that is no use."""
+
+
+def named_files(model: type[BaseModel]) -> dict[str, NamesFile]:
+    """The parameters that declare to name a file."""
+    return {
+        name: mark
+        for name, field in model.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, NamesFile)
+    }
 
 
 def parameters_of(function: Callable[..., Any]) -> type[Parameters]:

@@ -31,9 +31,7 @@ from pipelines.extension_adapters import ExtensionKind
 from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy, probe_file, suffix_of
 from pipelines.image_task import Recipe
-from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
-from pipelines.operations import OPERATIONS
-from pipelines.operations.cube_lut import file_digest
+from pipelines.models import AnalysisRequest, WorkItem
 from pipelines.output_names import (
     NamePattern,
     NameSource,
@@ -124,7 +122,7 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
     ``extensions`` are the versions of the plug-ins that the job uses; see ``deciding_extensions``.
     """
     pixels = _digest(
-        [_operation_key(operation) for operation in spec.operations],
+        [cache_keys.step_key(operation) for operation in spec.operations],
         spec.read.model_dump(),
         versions(DECIDING_PACKAGES),
         dict(extensions),
@@ -136,7 +134,7 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
             chosen["layout"] = BESIDE
         found[IMAGE] = _digest(pixels, chosen)
     for request in table_requests(spec):
-        found[ANALYSIS + request.canonical()] = _digest(pixels, _version_of(request))
+        found[ANALYSIS + request.canonical()] = _digest(pixels, *_decided_by(request))
     charts = spec.export.charts
     if charts is not None:
         for name in charts_of(spec.analyses):
@@ -152,20 +150,12 @@ def table_requests(spec: JobSpec) -> tuple[AnalysisRequest, ...]:
     return spec.analyses + (frame_requests(spec.analyses) if spec.read.frames == "all" else ())
 
 
-def _version_of(request: AnalysisRequest) -> Any:
-    if is_of_frames(request):
-        return [ANALYSES[each.name].version for each in measured([request])]
-    return ANALYSES[request.name].version
-
-
-def _operation_key(operation: ImageOperation) -> list[Any]:
-    """What decides the pixels of one step; of a look-up file, its contents."""
-    files = {
-        name: file_digest(value)
-        for name, value in operation.params.items()
-        if name == "path" and isinstance(value, str)
-    }
-    return [operation.canonical() if not files else operation.name, files, OPERATIONS[operation.name].version]
+def _decided_by(request: AnalysisRequest) -> list[Any]:
+    """What decides numbers besides pixels and parameters: versions, and the files that analyses are told to read."""
+    requests = measured([request]) if is_of_frames(request) else (request,)
+    versions = [ANALYSES[each.name].version for each in requests]
+    files = [contents for each in requests if (contents := cache_keys.named_contents(each))]
+    return [versions if is_of_frames(request) else versions[0], *files]
 
 
 def _digest(*parts: Any) -> str:

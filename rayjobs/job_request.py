@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.batch_job import BatchJob
-from rayjobs.job_file import parse_job
+from rayjobs.job_check import check_job
 from rayjobs.job_pool import JobRun
 from rayjobs.job_state import JobState, JobStatus, read_state
 from rayjobs.output_directory import OutputDirectory
@@ -45,20 +44,16 @@ def job_request(job: BatchJob, *, needs_images: bool = True) -> RunRequest:
     wanted: dict[str, Any] = {
         **job.options,
         "name": job.name,
-        "inputs": ["."],
+        "inputs": job.source_paths or ["."],
         "operations": job.operations,
         "analyses": job.analyses,
         "output": job.output,
     }
     if job.export_config is not None:
         wanted["export"] = job.export_config
-    try:
-        text = json.dumps(wanted)
-    except (TypeError, ValueError) as error:
-        raise JobError(f"job {job.name}: options are plain values: {error}") from None
-    spec = parse_job(text, name=f"job {job.name}", base=Path(job.base))
-    # Paths take no part in the checks, and there may be very many.
-    spec = spec.model_copy(update={"inputs": list(job.source_paths)})
+    spec = check_job(wanted, name=f"job {job.name}", base=Path(job.base))
+    if not job.source_paths:
+        spec = spec.model_copy(update={"inputs": []})
     return RunRequest(spec=spec, base=Path(job.base), output=Path(job.output))
 
 

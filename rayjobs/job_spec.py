@@ -1,6 +1,6 @@
 """A job as a user asks for it: the model of the job file.
 
-Covers names, types, ranges and defaults. Reading YAML and telling where in the file a mistake is: ``job_file``. What
+Covers names, types, ranges and defaults. Reading YAML: ``job_file``; telling where a mistake is: ``job_check``. What
 follows from a job for the workers: ``job_plan``.
 """
 

@@ -20,7 +20,8 @@ from typing import Any
 import yaml
 
 from pipelines.errors import JobError
-from rayjobs.job_file import MAX_BYTES, JobFileError, parse_job
+from rayjobs.job_check import JobFileError, check_job
+from rayjobs.job_file import MAX_BYTES
 from rayjobs.old_jobs import JobDraft, drafts_of, rebased
 from rayjobs.old_notes import Note
 from rayjobs.yaml_data import is_text
@@ -111,7 +112,7 @@ def migrate_file(old: Path, directory: Path | None = None) -> Migration:
         text = _yaml(
             job, f"From {old.name!r}, job {draft.title}. What it can't say: {_report_path(old, target).name!r}."
         )
-        if problem := _problem(text):
+        if problem := _problem(job, text):
             notes.append(Note(draft.place.rstrip(".") or "(file)", "left", f"no job file: {problem}", job))
             continue
         if draft.listed:
@@ -214,12 +215,12 @@ def _yaml(job: Mapping[str, Any], comment: str) -> str:
     return f"# {comment}\n{body}"
 
 
-def _problem(text: str) -> str | None:
-    """Why a text is no job file, if so."""
+def _problem(job: Mapping[str, Any], text: str) -> str | None:
+    """Why a job, or the text that says it, is no job file, if so."""
     if len(text.encode()) > MAX_BYTES:
         return f"it would be larger than {MAX_BYTES:,} bytes"
     try:
-        parse_job(text)
+        check_job(job)
     except JobFileError as error:
         return str(error)
     return None

@@ -20,7 +20,7 @@ from pipelines.charts.registry import ChartEngine
 from pipelines.contracts import ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.operations.registry import Image, Operation
-from pipelines.registry import Parameters, parameters_of
+from pipelines.registry import NamesFile, Parameters, parameters_of
 from pipelines.resources import ResourceAllocation, ResourceInfo
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 
@@ -37,6 +37,7 @@ __all__ = [
     "Image",
     "ImageError",
     "Marker",
+    "NamesFile",
     "Note",
     "Operation",
     "Panel",

@@ -36,7 +36,7 @@ from pipelines.output_names import collision_key, renamed
 from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
 from pipelines.tables import analyses_schema, part_of
-from rayjobs.job_file import parse_job
+from rayjobs.job_check import check_job
 from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, table_requests, versions, wanted_products
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import JobStatus
@@ -143,7 +143,7 @@ def _put_aside(output: OutputDirectory) -> str | None:
 
 def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
     said = _job_json(output)
-    spec = parse_job(json.dumps(said["job"]), name=str(output.job_json), base=Path(said["base"]))
+    spec = check_job(said["job"], name=str(output.job_json), base=Path(said["base"]))
     rows = list(_manifest_rows(output))
     names = {row["input_bytes"]: _name(row) for row in rows if row["status"] == "done"}
     found = [_found(row) for row in rows]

@@ -6,7 +6,6 @@ lock is held all the while, so the ledger has one writer.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -35,7 +34,7 @@ from pipelines.storage.local_files import (
 )
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import FixedFiles
-from rayjobs.job_file import parse_job
+from rayjobs.job_check import check_job
 from rayjobs.job_plan import DECIDING_PACKAGES, read_policy, table_requests, versions
 from rayjobs.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.job_runner import RunEnd, stop_asked
@@ -97,7 +96,7 @@ def stored_request(output: OutputDirectory) -> RunRequest:
         ledger.close()
     if stored is None:
         raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
-    spec = parse_job(json.dumps(stored), name=f"{output.root}: stored job", base=Path(base))
+    spec = check_job(stored, name=f"{output.root}: stored job", base=Path(base))
     return RunRequest(
         spec=spec, base=Path(base), output=output.root, pool=pool, source=None if source is None else Path(source)
     )

@@ -2,7 +2,7 @@
 
 Covers syntax, and what a scalar without quotes means: YAML 1.1's words (``yes``, ``off``, ``~``), YAML 1.2's numbers,
 underscores between digits. ``030`` is thirty, ``1e3`` a number, and ``2026-11-26`` text. Keys are text as typed. What
-the data must look like: ``job_file``.
+the data must look like: ``job_check``.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _number(text: str) -> int | float:
         number = int(text)
     else:
         number = float(text)
-    if not _is_finite(number):
+    if not is_finite(number):
         raise ValueError(f"{_shown(text)} is too large for a number; text is put in quotes")
     return number
 
@@ -198,8 +198,8 @@ def _shown(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _is_finite(number: float) -> bool:
-    # Also of whole numbers, since any may stand for a float.
+def is_finite(number: float) -> bool:
+    """Whether a number can be a float; also of whole numbers, since any may stand for one."""
     try:
         return math.isfinite(number)
     except OverflowError:

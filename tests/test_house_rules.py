@@ -199,6 +199,24 @@ def test_the_rule_sees_writing(tmp_path: Path, code: str, found: bool, monkeypat
     assert bool(opens_to_write(tmp_path / "a.py")) == found
 
 
+ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
+    "a parameter declares that it names a file; its own name says nothing": (r'== "path"|"lut3d"', set()),
+    "what decides a step's pixels": (r"def \w*(step|operation)_key\(", {"pipelines/cache_keys.py"}),
+    "values become a job by `check_job`; only a job file is a text": (
+        r"\bparse_job\(|JobSpec\.model_validate\(",
+        {"rayjobs/job_file.py", "rayjobs/job_check.py"},
+    ),
+}
+"""What there is once -> how it looks in code, and the files that it is in."""
+
+
+@pytest.mark.parametrize("what", ONE_OF_EACH)
+def test_there_is_one_of_each(what: str) -> None:
+    pattern, places = ONE_OF_EACH[what]
+    found = {str(path.relative_to(ROOT)) for path in MODULES if re.search(pattern, path.read_text(encoding="utf-8"))}
+    assert found == places
+
+
 @pytest.mark.parametrize("package", LAYERS)
 def test_packages_come_from_this_checkout(package: str) -> None:
     """``actors`` and ``pipelines`` are generic names that a stranger's distribution may bear too."""

@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from pipelines.operations import cube_lut
 from pipelines.operations.lookup import Values, apply_curve, signed_power, tabulated
 from pipelines.operations.registry import Image, operation
 from pipelines.operations.srgb import from_linear, to_linear
 from pipelines.operations.white_point import gray_world_gains, temperature_gains, white_patch_gains
+from pipelines.registry import NamesFile
 
 Triple = tuple[float, float, float]
 Coefficient = Annotated[float, Field(ge=-100, le=100)]
@@ -173,15 +175,19 @@ def grayscale(
 def lut3d(
     image: Image,
     *,
-    path: Annotated[str, Field(min_length=1, description="A .cube file (Adobe Cube LUT 1.0), 1D or 3D")],
+    path: Annotated[
+        str,
+        Field(min_length=1, description="A .cube file (Adobe Cube LUT 1.0), 1D or 3D"),
+        NamesFile(".cube file", cube_lut.load),
+    ],
 ) -> Image:
     """Apply the look of a .cube file.
 
     3D tables are interpolated tetrahedrally, 1D tables linearly. Values outside the table's domain count as its nearest
     end, for float32 as well. Within one level of the interpolation in float64. The file is read again when its size or
-    time changes; cache keys must contain ``cube_lut.file_digest(path)``.
+    time changes.
     """
-    from pipelines.operations import cube_lut, tetrahedral
+    from pipelines.operations import tetrahedral
 
     lut = cube_lut.load(path)
     if lut.dimensions == 1:

@@ -8,7 +8,6 @@ it matters: what else stands in titles and comments does no harm.
 from __future__ import annotations
 
 import codecs
-import hashlib
 import math
 import stat
 from dataclasses import dataclass, field
@@ -74,15 +73,6 @@ def load(path: str) -> CubeLut:
     if status.st_size > MAX_FILE_BYTES:
         raise CubeLutError(f"{path}: {status.st_size} bytes; a .cube file may have {MAX_FILE_BYTES}")
     return _load(path, status.st_mtime_ns, status.st_size)
-
-
-def file_digest(path: str) -> str:
-    """SHA-256 of the file, in hexadecimal: what a cache key needs, since the path alone doesn't tell the content."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CubeLutError(f"{path}: {error.strerror or error}") from error
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,8 @@ from pipelines.models import ImageStatus
 from pipelines.publish import Publisher
 from pipelines.worker_journal import WorkerJournal
 from rayjobs.beside import image_stem
-from rayjobs.job_file import JobFileError, parse_job
+from rayjobs.job_check import JobFileError
+from rayjobs.job_file import parse_job
 from rayjobs.output_directory import OutputDirectory
 from tests.quick_runs import Killed, request, run_here
 

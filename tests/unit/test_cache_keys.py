@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
-from pipelines.cache_keys import analysis_key, chain_key, content_digest, fingerprint, render_key
+from pipelines.cache_keys import analysis_key, chain_key, content_digest, file_digest, fingerprint, render_key
+from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Image
 from pipelines.operations.registry import Operation
@@ -106,6 +108,13 @@ def test_the_content_of_a_look_up_file_counts(tmp_path: Path) -> None:
     assert chain_key(chain(("lut3d", {"path": str(copy)}))) == before
     path.write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 0.5\n")
     assert chain_key(steps) != before
+
+
+def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in {"none": "No such file", "pipe": "is no file", "": "is no file", "a\0b": "null"}.items():
+        with pytest.raises(RayjobsError, match=message):
+            file_digest(str(tmp_path / name))
 
 
 def test_render_and_analysis_keys_join_everything() -> None:

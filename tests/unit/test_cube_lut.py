@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from pipelines.operations import cube_lut
-from pipelines.operations.cube_lut import CubeLutError, file_digest, load, parse
+from pipelines.operations.cube_lut import CubeLutError, load, parse
 
 CORNERS = "\n".join(f"{r} {g} {b}" for b in (0, 1) for g in (0, 1) for r in (0, 1))
 
@@ -81,17 +80,10 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert load(str(path)).table.max() == 2
 
 
-def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
-    path = tmp_path / "look.cube"
-    path.write_bytes(b"LUT")
-    assert file_digest(str(path)) == hashlib.sha256(b"LUT").hexdigest()
-
-
 def test_a_missing_or_oversized_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = str(tmp_path / "none.cube")
-    for use in (load, file_digest):
-        with pytest.raises(CubeLutError, match=r"none\.cube: No such file"):
-            use(missing)
+    with pytest.raises(CubeLutError, match=r"none\.cube: No such file"):
+        load(missing)
     monkeypatch.setattr(cube_lut, "MAX_FILE_BYTES", 3)
     path = tmp_path / "big.cube"
     path.write_text("LUT_1D_SIZE 2")

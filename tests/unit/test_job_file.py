@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
-from rayjobs.job_file import JobFileError, load_job, parse_job
+from rayjobs.job_check import JobFileError, check_job
+from rayjobs.job_file import load_job, parse_job
 from rayjobs.job_spec import job_schema
 from rayjobs.job_tasks import planned_tasks
 from rayjobs.ray_submit import resolved_job
@@ -383,6 +386,39 @@ def test_a_look_that_can_not_be_used_is_a_mistake_where_it_stands(path: str, mes
     (look, other) = str(caught.value).splitlines()
     assert look.startswith(f"job:5:13: operations[0].lut3d.path: {message.format(here=tmp_path)}")
     assert other.startswith("job:6:12: analyses[0]: unknown analysis 'statistic'")
+
+
+class Priority(StrEnum):
+    HIGH = "high"
+
+
+def test_a_job_of_plain_values_is_the_job_of_its_text() -> None:
+    values = {
+        "name": "a",
+        "inputs": tuple(f"in/{number}.jpg" for number in range(3)),
+        "output": "out",
+        "operations": [{"gamma": {"gamma": np.float64(2)}}],
+        "priority": Priority.HIGH,
+    }
+    text = SMALL.replace("photos/", "in/0.jpg, in/1.jpg, in/2.jpg")
+    assert check_job(values) == parse_job(text + "operations: [{gamma: {gamma: 2}}]\npriority: high\n")
+    assert type(check_job(values).priority) is str
+
+
+def test_every_value_that_is_not_plain_is_named_by_its_place() -> None:
+    endless: dict[str, Any] = {}
+    endless["read"] = endless
+    values = {"name": "a", "inputs": ["b"], "output": Path("c"), "limits": {"attempts": float("nan"), 1: 2}, **endless}
+    with pytest.raises(JobFileError) as caught:
+        check_job(values, name="job a")
+    said = str(caught.value).splitlines()
+    for begin in (
+        "job a: output: expected a plain value, not PosixPath('c')",
+        "job a: limits.attempts: nan is no finite number",
+        "job a: limits: keys are text, not 1",
+        "job a: read: nested deeper than 20 levels",
+    ):
+        assert any(line.startswith(begin) for line in said)
 
 
 def test_files_that_cannot_be_job_files_are_named(tmp_path: Path) -> None:

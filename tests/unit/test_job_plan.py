@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from actors.product_plan import IMAGE
+from pipelines.cache_keys import chain_key, step_key
+from rayjobs.job_check import JobFileError, check_job
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import wanted_products
+from rayjobs.plugins import ProcessorExtension
+from rayjobs.testing import temporary_extension
 
 JOB: dict[str, Any] = {
     "name": "a",
@@ -96,6 +101,67 @@ def test_a_look_counts_by_its_contents_not_by_its_place(tmp_path: Path) -> None:
     before = of("a.cube")
     (tmp_path / "a.cube").write_text(text.replace("1 1 1", "1 1 0.9"))
     assert not set(of("a.cube").values()) & set(before.values())
+
+
+class Grain(ProcessorExtension):
+    """An operation that reads a file, and has a parameter beside it."""
+
+    def process(self, image: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
+        return image
+
+    def get_name(self) -> str:
+        return "grain"
+
+    def get_supported_configs(self) -> list[str]:
+        return ["path", "strength"]
+
+    def get_file_configs(self) -> list[str]:
+        return ["path"]
+
+
+class Plain(Grain):
+    """The same, but that its ``path`` is a text like any other."""
+
+    def get_file_configs(self) -> list[str]:
+        return []
+
+
+def test_a_file_counts_by_its_contents_and_the_parameters_beside_it_by_their_values(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"grain")
+
+    def of(name: str, strength: float) -> str:
+        steps = [{"grain": {"path": name, "strength": strength}}]
+        job = {**JOB, "operations": steps, "plugins": ["grain"]}
+        spec = check_job(job, base=tmp_path)
+        keys = chain_key(spec.operations), wanted_products(spec, {})[IMAGE]
+        return " ".join(keys)
+
+    with temporary_extension(Grain()):
+        first = of("a.png", 1)
+        assert of("b.png", 1) == first
+        assert len({*first.split(), *of("a.png", 2).split()}) == 4
+        (tmp_path / "a.png").write_bytes(b"another grain")
+        assert len({*first.split(), *of("a.png", 1).split()}) == 4
+        with pytest.raises(JobFileError, match=rf"operations\[0\]\.grain\.path: {tmp_path}/c\.png: No such file"):
+            of("c.png", 1)
+    with temporary_extension(Plain()):
+        assert len({*of("a.png", 1).split(), *of("b.png", 1).split()}) == 4  # a text, whatever it is called
+        assert of("c.png", 1) != of("c.png", 2)
+
+
+def test_what_is_told_of_built_in_steps_is_what_ledgers_have_of_them(tmp_path: Path) -> None:
+    look = tmp_path / "look.cube"
+    look.write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    steps = ["invert", {"gamma": {"gamma": 2}}, {"resize": {"width": 64}}, {"lut3d": {"path": "look.cube"}}]
+    told = [step_key(step)[:2] for step in check_job({**JOB, "operations": steps}, base=tmp_path).operations]
+    size = '"enlarge":false,"height":null,"kernel":"lanczos","max_side":null,"mode":"fit","width":64'
+    assert told == [
+        ['["invert",{}]', {}],
+        ['["gamma",{"gamma":2.0}]', {}],
+        [f'["resize",{{{size}}}]', {}],
+        ["lut3d", {"path": "71a4b822c702424a0d1d77d02abad109f0bc5ee5652b0a60c15656f58691fdd8"}],
+    ]
 
 
 def test_rows_of_frames_are_wanted_when_all_frames_are_read() -> None:

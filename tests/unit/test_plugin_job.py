@@ -15,7 +15,8 @@ from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
-from rayjobs.job_file import JobFileError, parse_job
+from rayjobs.job_check import JobFileError
+from rayjobs.job_file import parse_job
 from rayjobs.job_plan import wanted_products
 from tests.example_plugin import install_example
 from tests.workspaces import prepared
