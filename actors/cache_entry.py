@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.result_codec import described, restored
+
 MAGIC = b"RJCACHE1"
 DIGEST_BYTES = 32
 _LENGTH = struct.Struct("<I")
-_ARRAY = "__array__"
 _KINDS = frozenset("biuf")
 _PREFIX = len(MAGIC) + DIGEST_BYTES
 
@@ -40,7 +41,14 @@ def encode(key: str, result: Mapping[str, Any]) -> bytes:
     import pyarrow as pa
 
     arrays: list[NDArray[Any]] = []
-    shape = _described(dict(result), arrays)
+
+    def keep(array: NDArray[Any]) -> list[Any]:
+        if array.dtype.kind not in _KINDS:
+            raise TypeError(f"an array of {array.dtype} can't be cached")
+        arrays.append(array)
+        return [array.dtype.str, list(array.shape), sum(each.nbytes for each in arrays[:-1])]
+
+    shape = described(dict(result), keep)
     raw = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
     description = json.dumps({"key": key, "bytes": len(raw), "result": shape}, separators=(",", ":")).encode()
     packed: bytes = pa.Codec("zstd", compression_level=1).compress(raw, asbytes=True) if raw else b""
@@ -70,36 +78,11 @@ def decode(key: str, data: bytes) -> dict[str, Any]:
     raw: bytes = b""
     if description["bytes"]:
         raw = pa.Codec("zstd").decompress(packed, decompressed_size=description["bytes"], asbytes=True)
-    result: dict[str, Any] = _restored(description["result"], raw)
+
+    def array(where: list[Any]) -> NDArray[Any]:
+        dtype, shape, start = where
+        flat = np.frombuffer(raw, np.dtype(dtype), count=math.prod(shape), offset=start)  # of bytes: read-only
+        return flat.reshape(shape)
+
+    result: dict[str, Any] = restored(description["result"], array)
     return result
-
-
-def _described(value: Any, arrays: list[NDArray[Any]]) -> Any:
-    """The value as JSON; arrays are replaced by where they will lie."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in _KINDS:
-            raise TypeError(f"an array of {value.dtype} can't be cached")
-        start = sum(array.nbytes for array in arrays)
-        arrays.append(value)
-        return {_ARRAY: [value.dtype.str, list(value.shape), start]}
-    if isinstance(value, Mapping):
-        if _ARRAY in value or not all(isinstance(name, str) for name in value):
-            raise TypeError(f"names are texts other than {_ARRAY}, not {list(value)}")
-        return {name: _described(each, arrays) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_described(each, arrays) for each in value]
-    return value
-
-
-def _restored(value: Any, raw: bytes) -> Any:
-    if isinstance(value, dict):
-        if _ARRAY in value:
-            dtype, shape, start = value[_ARRAY]
-            flat = np.frombuffer(raw, np.dtype(dtype), count=math.prod(shape), offset=start)  # of bytes: read-only
-            return flat.reshape(shape)
-        return {name: _restored(each, raw) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_restored(each, raw) for each in value]
-    return value

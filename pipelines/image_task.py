@@ -38,6 +38,7 @@ from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, chec
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image
 from pipelines.output_names import frame_name
+from pipelines.output_paths import OutputPaths, image_stem
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
 from pipelines.storage.local_files import sha256_of
@@ -68,27 +69,11 @@ class Recipe:
     memory_per_image: int | None = None
     """Bytes that decoding one image may need; larger ones are done in bands, where that is possible."""
 
-    def image_paths(self, item: WorkItem) -> list[str]:
-        """Where the rendered image may lie."""
-        return [f"{image_stem(item)}{suffix}" for suffix in self.image_suffixes]
-
-    def chart_path(self, item: WorkItem, analysis: str) -> str:
+    @property
+    def paths(self) -> OutputPaths:
+        """Where it publishes."""
         suffix = "" if self.charts is None else f".{self.charts.format}"
-        return f"charts/{analysis}/{item.name}{suffix}"
-
-    def paths(self, item: WorkItem) -> list[str]:
-        """Every file that this recipe publishes for an item, relative to the output; of its first image."""
-        return self.image_paths(item) + [self.chart_path(item, analysis) for analysis in self.charted]
-
-    def frame_prefixes(self, item: WorkItem) -> list[str]:
-        """How the paths of a file's further images begin."""
-        stems = [image_stem(item), *(f"charts/{analysis}/{item.name}" for analysis in self.charted)]
-        return [frame_name(stem, 2).removesuffix("0002") for stem in stems]
-
-
-def image_stem(item: WorkItem) -> str:
-    """Where the rendered image goes, relative to the output and without its suffix."""
-    return item.image or f"images/{item.name}"
+        return OutputPaths(image_suffixes=self.image_suffixes, chart_suffix=suffix, charted=self.charted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +158,27 @@ def _with_frames(frames: Sequence[Results], recipe: Recipe) -> Results:
     }
 
 
-def export(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, publisher: Publisher) -> list[Output]:
+def export(
+    item: WorkItem,
+    rendered: Rendered,
+    results: Results,
+    recipe: Recipe,
+    publisher: Publisher,
+    *,
+    names: Mapping[str, str] | None = None,
+) -> list[Output]:
     """Encode and draw everything, and only then publish: an input whose last chart fails leaves no file.
+
+    ``names`` are paths by product, relative to the publisher's root, of outputs that don't go where a job's go.
 
     Raises
     ------
     ImageError
         ``chart_error``, ``write_error``, ``no_space`` or ``name_invalid``.
     """
-    return _publish(item, _files(item, rendered, results, recipe), recipe, publisher)
+    files = _files(item, rendered, results, recipe)
+    renamed = [(product, (names or {}).get(product, path), data) for product, path, data in files]
+    return _publish(item, renamed, recipe, publisher)
 
 
 def _files(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe) -> list[tuple[str, str, bytes]]:
@@ -191,7 +188,7 @@ def _files(item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe)
         options = recipe.image
         data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
         suffix = suffix_of(options.format, rendered.source.header.format)
-        files.append(("image", f"{image_stem(item)}{suffix}", data))
+        files.append(("image", f"{image_stem(item.name, item.image)}{suffix}", data))
     return files + _charts(item, results, recipe)
 
 
@@ -259,7 +256,7 @@ def produce_in_bands(
         image=recipe.image,
         memory_bytes=recipe.memory_per_image or 0,
     )
-    path = f"{image_stem(item)}{suffix_of('tiff')}"
+    path = f"{image_stem(item.name, item.image)}{suffix_of('tiff')}"
     overwrite = recipe.on_conflict == "overwrite"
     with ExitStack() as drafts:
         with (
@@ -336,7 +333,8 @@ def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> Image
     """The skipped row of an item whose image exists, when the job's policy is to leave such an input out."""
     if recipe.on_conflict != "skip" or recipe.image is None:
         return None
-    there = [path for path in recipe.image_paths(item) if os.path.lexists(publisher.root / path)]
+    paths = recipe.paths.images(image_stem(item.name, item.image))
+    there = [path for path in paths if os.path.lexists(publisher.root / path)]
     if not there or any(sha256_of(publisher.root / path) in _known(item, path) for path in there):
         return None
     message = f"{there[0]} exists (on_conflict: skip)"
@@ -399,7 +397,7 @@ def _check_results(results: Results, recipe: Recipe) -> None:
 def _charts(item: WorkItem, results: Results, recipe: Recipe) -> list[tuple[str, str, bytes]]:
     """Product, path and content of each chart."""
     return [
-        (f"chart:{analysis}", recipe.chart_path(item, analysis), _draw(analysis, results, item, recipe))
+        (f"chart:{analysis}", recipe.paths.chart(analysis, item.name), _draw(analysis, results, item, recipe))
         for analysis in recipe.charted
     ]
 

@@ -22,7 +22,7 @@ def place(path: bytes, root: Path) -> bytes:
     return path.removeprefix(above).lstrip(b"/")
 
 
-def image_stem(path: bytes, name: str, root: Path) -> str | None:
+def beside_source(path: bytes, name: str, root: Path) -> str | None:
     """Where the image of an input goes, relative to the output and without its suffix.
 
     None in a directory whose name is no text: such an image goes below ``images/``.

@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.job_ledger import OpenInput
 from pipelines.tables import printable, readable_path
-from rayjobs.job_plan import PlannedPaths, RecipeBook, table_requests
+from rayjobs.job_plan import RecipeBook, is_beside, output_paths, table_requests
 from rayjobs.job_results import JOB_JSON, MANIFEST
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_tables import table_paths
@@ -186,17 +186,17 @@ def dry_run(request: RunRequest) -> Outlook:
             memory_bytes=sample.memory_bytes,
             seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
             note=sample.note,
-            writes=tuple(_writes(spec, output, counts.open)) if plan.changes_results or counts.open else (),
+            writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,
         )
 
 
-def _writes(spec: JobSpec, output: OutputDirectory, images: int) -> Iterator[str]:
+def _writes(spec: JobSpec, images: int) -> Iterator[str]:
     """What a run writes, relative to the output."""
-    paths = PlannedPaths.of(spec, output.root)
-    if paths.suffixes and images:
-        where = "beside their sources" if paths.beside else "images/"
-        yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.suffixes))})"
+    paths = output_paths(spec)
+    if paths.image_suffixes and images:
+        where = "beside their sources" if is_beside(spec) else "images/"
+        yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.image_suffixes))})"
     if images:
         yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
     yield from table_paths(table_requests(spec), spec.export.data)

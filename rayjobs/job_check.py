@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipelines.analyses import ANALYSES, expand_analyses
+from pipelines.analyses import ANALYSES, expand_analyses, with_defaults
 from pipelines.cache_keys import file_digest
 from pipelines.charts import ENGINES
 from pipelines.contracts import RESOURCES, TASK_TYPES
@@ -186,7 +186,7 @@ def _analyses(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[Analysi
             found.append(AnalysisRequest(name, checked))
     named: dict[str, AnalysisRequest] = {}
     for request in expand_analyses(found):
-        entry = replace(request, params=_dumped(ANALYSES[request.name].parameters(**request.params)))
+        entry = with_defaults(request)
         if named.setdefault(entry.name, entry) != entry:
             mistakes.append(Mistake(("analyses",), f"{entry.name} is asked for twice, with different parameters"))
     yield from named.values()
@@ -254,7 +254,7 @@ def _checked(
 ) -> dict[str, Any] | None:
     """The parameters with their defaults, or None and a mistake for each that is wrong."""
     try:
-        return _dumped(model(**{**params, **dict(_files(model, params, location, base, mistakes))}))
+        return model(**{**params, **dict(_files(model, params, location, base, mistakes))}).model_dump(mode="json")
     except ValidationError as error:
         known = list(model.model_fields)
         mistakes += [Mistake((*location, *m.location), m.message) for m in _model_mistakes(error, known)]
@@ -276,10 +276,6 @@ def _files(
                 yield name, path
             except RayjobsError as error:
                 mistakes.append(Mistake((*location, name), str(error)))
-
-
-def _dumped(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json")
 
 
 # ---- exports: what their fields say together -------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -37,16 +37,16 @@ from pipelines.output_names import (
     NameSource,
     apart_from_frames,
     collision_key,
-    frame_name,
     is_frame_name,
     output_name,
     renamed,
 )
+from pipelines.output_paths import OutputPaths, image_stem
 from pipelines.resources import ResourceEstimate
 from pipelines.storage.custody import Standing
 from pipelines.storage.local_files import compare
 from pipelines.tables import readable_path
-from rayjobs.beside import BESIDE, image_stem, place, real_directory
+from rayjobs.beside import BESIDE, beside_source, place, real_directory
 from rayjobs.job_spec import JobSpec
 
 DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg")
@@ -172,7 +172,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
     layout = images.layout if images else "mirror"
     conflict = images.on_conflict if images else "rename"
     policy = read_policy(spec)
-    paths = PlannedPaths.of(spec, root)
+    paths, stem = output_paths(spec), image_stems(spec, root)
     before = ledger.fact("spec")
     real_directory.cache_clear()  # a directory may have become a link since an earlier plan of this process
 
@@ -186,9 +186,12 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
 
     listings: dict[str, list[str]] = {}
 
+    def further_paths(at: Place) -> list[str]:
+        return paths.further(stem(at.path, at.name), at.name) if policy.frames == "all" else []
+
     def further(at: Place) -> Iterator[str]:
         """Files that lie where the further images of a file with several would go."""
-        for start in paths.further(at.path, at.name):
+        for start in further_paths(at):
             directory, _, begin = start.rpartition("/")
             if directory not in listings:
                 listings[directory] = _names_in(root / directory)
@@ -196,7 +199,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
 
     def taken(at: Place) -> str | None:
         charts = paths.charts(at.name)
-        for relative in [*paths.images(at.path, at.name), *charts, *further(at)]:
+        for relative in [*paths.images(stem(at.path, at.name)), *charts, *further(at)]:
             if os.path.lexists(root / relative):
                 entry = ledger.files.find(relative)
                 if entry is not None and compare(root / relative, entry)[0] is Standing.AS_WRITTEN:
@@ -228,11 +231,12 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         taken=taken,
         place=where if images is not None else None,
         outputs=lambda at: [
-            collision_key(os.path.normpath(f"{real_root}/{relative}")) for relative in paths.images(at.path, at.name)
+            collision_key(os.path.normpath(f"{real_root}/{relative}"))
+            for relative in paths.images(stem(at.path, at.name))
         ],
         further_outputs=lambda at: [
             collision_key(os.path.normpath(f"{real_root}/{start}"))
-            for start in paths.further(at.path, at.name)
+            for start in further_paths(at)
             if not start.startswith("charts/")
         ],
         collisions="error" if conflict == "error" else "rename",
@@ -261,48 +265,25 @@ def place_of(path: bytes) -> str:
     return collision_key(os.fsdecode(os.path.join(real_directory(directory), name)))
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPaths:
-    """Where the files of an input may lie, relative to the output."""
+def output_paths(spec: JobSpec) -> OutputPaths:
+    """Where the files of a job's inputs may lie."""
+    images, charts = spec.export.images, spec.export.charts
+    return OutputPaths(
+        image_suffixes=image_suffixes(images.format) if images else (),
+        chart_suffix=f".{charts.format}" if charts else "",
+        charted=charts_of(spec.analyses) if charts else (),
+    )
 
-    root: Path
-    suffixes: tuple[str, ...]
-    """Of images; none: there are none."""
-    beside: bool
-    chart_suffix: str
-    charted: tuple[str, ...]
-    several: bool
-    """Whether a file may become several images."""
 
-    @classmethod
-    def of(cls, spec: JobSpec, root: Path) -> PlannedPaths:
-        images, charts = spec.export.images, spec.export.charts
-        return cls(
-            root=root,
-            suffixes=image_suffixes(images.format) if images else (),
-            beside=images is not None and images.layout == BESIDE,
-            chart_suffix=f".{charts.format}" if charts else "",
-            charted=tuple(charts_of(spec.analyses)) if charts else (),
-            several=spec.read.frames == "all",
-        )
+def is_beside(spec: JobSpec) -> bool:
+    """Whether images go beside their sources."""
+    return spec.export.images is not None and spec.export.images.layout == BESIDE
 
-    def images(self, path: bytes, name: str) -> list[str]:
-        """One for each format that the image may have."""
-        return [f"{self._stem(path, name)}{suffix}" for suffix in self.suffixes]
 
-    def further(self, path: bytes, name: str) -> list[str]:
-        """How the paths of a file's further images and their charts begin."""
-        if not self.several:
-            return []
-        stems = [self._stem(path, name)] if self.suffixes else []
-        stems += [f"charts/{analysis}/{name}" for analysis in self.charted]
-        return [frame_name(stem, 2).removesuffix("0002") for stem in stems]
-
-    def _stem(self, path: bytes, name: str) -> str:
-        return (image_stem(path, name, self.root) if self.beside else None) or f"images/{name}"
-
-    def charts(self, name: str) -> list[str]:
-        return [f"charts/{analysis}/{name}{self.chart_suffix}" for analysis in self.charted]
+def image_stems(spec: JobSpec, root: Path) -> Callable[[bytes, str], str]:
+    """What gives the place of an input's image for its path and name, without the suffix."""
+    beside = is_beside(spec)
+    return lambda path, name: image_stem(name, beside_source(path, name, root) if beside else None)
 
 
 def image_suffixes(image_format: str) -> tuple[str, ...]:
@@ -325,8 +306,7 @@ class RecipeBook:
     """What workers are told to do for an input: recipes by number, made as combinations of lacking products occur."""
 
     def __init__(self, spec: JobSpec, wanted: Mapping[str, str], ledger: JobLedger, root: Path | None = None) -> None:
-        images = spec.export.images
-        self._beside = root if images is not None and images.layout == BESIDE else None
+        self._beside = root if is_beside(spec) else None
         self._spec = spec
         self._wanted = wanted
         self._ledger = ledger
@@ -354,14 +334,14 @@ class RecipeBook:
             title=readable_path(entry.path),
             recipe=number,
             place=entry.seq,
-            image=(image_stem(entry.path, entry.name, self._beside) or "") if self._beside else "",
+            image=(beside_source(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )
         if self._first:
             return item
-        recipe = self.recipes[number]
-        known = self._ledger.files.known(recipe.paths(item))
+        recipe, stem = self.recipes[number], image_stem(item.name, item.image)
+        known = self._ledger.files.known([*recipe.paths.images(stem), *recipe.paths.charts(item.name)])
         if recipe.read.frames == "all":
-            known += self._ledger.files.known_below(recipe.frame_prefixes(item))
+            known += self._ledger.files.known_below(recipe.paths.further(stem, item.name))
         return replace(item, known=known)
 
     def _add(self, have: tuple[int, ...]) -> int:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from actors.file_record import TASK
+from pipelines.contracts import TASK_TYPES
 from pipelines.extension_adapters import ExtensionKind
 from pipelines.extension_manager import process_extensions
 from pipelines.models import Output
 from pipelines.tasks import TaskResult, TaskStatus
 from rayjobs.job_spec import JobSpec
+from rayjobs.task_handlers import OWN_TASKS, named_contents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class PlannedTask:
     config: Mapping[str, Any]
     """As its handler reads it: placeholders are filled in."""
     digest: str
-    """Of type, configuration and the versions of the plug-ins that may run it."""
+    """Of type, configuration, contents of files that it names, and the versions of the plug-ins that may run it."""
 
     def ended(self, result: TaskResult, seconds: float) -> dict[str, Any]:
         """What the ledger (its fact ``tasks``) and ``job.json`` say about it."""
@@ -47,7 +49,9 @@ def planned_tasks(spec: JobSpec, base: Path, output: Path) -> list[PlannedTask]:
     planned = []
     for task in spec.tasks:
         config = _filled(dict(task.params), values)
-        text = json.dumps([task.name, config, versions], sort_keys=True)
+        own = task.name in OWN_TASKS.get_supported_task_types() and task.name not in TASK_TYPES
+        files = named_contents(config) if own else []
+        text = json.dumps([task.name, config, versions, *files], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         planned.append(PlannedTask(task_type=task.name, config=config, digest=digest))
     return planned

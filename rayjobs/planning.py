@@ -27,7 +27,15 @@ from pipelines.tables import check_xlsx
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import check_free
 from rayjobs.found_outputs import FoundOutputs
-from rayjobs.job_plan import PlannedPaths, deciding_extensions, naming, table_requests, wanted_products
+from rayjobs.job_plan import (
+    deciding_extensions,
+    image_stems,
+    is_beside,
+    naming,
+    output_paths,
+    table_requests,
+    wanted_products,
+)
 from rayjobs.job_results import JOB_JSON, MANIFEST
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobStatus
@@ -152,20 +160,20 @@ def fixed_names(spec: JobSpec, total: int) -> list[str]:
 
 def directories(spec: JobSpec) -> list[str]:
     """The directories of an output that a job writes to."""
-    paths = PlannedPaths.of(spec, Path())
-    images = ["images"] if paths.suffixes and not paths.beside else []
+    paths = output_paths(spec)
+    images = ["images"] if paths.image_suffixes and not is_beside(spec) else []
     charts = ["charts", *(f"charts/{name}" for name in paths.charted)] if paths.charted else []
     return [*images, *charts, THUMBNAILS.rstrip("/")]
 
 
 def _reopen_unblocked(ledger: JobLedger, spec: JobSpec, output: OutputDirectory) -> None:
     """Inputs that were skipped since a file was in the way: it isn't any more, or the job doesn't mind now."""
-    paths, images = PlannedPaths.of(spec, output.root), spec.export.images
+    paths, stem, images = output_paths(spec), image_stems(spec, output.root), spec.export.images
     skips = images is not None and images.on_conflict == "skip"
     ledger.reopen_inputs(
         number
         for number, path, name in ledger.inputs_of_reason(SkippedReason.EXISTS)
-        if not skips or not any(os.path.lexists(output.root / relative) for relative in paths.images(path, name))
+        if not skips or not any(os.path.lexists(output.root / relative) for relative in paths.images(stem(path, name)))
     )
 
 

@@ -1,22 +1,35 @@
 """What runs the tasks of a job: the task types of the program itself, and those that plug-ins offer.
 
 ``render``, ``analyze`` and ``export`` do for one image, named in the task's configuration, what a job does for all of
-its images. Handlers run in Ray workers; values that they return are plain. Tasks of a handler that raises are failed.
+its images: by the same stages, and with the same custody of files. Handlers run in Ray workers; values that they return
+are plain. Tasks of a handler that raises are failed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipelines.analyses import expand_analyses, with_defaults
+from pipelines.cache_keys import step_key
+from pipelines.charts import ChartOptions, charts_of
 from pipelines.contracts import TASK_TYPES, TaskHandler
-from pipelines.errors import RayjobsError
-from pipelines.storage.local_files import TakenError, appear, own_file
+from pipelines.errors import ImageError, RayjobsError
+from pipelines.image_io import EncodeOptions, ReadPolicy, format_of
+from pipelines.image_task import Recipe, Rendered, Results, analyze, export, render
+from pipelines.models import AnalysisRequest, ImageOperation, Output, WorkItem
+from pipelines.publish import Publisher
+from pipelines.result_codec import plain
+from pipelines.storage.local_files import time_of
+from pipelines.tables import readable_path
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
+from pipelines.worker_journal import WorkerJournal
 
 
 class _Config(BaseModel):
@@ -80,15 +93,17 @@ class ImageTaskHandler(TaskHandler):
             raise RayjobsError(f"config of a {task_type} task: {'; '.join(mistakes)}") from None
 
     def handle_task(self, task: ExtensibleTask) -> TaskResult:
-        checked = self.check(task.task_type, task.config)
-        match checked:
-            case RenderConfig():
-                value = _render(checked)
-            case ExportConfigOfImage():
-                value = _export(checked)
-            case AnalyzeConfig():
-                value = _analyze(checked)
+        value = _value(self.check(task.task_type, task.config))
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)
+
+
+def named_contents(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Digests of what the files contain that the operations of one of our own tasks name, where there is any."""
+    found = []
+    for step in config.get("operations", ()):
+        with suppress(RayjobsError, ValidationError):  # the task will say what is wrong
+            found.append(step_key(ImageOperation(*_step(step)))[1])
+    return [contents for contents in found if contents]
 
 
 OWN_TASKS = ImageTaskHandler()  # one object, so that it is sent to the cluster once
@@ -103,103 +118,104 @@ def task_handlers(registered: Mapping[str, TaskHandler]) -> dict[str, TaskHandle
     }
 
 
-def _rendered(config: _Config) -> Any:
-    from pipelines.decoder_reduction import decode_and_apply
-    from pipelines.image_io import ReadPolicy, probe_header, read_bytes
-
-    policy = ReadPolicy()
-    data = read_bytes(os.fsencode(config.input), max_bytes=policy.max_file_bytes)
-    operations = [_named(step) for step in config.operations]
-    source, result = decode_and_apply(data, probe_header(data, policy), policy, operations)
-    return result, source
-
-
-def _render(config: RenderConfig) -> dict[str, Any]:
-    from pipelines.image_io import EncodeOptions, encode_image
-
-    rendered, source = _rendered(config)
-    suffix = Path(config.output).suffix.lower().lstrip(".")
-    formats = {
-        "jpg": "jpeg",
-        "jpeg": "jpeg",
-        "png": "png",
-        "tif": "tiff",
-        "tiff": "tiff",
-        "webp": "webp",
-        "avif": "avif",
-    }
-    if suffix not in formats:
-        raise RayjobsError(f"{config.output}: no format for {suffix!r}; give one of {', '.join(formats)}")
-    options = EncodeOptions(format=cast("Any", formats[suffix]), quality=config.quality)
-    data = encode_image(rendered.pixels, options, source=source, orientation=rendered.orientation)
-    written = _write(Path(config.output), data, config)
-    height, width = rendered.pixels.shape[:2]
-    sizes = {"bytes": len(data), "width": width, "height": height}
-    return {"output": config.output, "sha256": written["sha256"], **sizes, "files": [written]}
+def _value(config: RenderConfig | AnalyzeConfig) -> dict[str, Any]:
+    """What a task makes, and says: a job's stages for one image, with names of its own for what they publish."""
+    recipe = _recipe(config)
+    root, names = _places(config, recipe)
+    item = _item(config, root)
+    rendered = render(item, recipe)
+    results = analyze(rendered, recipe)
+    outputs = _published(item, rendered, results, recipe, root, names) if names else []
+    files = [{"path": str(root / each.path), "sha256": each.sha256, "bytes": each.bytes} for each in outputs]
+    match config:
+        case RenderConfig():
+            height, width = rendered.pixels.shape[:2]
+            written = {"output": config.output, **{key: files[0][key] for key in ("sha256", "bytes")}}
+            return {**written, "width": width, "height": height, "files": files}
+        case ExportConfigOfImage():
+            paths = {name: str(Path(config.output) / names[f"chart:{name}"]) for name in recipe.charted}
+            return {"charts": paths, "files": files}
+        case _:
+            return {name: plain(result) for name, result in results.items()}
 
 
-def _analyze(config: AnalyzeConfig) -> dict[str, Any]:
-    return {
-        name: {column: _plain(value) for column, value in result.items()} for name, result in _measured(config).items()
-    }
+def _recipe(config: RenderConfig | AnalyzeConfig) -> Recipe:
+    operations = tuple(ImageOperation(*_step(step)) for step in config.operations)
+    if isinstance(config, RenderConfig):
+        image = EncodeOptions(format=format_of(Path(config.output).suffix), quality=config.quality)
+        return Recipe(id=0, operations=operations, read=ReadPolicy(), image=image)
+    asked = [step if isinstance(step, str) else AnalysisRequest(*_step(step)) for step in config.analyses]
+    requests = tuple(map(with_defaults, expand_analyses(asked)))
+    if not isinstance(config, ExportConfigOfImage):
+        return Recipe(id=0, operations=operations, read=ReadPolicy(), analyses=requests)
+    charted = charts_of(requests)
+    return Recipe(
+        id=0,
+        operations=operations,
+        read=ReadPolicy(),
+        analyses=tuple(request for request in requests if request.name in charted),
+        charts=ChartOptions(format=config.format, engine=config.engine),
+        charted=charted,
+    )
 
 
-def _measured(config: AnalyzeConfig) -> Mapping[str, Any]:
-    from pipelines.analyses import AnalysisCalculator
-    from pipelines.models import AnalysisRequest
-
-    asked = [step if isinstance(step, str) else AnalysisRequest(*_pair(step)) for step in config.analyses]
-    rendered, _ = _rendered(config)
-    return AnalysisCalculator(asked).calculate_analyses(rendered.pixels)
-
-
-def _export(config: ExportConfigOfImage) -> dict[str, Any]:
-    from pipelines.charts import CHARTABLE, ChartOptions, draw_chart
-
-    options = ChartOptions(format=config.format, engine=config.engine)
-    title = Path(config.input).name
-    charts, files = {}, []
-    for name, result in _measured(config).items():
-        if name in CHARTABLE:
-            path = Path(config.output) / f"{Path(config.input).stem}.{name}.{config.format}"
-            files.append(_write(path, draw_chart(name, result, title=title, options=options), config))
-            charts[name] = str(path)
-    return {"charts": charts, "files": files}
+def _places(config: RenderConfig | AnalyzeConfig, recipe: Recipe) -> tuple[Path, dict[str, str]]:
+    """The directory that a task writes to, absolute, and by product the names of its files there."""
+    match config:
+        case RenderConfig():
+            output = Path(os.path.abspath(config.output))
+            return output.parent, {"image": output.name}
+        case ExportConfigOfImage():
+            start = Path(config.input).stem
+            names = {f"chart:{name}": f"{start}.{name}.{config.format}" for name in recipe.charted}
+            return Path(os.path.abspath(config.output)), names
+        case _:
+            return Path(), {}
 
 
-def _named(step: str | Mapping[str, Any]) -> Any:
-    from pipelines.models import ImageOperation
+def _item(config: _Config, root: Path) -> WorkItem:
+    path = os.fsencode(config.input)
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:  # a NUL in it is a ValueError
+        raise RayjobsError(f"{config.input}: {getattr(error, 'strerror', None) or error}") from error
+    real = os.path.realpath(root)
+    known = [(Path(earlier), sha256) for earlier, sha256 in config.known.items()]
+    return WorkItem(
+        id=0,
+        path=path,
+        size=status.st_size,
+        mtime_ns=time_of(status),
+        name=Path(config.input).stem,
+        title=readable_path(path),
+        recipe=0,
+        known=tuple((path.name, sha256) for path, sha256 in known if os.path.realpath(path.parent) == real),
+    )
 
-    return ImageOperation(step) if isinstance(step, str) else ImageOperation(*_pair(step))
+
+def _published(
+    item: WorkItem, rendered: Rendered, results: Results, recipe: Recipe, root: Path, names: Mapping[str, str]
+) -> list[Output]:
+    for name in names.values():
+        if os.path.exists(root / name) and os.path.samefile(root / name, item.path):
+            raise RayjobsError(f"{root / name} is the task's own input; give another output")
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        # Beside what it becomes: a task may write to any file system.
+        with (
+            TemporaryDirectory(prefix=".rayjobs-task-", dir=root) as temporary,
+            closing(WorkerJournal(Path(temporary))) as journal,
+        ):
+            publisher = Publisher(root, Path(temporary), journal)
+            return export(item, rendered, results, recipe, publisher, names=names)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{root}: {error}") from error
 
 
-def _pair(step: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _step(step: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    if isinstance(step, str):
+        return step, {}
     if len(step) != 1:
         raise RayjobsError(f"{dict(step)}: give a name, or one name with its parameters")
     name, params = next(iter(step.items()))
     return name, dict(params or {})
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and numbers as JSON has them."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _write(path: Path, data: bytes, config: _Config) -> dict[str, Any]:
-    """Write a file whole or not at all, and never in the place of what isn't the job's; says what was written."""
-    import hashlib
-
-    sha256 = hashlib.sha256(data).hexdigest()
-    if os.path.exists(path) and os.path.samefile(path, config.input):
-        raise RayjobsError(f"{path} is the task's own input; give another output")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with own_file(path) as temporary:
-            with temporary.open("xb") as file:
-                file.write(data)
-            earlier = config.known.get(os.path.abspath(path))
-            appear(temporary, path, sha256, known=() if earlier is None else (earlier,))
-    except TakenError:
-        text = f"{path} exists and isn't what this task wrote; move it away, or give another output"
-        raise RayjobsError(text) from None
-    return {"path": os.path.abspath(path), "sha256": sha256, "bytes": len(data)}

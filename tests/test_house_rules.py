@@ -78,7 +78,6 @@ WRITERS = {
     "rayjobs/ray_submit.py": "a temporary directory that is uploaded",
     "rayjobs/commands.py": "job file and schema of `init`, created exclusively",
     "rayjobs/migrate.py": "job files, created exclusively",
-    "rayjobs/task_handlers.py": "a temporary file that gets its name by custody",
     "pipelines/charts/gallery.py": "the gallery's pages; replaced only by `make gallery`, and only its own",
     "pipelines/tables/csv_table.py": "created exclusively",
     "pipelines/tables/json_table.py": "created exclusively",
@@ -206,6 +205,12 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
         r"\bparse_job\(|JobSpec\.model_validate\(",
         {"rayjobs/job_file.py", "rayjobs/job_check.py"},
     ),
+    "where an input's files lie": (r"images/\{|charts/\{\w+\}/\{", {"pipelines/output_paths.py"}),
+    "images are encoded and charts drawn by the stages, for jobs and tasks": (
+        r"(?<!def )\b(encode_image|draw_chart)\(",
+        {"pipelines/image_task.py", "pipelines/thumbnails.py", "pipelines/charts/gallery.py"},
+    ),
+    "arrays in JSON": ("__array__", {"pipelines/result_codec.py"}),
 }
 """What there is once -> how it looks in code, and the files that it is in."""
 

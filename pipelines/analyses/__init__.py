@@ -11,7 +11,7 @@ needs them.
 from __future__ import annotations
 
 from pipelines.analyses import image_hash, noise, objects, scopes, sharpness, statistics, texture
-from pipelines.analyses.calculator import AnalysisCalculator, expand_analyses
+from pipelines.analyses.calculator import AnalysisCalculator, expand_analyses, with_defaults
 from pipelines.analyses.registry import ANALYSES, ROWS, Accumulator, Analysis, Column, Result, analysis
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "sharpness",
     "statistics",
     "texture",
+    "with_defaults",
 ]

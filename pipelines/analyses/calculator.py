@@ -6,7 +6,7 @@ Covers names and groups of analyses, parameters and errors. Does not store resul
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -64,6 +64,11 @@ def expand_analyses(asked: Iterable[Asked]) -> list[AnalysisRequest]:
                 seen.append(key)
                 found.append(request)
     return found
+
+
+def with_defaults(request: AnalysisRequest) -> AnalysisRequest:
+    """A request that says every parameter, as plain values."""
+    return replace(request, params=ANALYSES[request.name].parameters(**request.params).model_dump(mode="json"))
 
 
 class AnalysisCalculator:

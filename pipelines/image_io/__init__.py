@@ -15,7 +15,7 @@ from pipelines.image_io.image_decoding import decode_image
 from pipelines.image_io.image_encoding import encode_image
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import probe_file, probe_header
-from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, suffix_of
+from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, format_of, suffix_of
 from pipelines.image_io.source_file import open_source, read_bytes
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ReadPolicy",
     "decode_image",
     "encode_image",
+    "format_of",
     "open_source",
     "probe_file",
     "probe_header",

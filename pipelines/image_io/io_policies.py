@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pipelines.errors import RayjobsError
 
@@ -70,6 +70,16 @@ class EncodeOptions:
             raise RayjobsError(f"compression of TIFF is {value!r}; give one of {', '.join(TIFF_COMPRESSIONS)}")
         if self.format in _EIGHT_BIT:
             raise RayjobsError(f"compression doesn't apply to {self.format}; use quality")
+
+
+def format_of(suffix: str) -> OutputFormat:
+    """What a file of a suffix is written as, by the suffix alone: ``.JPEG`` is ``jpeg``."""
+    spelled = {".jpeg": ".jpg", ".tiff": ".tif"}.get(suffix.lower(), suffix.lower())
+    formats = {_SUFFIXES[format]: format for format in get_args(OutputFormat) if format in _SUFFIXES}
+    if spelled not in formats:
+        raise RayjobsError(f"no format for {suffix!r}; give one of {', '.join(formats)}")
+    found: OutputFormat = formats[spelled]
+    return found
 
 
 def suffix_of(format: str, source_format: str | None = None) -> str:

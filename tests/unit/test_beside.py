@@ -16,7 +16,7 @@ from pipelines.errors import ImageError, JobError
 from pipelines.models import ImageStatus
 from pipelines.publish import Publisher
 from pipelines.worker_journal import WorkerJournal
-from rayjobs.beside import image_stem
+from rayjobs.beside import beside_source
 from rayjobs.job_check import JobFileError
 from rayjobs.job_file import parse_job
 from rayjobs.output_directory import OutputDirectory
@@ -159,7 +159,7 @@ def test_nothing_but_the_image_may_leave_the_output(place: Place) -> None:
 
 def test_a_directory_without_a_readable_name_has_its_images_in_the_output(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff\xfe/a.jpg"
-    assert image_stem(path, "x/a", tmp_path / "out") is None
+    assert beside_source(path, "x/a", tmp_path / "out") is None
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from pipelines.errors import RayjobsError
 from pipelines.tasks import ExtensibleTask
-from rayjobs.job_tasks import task_files
+from rayjobs.job_check import check_job
+from rayjobs.job_tasks import planned_tasks, task_files
 from rayjobs.task_handlers import OWN_TASKS
 from tests.places import JOB, Place, picture
 from tests.quick_runs import request, run_here
@@ -29,7 +31,7 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"mine")
     for known in ({}, {str(tmp_path / "elsewhere.png"): hashlib.sha256(b"mine").hexdigest()}):
-        with pytest.raises(RayjobsError, match="exists and isn't what this task wrote; move it away"):
+        with pytest.raises(RayjobsError, match=r"b\.png exists and is not this job's.*; move it away"):
             run("render", input=str(source), output=str(target), known=known)
     assert target.read_bytes() == b"mine"
     assert [path.name for path in target.parent.iterdir()] == ["b.png"]
@@ -40,7 +42,7 @@ def test_the_same_again_is_no_trouble_and_other_bytes_replace_only_what_the_job_
     first = run("render", input=str(source), output=str(target))
     assert run("render", input=str(source), output=str(target))["sha256"] == first["sha256"]
     look: dict[str, Any] = {"input": str(source), "output": str(target), "operations": ["invert"]}
-    with pytest.raises(RayjobsError, match="isn't what this task wrote"):
+    with pytest.raises(RayjobsError, match="is not this job's"):
         run("render", **look)
     second = run("render", **look, known={str(target): first["sha256"]})
     assert hashlib.sha256(target.read_bytes()).hexdigest() == second["sha256"] != first["sha256"]
@@ -62,6 +64,45 @@ def test_charts_of_a_task_stand_in_its_record(tmp_path: Path) -> None:
     (entry,) = task_files({"result": value}, out)
     assert entry.path == "extra/a.luma_waveform.png"
     assert hashlib.sha256((out / entry.path).read_bytes()).hexdigest() == entry.sha256
+
+
+def test_a_task_makes_what_a_job_makes(place: Place) -> None:
+    place.run(images={"name": "{stem}"})
+    look = {"input": str(place.base / "in/p1.png"), "operations": ["invert"]}
+    run("render", output=str(place.base / "other/p1.PNG"), **look)
+    assert (place.base / "other/p1.PNG").read_bytes() == (place.out / "images/p1.png").read_bytes()
+    drawn = run("export", output=str(place.base / "other"), analyses=["color_histogram", "statistics"], **look)
+    (chart,) = drawn["charts"].values()
+    assert Path(chart).read_bytes() == (place.out / "charts/color_histogram/p1.png").read_bytes()
+    assert [entry.name for entry in (place.base / "other").iterdir() if entry.is_dir()] == []
+
+
+def test_what_a_task_measures_is_plain(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png", 200)
+    found = run("analyze", input=str(source), analyses=[{"objects": {"polarity": "dark"}}, "color_histogram"])
+    assert json.loads(json.dumps(found)).keys() == {"objects", "color_histogram"}
+
+
+def test_a_file_that_was_written_through_a_link_is_known_again(tmp_path: Path) -> None:
+    source, target = picture(tmp_path / "a.png", 9), tmp_path / "linked/b.png"
+    (tmp_path / "out").mkdir()
+    (tmp_path / "linked").symlink_to("out")
+    first = run("render", input=str(source), output=str(target))
+    real = str(tmp_path / "out/b.png")  # as the job's record has it
+    run("render", input=str(source), output=str(target), operations=["invert"], known={real: first["sha256"]})
+    assert hashlib.sha256(target.read_bytes()).hexdigest() != first["sha256"]
+
+
+def test_a_task_is_another_one_when_its_look_changes(tmp_path: Path) -> None:
+    def digest() -> str:
+        task = {"render": {"input": "a", "output": "{output}/b.png", "operations": [{"lut3d": {"path": str(look)}}]}}
+        spec = check_job({"name": "a", "inputs": ["in"], "output": "out", "tasks": [task]})
+        return planned_tasks(spec, tmp_path, tmp_path / "out")[0].digest
+
+    look = tmp_path / "look.cube"
+    before = digest()
+    look.write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    assert digest() != before
 
 
 def test_results_of_a_job_are_no_inputs_of_its_exports(place: Place) -> None:
