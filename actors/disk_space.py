@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import JobError
+from pipelines.quantity_texts import size_text
 
 RESERVE_BYTES = 64 * 2**20
 """Always left free: the ledger and the manifest must still find room when images no longer do."""
@@ -75,10 +76,8 @@ def refusal(space: DiskSpace, needed_bytes: int, files: int = 0, *, min_free_byt
     """Why a job that writes so much shouldn't start; None: there is room."""
     reserve = space.reserve_bytes(min_free_bytes)
     if space.free_bytes - reserve < needed_bytes:
-        return (
-            f"about {_size(needed_bytes)} are needed, {_size(space.free_bytes)} are free and {_size(reserve)} stay "
-            "reserved"
-        )
+        needed, free, stay = map(size_text, (needed_bytes, space.free_bytes, reserve))
+        return f"about {needed} are needed, {free} are free and {stay} stay reserved"
     if space.free_files is not None and space.free_files < files:
         return f"{files:,} files are to be written and the file system has room for {space.free_files:,} more"
     return None
@@ -88,7 +87,7 @@ def shortage(space: DiskSpace, *, min_free_bytes: int | None = None) -> str | No
     """Why a running job should stop now; None: go on."""
     reserve = space.reserve_bytes(min_free_bytes)
     if space.free_bytes < reserve:
-        return f"only {_size(space.free_bytes)} are free, {_size(reserve)} must stay so"
+        return f"only {size_text(space.free_bytes)} are free, {size_text(reserve)} must stay so"
     if space.free_files == 0:
         return "the file system can't take another file"
     return None
@@ -118,12 +117,3 @@ def check_still_room(output: Path, *, min_free_bytes: int | None = None) -> None
     reason = shortage(disk_space(output), min_free_bytes=min_free_bytes)
     if reason is not None:
         raise NoSpaceError(f"output {output}: no space: {reason}; make room and run the job again, it continues")
-
-
-def _size(number: int) -> str:
-    value = float(number)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-        value /= 1024
-    return f"{number} bytes"

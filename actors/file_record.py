@@ -54,9 +54,10 @@ class RecordedFile(Written):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptFile(RecordedFile):
+class KeptFile:
     """A file that the job doesn't want any more, and why."""
 
+    file: RecordedFile
     is_product: bool
     """Whether it is what its input would have again if it were wanted."""
     cause: str
@@ -137,16 +138,7 @@ class FileRecord:
                 cause = "excluded" if reason == "excluded" else status
             else:
                 cause = "superseded" if not current and found.product in names else "unwanted"
-            yield KeptFile(
-                path=found.path,
-                sha256=found.sha256,
-                bytes=found.bytes,
-                mtime_ns=found.mtime_ns,
-                product=found.product,
-                input=found.input,
-                is_product=current == CURRENT,
-                cause=cause,
-            )
+            yield KeptFile(file=found, is_product=current == CURRENT, cause=cause)
 
     # ---- noting --------------------------------------------------------------------------------------------------
 

@@ -12,9 +12,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class ImageOperation:
-    """One step of a chain: an operation's name and its parameters, as in a job file."""
-
+class _Step:
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -26,19 +24,16 @@ class ImageOperation:
         return json.dumps([self.name, dict(self.params)], sort_keys=True, separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
-class AnalysisRequest:
+class ImageOperation(_Step):
+    """One step of a chain: an operation's name and its parameters, as in a job file."""
+
+    __slots__ = ()
+
+
+class AnalysisRequest(_Step):
     """One analysis to run: its name and its parameters, as in a job file."""
 
-    name: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    def __hash__(self) -> int:
-        return hash(self.canonical())
-
-    def canonical(self) -> str:
-        """The same text for the same request, whatever the order of the parameters: part of cache keys."""
-        return json.dumps([self.name, dict(self.params)], sort_keys=True, separators=(",", ":"))
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,8 @@ from typing import NoReturn
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.extension_manager import process_extensions
 from rayjobs import commands
+from rayjobs.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 
-EXIT_ERROR = 1
-EXIT_INTERRUPTED = 130
 ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
 """Names of extensions that any job may use, with commas between."""
 
@@ -43,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except RayjobsError as error:
         print(f"rayjobs: {error}", file=sys.stderr)
-        return EXIT_ERROR
+        return EXIT_PROBLEM
     except KeyboardInterrupt:
         print("rayjobs: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `rayjobs list | head`
         sys.stderr.close()
-        return 0
+        return EXIT_OK
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EXIT_ERROR, f"{self.prog}: {message}\n")
+        self.exit(EXIT_PROBLEM, f"{self.prog}: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:

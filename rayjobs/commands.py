@@ -19,12 +19,14 @@ from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
 from pipelines.operations import OPERATIONS
+from pipelines.quantity_texts import duration_text
 from pipelines.tables import printable, readable_path
+from rayjobs.exit_codes import EXIT_FAILURES, EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from rayjobs.job_file import load_job
 from rayjobs.job_state import COMPLETE, TERMINAL, JobState, JobStatus, find_output, read_state
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.planning import RunRequest
-from rayjobs.progress import Rate, Snapshot, format_duration, open_display
+from rayjobs.progress import Rate, Snapshot, open_display
 from rayjobs.run import (
     InterruptedBySignalError,
     request_of,
@@ -34,10 +36,6 @@ from rayjobs.run import (
 )
 from rayjobs.signals import stopping_on_signals
 
-EXIT_OK = 0
-EXIT_PROBLEM = 1
-EXIT_FAILURES = 2
-EXIT_INTERRUPTED = 130
 WATCH_INTERVAL_S = 0.5
 STOP_WAIT_S = 60.0
 
@@ -155,7 +153,7 @@ def _print_end(state: JobState, output: OutputDirectory) -> None:
 def _nothing_to_do(state: JobState) -> str:
     text = f"{state.name}: nothing to do; {state.done:,} were done before"
     if state.started and state.finished and state.finished > state.started:
-        text += f" (in {format_duration(state.finished - state.started)})"
+        text += f" (in {duration_text(state.finished - state.started)})"
     return text
 
 
@@ -170,7 +168,7 @@ def _summary(state: JobState) -> str:
     if state.skipped:
         text += f", {state.skipped:,} skipped"
     if state.started and state.finished and state.finished > state.started:
-        text += f" in {format_duration(state.finished - state.started)}"
+        text += f" in {duration_text(state.finished - state.started)}"
     return text
 
 
@@ -215,17 +213,7 @@ def watch(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 _print_json(state.to_json())
             finished = state.done + state.failed + state.skipped
-            display.show(
-                Snapshot(
-                    name=state.name,
-                    phase=state.status,
-                    total=state.total,
-                    done=state.done,
-                    failed=state.failed,
-                    skipped=state.skipped,
-                    rate=rate.update(finished, time.monotonic()),
-                )
-            )
+            display.show(Snapshot.of(state.name, state.status, state, rate.update(finished, time.monotonic())))
             if not output.running:
                 break
             time.sleep(WATCH_INTERVAL_S)

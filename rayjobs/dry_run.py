@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.job_ledger import OpenInput
+from pipelines.quantity_texts import duration_text, size_text
 from pipelines.tables import printable, readable_path
 from rayjobs.job_plan import RecipeBook, is_beside, output_paths, table_requests
 from rayjobs.job_results import JOB_JSON, MANIFEST
@@ -22,8 +23,6 @@ from rayjobs.job_tables import table_paths
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.plan_sample import try_sample
 from rayjobs.planning import RunRequest, planned_elsewhere
-from rayjobs.progress import format_duration
-from rayjobs.quantities import size_text
 from rayjobs.report_pages import page_path
 
 FIXED_ALWAYS = 3
@@ -108,7 +107,7 @@ class Outlook:
         if self.memory_bytes is not None:
             yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
-            yield f"time:       about {format_duration(self.seconds)} on {os.cpu_count()} CPUs"
+            yield f"time:       about {duration_text(self.seconds)} on {os.cpu_count()} CPUs"
         if self.renamed:
             yield f"renamed:    {self.renamed:,} outputs whose names would clash"
         for reason, count in self.reasons.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from actors.file_record import FIXED, FileRecord
 from actors.job_ledger import JobLedger
@@ -23,6 +23,7 @@ from pipelines.storage.local_files import (
     remove_empty,
     replace_own,
     seems_as_written,
+    way_to,
 )
 from pipelines.worker_journal import WorkerJournal
 from rayjobs.output_directory import OutputDirectory
@@ -57,10 +58,7 @@ def _blocked(root: Path, directories: Iterable[str]) -> Iterator[str]:
 
 def _taken(root: Path, names: Iterable[str], record: FileRecord) -> Iterator[str]:
     for relative in names:
-        for parent in [str(p) for p in reversed(PurePosixPath(relative).parents) if p.parts]:
-            kind = look(root / parent).kind
-            if kind not in (Kind.NOTHING, Kind.DIRECTORY):
-                yield f"{parent}: is {kind}, not a directory"
+        yield from _blocked(root, (str(parent.relative_to(root)) for parent in way_to(root, relative)))
         present = look(root / relative)
         if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
             yield from _strangers_below(root, relative, record)

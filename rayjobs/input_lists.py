@@ -13,12 +13,11 @@ from typing import BinaryIO
 
 from pipelines.errors import JobError
 from pipelines.tables.cells import readable_path
+from pipelines.text_encoding import is_utf16
 
 MAX_LIST_BYTES = 2**30
 MAX_ENTRY_BYTES = 2**16
 _BLOCK_BYTES = 2**16
-_MOSTLY = 0.6
-"""Share of NULs among every other byte: text of UTF-16 has more, a list that they separate less."""
 
 
 def read_list(file: Path) -> Iterator[bytes]:
@@ -35,7 +34,7 @@ def read_list(file: Path) -> Iterator[bytes]:
             raise JobError(f"inputs: the list {name} is larger than {MAX_LIST_BYTES:,} bytes; split it")
         with file.open("rb") as stream:
             start = stream.read(_BLOCK_BYTES)
-            if _is_utf16(start):
+            if is_utf16(start):
                 raise JobError(f"inputs: the list {name} is UTF-16; save it as UTF-8")
             stream.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
             separator = b"\0" if b"\0" in start else b"\n"
@@ -58,10 +57,3 @@ def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
         if len(rest) > MAX_ENTRY_BYTES:
             break
     yield rest
-
-
-def _is_utf16(start: bytes) -> bool:
-    """Told by the byte order mark, or by the NULs that every other byte of mostly Latin text is."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return True
-    return any(len(half) > 1 and half.count(0) > _MOSTLY * len(half) for half in (start[::2], start[1::2]))

@@ -6,7 +6,6 @@ registries. Whoever has a job as values checks it here: job files, managers, sto
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipelines.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
-from pipelines.registry import Registry, named_files
+from pipelines.registry import Registry, named_files, nearest
 from rayjobs.job_spec import Export, ImageExport, JobSpec, JobTask
 from rayjobs.path_spelling import expanded
 from rayjobs.task_handlers import OWN_TASKS
@@ -325,9 +324,7 @@ def _message(entry: Any, location: Location, known: Sequence[str]) -> str:
     match entry["type"]:
         case "extra_forbidden":
             names = known or _fields_at(location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), names, n=2, cutoff=0.5)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known: {', '.join(names)}"
-            return f"unknown key{hint}"
+            return f"unknown key{nearest(str(location[-1]), names) or '; known: ' + ', '.join(names)}"
         case "missing":
             return "is required"
         case "value_error":

@@ -258,14 +258,4 @@ class JobRunner:
     def _show(self, phase: str) -> None:
         counts = self.context.ledger.counts()
         rate = self._rate.update(counts.total - counts.open, time.monotonic())
-        self.display.show(
-            Snapshot(
-                name=self.name,
-                phase=phase,
-                total=counts.total,
-                done=counts.done,
-                failed=counts.failed,
-                skipped=counts.skipped,
-                rate=rate,
-            )
-        )
+        self.display.show(Snapshot.of(self.name, phase, counts, rate))

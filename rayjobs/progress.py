@@ -7,7 +7,25 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from pipelines.quantity_texts import duration_text
+
 PLAIN_INTERVAL_S = 5.0
+
+
+class Numbers(Protocol):
+    """How many inputs there are, and in which final state."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def done(self) -> int: ...
+
+    @property
+    def failed(self) -> int: ...
+
+    @property
+    def skipped(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +41,12 @@ class Snapshot:
     skipped: int = 0
     rate: float | None = None
     """Images per second over the last half minute."""
+
+    @classmethod
+    def of(cls, name: str, phase: str, counts: Numbers, rate: float | None = None) -> Snapshot:
+        """Where a job stands whose inputs stand so."""
+        numbers = {key: getattr(counts, key) for key in ("total", "done", "failed", "skipped")}
+        return cls(name=name, phase=phase, rate=rate, **numbers)
 
     @property
     def eta_s(self) -> float | None:
@@ -97,15 +121,6 @@ def open_display(*, quiet: bool) -> Display:
     return TerminalDisplay()
 
 
-def format_duration(seconds: float) -> str:
-    """``75`` becomes ``1 min 15 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def numbers_text(snapshot: Snapshot) -> str:
     """How many of how many, how quick, how long still."""
     text = f"{snapshot.done + snapshot.failed + snapshot.skipped:,} of {snapshot.total:,}"
@@ -116,5 +131,5 @@ def numbers_text(snapshot: Snapshot) -> str:
     if snapshot.rate:
         text += f", {snapshot.rate:.1f} images/s"
     if snapshot.eta_s is not None and snapshot.eta_s >= 1:
-        text += f", {format_duration(snapshot.eta_s)} left"
+        text += f", {duration_text(snapshot.eta_s)} left"
     return text

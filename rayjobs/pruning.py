@@ -14,12 +14,12 @@ from actors.file_record import KeptFile
 from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
 from pipelines.errors import JobError
+from pipelines.quantity_texts import size_text
 from pipelines.storage.custody import Kind
 from pipelines.storage.local_files import look, remove, remove_empty
 from pipelines.tables import printable
 from rayjobs.job_state import COMPLETE, state_of
 from rayjobs.output_directory import OutputDirectory
-from rayjobs.quantities import size_text
 
 CAUSES = {
     "gone": "of inputs that are gone",
@@ -47,8 +47,8 @@ class Leftovers:
 
     def count(self, kept: KeptFile) -> None:
         self.files[kept.cause] = self.files.get(kept.cause, 0) + 1
-        self.sizes[kept.cause] = self.sizes.get(kept.cause, 0) + max(kept.bytes, 0)
-        self.paths.append(kept.path)
+        self.sizes[kept.cause] = self.sizes.get(kept.cause, 0) + max(kept.file.bytes, 0)
+        self.paths.append(kept.file.path)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -94,7 +94,7 @@ def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:
                 )
             found = Leftovers(removed=remove_them)
             for kept in list(leftovers(ledger)):
-                if look(output.root / kept.path).kind is Kind.NOTHING:
+                if look(output.root / kept.file.path).kind is Kind.NOTHING:
                     if remove_them:
                         _forget(ledger, kept)
                 elif not remove_them:
@@ -103,8 +103,8 @@ def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:
                     found.count(kept)
                     _forget(ledger, kept)
                 else:
-                    found.theirs.append(kept.path)
-                    ledger.files.lost(kept.path, theirs=True)
+                    found.theirs.append(kept.file.path)
+                    ledger.files.lost(kept.file.path, theirs=True)
             if remove_them:
                 ledger.forget_gone()
                 ledger.durable()
@@ -116,13 +116,13 @@ def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:
 
 def _forget(ledger: JobLedger, kept: KeptFile) -> None:
     """A file isn't there any more: its input, should it be wanted again, has to be worked on for it."""
-    if kept.is_product and kept.input is not None:
-        ledger.lost_files(kept.input, kept.product)
-    ledger.files.forget([kept.path])
+    if kept.is_product and kept.file.input is not None:
+        ledger.lost_files(kept.file.input, kept.file.product)
+    ledger.files.forget([kept.file.path])
 
 
 def _removed(output: OutputDirectory, kept: KeptFile) -> bool:
-    if not remove(output.root, kept.path, {kept.sha256}):
+    if not remove(output.root, kept.file.path, {kept.file.sha256}):
         return False
-    remove_empty(output.root, kept.path)
+    remove_empty(output.root, kept.file.path)
     return True

@@ -18,12 +18,6 @@ _LARGEST = 1e18
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 
-def size_text(size: int) -> str:
-    """``812 B``, ``22.0 KiB``, ``1.5 GiB``."""
-    power = min(max(size.bit_length() - 1, 0) // 10, 4)
-    return f"{size / 1024**power:,.1f} {'KMGT'[power - 1]}iB" if power else f"{size} B"
-
-
 def parse_bytes(value: object) -> int:
     """``2GiB``, ``500MB`` or a whole number of bytes."""
     return _parse(value, _BYTES, "a size such as 2GiB, 500MB or a number of bytes")

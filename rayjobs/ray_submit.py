@@ -20,6 +20,7 @@ from typing import Any
 from actors.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
 from rayjobs.doctor import authentication_of
+from rayjobs.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from rayjobs.job_tasks import planned_tasks
 from rayjobs.planning import RunRequest
 from rayjobs.ray_session import decide_authentication
@@ -79,7 +80,7 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
         raise JobError(f"{address}: {_first_line(error)}; check the address and RAY_AUTH_TOKEN") from error
     JobRegistry().add(job_id, request.spec.name, request.output)
     try:
-        code = _follow(client, submission_id) if wait else 0
+        code = _follow(client, submission_id) if wait else EXIT_OK
     except (OSError, RuntimeError, RayError) as error:
         raise JobError(
             f"{address}: {_first_line(error)}; the job may go on there: `rayjobs status {job_id}`"
@@ -129,7 +130,7 @@ def _follow(client: Any, submission_id: str) -> int:
             info = client.get_job_info(submission_id)
             if info.driver_exit_code is not None:
                 return int(info.driver_exit_code)
-            return 0 if info.status == "SUCCEEDED" else 130 if info.status == "STOPPED" else 1
+            return {"SUCCEEDED": EXIT_OK, "STOPPED": EXIT_INTERRUPTED}.get(info.status, EXIT_PROBLEM)
         time.sleep(POLL_S)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.models import AnalysisRequest, ImageOperation
+from pipelines.quantity_texts import duration_text
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.report_numbers import OUTLIER_SCORE, Distribution, Number, distributions, number_text
 from rayjobs.report_pages import REASONS, ReportPages, file_link, output_link
@@ -253,14 +254,6 @@ class _Failures:
     @property
     def total(self) -> int:
         return self.counts.total()
-
-
-def duration_text(seconds: float) -> str:
-    """``8.4 s``, ``12 min 05 s`` or ``3 h 07 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _rate(summary: ReportSummary) -> float | None:

@@ -254,7 +254,7 @@ class _Run:
         return self._state()
 
     def _state(self) -> JobState:
-        kept = sum(os.path.lexists(self.output.root / file.path) for file in leftovers(self.ledger))
+        kept = sum(os.path.lexists(self.output.root / kept.file.path) for kept in leftovers(self.ledger))
         return replace(state_of(self.ledger, self.output), kept=kept)
 
     def _files(self) -> AbstractContextManager[FixedFiles]:
@@ -399,17 +399,7 @@ class _Run:
         }
 
     def _show(self, phase: str) -> None:
-        counts = self.ledger.counts()
-        self.display.show(
-            Snapshot(
-                name=self.request.spec.name,
-                phase=phase,
-                total=counts.total,
-                done=counts.done,
-                failed=counts.failed,
-                skipped=counts.skipped,
-            )
-        )
+        self.display.show(Snapshot.of(self.request.spec.name, phase, self.ledger.counts()))
 
 
 def _normal(path: Path) -> str:

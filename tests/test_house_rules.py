@@ -211,6 +211,19 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
         {"pipelines/image_task.py", "pipelines/thumbnails.py", "pipelines/charts/gallery.py"},
     ),
     "arrays in JSON": ("__array__", {"pipelines/result_codec.py"}),
+    "sizes and durations as text": (
+        r"def (\w*_)?(size|duration)_text\(|KMGT.\[|:02d} min",
+        {"pipelines/quantity_texts.py"},
+    ),
+    "names that are near": ("get_close_matches", {"pipelines/registry.py"}),
+    "the frame of a PNG": (r"\\x89PNG|crc32\(\w+, zlib", {"pipelines/image_io/png_chunks.py"}),
+    "exit codes": (r"(?m)^EXIT_\w+ =|return 130", {"rayjobs/exit_codes.py"}),
+    "a snapshot of counts": (r"Snapshot\([^)]*total=", set()),
+    "where text stands on charts": (r"BASELINE_PX|\.(x|y|y_right)\.label", {"pipelines/charts/layout.py"}),
+    "telling UTF-16": ("BOM_UTF16", {"pipelines/text_encoding.py"}),
+    "the directories above a file": (r"PurePosixPath\(\w+\)\.parts", {"pipelines/storage/local_files.py"}),
+    "a file's record": (r"mtime_ns=found\.mtime_ns", set()),
+    "what a step is called": (r"json\.dumps\(\[self\.name", {"pipelines/models.py"}),
 }
 """What there is once -> how it looks in code, and the files that it is in."""
 

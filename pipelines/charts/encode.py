@@ -8,15 +8,13 @@ libdeflate's output, unlike zlib-ng's, doesn't depend on the processor. No times
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from pipelines.image_io.png_chunks import SIGNATURE, chunk
 
 
 def encode_palette(
@@ -63,8 +61,4 @@ def _png(
     header = struct.pack(">IIBBBBB", width or rows.shape[1], height, 8, colour_type, 0, 0, 0)
     body = imagecodecs.deflate_encode(filtered.tobytes(), level=1)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", bytes(body)), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(_chunk(kind, content) for kind, content in parts)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return SIGNATURE + b"".join(chunk(kind, content) for kind, content in parts)

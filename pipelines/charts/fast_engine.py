@@ -6,8 +6,6 @@ colours, so that drawing and compressing touch a third of the bytes of truecolou
 
 from __future__ import annotations
 
-from typing import Literal
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +15,6 @@ from pipelines.charts.data import (
     GRID,
     GRID_STRONG,
     PLOT_BACKGROUND,
-    TEXT,
-    TEXT_DIM,
     Axis,
     Bars,
     ChartData,
@@ -30,23 +26,12 @@ from pipelines.charts.data import (
     ramp,
 )
 from pipelines.charts.encode import encode_palette
-from pipelines.charts.layout import (
-    LABEL_SIZE_PX,
-    LEFT_PX,
-    NOTE_BASELINE_PX,
-    RIGHT_PX,
-    TITLE_BASELINE_PX,
-    TITLE_SIZE_PX,
-    Box,
-    boxes,
-    note_places,
-)
+from pipelines.charts.layout import Box, Label, axis_labels, boxes, header
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.svg_writer import write_svg
 from pipelines.charts.text import text_mask
 
 TEXT_SHADES = 8
-Anchor = Literal["left", "center", "right"]
 
 
 def draw(chart: ChartData, options: ChartOptions) -> bytes:
@@ -62,7 +47,8 @@ def paint(chart: ChartData, options: ChartOptions) -> Canvas:
     canvas = Canvas(options.width, options.height)
     for panel, box in zip(chart.panels, boxes(chart, options.width, options.height), strict=True):
         _paint_panel(canvas, panel, box)
-    _paint_header(canvas, chart)
+    for label in header(chart, options.width):
+        canvas.text(label)
     return canvas
 
 
@@ -100,17 +86,15 @@ class Canvas:
         """The pixels inside a box, to be written to."""
         return self.pixels[box.top : box.bottom, box.left : box.right]
 
-    def text(self, text: str, x: float, baseline: float, *, size: int, colour: Colour, anchor: Anchor = "left") -> None:
-        """Write a line of text on the background."""
-        mask, ascent = text_mask(text, size)
-        left = round(x - {"left": 0.0, "center": mask.shape[1] / 2, "right": mask.shape[1]}[anchor])
-        self._blend(mask, left, round(baseline) - ascent, colour)
-
-    def text_upwards(self, text: str, right: float, middle: float, *, size: int, colour: Colour) -> None:
-        """Write a line of text that runs from bottom to top, its baseline at ``right``, centred at ``middle``."""
-        mask, ascent = text_mask(text, size)
-        turned = np.rot90(mask)
-        self._blend(turned, round(right) - ascent, round(middle - turned.shape[0] / 2), colour)
+    def text(self, label: Label) -> None:
+        """Write a label on the background."""
+        mask, ascent = text_mask(label.text, label.size)
+        if label.upwards:
+            turned = np.rot90(mask)
+            self._blend(turned, round(label.x) - ascent, round(label.y - turned.shape[0] / 2), label.colour)
+            return
+        left = round(label.x - {"left": 0.0, "center": mask.shape[1] / 2, "right": mask.shape[1]}[label.anchor])
+        self._blend(mask, left, round(label.y) - ascent, label.colour)
 
     def _blend(self, mask: NDArray[np.uint8], left: int, top: int, colour: Colour) -> None:
         skip_left, skip_top = max(-left, 0), max(-top, 0)
@@ -147,7 +131,8 @@ def _paint_panel(canvas: Canvas, panel: Panel, box: Box) -> None:
             case Marker():
                 _paint_marker(canvas, layer, panel, box)
     cv2.rectangle(canvas.pixels, (box.left - 1, box.top - 1), (box.right, box.bottom), canvas.index(GRID_STRONG))
-    _paint_labels(canvas, panel, box)
+    for label in axis_labels(panel, box):
+        canvas.text(label)
 
 
 def _paint_graticule(canvas: Canvas, panel: Panel, box: Box) -> None:
@@ -219,30 +204,3 @@ def _paint_marker(canvas: Canvas, marker: Marker, panel: Panel, box: Box) -> Non
         index = canvas.index(colour)
         cv2.circle(area, centre, 6, index, thickness)
         cv2.drawMarker(area, centre, index, cv2.MARKER_CROSS, 21, thickness)
-
-
-def _paint_labels(canvas: Canvas, panel: Panel, box: Box) -> None:
-    size, dim = LABEL_SIZE_PX, TEXT_DIM
-    for tick in panel.x.ticks:
-        canvas.text(tick.label, box.x_px(panel.x, tick.at), box.bottom + 14, size=size, colour=dim, anchor="center")
-    centre = box.left + box.width / 2
-    canvas.text(panel.x.label, centre, box.bottom + 31, size=size, colour=TEXT, anchor="center")
-    if panel.show_y:
-        for tick in panel.y.ticks:
-            y = box.y_px(panel.y, tick.at) + 4
-            canvas.text(tick.label, box.left - 6, y, size=size, colour=dim, anchor="right")
-        canvas.text_upwards(panel.y.label, 13, box.top + box.height / 2, size=size, colour=TEXT)
-    if panel.y_right is not None:
-        for tick in panel.y_right.ticks:
-            y = box.y_px(panel.y_right, tick.at) + 4
-            canvas.text(tick.label, box.right + 6, y, size=size, colour=dim)
-        x = box.right + RIGHT_PX - 5
-        canvas.text_upwards(panel.y_right.label, x, box.top + box.height / 2, size=size, colour=TEXT)
-
-
-def _paint_header(canvas: Canvas, chart: ChartData) -> None:
-    right = canvas.pixels.shape[1] - RIGHT_PX
-    canvas.text(chart.title, LEFT_PX, TITLE_BASELINE_PX, size=TITLE_SIZE_PX, colour=TEXT)
-    canvas.text(chart.name, right, TITLE_BASELINE_PX, size=TITLE_SIZE_PX, colour=TEXT_DIM, anchor="right")
-    for note, left in note_places(chart, canvas.pixels.shape[1]):
-        canvas.text(note.text, left, NOTE_BASELINE_PX, size=LABEL_SIZE_PX, colour=note.colour)

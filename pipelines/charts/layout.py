@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from pipelines.charts.data import Axis, ChartData, Note
+from pipelines.charts.data import TEXT, TEXT_DIM, Axis, ChartData, Colour, Note, Panel
 from pipelines.charts.text import text_width
 
 TITLE_SIZE_PX = 14
@@ -14,8 +16,8 @@ RIGHT_PX = 44
 TOP_PX = 46
 BOTTOM_PX = 42
 GAP_PX = 7
-TITLE_BASELINE_PX = 19
-NOTE_BASELINE_PX = 38
+_TITLE_BASELINE_PX = 19
+_NOTE_BASELINE_PX = 38
 NOTE_GAP_PX = 14
 
 
@@ -81,3 +83,52 @@ def note_places(chart: ChartData, width: int) -> tuple[tuple[Note, float], ...]:
             places.append((note, right - length))
             right -= length + NOTE_GAP_PX
     return tuple(places)
+
+
+Anchor = Literal["left", "center", "right"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A line of text on a chart."""
+
+    text: str
+    x: float
+    """Of its anchor; of one that runs upwards, its baseline."""
+    y: float
+    """Of its baseline; of one that runs upwards, its middle."""
+    colour: Colour
+    anchor: Anchor = "left"
+    size: int = LABEL_SIZE_PX
+    upwards: bool = False
+    is_tick: bool = False
+    """Whether it stands at a value of an axis."""
+
+
+def header(chart: ChartData, width: int) -> Iterator[Label]:
+    """Title, the chart's name, legend and notes."""
+    right = width - RIGHT_PX
+    yield Label(text=chart.title, x=LEFT_PX, y=_TITLE_BASELINE_PX, colour=TEXT, size=TITLE_SIZE_PX)
+    yield Label(text=chart.name, x=right, y=_TITLE_BASELINE_PX, colour=TEXT_DIM, anchor="right", size=TITLE_SIZE_PX)
+    for note, left in note_places(chart, width):
+        yield Label(text=note.text, x=left, y=_NOTE_BASELINE_PX, colour=note.colour)
+
+
+def axis_labels(panel: Panel, box: Box) -> Iterator[Label]:
+    """What stands at the axes of a panel."""
+    for tick in panel.x.ticks:
+        at = box.x_px(panel.x, tick.at)
+        yield Label(text=tick.label, x=at, y=box.bottom + 14, colour=TEXT_DIM, anchor="center", is_tick=True)
+    yield Label(text=panel.x.label, x=box.left + box.width / 2, y=box.bottom + 31, colour=TEXT, anchor="center")
+    middle = box.top + box.height / 2
+    if panel.show_y:
+        for tick in panel.y.ticks:
+            at = box.y_px(panel.y, tick.at) + 4
+            yield Label(text=tick.label, x=box.left - 6, y=at, colour=TEXT_DIM, anchor="right", is_tick=True)
+        yield Label(text=panel.y.label, x=13, y=middle, colour=TEXT, anchor="center", upwards=True)
+    if panel.y_right is not None:
+        for tick in panel.y_right.ticks:
+            at = box.y_px(panel.y_right, tick.at) + 4
+            yield Label(text=tick.label, x=box.right + 6, y=at, colour=TEXT_DIM, is_tick=True)
+        right = box.right + RIGHT_PX - 5
+        yield Label(text=panel.y_right.label, x=right, y=middle, colour=TEXT, anchor="center", upwards=True)

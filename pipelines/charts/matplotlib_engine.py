@@ -23,7 +23,6 @@ from pipelines.charts.data import (
     GRID,
     GRID_STRONG,
     PLOT_BACKGROUND,
-    TEXT,
     TEXT_DIM,
     Axis,
     Bars,
@@ -36,17 +35,7 @@ from pipelines.charts.data import (
     ramp,
 )
 from pipelines.charts.encode import encode_rgb
-from pipelines.charts.layout import (
-    LABEL_SIZE_PX,
-    LEFT_PX,
-    NOTE_BASELINE_PX,
-    RIGHT_PX,
-    TITLE_BASELINE_PX,
-    TITLE_SIZE_PX,
-    Box,
-    boxes,
-    note_places,
-)
+from pipelines.charts.layout import LABEL_SIZE_PX, Box, Label, axis_labels, boxes, header
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.text import drawable, font_path
 
@@ -75,11 +64,8 @@ def build_figure(chart: ChartData, options: ChartOptions) -> Figure:
     """The figure of a chart, one axes per panel (and one more for a second labelling), not drawn yet."""
     width, height = options.width, options.height
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=_rgb(BACKGROUND))
-    _add_text(figure, options, chart.title, LEFT_PX, TITLE_BASELINE_PX, TEXT, size=TITLE_SIZE_PX)
-    name_at = width - RIGHT_PX
-    _add_text(figure, options, chart.name, name_at, TITLE_BASELINE_PX, TEXT_DIM, size=TITLE_SIZE_PX, anchor="right")
-    for note, left in note_places(chart, width):
-        _add_text(figure, options, note.text, left, NOTE_BASELINE_PX, note.colour)
+    for label in header(chart, width):
+        _add_text(figure, options, label)
     for panel, box in zip(chart.panels, boxes(chart, width, height), strict=True):
         _add_panel(figure, options, panel, box)
     return figure
@@ -102,13 +88,10 @@ def _add_panel(figure: Figure, options: ChartOptions, panel: Panel, box: Box) ->
     axes.set_xlim(panel.x.low, panel.x.high)
     axes.set_ylim(panel.y.low, panel.y.high)
     _style_axes(axes, panel)
-    middle = box.top + box.height / 2
-    _add_text(figure, options, panel.x.label, box.left + box.width / 2, box.bottom + 31, TEXT, anchor="center")
-    if panel.show_y:
-        _add_text(figure, options, panel.y.label, 13, middle, TEXT, anchor="center", upwards=True)
+    for label in axis_labels(panel, box):
+        if not label.is_tick:  # those are matplotlib's own
+            _add_text(figure, options, label)
     if panel.y_right is not None:
-        x = box.right + RIGHT_PX - 5
-        _add_text(figure, options, panel.y_right.label, x, middle, TEXT, anchor="center", upwards=True)
         _add_right_scale(axes, panel.y_right)
 
 
@@ -181,27 +164,16 @@ def _add_right_scale(axes: Axes, scale: Axis) -> None:
         label.set_fontproperties(_font(LABEL_SIZE_PX))
 
 
-def _add_text(  # noqa: PLR0913
-    figure: Figure,
-    options: ChartOptions,
-    text: str,
-    x: float,
-    baseline: float,
-    colour: Colour,
-    *,
-    size: int = LABEL_SIZE_PX,
-    anchor: str = "left",
-    upwards: bool = False,
-) -> None:
+def _add_text(figure: Figure, options: ChartOptions, label: Label) -> None:
     figure.text(
-        x / options.width,
-        1 - baseline / options.height,
-        drawable(text),
-        color=_rgb(colour),
-        fontproperties=_font(size),
-        horizontalalignment="right" if upwards else anchor,
-        verticalalignment="center" if upwards else "baseline",
-        rotation=90 if upwards else 0,
+        label.x / options.width,
+        1 - label.y / options.height,
+        drawable(label.text),
+        color=_rgb(label.colour),
+        fontproperties=_font(label.size),
+        horizontalalignment="right" if label.upwards else label.anchor,
+        verticalalignment="center" if label.upwards else "baseline",
+        rotation=90 if label.upwards else 0,
         parse_math=False,
     )
 

@@ -18,8 +18,6 @@ from pipelines.charts.data import (
     GRID,
     GRID_STRONG,
     PLOT_BACKGROUND,
-    TEXT,
-    TEXT_DIM,
     Bars,
     ChartData,
     Colour,
@@ -31,17 +29,7 @@ from pipelines.charts.data import (
     ramp,
 )
 from pipelines.charts.encode import encode_palette, encode_rgb
-from pipelines.charts.layout import (
-    LABEL_SIZE_PX,
-    LEFT_PX,
-    NOTE_BASELINE_PX,
-    RIGHT_PX,
-    TITLE_BASELINE_PX,
-    TITLE_SIZE_PX,
-    Box,
-    boxes,
-    note_places,
-)
+from pipelines.charts.layout import LABEL_SIZE_PX, Box, Label, axis_labels, boxes, header
 from pipelines.charts.options import ChartOptions
 
 
@@ -55,18 +43,11 @@ def write_svg(chart: ChartData, options: ChartOptions) -> bytes:
         f'xml:space="preserve" font-family="DejaVu Sans, sans-serif" font-size="{LABEL_SIZE_PX}">',
         f"<title>{escape(f'{chart.name}: {chart.title}')}</title>",
         _rectangle(0, 0, width, height, BACKGROUND),
-        *_header(chart, width),
+        *map(_text, header(chart, width)),
     ]
     for number, (panel, box) in enumerate(zip(chart.panels, boxes(chart, width, height), strict=True)):
         lines += _panel(panel, box, f"plot{number}")
     return ("\n".join([*lines, "</svg>"]) + "\n").encode()
-
-
-def _header(chart: ChartData, width: int) -> Iterator[str]:
-    yield _text(chart.title, LEFT_PX, TITLE_BASELINE_PX, TEXT, size=TITLE_SIZE_PX)
-    yield _text(chart.name, width - RIGHT_PX, TITLE_BASELINE_PX, TEXT_DIM, anchor="end", size=TITLE_SIZE_PX)
-    for note, left in note_places(chart, width):
-        yield _text(note.text, left, NOTE_BASELINE_PX, note.colour)
 
 
 def _panel(panel: Panel, box: Box, clip: str) -> Iterator[str]:
@@ -80,7 +61,7 @@ def _panel(panel: Panel, box: Box, clip: str) -> Iterator[str]:
         yield from _layer(layer, panel, box)
     frame = f'x="{box.left - 0.5}" y="{box.top - 0.5}" width="{box.width + 1}" height="{box.height + 1}"'
     yield f'</g><rect {frame} fill="none" stroke="{_hex(GRID_STRONG)}"/>'
-    yield from _labels(panel, box)
+    yield from map(_text, axis_labels(panel, box))
 
 
 def _graticule(panel: Panel, box: Box) -> Iterator[str]:
@@ -130,29 +111,13 @@ def _bars(bars: Bars, panel: Panel, box: Box) -> Iterator[str]:
         yield f'<path d="{"".join(path)}" fill="{_hex(colour)}" shape-rendering="crispEdges"/>'
 
 
-def _labels(panel: Panel, box: Box) -> Iterator[str]:
-    for tick in panel.x.ticks:
-        yield _text(tick.label, box.x_px(panel.x, tick.at), box.bottom + 14, TEXT_DIM, anchor="middle")
-    yield _text(panel.x.label, box.left + box.width / 2, box.bottom + 31, TEXT, anchor="middle")
-    middle = box.top + box.height / 2
-    if panel.show_y:
-        for tick in panel.y.ticks:
-            yield _text(tick.label, box.left - 6, box.y_px(panel.y, tick.at) + 4, TEXT_DIM, anchor="end")
-        yield _text(panel.y.label, 13, middle, TEXT, anchor="middle", upwards=True)
-    if panel.y_right is not None:
-        for tick in panel.y_right.ticks:
-            yield _text(tick.label, box.right + 6, box.y_px(panel.y_right, tick.at) + 4, TEXT_DIM)
-        yield _text(panel.y_right.label, box.right + RIGHT_PX - 5, middle, TEXT, anchor="middle", upwards=True)
-
-
-def _text(
-    text: str, x: float, y: float, colour: Colour, *, anchor: str = "start", size: int = 0, upwards: bool = False
-) -> str:
-    where = f'x="{_number(x)}" y="{_number(y)}"'
-    if upwards:
-        where = f'transform="translate({_number(x)} {_number(y)}) rotate(-90)"'
-    extra = f' font-size="{size}"' if size else ""
-    return f'<text {where} text-anchor="{anchor}" fill="{_hex(colour)}"{extra}>{escape(text)}</text>'
+def _text(label: Label) -> str:
+    where = f'x="{_number(label.x)}" y="{_number(label.y)}"'
+    if label.upwards:
+        where = f'transform="translate({_number(label.x)} {_number(label.y)}) rotate(-90)"'
+    anchor = {"left": "start", "center": "middle", "right": "end"}[label.anchor]
+    extra = "" if label.size == LABEL_SIZE_PX else f' font-size="{label.size}"'
+    return f'<text {where} text-anchor="{anchor}" fill="{_hex(label.colour)}"{extra}>{escape(label.text)}</text>'
 
 
 def _rectangle(left: float, top: float, width: float, height: float, colour: Colour) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.image_header import ImageFormat, ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
+from pipelines.image_io.png_chunks import SIGNATURE
 from pipelines.image_io.source_file import SourceFile, open_source, read_bytes
 
 HEAD_BYTES = 4096
@@ -122,7 +123,7 @@ def reader_of(format: ImageFormat) -> Reader:
 def _known_format(data: bytes) -> ImageFormat | None:
     tests: tuple[tuple[ImageFormat, bool], ...] = (
         ("jpeg", data.startswith(b"\xff\xd8\xff")),
-        ("png", data.startswith(b"\x89PNG\r\n\x1a\n")),
+        ("png", data.startswith(SIGNATURE)),
         ("gif", data.startswith((b"GIF87a", b"GIF89a"))),
         ("tiff", data.startswith(_TIFF) and data[8:10] != b"CR"),
         ("webp", data.startswith(b"RIFF") and data[8:12] == b"WEBP"),

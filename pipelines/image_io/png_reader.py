@@ -19,8 +19,8 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.exif import orientation_of
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
+from pipelines.image_io.png_chunks import SIGNATURE, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples per pixel of each colour type."""
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -173,11 +173,6 @@ def _completed(chunks: _Chunks) -> tuple[bytes, float]:
     named += [(name, chunks.kept[name]) for name in (b"PLTE", b"tRNS") if name in chunks.kept]
     named += [(b"IDAT", packed), (b"IEND", b"")]
     return SIGNATURE + b"".join(chunk(name, content) for name, content in named), whole / expected
-
-
-def chunk(name: bytes, content: bytes) -> bytes:
-    """One chunk with its length and checksum."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
 
 
 def _row_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:

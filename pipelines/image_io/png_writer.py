@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.image_io.png_reader import chunk
+from pipelines.image_io.png_chunks import chunk
 
 _AFTER_HEADER = 8 + 25
 """Where libpng's file goes on after signature and header chunk."""

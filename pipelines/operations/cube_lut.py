@@ -7,7 +7,6 @@ it matters: what else stands in titles and comments does no harm.
 
 from __future__ import annotations
 
-import codecs
 import math
 import stat
 from dataclasses import dataclass, field
@@ -19,10 +18,13 @@ from numpy.typing import NDArray
 
 from pipelines.errors import RayjobsError
 from pipelines.operations.lookup import Values
+from pipelines.text_encoding import is_utf16
 
 MAX_FILE_BYTES = 96 * 1024 * 1024
 MAX_SIZE = {1: 65_536, 3: 129}
 """Dimensions -> entries per side. The specification allows 256 for 3D; 129 is the largest in use (25 MB here)."""
+
+_START_BYTES = 2**16
 
 LARGEST = 1e6
 """What every number in a file stays below."""
@@ -82,16 +84,9 @@ def _load(path: str, mtime_ns: int, size_bytes: int) -> CubeLut:
             content = file.read(size_bytes + 1)
     except OSError as error:
         raise CubeLutError(f"{path}: {error.strerror or error}") from error
-    if _is_utf16(content):
+    if is_utf16(content[:_START_BYTES]):
         raise CubeLutError(f"{path}: is UTF-16 text; save it as UTF-8")
     return parse(content.decode("utf-8-sig", errors="replace"), path)
-
-
-def _is_utf16(content: bytes) -> bool:
-    start = content[:64]
-    return start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or (
-        len(start) > 1 and not (any(start[::2]) and any(start[1::2]))
-    )
 
 
 def parse(text: str, name: str) -> CubeLut:

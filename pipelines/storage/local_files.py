@@ -21,7 +21,7 @@ from pipelines.storage.custody import Kind, Present, Standing, Written, is_ours,
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
-_OF_A_RUN = re.compile(r"\d+|closed-[0-9a-f]{32}|closed-0")
+_OF_A_RUN = re.compile(r"\d+|closed-[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _UNFINISHED_DIRECTORY = re.compile(r"\.ledger-[a-z0-9_]{8}")
 _BLOCK_BYTES = 2**23
@@ -86,14 +86,21 @@ def seems_as_written(path: str, size: int, mtime_ns: int | None) -> bool:
     return status.st_size == size and status.st_mtime_ns == mtime_ns and stat.S_ISREG(status.st_mode)
 
 
-def way_is_clear(root: Path, relative: str) -> bool:
-    """Whether no directory on the way to a file below ``root`` is a link, or anything else."""
+def way_to(root: Path, relative: str) -> Iterator[Path]:
+    """The directories on the way to a file below ``root``, from the outermost.
+
+    Of a file beside its source, those that ``..`` leads through are left out: the caller vouches for the place.
+    """
     here = root
     for part in PurePosixPath(relative).parts[:-1]:
         here = here / part
-        if part != ".." and look(here).kind is not Kind.DIRECTORY:
-            return False
-    return True
+        if part != "..":
+            yield here
+
+
+def way_is_clear(root: Path, relative: str) -> bool:
+    """Whether no directory on the way to a file below ``root`` is a link, or anything else."""
+    return all(look(directory).kind is Kind.DIRECTORY for directory in way_to(root, relative))
 
 
 def compare(path: str | Path, written: Written, *, deep: bool = False) -> tuple[Standing, Present]:
@@ -115,11 +122,7 @@ def make_way(root: Path, relative: str) -> None:
         One is, or is no directory.
     """
     root.mkdir(parents=True, exist_ok=True)
-    here = root
-    for part in PurePosixPath(relative).parts[:-1]:
-        here = here / part
-        if part == "..":  # beside its source: the caller vouches for the place
-            continue
+    for here in way_to(root, relative):
         with suppress(FileExistsError):
             here.mkdir()
         kind = look(here).kind

@@ -84,7 +84,7 @@ def test_sealing_again_changes_nothing(ledger: JobLedger) -> None:
 
 def kept(ledger: JobLedger) -> dict[str, str]:
     """Path -> cause of the files that the job doesn't want any more."""
-    return {file.path: file.cause for file in ledger.files.kept(ledger.fact("products", {}))}
+    return {kept.file.path: kept.cause for kept in ledger.files.kept(ledger.fact("products", {}))}
 
 
 def test_changed_input_is_open_again_and_its_file_is_to_be_replaced(ledger: JobLedger) -> None:

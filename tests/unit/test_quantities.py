@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rayjobs.quantities import most_failures, parse_bytes, parse_count, parse_failures, parse_seconds, size_text
+from rayjobs.quantities import most_failures, parse_bytes, parse_count, parse_failures, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,3 @@ def test_failures_are_a_number_or_a_share() -> None:
     for wrong in (-1, "101%", "five", 0.5, True):
         with pytest.raises(ValueError, match="share"):
             parse_failures(wrong)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (22_528, "22.0 KiB"),
-        (3 * 2**30, "3.0 GiB"),
-        (2**52, "4,096.0 TiB"),
-    ],
-)
-def test_sizes_are_told_in_units_that_people_read(size: int, text: str) -> None:
-    assert size_text(size) == text

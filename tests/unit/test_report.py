@@ -24,7 +24,7 @@ from actors.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.tables import readable_path
 from rayjobs.output_directory import OutputDirectory
-from rayjobs.report import ReportFailure, ReportImage, ReportSummary, duration_text, write_report
+from rayjobs.report import ReportFailure, ReportImage, ReportSummary, write_report
 from rayjobs.report_numbers import distribution, distributions, number_text
 from tests.quick_runs import fixed_files
 
@@ -262,7 +262,7 @@ def test_known_thumbnails_are_used_again_and_those_not_wanted_are_kept(tmp_path:
     after = tree(tmp_path / "report")
     assert {path for path in before if after.get(path) != before[path]} == {"index.html"}
     with closing(OutputDirectory(tmp_path).read_ledger()) as ledger:
-        kept = {file.path: file.cause for file in ledger.files.kept([])}
+        kept = {kept.file.path: kept.cause for kept in ledger.files.kept([])}
     others = [f"report/thumbnails/{image.key}.jpg" for image in images[2:]]
     assert kept == dict.fromkeys(["report/page-0002.html", "report/page-0003.html", *others], "unwanted")
 
@@ -304,13 +304,6 @@ def test_iterators_are_refused_because_images_are_read_twice(tmp_path: Path) -> 
 
 def test_a_job_without_images_has_a_report(tmp_path: Path) -> None:
     assert "No image was done" in write(tmp_path, []).text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(8.44, "8.4 s"), (60, "1 min 00 s"), (725, "12 min 05 s"), (11_250, "3 h 07 min")]
-)
-def test_durations_read_well(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ def test_a_task_that_begins_only_then_does_not_begin(output: OutputDirectory) ->
 def test_what_an_interrupted_clearing_left_is_cleared_by_the_next(output: OutputDirectory) -> None:
     with closing(WorkerJournal(output.temporary / "1")) as journal:
         Publisher(output.root, output.temporary / "1", journal).publish("image", "a.jpg", b"pixels")
-    (output.temporary / "1").rename(output.temporary / "closed-0")
+    (output.temporary / "1").rename(output.temporary / f"closed-{'0' * 32}")
     clear_stopped(output)
     with closing(output.read_ledger()) as ledger:
         assert ledger.files.known(["a.jpg"]) == (("a.jpg", sha256_of(output.root / "a.jpg")),)
-        assert [file.path for file in ledger.files.kept([])] == ["a.jpg"]
+        assert [kept.file.path for kept in ledger.files.kept([])] == ["a.jpg"]
     assert (output.root / "a.jpg").read_bytes() == b"pixels"
     assert not list(output.temporary.iterdir())
