@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Any
 
-from actors.job_ledger import JobLedger, drop_work, keep_products, put_facts
+from actors.job_ledger import JobLedger, drop_work, keep_products
 from pipelines.errors import JobError
 
 STAGING = """
@@ -342,7 +341,7 @@ def seal_inputs(
     naming: Naming,
     *,
     withdrawn: Callable[[], Iterable[bytes]] = tuple,
-    check: Callable[[int], Mapping[str, Any]] = lambda total: {},
+    check: Callable[[int], None] = lambda total: None,
 ) -> Sealed:
     """Make ``inputs`` the job's list, sorted by path.
 
@@ -351,7 +350,7 @@ def seal_inputs(
     withdrawn
         Asked when all have been seen: paths that turned out to be none.
     check
-        Given the number of inputs before anything is final; may refuse. What it returns become facts of the job.
+        Given the number of inputs before anything is final; may refuse. What it writes is part of the same transaction.
 
     Raises
     ------
@@ -367,6 +366,6 @@ def seal_inputs(
         sealing.name()
         sealing.resolve()
         sealed = sealing.merge()
-        put_facts(db, check(sealed.total))
+        check(sealed.total)
         db.execute("DROP TABLE temp.staging")
     return sealed

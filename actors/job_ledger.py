@@ -4,7 +4,8 @@ The driver that holds the output's lock is the only writer, from any of its thre
 Covers storage alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in
 files; the ledger knows in which file and row. An input that isn't in the job's list any more stays known, with what was
 made of it, in case it returns. See also ``ledger_format`` (tables, older formats), ``file_record`` (the files),
-``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job still has to compute) and ``output_lock``.
+``job_facts`` (the job as a whole), ``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job still has
+to compute) and ``output_lock``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
+from actors.job_facts import FactRecord
 from actors.ledger_format import (
     DAMAGED,
     FORMAT,
@@ -143,6 +145,8 @@ class JobLedger:
             raise
         self.files = FileRecord(self.transaction, self._all)
         """Every file that the job has written below its output, and holds to be its own."""
+        self.facts = FactRecord(self.transaction, self._all)
+        """What is known of the job as a whole."""
 
     def _open_to_read(self, path: Path, *, copied: bool) -> sqlite3.Connection:
         """A connection that can't write; one of an older format is upgraded in a copy."""
@@ -206,17 +210,7 @@ class JobLedger:
                 self._db.backup(copy)
             replace_own(temporary, target)
 
-    # ---- facts about the job -------------------------------------------------------------------------------------
-
-    def fact(self, key: str, default: Any = None) -> Any:
-        """One value of the job's meta data, as it was put."""
-        found = self._all("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(found[0][0]) if found else default
-
-    def put_facts(self, **facts: Any) -> None:
-        """Write values that JSON can hold; those that are there already cost no write."""
-        with self.transaction() as db:
-            put_facts(db, facts)
+    # ---- counts ---------------------------------------------------------------------------------------------------
 
     def counts(self) -> Counts:
         with self._lock:
@@ -495,13 +489,6 @@ def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     else:
         drop_work(db, [row.id])
     return True
-
-
-def put_facts(db: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
-    """Write values that JSON can hold. Part of the caller's transaction."""
-    rows = [(key, json.dumps(value, sort_keys=True)) for key, value in facts.items()]
-    same = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
-    db.executemany(f"{same} WHERE value <> excluded.value", rows)
 
 
 def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 
 from actors.job_ledger import JobLedger, Products, keep_products
 
@@ -47,7 +48,7 @@ def apply_products(ledger: JobLedger, wanted: Products) -> None:
 
     Open inputs that lack nothing, since they were only left out for a while, are done.
     """
-    before = ledger.fact("products", {})
+    before = ledger.facts.read().products
     if before != dict(wanted):
         for number, recipe in ledger.recipes().items():
             surviving = surviving_products(recipe, wanted)
@@ -66,7 +67,7 @@ def apply_products(ledger: JobLedger, wanted: Products) -> None:
             "UPDATE inputs SET status = NULL, reason = NULL, message = NULL"
             f" WHERE status IN ('failed', 'skipped') AND NOT by_plan{of_products}"
         )
-    ledger.put_facts(products=dict(wanted))
+    ledger.facts.write(replace(ledger.facts.read(), products=dict(wanted)))
 
 
 def _settle(db: sqlite3.Connection, wanted: Products, recipes: Mapping[int, Products], also: str) -> None:

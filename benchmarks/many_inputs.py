@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actors.input_plan import FoundInput, seal_inputs
@@ -131,7 +131,7 @@ def run(count: int, root: Path) -> RunEnd:
             most_failures=None,
         )
         end = runner.run()
-        ledger.put_facts(epoch=workspace.epoch)
+        ledger.facts.write(replace(ledger.facts.read(), epoch=workspace.epoch))
         with FixedFiles.opened(ledger, output) as files:
             write_manifest_file(ledger, files, {"job": spec.name})
     finally:

@@ -99,7 +99,7 @@ class FixedFiles:
     @contextmanager
     def opened(cls, ledger: JobLedger, output: OutputDirectory, *, durable: bool = False) -> Iterator[FixedFiles]:
         """For the run whose temporary directory is there."""
-        directory = output.temporary / str(ledger.fact("epoch"))
+        directory = output.temporary / str(ledger.facts.read().epoch)
         with ExitStack() as closing:
             journal = WorkerJournal(directory)
             closing.callback(journal.close)

@@ -72,8 +72,8 @@ class JobWithImages:
         output = OutputDirectory(self.request.output)
         if output.exists:
             with closing(output.read_ledger()) as ledger:
-                stored = ledger.fact("spec") or {}
-                if stored.get("inputs") == self.request.spec.inputs:
+                stored = ledger.facts.spec()
+                if stored is not None and stored["inputs"] == self.request.spec.inputs:
                     yield from self._known(ledger)
                     return
         spec = self.request.spec

@@ -173,7 +173,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
     conflict = images.on_conflict if images else "rename"
     policy = read_policy(spec)
     paths, stem = output_paths(spec), image_stems(spec, root)
-    before = ledger.fact("spec")
+    before = ledger.facts.spec()
     real_directory.cache_clear()  # a directory may have become a link since an earlier plan of this process
 
     def name(path: bytes, relative: bytes, number: int) -> str:

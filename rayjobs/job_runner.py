@@ -249,7 +249,8 @@ class JobRunner:
         priority = self.output.requested_priority()
         if priority is not None:
             self.grants.set_priority(TaskPriority[priority.upper()])
-            self.context.ledger.put_facts(spec={**self.context.ledger.fact("spec", {}), "priority": priority})
+            facts = self.context.ledger.facts
+            facts.write_spec({**(facts.spec() or {}), "priority": priority})
         running = not self._shards or any(shard.thread for shard in self._shards.values())
         held = None if running else self.held()
         self._held = (self._held or held) if held else None

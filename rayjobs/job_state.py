@@ -101,13 +101,13 @@ def state_of(ledger: JobLedger, output: OutputDirectory) -> JobState:
 
     A job whose ledger says ``running`` while no driver holds the lock was interrupted.
     """
-    counts = ledger.counts()
-    status = JobStatus(ledger.fact("status", JobStatus.PENDING))
+    counts, facts = ledger.counts(), ledger.facts.read()
+    status = JobStatus(facts.status)
     if status is JobStatus.RUNNING and not output.running:
         status = JobStatus.INTERRUPTED
     return JobState(
-        job_id=ledger.fact("job_id", output.root.name),
-        name=ledger.fact("name", output.root.name),
+        job_id=facts.job_id or output.root.name,
+        name=facts.name or output.root.name,
         status=status,
         total=counts.total,
         done=counts.done,
@@ -115,10 +115,10 @@ def state_of(ledger: JobLedger, output: OutputDirectory) -> JobState:
         skipped=counts.skipped,
         output=output.root,
         reasons=ledger.reasons(),
-        max_failures=ledger.fact("max_failures", 0),
-        started=ledger.fact("started"),
-        finished=ledger.fact("finished"),
-        error=ledger.fact("error"),
+        max_failures=facts.max_failures,
+        started=facts.started,
+        finished=facts.finished,
+        error=facts.error,
     )
 
 

@@ -11,9 +11,8 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from actors.failure_policy import tried_in_next_run
 from actors.input_plan import FoundInput, Sealed, seal_inputs
@@ -106,18 +105,20 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         numbered=names.numbered,
     )
 
-    def check(total: int) -> dict[str, Any]:
+    def check(total: int) -> None:
         check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
-        return {
-            "job_id": job_id_of(spec.name, output.root),
-            "name": spec.name,
-            "spec": spec.model_dump(mode="json"),
-            "base": str(request.base),
-            "pool": request.pool,
-            "source": None if request.source is None else str(request.source),
-            "max_failures": most_failures(spec.max_failures, total),
-            "record_complete": True,
-        }
+        ledger.facts.write_spec(spec.model_dump(mode="json"))
+        facts = replace(
+            ledger.facts.read(),
+            job_id=job_id_of(spec.name, output.root),
+            name=spec.name,
+            base=str(request.base),
+            pool=request.pool,
+            source=None if request.source is None else str(request.source),
+            max_failures=most_failures(spec.max_failures, total),
+            record_complete=True,
+        )
+        ledger.facts.write(facts)
 
     wanted = wanted_products(spec, deciding_extensions(spec))
     apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
@@ -129,11 +130,11 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
     key = _results_key(spec, wanted)
-    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or ledger.fact("results") != key)
+    facts = ledger.facts.read()
+    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
     if changes:  # from now on until its end, whatever ends it before
-        ledger.put_facts(results=None)
-        if ledger.fact("status") in COMPLETE:
-            ledger.put_facts(status=JobStatus.INTERRUPTED)
+        status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
+        ledger.facts.write(replace(facts, results=None, status=status))
     return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
 
 

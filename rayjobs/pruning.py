@@ -72,7 +72,7 @@ class Leftovers:
 
 def leftovers(ledger: JobLedger) -> Iterator[KeptFile]:
     """The files that a job doesn't want any more."""
-    return ledger.files.kept(ledger.fact("products", {}))
+    return ledger.files.kept(ledger.facts.read().products)
 
 
 def prune(output: OutputDirectory, *, remove_them: bool) -> Leftovers:

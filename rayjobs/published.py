@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,6 @@ from rayjobs.output_directory import OutputDirectory
 TABLE = "analyses"
 """Name of the table with a row per image."""
 THUMBNAILS = "report/thumbnails/"
-SEALED = "sealed:"
-"""How the facts of sealed parts begin: ``sealed:<part>``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +62,25 @@ def differences(
         elif touched is not None and present.mtime_ns != entry.mtime_ns:
             touched.append((entry.path, present.mtime_ns))
     for part in sorted(ledger.parts()):
-        sealed = ledger.fact(SEALED + part) or {}
-        for place, (name, size, mtime_ns, sha256) in enumerate(sealed.get("files", [])):
-            written = Written(path=name, sha256=sha256, bytes=size, mtime_ns=mtime_ns)
-            found, present = compare(output.store / name, written, deep=deep)
+        sealed = ledger.facts.part(part)
+        for written in () if sealed is None else sealed.files or ():
+            found, present = compare(output.store / written.path, written, deep=deep)
             if found is not Standing.AS_WRITTEN:
-                path = str((output.store / name).relative_to(output.root))
+                path = str((output.store / written.path).relative_to(output.root))
                 yield Difference(path=path, standing=found, file=None, part=part)
-            elif touched is not None and present.mtime_ns != mtime_ns:
-                sealed["files"][place][2] = present.mtime_ns
-                ledger.put_facts(**{SEALED + part: sealed})
+            elif touched is not None and present.mtime_ns != written.mtime_ns:
+                _touched(ledger, part, written.path, present.mtime_ns)
         if not part.endswith(".parquet") and not _is_readable(output.parts / part):
             path = str((output.parts / part).relative_to(output.root))
             yield Difference(path=path, standing=Standing.GONE, file=None, part=part)
+
+
+def _touched(ledger: JobLedger, part: str, name: str, mtime_ns: int) -> None:
+    """A file of a sealed part bears another time."""
+    sealed = ledger.facts.part(part)
+    assert sealed is not None  # it has such a file
+    files = [replace(file, mtime_ns=mtime_ns) if file.path == name else file for file in sealed.files or ()]
+    ledger.facts.write_part(part, replace(sealed, files=tuple(files)))
 
 
 def verify(output: OutputDirectory, *, deep: bool) -> list[Difference]:
@@ -142,8 +146,9 @@ def take_up(ledger: JobLedger, output: OutputDirectory) -> bool:
         ledger.lost_results(part)
     ledger.files.touched(touched)
     if lost_of_tasks:  # those tasks run again
-        ended = [entry for entry in ledger.fact("tasks", []) if not lost_of_tasks & _written_by(entry)]
-        ledger.put_facts(tasks=ended)
+        facts = ledger.facts.read()
+        ended = tuple(entry for entry in facts.tasks if not lost_of_tasks & _written_by(entry))
+        ledger.facts.write(replace(facts, tasks=ended))
     return rewrite
 
 
@@ -154,16 +159,16 @@ def _written_by(task: Mapping[str, Any]) -> set[str]:
     return {entry["sha256"] for entry in files if isinstance(entry, Mapping) and "sha256" in entry}
 
 
-def sealed_files(output: OutputDirectory, names: Iterable[str]) -> list[list[object]]:
-    """What the fact of a sealed part says of its files: (name, bytes, time, sha256)."""
-    listed: list[list[object]] = []
+def sealed_files(output: OutputDirectory, names: Iterable[str]) -> tuple[Written, ...]:
+    """Those of a sealed part's files that are there, as they are, by name."""
+    listed = []
     for name in names:
         path = output.store / name
         sha256 = sha256_of(path)
         if sha256 is not None:
             present = look(path)
-            listed.append([name, present.bytes, present.mtime_ns, sha256])
-    return listed
+            listed.append(Written(path=name, sha256=sha256, bytes=present.bytes, mtime_ns=present.mtime_ns))
+    return tuple(listed)
 
 
 def adopt_published(ledger: JobLedger, output: OutputDirectory, directory: Path) -> None:
@@ -187,7 +192,7 @@ def remove_of_failed(ledger: JobLedger, output: OutputDirectory) -> None:
     failed = ledger.failed_inputs()
     if not failed:
         return
-    for published in published_files(output.temporary / str(ledger.fact("epoch")), of=failed):
+    for published in published_files(output.temporary / str(ledger.facts.read().epoch), of=failed):
         entry = ledger.files.find(published.path)
         if entry is not None and entry.sha256 == published.sha256:
             continue
@@ -207,17 +212,18 @@ def adopt_older(ledger: JobLedger, output: OutputDirectory) -> None:
 
     The latter only if ``job.json`` names this job.
     """
-    if ledger.fact("record_complete"):
+    facts = ledger.facts.read()
+    if facts.record_complete:
         return
     for part in ledger.parts():
-        sealed = ledger.fact(SEALED + part)
-        if sealed is not None and "files" not in sealed:
+        sealed = ledger.facts.part(part)
+        if sealed is not None and sealed.files is None:
             names = [path.name for path in output.store.glob("*") if part_of(path.name) == part]
-            ledger.put_facts(**{SEALED + part: {**sealed, "files": sealed_files(output, sorted(names))}})
+            ledger.facts.write_part(part, replace(sealed, files=sealed_files(output, sorted(names))))
             if part not in names:
                 ledger.lost_results(part)
-    spec = ledger.fact("spec")
-    if spec is not None and _names(output, ledger.fact("job_id")):
+    spec = ledger.facts.spec()
+    if spec is not None and _names(output, facts.job_id):
         tables = {TABLE, FRAMES, *(name for step in spec["analyses"] for name in step)}
         formats = spec["export"]["data"]
         own = {f"{output.data.name}/{table}.{format}" for table in tables for format in formats}
@@ -233,7 +239,7 @@ def adopt_older(ledger: JobLedger, output: OutputDirectory) -> None:
             and (not path.startswith(f"{output.data.name}/") or any(path == t or path.startswith(f"{t}/") for t in own))
         ]
         ledger.files.put_job_files([entry for path in chosen if (entry := _as_output(output, path)) is not None])
-    ledger.put_facts(record_complete=True)
+    ledger.facts.write(replace(facts, record_complete=True))
 
 
 def _names(output: OutputDirectory, job_id: str) -> bool:

@@ -54,7 +54,8 @@ def work_on_ray(
     RayjobsError
         No Ray, or a shard that can't be run.
     """
-    epoch, job_id = int(ledger.fact("epoch")), str(ledger.fact("job_id"))
+    facts = ledger.facts.read()
+    epoch, job_id = facts.epoch, facts.job_id
     book = RecipeBook(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
@@ -78,7 +79,7 @@ def work_on_ray(
             _refuse_infeasible(resources, required(spec))
             grants = ShardGrants(
                 job_id=job_id,
-                task_type=shard_type(ledger.fact("pool")),
+                task_type=shard_type(facts.pool),
                 priority=TaskPriority[spec.priority.upper()],
                 max_cpus=spec.limits.cpus or cluster.cpus,
                 per_cpu=required(spec),
@@ -93,7 +94,7 @@ def work_on_ray(
                 engine=shard_engines(spec, output.root, epoch, book.recipes, cluster),
                 display=display,
                 interrupted=interrupted,
-                most_failures=ledger.fact("max_failures") or None,
+                most_failures=facts.max_failures or None,
                 shortage=lambda: shortage(disk_space(output.root)),
                 held=resources.admission,
                 shard_rows=stream_rows(cluster.cpus),

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.input_plan import FoundInput, Naming, seal_inputs
+from actors.job_facts import JobFacts, SealedPart
 from actors.job_ledger import JobLedger
 from actors.ledger_format import check_whole
 from actors.output_lock import OutputLock
 from actors.product_plan import ANALYSIS
-from actors.task_pools import BATCH
 from pipelines.errors import JobError, SkippedReason
 from pipelines.extension_manager import process_extensions
 from pipelines.models import ImageStatus, Output
@@ -41,7 +41,7 @@ from rayjobs.job_plan import DECIDING_PACKAGES, deciding_extensions, table_reque
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import JobStatus
 from rayjobs.output_directory import OutputDirectory, make_directory
-from rayjobs.published import SEALED, adopt_older, product_of, sealed_files
+from rayjobs.published import adopt_older, product_of, sealed_files
 from rayjobs.quantities import most_failures
 
 _BATCH_ROWS = 2_000
@@ -147,27 +147,26 @@ def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
     rows = list(_manifest_rows(output))
     names = {row["input_bytes"]: _name(row) for row in rows if row["status"] == "done"}
     found = [_found(row) for row in rows]
-    facts = {
-        "job_id": said["job_id"],
-        "name": spec.name,
-        "spec": spec.model_dump(mode="json"),
-        "base": said["base"],
-        "pool": BATCH,
-        "max_failures": most_failures(spec.max_failures, len(rows)),
-        "epoch": said.get("epoch", 1),
-        "status": JobStatus.INTERRUPTED,
-        "started": said.get("started"),
-        "finished": said.get("finished"),
-    }
+    facts = JobFacts(
+        job_id=said["job_id"],
+        name=spec.name,
+        base=said["base"],
+        max_failures=most_failures(spec.max_failures, len(rows)),
+        epoch=said.get("epoch", 1),
+        status=JobStatus.INTERRUPTED,
+        started=said.get("started"),
+        finished=said.get("finished"),
+    )
+    ledger.facts.write_spec(spec.model_dump(mode="json"))
     naming = Naming(
         name=lambda path, relative, number: names.get(path) or f"{UNNAMED}{number}",
         key=collision_key,
         renamed=renamed,
     )
-    seal_inputs(ledger, found, naming, check=lambda total: facts)
+    seal_inputs(ledger, found, naming)
     ledger.unname(UNNAMED)
     wanted = wanted_products(spec, deciding_extensions(spec)) if _same_programs(said, spec) else {}
-    ledger.put_facts(products=wanted)
+    ledger.facts.write(replace(facts, products=wanted))
     _finish(ledger, output, rows, wanted, spec, float(said.get("started") or 0.0))
     adopt_older(ledger, output)
 
@@ -322,12 +321,9 @@ def _sealed_results(ledger: JobLedger, output: OutputDirectory, spec: JobSpec) -
         except (OSError, pa.ArrowException):
             continue
         names = sorted(each.name for each in output.store.glob("*") if part_of(each.name) == path.name)
-        sealed = {
-            "analyses": [request.canonical() for request in requests],
-            "rows": len(inputs),
-            "files": sealed_files(output, names),
-        }
-        ledger.put_facts(**{f"{SEALED}{path.name}": sealed})
+        analyses = tuple(request.canonical() for request in requests)
+        sealed = SealedPart(analyses=analyses, rows=len(inputs), files=sealed_files(output, names))
+        ledger.facts.write_part(path.name, sealed)
         twice |= places.keys() & set(inputs)
         places |= {name: (path.name, row) for row, name in enumerate(inputs)}
     return {name: place for name, place in places.items() if name not in twice}

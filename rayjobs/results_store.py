@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.job_facts import SealedPart
 from actors.job_ledger import JobLedger, ResultRow
 from actors.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
@@ -38,7 +39,7 @@ from pipelines.tables import (
     rows_per_file,
 )
 from rayjobs.output_directory import OutputDirectory
-from rayjobs.published import SEALED, sealed_files
+from rayjobs.published import sealed_files
 
 SEALED_SUFFIX = ".parquet"
 _PART_NAME = re.compile(r"\.?(\d{6,}-)?[0-9a-f]{32}\.")
@@ -142,10 +143,10 @@ class ResultsStore:
 
     def record(self, seal: RangeSeal) -> None:
         """Take a written part over: from now on the results of its inputs are there."""
-        analyses = [request.canonical() for request in seal.request.requests]
+        analyses = tuple(request.canonical() for request in seal.request.requests)
         names = [seal.part, *(objects.target.name for objects in seal.request.objects)]
-        sealed = {"analyses": analyses, "rows": len(seal.rows), "files": sealed_files(self._output, names)}
-        self._ledger.put_facts(**{f"{SEALED}{seal.part}": sealed})
+        files = sealed_files(self._output, names)
+        self._ledger.facts.write_part(seal.part, SealedPart(analyses=analyses, rows=len(seal.rows), files=files))
         self._ledger.move_results(seal.part, seal.rows)
 
     def sealed_part(self, number: int) -> tuple[Path, tuple[AnalysisRequest, ...]] | None:
@@ -154,12 +155,15 @@ class ResultsStore:
         if not rows:
             return None
         part = rows[0].part
-        return self._output.store / part, tuple(map(_from_canonical, self._ledger.fact(f"{SEALED}{part}")["analyses"]))
+        sealed = self._ledger.facts.part(part)
+        assert sealed is not None  # it was noted before results were there
+        return self._output.store / part, tuple(map(_from_canonical, sealed.analyses))
 
     def sha256_of(self, name: str) -> str | None:
         """Of a file of a sealed part, as it was when it was written."""
-        files = (self._ledger.fact(f"{SEALED}{part_of(name)}") or {}).get("files", [])
-        return next((sha256 for listed, _, _, sha256 in files if listed == name), None)
+        sealed = self._ledger.facts.part(part_of(name))
+        files = () if sealed is None else sealed.files or ()
+        return next((file.sha256 for file in files if file.path == name), None)
 
     def sealed_objects(self, number: int, request: AnalysisRequest) -> Path | None:
         """The file with the objects of a range; None when no input of it is done."""
@@ -169,6 +173,7 @@ class ResultsStore:
     def remove_unused(self) -> None:
         """Delete parts that the ledger no longer refers to; call it when no worker is running."""
         used = self._ledger.parts()
+        self._ledger.facts.forget_parts()
         for directory in (self._output.parts, self._output.store):
             if directory.is_dir():
                 for path in directory.iterdir():
@@ -183,8 +188,8 @@ class ResultsStore:
         parts = {row.part for row in rows}
         if len(parts) > 1 or not rows[0].part.endswith(SEALED_SUFFIX):
             return False
-        places = [group[0].row for group in _by_input(rows)]
-        return places == list(range(self._ledger.fact(f"{SEALED}{rows[0].part}")["rows"]))
+        places, sealed = [group[0].row for group in _by_input(rows)], self._ledger.facts.part(rows[0].part)
+        return sealed is not None and places == list(range(sealed.rows))
 
     def _path(self, part: str) -> Path:
         return (self._output.store if part.endswith(SEALED_SUFFIX) else self._output.parts) / part

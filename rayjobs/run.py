@@ -18,10 +18,10 @@ from typing import Any
 
 from actors.disk_space import check_room
 from actors.file_record import TASK
+from actors.job_facts import JobFacts
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry
 from actors.output_lock import OutputLock
-from actors.task_pools import BATCH
 from pipelines.errors import JobError
 from pipelines.extension_manager import process_extensions
 from pipelines.storage.local_files import (
@@ -88,18 +88,13 @@ def stored_request(output: OutputDirectory) -> RunRequest:
     JobError
         No job has run there.
     """
-    ledger = output.read_ledger()
-    try:
-        stored, base = ledger.fact("spec"), ledger.fact("base")
-        pool, source = ledger.fact("pool", BATCH), ledger.fact("source")
-    finally:
-        ledger.close()
+    with closing(output.read_ledger()) as ledger:
+        stored, facts = ledger.facts.spec(), ledger.facts.read()
     if stored is None:
         raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
-    spec = check_job(stored, name=f"{output.root}: stored job", base=Path(base))
-    return RunRequest(
-        spec=spec, base=Path(base), output=output.root, pool=pool, source=None if source is None else Path(source)
-    )
+    spec = check_job(stored, name=f"{output.root}: stored job", base=Path(facts.base))
+    source = None if facts.source is None else Path(facts.source)
+    return RunRequest(spec=spec, base=Path(facts.base), output=output.root, pool=facts.pool, source=source)
 
 
 Work = Callable[..., RunEnd]
@@ -168,7 +163,7 @@ def set_stopped(output: OutputDirectory, status: JobStatus) -> None:
     lock = OutputLock(output.lock)
     try:
         with closing(output.open_ledger()) as ledger:
-            ledger.put_facts(status=status, finished=time.time())
+            ledger.facts.write(replace(ledger.facts.read(), status=status, finished=time.time()))
             ledger.durable()
     finally:
         lock.release()
@@ -220,18 +215,19 @@ class _Run:
         _clear_temporary(self.ledger, self.output)
         plan = self.plan or plan_run(self.ledger, self.request)
         self._stop_if_interrupted()
-        JobRegistry().add(self.ledger.fact("job_id"), spec.name, self.output.root)
+        facts = self.ledger.facts.read()
+        JobRegistry().add(facts.job_id, spec.name, self.output.root)
         store = ResultsStore(self.ledger, self.output, table_requests(spec), durable=spec.durability == "power")
         before = self.ledger.counts()
         key, written = plan.results_key, not plan.changes_results
         tasks = planned_tasks(spec, self.request.base, self.request.output)
-        done = completed(tasks, self.ledger.fact("tasks", [])) if written else []
+        done = completed(tasks, facts.tasks) if written else []
         to_run = [task for task in tasks if task.digest not in {entry["digest"] for entry in done}]
-        if written and not to_run and self.ledger.fact("status") in COMPLETE:
+        if written and not to_run and facts.status in COMPLETE:
             discard_runs(self.output.temporary)
             return replace(self._state(), unchanged=True)  # as the last run left it, to the byte
-        epoch = int(self.ledger.fact("epoch", 0)) + 1
-        self.ledger.put_facts(epoch=epoch)
+        epoch = facts.epoch + 1
+        self._note(replace(facts, epoch=epoch))
         (self.output.temporary / str(epoch)).mkdir(parents=True)
         with self._files() as files:
             self._announce_start(files, started, done, written=written)
@@ -240,18 +236,25 @@ class _Run:
                 if end is RunEnd.FINISHED and not written:
                     self._write_results(files, store, started, before.open)
                 if end is RunEnd.FINISHED and to_run:
-                    self.ledger.put_facts(results=key)
+                    self._note(replace(self._facts(), results=key))
                     self.ledger.durable()  # whatever becomes of the tasks
                     end = self._run_tasks(to_run)
                 if end is RunEnd.FINISHED:
                     self._finish(files, key, started, plan.discovery, written=written)
                 else:
                     why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
-                    self.ledger.put_facts(status=_STATUS_OF_END[end], finished=time.time(), error=why)
+                    ended = replace(self._facts(), status=_STATUS_OF_END[end], finished=time.time(), error=why)
+                    self._note(ended)
                     self._seal_ledger()
         if end is RunEnd.FINISHED:
             discard_runs(self.output.temporary)
         return self._state()
+
+    def _facts(self) -> JobFacts:
+        return self.ledger.facts.read()
+
+    def _note(self, facts: JobFacts) -> None:
+        self.ledger.facts.write(facts)
 
     def _state(self) -> JobState:
         kept = sum(os.path.lexists(self.output.root / kept.file.path) for kept in leftovers(self.ledger))
@@ -273,7 +276,7 @@ class _Run:
         except (JobError, OSError) as error:
             text = f"output {self.output.root}: {error.strerror}" if isinstance(error, OSError) else str(error)
             with suppress(JobError):  # on a full disk the ledger stays as it is: a run that didn't end
-                self.ledger.put_facts(status=JobStatus.FAILED, error=text, finished=time.time())
+                self._note(replace(self._facts(), status=JobStatus.FAILED, error=text, finished=time.time()))
             if isinstance(error, JobError):
                 raise
             raise JobError(f"{text}; run it again, it goes on") from error
@@ -296,9 +299,9 @@ class _Run:
         self, files: FixedFiles, started: float, done: Sequence[Mapping[str, Any]], *, written: bool
     ) -> None:
         """Take back what says that the job has ended; unless all results are ``written``, they may change from here."""
-        self.ledger.put_facts(status=JobStatus.RUNNING, started=started, finished=None, error=None, tasks=done)
+        facts = replace(self._facts(), status=JobStatus.RUNNING, started=started, finished=None, error=None)
+        self._note(replace(facts, tasks=tuple(done), results=facts.results if written else None))
         if not written:
-            self.ledger.put_facts(results=None)
             files.withdraw_manifest(self.output)
 
     def _work(self, store: ResultsStore, wanted: Mapping[str, str]) -> RunEnd:
@@ -346,8 +349,9 @@ class _Run:
         from rayjobs.ray_job_tasks import run_tasks
 
         def note(ended: dict[str, Any]) -> None:
-            others = [entry for entry in self.ledger.fact("tasks", []) if entry["digest"] != ended["digest"]]
-            self.ledger.put_facts(tasks=[*others, ended])
+            facts = self._facts()
+            others = [entry for entry in facts.tasks if entry["digest"] != ended["digest"]]
+            self._note(replace(facts, tasks=(*others, ended)))
             self.ledger.files.put_job_files(task_files(ended, self.output.root))
             self.ledger.durable()
 
@@ -360,11 +364,12 @@ class _Run:
             root = os.path.realpath(self.output.root)
             written = self.ledger.files.written_by(TASK)
             known = {os.path.normpath(os.path.join(root, path)): sha256 for path, sha256 in written}
-            return run_tasks(tasks, self.request.spec, self.ledger.fact("job_id"), known=known, note=note, watch=watch)
+            return run_tasks(tasks, self.request.spec, self._facts().job_id, known=known, note=note, watch=watch)
 
     def _finish(self, files: FixedFiles, key: str, started: float, discovery: Discovery, *, written: bool) -> None:
         """Say how the job ended, to the world and then in the ledger."""
-        error = next((f"task {e['type']}: {e['error']}" for e in self.ledger.fact("tasks") if "error" in e), None)
+        facts = self._facts()
+        error = next((f"task {e['type']}: {e['error']}" for e in facts.tasks if "error" in e), None)
         status = JobStatus.FAILED if error is not None else self._status_of_images()
         finished = time.time()
         state = state_of(self.ledger, self.output)
@@ -372,12 +377,10 @@ class _Run:
         write_job_json(files, self._provenance(state, discovery))
         if not written:
             files.finish()
-        of_tasks = [
-            file.path for entry in self.ledger.fact("tasks", []) for file in task_files(entry, self.output.root)
-        ]
+        of_tasks = [file.path for entry in facts.tasks for file in task_files(entry, self.output.root)]
         self.ledger.files.keep_others(TASK, of_tasks)
         # The manifest is sealed: say so, durably, before anybody is told.
-        self.ledger.put_facts(status=status, results=key, started=started, finished=finished, error=error)
+        self._note(replace(facts, status=status, results=key, started=started, finished=finished, error=error))
         remove_own(self.output.withdrawn_manifest)
         self._seal_ledger()
 
@@ -385,14 +388,15 @@ class _Run:
         return JobStatus.COMPLETED_WITH_FAILURES if self.ledger.counts().failed else JobStatus.COMPLETED
 
     def _provenance(self, state: JobState, discovery: Discovery) -> dict[str, Any]:
+        facts = self._facts()
         return {
             **state.to_json(),
-            "job": self.ledger.fact("spec"),
-            "base": self.ledger.fact("base"),
-            "epoch": self.ledger.fact("epoch"),
+            "job": self.ledger.facts.spec(),
+            "base": facts.base,
+            "epoch": facts.epoch,
             "versions": versions(PROVENANCE_PACKAGES),
             "plugins": process_extensions().versions(self.request.spec.plugins),
-            "tasks": self.ledger.fact("tasks"),
+            "tasks": facts.tasks,
             "ignored_files": dict(discovery.ignored.most_common()),
             "excluded_directories": discovery.excluded_directories,
             "results_left_out": dict(discovery.results_left_out),

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def run_here(
     ) -> RunEnd:
         begin()
         book = RecipeBook(spec, products, ledger, output.root)
-        epoch = int(ledger.fact("epoch"))
+        epoch = ledger.facts.read().epoch
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=output.temporary / "stop"))
         while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
             for each in items:
@@ -98,8 +99,8 @@ def run_here(
 @contextmanager
 def fixed_files(ledger: JobLedger, output: OutputDirectory) -> Iterator[FixedFiles]:
     """Writes tables and reports of a job that was planned without a run."""
-    epoch = int(ledger.fact("epoch", 0)) + 1
-    ledger.put_facts(epoch=epoch)
+    epoch = ledger.facts.read().epoch + 1
+    ledger.facts.write(replace(ledger.facts.read(), epoch=epoch))
     (output.temporary / str(epoch)).mkdir(parents=True)
     with FixedFiles.opened(ledger, output) as files:
         yield files

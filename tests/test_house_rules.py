@@ -222,6 +222,10 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "where text stands on charts": (r"BASELINE_PX|\.(x|y|y_right)\.label", {"pipelines/charts/layout.py"}),
     "telling UTF-16": ("BOM_UTF16", {"pipelines/text_encoding.py"}),
     "the directories above a file": (r"PurePosixPath\(\w+\)\.parts", {"pipelines/storage/local_files.py"}),
+    "what is known of a job as a whole": (
+        r"\bmeta\b.*\b(key|VALUES)\b",
+        {"actors/job_facts.py", "actors/ledger_format.py"},
+    ),
     "a file's record": (r"mtime_ns=found\.mtime_ns", set()),
     "what a step is called": (r"json\.dumps\(\[self\.name", {"pipelines/models.py"}),
 }

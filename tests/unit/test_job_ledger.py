@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.input_plan import FoundInput, Naming, seal_inputs
+from actors.job_facts import JobFacts, SealedPart
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry
 from actors.product_plan import apply_products
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
+from pipelines.storage.custody import Written
 from rayjobs.cli import main
 from rayjobs.output_directory import OutputDirectory
 
@@ -84,7 +86,7 @@ def test_sealing_again_changes_nothing(ledger: JobLedger) -> None:
 
 def kept(ledger: JobLedger) -> dict[str, str]:
     """Path -> cause of the files that the job doesn't want any more."""
-    return {kept.file.path: kept.cause for kept in ledger.files.kept(ledger.fact("products", {}))}
+    return {kept.file.path: kept.cause for kept in ledger.files.kept(ledger.facts.read().products)}
 
 
 def test_changed_input_is_open_again_and_its_file_is_to_be_replaced(ledger: JobLedger) -> None:
@@ -346,7 +348,7 @@ def test_reader_sees_committed_rows_while_the_writer_works(ledger: JobLedger) ->
     done(ledger, {"image": "1"})
     assert reader.counts().done == 1
     with pytest.raises(Exception, match="readonly"):
-        reader.put_facts(state="mine")
+        reader.facts.write(JobFacts(status="mine"))
     reader.close()
 
 
@@ -389,9 +391,26 @@ def test_damaged_ledger_is_told_with_the_remedy(tmp_path: Path) -> None:
 
 
 def test_facts_come_back_as_they_were(ledger: JobLedger) -> None:
-    ledger.put_facts(state="running", epoch=3, products={"b": "2", "a": "1"})
-    assert (ledger.fact("state"), ledger.fact("epoch"), ledger.fact("products")) == ("running", 3, {"a": "1", "b": "2"})
-    assert ledger.fact("nothing", "default") == "default"
+    assert ledger.facts.read() == JobFacts()
+    facts = JobFacts(status="running", epoch=3, products={"b": "2", "a": "1"}, tasks=({"type": "render"},), started=1.5)
+    ledger.facts.write(facts)
+    assert ledger.facts.read() == facts
+    ledger.facts.write(replace(facts, started=None))
+    assert ledger.facts.read() == replace(facts, started=None)
+    assert ledger.facts.spec() is None
+
+
+def test_what_is_known_of_a_part_goes_with_its_results(ledger: JobLedger) -> None:
+    have = {"analysis:x": "1"}
+    apply_products(ledger, have)
+    seal_inputs(ledger, found("a.jpg"), NAMING)
+    done(ledger, have, part="p")
+    file = Written(path="p", sha256="0" * 64, bytes=3, mtime_ns=5)
+    part = SealedPart(analyses=("x",), rows=1, files=(file,))
+    for name in ("p", "q"):
+        ledger.facts.write_part(name, part)
+    ledger.facts.forget_parts()
+    assert (ledger.facts.part("p"), ledger.facts.part("q")) == (part, None)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -236,9 +236,9 @@ def test_decisions_about_shards_that_are_gone_are_ignored(setting: Setting) -> N
 
 
 def test_the_priority_that_another_process_asks_for_is_passed_on_and_kept(setting: Setting) -> None:
-    setting.job.ledger.put_facts(spec={"name": "small", "priority": "low"})
+    setting.job.ledger.facts.write_spec({"name": "small", "priority": "low"})
     setting.before = lambda shard, item: setting.job.output.request_priority("urgent")
     assert setting.run() is RunEnd.FINISHED
     assert set(setting.grants.priorities) == {TaskPriority.URGENT}
-    assert setting.job.ledger.fact("spec") == {"name": "small", "priority": "urgent"}
+    assert setting.job.ledger.facts.spec() == {"name": "small", "priority": "urgent"}
     assert setting.job.output.requested_priority() is None

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from actors.input_plan import seal_inputs
+from actors.job_facts import SealedPart
 from actors.job_ledger import JobLedger
 from actors.product_plan import apply_products
 from pipelines.analyses import ROWS
@@ -303,7 +304,8 @@ def test_sealed_parts_of_a_durable_job_are_written_through(root: Path) -> None:
     job.run(["statistics"])
     with closing(JobLedger(job.output.ledger)) as ledger:
         requests = [AnalysisRequest("noise"), AnalysisRequest("statistics")]
-        ledger.put_facts(**{f"sealed:{part}": {"analyses": [], "rows": 0} for part in ledger.parts()})
+        for part in ledger.parts():
+            ledger.facts.write_part(part, SealedPart(analyses=(), rows=0, files=None))
         for durable in (False, True):
             seal = ResultsStore(ledger, job.output, requests, durable=durable).to_seal(0)
             assert seal is not None

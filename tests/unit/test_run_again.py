@@ -466,6 +466,6 @@ def test_a_listed_file_that_is_missing_keeps_its_place_free(place: Place) -> Non
 def test_the_ledger_is_sealed_by_each_run(place: Place) -> None:
     place.run()
     with closing(OutputDirectory(place.out).read_ledger()) as ledger:
-        assert ledger.fact("status") == "completed"
+        assert ledger.facts.read().status == "completed"
     assert (place.out / ".rayjobs/ledger-sealed.sqlite").stat().st_size > 0
     assert json.loads((place.out / "job.json").read_text())["status"] == "completed"
