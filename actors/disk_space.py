@@ -17,8 +17,6 @@ from pipelines.quantity_texts import size_text
 RESERVE_BYTES = 64 * 2**20
 """Always left free: the ledger and the manifest must still find room when images no longer do."""
 RESERVE_SHARE = 0.01
-FILE_OVERHEAD_BYTES = 4096
-"""Blocks and directory entries per file, about."""
 
 
 class NoSpaceError(JobError):
@@ -63,37 +61,24 @@ def free_bytes(path: Path) -> int:
     return disk_space(path).free_bytes
 
 
-def predicted_output_bytes(input_bytes: int, images: int, *, charts: int = 0, growth: float = 1.0) -> int:
-    """What a job will write, about: images as large as their inputs times ``growth``, and 16 KiB per chart.
-
-    A rough floor on purpose: a job is refused only when it could hardly fit.
-    """
-    files = images + images * charts
-    return int(input_bytes * growth) + images * charts * 16 * 1024 + files * FILE_OVERHEAD_BYTES
-
-
-def refusal(space: DiskSpace, needed_bytes: int, files: int = 0, *, min_free_bytes: int | None = None) -> str | None:
+def refusal(space: DiskSpace, needed_bytes: int) -> str | None:
     """Why a job that writes so much shouldn't start; None: there is room."""
-    reserve = space.reserve_bytes(min_free_bytes)
+    reserve = space.reserve_bytes()
     if space.free_bytes - reserve < needed_bytes:
         needed, free, stay = map(size_text, (needed_bytes, space.free_bytes, reserve))
         return f"about {needed} are needed, {free} are free and {stay} stay reserved"
-    if space.free_files is not None and space.free_files < files:
-        return f"{files:,} files are to be written and the file system has room for {space.free_files:,} more"
     return None
 
 
-def shortage(space: DiskSpace, *, min_free_bytes: int | None = None) -> str | None:
+def shortage(space: DiskSpace) -> str | None:
     """Why a running job should stop now; None: go on."""
-    reserve = space.reserve_bytes(min_free_bytes)
+    reserve = space.reserve_bytes()
     if space.free_bytes < reserve:
         return f"only {size_text(space.free_bytes)} are free, {size_text(reserve)} must stay so"
-    if space.free_files == 0:
-        return "the file system can't take another file"
-    return None
+    return "the file system can't take another file" if space.free_files == 0 else None
 
 
-def check_room(output: Path, needed_bytes: int, files: int = 0, *, min_free_bytes: int | None = None) -> None:
+def check_room(output: Path, needed_bytes: int) -> None:
     """Before a job starts.
 
     Raises
@@ -101,19 +86,6 @@ def check_room(output: Path, needed_bytes: int, files: int = 0, *, min_free_byte
     NoSpaceError
         The disk can't take what the job will write.
     """
-    reason = refusal(disk_space(output), needed_bytes, files, min_free_bytes=min_free_bytes)
+    reason = refusal(disk_space(output), needed_bytes)
     if reason is not None:
         raise NoSpaceError(f"output {output}: no space: {reason}; make room, or choose another with --output")
-
-
-def check_still_room(output: Path, *, min_free_bytes: int | None = None) -> None:
-    """While a job runs, once a second or so: one system call.
-
-    Raises
-    ------
-    NoSpaceError
-        The disk is about to be full; end the run as interrupted.
-    """
-    reason = shortage(disk_space(output), min_free_bytes=min_free_bytes)
-    if reason is not None:
-        raise NoSpaceError(f"output {output}: no space: {reason}; make room and run the job again, it continues")

@@ -65,16 +65,12 @@ class KeptFile:
     now; ``superseded``: there is another one, of another name or format."""
 
 
+@dataclass(frozen=True, slots=True)
 class FileRecord:
     """The table ``files`` of a ledger; see ``JobLedger`` for who may write."""
 
-    def __init__(
-        self,
-        transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        select: Callable[..., list[Any]],
-    ) -> None:
-        self._transaction = transaction
-        self._all = select
+    _transaction: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _all: Callable[..., list[Any]]
 
     # ---- asking --------------------------------------------------------------------------------------------------
 

@@ -64,16 +64,12 @@ class SealedPart:
     """The part itself and its objects, by name; None: an older format didn't say."""
 
 
+@dataclass(frozen=True, slots=True)
 class FactRecord:
     """The table ``meta`` of a ledger."""
 
-    def __init__(
-        self,
-        transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        select: Callable[..., list[Any]],
-    ) -> None:
-        self._transaction = transaction
-        self._all = select
+    _transaction: Callable[[], AbstractContextManager[sqlite3.Connection]]
+    _all: Callable[..., list[Any]]
 
     def read(self) -> JobFacts:
         """The facts as they are; what was never noted is as by default."""

@@ -7,25 +7,11 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
+from actors.job_ledger import Counts
 from pipelines.quantity_texts import duration_text
+from rayjobs.job_state import JobState
 
 PLAIN_INTERVAL_S = 5.0
-
-
-class Numbers(Protocol):
-    """How many inputs there are, and in which final state."""
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def done(self) -> int: ...
-
-    @property
-    def failed(self) -> int: ...
-
-    @property
-    def skipped(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +29,7 @@ class Snapshot:
     """Images per second over the last half minute."""
 
     @classmethod
-    def of(cls, name: str, phase: str, counts: Numbers, rate: float | None = None) -> Snapshot:
+    def of(cls, name: str, phase: str, counts: Counts | JobState, rate: float | None = None) -> Snapshot:
         """Where a job stands whose inputs stand so."""
         numbers = {key: getattr(counts, key) for key in ("total", "done", "failed", "skipped")}
         return cls(name=name, phase=phase, rate=rate, **numbers)
