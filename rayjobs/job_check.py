@@ -116,6 +116,8 @@ def _plain(value: Any, location: Location, mistakes: list[Mistake]) -> Any:
             mistakes.append(Mistake(location, f"keys are text, not {_shown(odd[0])}"))
         return {key: _plain(value[key], (*location, key), mistakes) for key in value if isinstance(key, str)}
     elif isinstance(value, list | tuple):
+        if set(map(type, value)) == {str}:  # there may be very many paths
+            return list(value)
         return [_plain(entry, (*location, index), mistakes) for index, entry in enumerate(value)]
     elif isinstance(value, str):
         return str.__str__(value)
