@@ -42,7 +42,7 @@ class JobFileError(JobError):
 
 
 def check_job(
-    raw: Mapping[str, Any],
+    raw: Any,
     *,
     name: str = "job",
     base: Path = Path(),
@@ -54,7 +54,7 @@ def check_job(
     Parameters
     ----------
     raw
-        As a job file has it: names, numbers, lists and mappings.
+        A mapping, as a job file has it: of names, numbers, lists and mappings.
     name
         What messages call the job.
     base
@@ -69,6 +69,9 @@ def check_job(
     JobFileError
         With every mistake.
     """
+    if not isinstance(raw, Mapping):
+        no_job = Mistake((), "a job file is a mapping such as `name: my-job`; `rayjobs init` writes one")
+        raise JobFileError("\n".join(_lines([no_job], name, place)))
     mistakes: list[Mistake] = []
     values: dict[str, Any] = dict(_plain(raw, (), mistakes))
     plugins, images_said = values.get("plugins"), _says_images(values)

@@ -45,6 +45,4 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     except YamlDataError as error:
         raise JobFileError(f"{name}:{error}") from error
     raw, misread = construct(root)
-    if not isinstance(raw, dict):
-        raise JobFileError(f"{name}:1:1: a job file is a mapping such as `name: my-job`; `rayjobs init` writes one")
     return check_job(raw, name=name, base=base, misread=misread, place=partial(place, root))

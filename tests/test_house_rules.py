@@ -198,6 +198,29 @@ def test_the_rule_sees_writing(tmp_path: Path, code: str, found: bool, monkeypat
     assert bool(opens_to_write(tmp_path / "a.py")) == found
 
 
+MOST_ALIKE = 10
+"""Lines of code that may stand in two places."""
+
+
+def code_lines(path: Path) -> list[tuple[int, str]]:
+    """(number, text) of the lines that are no imports, comments or blank."""
+    text = path.read_text(encoding="utf-8")
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = {number for node in nodes for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    return [(number, line) for number, line in lines if line and not line.startswith("#") and number not in imports]
+
+
+def test_nothing_long_is_written_twice() -> None:
+    places: dict[tuple[str, ...], list[str]] = {}
+    for path in MODULES:
+        lines = code_lines(path)
+        for start in range(len(lines) - MOST_ALIKE):
+            run = tuple(line for _, line in lines[start : start + MOST_ALIKE + 1])
+            places.setdefault(run, []).append(f"{path.relative_to(ROOT)}:{lines[start][0]}")
+    assert [where for where in places.values() if len(where) > 1] == []
+
+
 ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "a parameter declares that it names a file; its own name says nothing": (r'== "path"|"lut3d"', set()),
     "what decides a step's pixels": (r"def \w*(step|operation)_key\(", {"pipelines/cache_keys.py"}),
