@@ -210,6 +210,8 @@ def _to_body(task: Task) -> dict[str, Any]:
         "exclusive": task.exclusive,
         "max_cpus": task.max_cpus,
         "preemptible": task.preemptible,
+        "timeout_s": task.timeout_s,
+        "max_attempts": task.max_attempts,
     }
 
 

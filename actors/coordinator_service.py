@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.cluster_ledger import ClusterLedger
+from actors.priority_scheduler import Kind
 from actors.queue_events import Decision, Finished, Grant, TaskReport
 from actors.task_queue import TaskQueue
 from pipelines.errors import RayjobsError
@@ -86,11 +87,12 @@ class CoordinatorService:
 
     # ---- owners --------------------------------------------------------------------------------------------------
 
-    def attach(self, owner: str, open_tasks: Sequence[str], now: float) -> Attached:
+    def attach(self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind], now: float) -> Attached:
         """An owner comes, or comes back after it or the coordinator was away; its news start with all that stands."""
         with self._ledger.transaction():
             self._ledger.put_owner(owner)
             self._queue.renew(owner, now, LEASE_S)
+            self._queue.withhold(owner, held)
             self._decide(now)
         self._last_seen = now
         outbox = self._outboxes[owner] = _Outbox()
@@ -191,6 +193,12 @@ class CoordinatorService:
             return True
 
         self._once(request_id, owner, now, change)
+
+    def withhold(self, owner: str, held: Sequence[Kind], now: float) -> None:
+        """Say all that an owner can't run for now; see ``TaskQueue.withhold``. Saying it again changes nothing."""
+        with self._ledger.transaction():
+            self._queue.withhold(owner, held)
+            self._decide(now)
 
     def report(self, owner: str, reports: Sequence[TaskReport], now: float) -> None:
         """Take note of how tasks left their grants; a report that comes again is old news by its grant's number."""

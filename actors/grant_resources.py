@@ -1,21 +1,28 @@
 """What a driver's resource manager says about its tasks and grants: the client of the coordinator asks here.
 
 The coordinator counts for the whole cluster; the manager adds what only the driver knows: its own limits, the
-thresholds of its machine, and the providers that it registered, whose totals it tells the coordinator.
+thresholds of its machine, and the providers that it registered. What tasks can't begin for now the coordinator is told,
+so that they wait there instead of being granted and handed back, and told again as soon as they can.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from actors.held_kinds import HeldKinds, kind_of
+from actors.priority_scheduler import Kind
 from actors.queue_events import Grant
 from actors.resource_manager import ResourceManager
 from pipelines.errors import RayjobsError
 from pipelines.resources import times
 from pipelines.tasks import Task
+
+LOOK_S = 1.0
+"""How often it is looked whether what can't begin for now can; at once when something was given back."""
 
 log = logging.getLogger(__name__)
 
@@ -30,17 +37,35 @@ class GrantResources:
     tell_units
         Tells the coordinator how many units of a resource the whole cluster may use: (name, total). Saying it again
         changes nothing.
+    tell_held
+        Tells the coordinator all that can't begin for now.
     """
 
-    def __init__(self, manager: ResourceManager | None, tell_units: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        manager: ResourceManager | None,
+        tell_units: Callable[[str, float], None],
+        tell_held: Callable[[Sequence[Kind]], None],
+    ) -> None:
         self._manager = manager
         self._tell = tell_units
         self._told: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._tell_held = tell_held
+        self._telling = threading.Lock()
+        """Held while the coordinator is told, so that what it hears last is how things are."""
+        self._held = HeldKinds()
+        self._look = threading.Event()
+        self._closed = False
+        self._watch: threading.Thread | None = None
         self._undo: Callable[[], None] | None = None
         if manager is not None:
-            self._undo = manager.on_change(self.tell_units)
+            self._undo = manager.on_change(self._changed)
             self.tell_units()
+
+    def _changed(self) -> None:
+        self.tell_units()
+        self._look.set()
 
     def tell_units(self) -> None:
         """Tell the coordinator the totals that it hasn't heard yet."""
@@ -70,6 +95,7 @@ class GrantResources:
         """
         if self._manager is None:
             return grant
+        kind = kind_of(task)
         needs, elastic = task.resources, task.max_cpus is not None
         if elastic:
             cpus = max(min(int(grant.cpus), self._manager.cpus_left(needs.custom)), 1)
@@ -79,16 +105,67 @@ class GrantResources:
             self._manager.allocate_resources(task.task_type, needs, owner=holder, spread=elastic)
         except RayjobsError as error:  # a threshold, a lowered limit, a provider without units, a node that left
             log.info("task %s waits: %s", task.task_id, error)
+            with self._lock:
+                self._held.failed(kind, task, time.monotonic())
+            self._say_held()
             return None
+        with self._lock:
+            self._held.worked(kind)
         return grant
+
+    def look_ahead(self, tasks: Iterable[Task]) -> None:
+        """Before tasks are submitted: while a threshold is exceeded none of them can begin."""
+        if self._manager is None or self._manager.admission() is None:
+            return
+        with self._lock:
+            new = [self._held.add(kind_of(task), task) for task in tasks]
+        if any(new):
+            self._say_held()
+
+    def held(self) -> list[Kind]:
+        """What can't begin for now."""
+        with self._lock:
+            return self._held.kinds()
+
+    def _say_held(self) -> None:
+        with self._telling:
+            if self._watch is None:
+                self._watch = threading.Thread(target=self._watch_held, name="rayjobs-held", daemon=True)
+                self._watch.start()
+            try:
+                self._tell_held(self.held())
+            except RayjobsError as error:  # a coordinator that comes back is told when this driver attaches to it
+                log.warning("%s", error)
+
+    def _watch_held(self) -> None:
+        """Tell the coordinator when something can begin again."""
+        while not self._closed:
+            self._look.wait(LOOK_S if self.held() else None)
+            self._look.clear()
+            now = time.monotonic()
+            with self._lock:
+                candidates = self._held.to_try(now)
+            able = [kind for kind, task in candidates if self._could_begin(task)]
+            if not able or self._closed:
+                continue
+            with self._lock:
+                self._held.drop(able)
+            self._say_held()
+
+    def _could_begin(self, task: Task) -> bool:
+        assert self._manager is not None
+        return self._manager.busy(task.task_type, task.resources, spread=task.max_cpus is not None) is None
 
     def give_back(self, holder: str) -> None:
         """Nothing runs any more of what was held for."""
         if self._manager is not None:
             self._manager.release_owner(holder)
+            self._look.set()
 
     def close(self) -> None:
         """Stop telling. Safe to call twice."""
+        self._closed = True
+        self._look.set()
         if self._undo is not None:
             self._undo()
             self._undo = None

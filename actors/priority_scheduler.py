@@ -5,8 +5,9 @@ all behind it, so a round of decisions costs time by the number of lines, not of
 ``AGING_S`` rises by one priority, until it is served: nothing starves, however busy the more urgent are. Within a
 priority the job served longest ago goes first, so jobs share fairly whatever the length of their lines.
 
-A task that conflicts with a running one (same output, same exclusive resource) steps aside until that ends. Pure: no
-Ray, no clock. What fits where is asked of ``capacity``; ``task_queue`` puts the two together.
+A task that conflicts with a running one (same exclusive resource; an output that is the same, or one inside of the
+other) steps aside until that ends (``claims``). A line whose driver can't run its tasks for now is passed over. Pure:
+no Ray, no clock. What fits where is asked of ``capacity``; ``task_queue`` puts all together.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from actors.capacity import Needs
+from actors.claims import Claim, Claimed, claims_of
 from actors.task_pools import rival_types
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
@@ -35,6 +37,8 @@ class Place(Enum):
 
 
 LineKey = tuple[int, str, str, str, Needs, float | None, bool]
+Kind = tuple[str, Needs, bool]
+"""Tasks that a driver can run or can't, all alike: their type, what they need, whether they are elastic."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +56,9 @@ class Entry:
     waits_for: int = 0
     """Dependencies that aren't complete yet."""
     attempts: int = 0
-    """Processes that died with it in hand."""
+    """Processes that died, or ran out of time, with it in hand."""
+    not_before: float = 0.0
+    """When it may be tried again."""
     number: int = 0
     """Of its last grant."""
     cancelling: bool = False
@@ -60,6 +66,11 @@ class Entry:
     ticket: int = 0
     """Changes whenever it leaves a line, which makes what is left of it in heaps stale."""
     place: Place = Place.NOWHERE
+    claims: tuple[Claim, ...] = field(init=False)
+    """What it shares with no other running task, or only with some."""
+
+    def __post_init__(self) -> None:
+        self.claims = claims_of(self.task)
 
     @property
     def group(self) -> str:
@@ -70,11 +81,6 @@ class Entry:
     def line(self) -> LineKey:
         task = self.task
         return (self.priority, self.owner, self.group, task.task_type, self.needs, task.max_cpus, task.preemptible)
-
-    @property
-    def conflicts(self) -> tuple[str, ...]:
-        """What no two running tasks may share."""
-        return (*(f"output {path}" for path in self.task.outputs), *(f"exclusive {n}" for n in self.task.exclusive))
 
 
 _Heap = list[tuple[int, int, Entry]]
@@ -98,6 +104,14 @@ class Line:
     def task_type(self) -> str:
         return self.key[3]
 
+    @property
+    def owner(self) -> str:
+        return self.key[1]
+
+    @property
+    def kind(self) -> Kind:
+        return (self.key[3], self.key[4], self.key[5] is not None)
+
     def waited_s(self, now: float) -> float:
         """How long it got nothing."""
         if self.running or not self.heap:
@@ -119,8 +133,10 @@ class PriorityScheduler:
     def __init__(self) -> None:
         self._lines: dict[LineKey, Line] = {}
         self._group_lines: Counter[str] = Counter()
-        self._held: set[str] = set()
-        """Outputs and exclusive resources of running tasks."""
+        self._claimed = Claimed()
+        """By running tasks."""
+        self._withheld: dict[str, frozenset[Kind]] = {}
+        """Owner -> what it can't run for now."""
         self._aside: dict[str, dict[LineKey, _Heap]] = {}
         self._turns: dict[str, int] = {}
         """When each group was last served, as a running number."""
@@ -137,7 +153,21 @@ class PriorityScheduler:
         """Take a waiting task out."""
         if entry.place is not Place.NOWHERE:
             self._leave(entry)
-            self._wake(entry.conflicts)
+            self._wake(entry.claims)
+
+    def withhold(self, owner: str, kinds: frozenset[Kind]) -> None:
+        """Say which tasks an owner can't run for now: all others can."""
+        if kinds:
+            self._withheld[owner] = kinds
+        else:
+            self._withheld.pop(owner, None)
+
+    def withheld(self) -> int:
+        """How many tasks wait in line that their owners can't run for now."""
+        return sum(line.length for line in self._lines.values() if self._is_withheld(line)) if self._withheld else 0
+
+    def _is_withheld(self, line: Line) -> bool:
+        return line.kind in self._withheld.get(line.owner, ())
 
     def set_priority(self, entry: Entry, priority: TaskPriority) -> None:
         """Move a task, waiting or running, to the line of another priority; it keeps its age and its job's turn."""
@@ -154,7 +184,7 @@ class PriorityScheduler:
             new.served_at = max(new.served_at, old.served_at)
             self._drop_if_idle(old)
         self.keep_turn(entry.group, turn)
-        self._wake(entry.conflicts)
+        self._wake(entry.claims)
 
     def by_turn(self, now: float) -> Iterator[Line]:
         """Lines with somebody in front, in the order in which they deserve room; ``again`` puts one back in."""
@@ -167,6 +197,8 @@ class PriorityScheduler:
 
     def again(self, line: Line, now: float) -> None:
         """Let a line have another turn in this round, if somebody is in front."""
+        if self._is_withheld(line):
+            return
         front = self.front(line)
         if front is not None:
             # A pool that holds nothing comes before the many jobs of the other.
@@ -182,14 +214,14 @@ class PriorityScheduler:
             if item[1] != entry.ticket:
                 heapq.heappop(line.heap)
                 continue
-            clash = next((name for name in entry.conflicts if name in self._held), None)
+            clash = next((claim.name for claim in entry.claims if self._claimed.refuses(claim)), None)
             if clash is None:
                 return entry
             heapq.heappop(line.heap)
             line.length -= 1
             entry.place = Place.ASIDE
             heapq.heappush(self._aside.setdefault(clash, {}).setdefault(line.key, []), item)
-            self._wake(entry.conflicts)
+            self._wake(entry.claims)
         self._drop_if_idle(line)
         return None
 
@@ -197,13 +229,14 @@ class PriorityScheduler:
         """Take up to ``count`` tasks from the front; they run from now on. What conflicts or crashed runs alone."""
         taken: list[Entry] = []
         while len(taken) < count and (entry := self.front(line)) is not None:
-            special = bool(entry.conflicts or entry.attempts)
+            special = bool(entry.claims or entry.attempts)
             if taken and special:
                 break
             line.running += 1
             self._running[line.task_type] += 1
             self._leave(entry)
-            self._held.update(entry.conflicts)
+            self._claimed.add(entry.claims)
+            self._wake(entry.claims)  # whoever can share them
             taken.append(entry)
             if special:
                 break
@@ -217,7 +250,7 @@ class PriorityScheduler:
         line.running += 1
         self._running[line.task_type] += 1
         line.served_at = now
-        self._held.update(entry.conflicts)
+        self._claimed.add(entry.claims)
 
     def end(self, entry: Entry, now: float) -> None:
         """A running task stopped running."""
@@ -225,8 +258,8 @@ class PriorityScheduler:
         line.running -= 1
         self._running[line.task_type] -= 1
         line.served_at = now
-        self._held.difference_update(entry.conflicts)
-        self._wake(entry.conflicts)
+        self._claimed.remove(entry.claims)
+        self._wake(entry.claims)
         self._drop_if_idle(line)
 
     def turn(self, group: str) -> int:
@@ -240,11 +273,13 @@ class PriorityScheduler:
 
     def groups(self, level: int, now: float) -> int:
         """How many groups wait at a level or a more urgent one."""
-        return len({line.group for line in self._lines.values() if line.length and line.level(now) <= level})
+        waiting = (line for line in self._lines.values() if line.length and not self._is_withheld(line))
+        return len({line.group for line in waiting if line.level(now) <= level})
 
     def any_waiting(self, task_types: Collection[str]) -> bool:
         """Whether a task of one of these types is in line."""
-        return any(line.length and line.task_type in task_types for line in self._lines.values())
+        lines = self._lines.values()
+        return any(line.length and line.task_type in task_types and not self._is_withheld(line) for line in lines)
 
     def _line(self, key: LineKey) -> Line:
         line = self._lines.get(key)
@@ -268,16 +303,14 @@ class PriorityScheduler:
             line.length -= 1
             self._drop_if_idle(line)
 
-    def _wake(self, names: Sequence[str]) -> None:
-        """Let the first of each line that stepped aside for something free come back."""
-        for name in names:
-            if name in self._held:
-                continue
+    def _wake(self, claims: Sequence[Claim]) -> None:
+        """Let the first of each line that stepped aside for something come back, if it can have it now."""
+        for name in {claim.name for claim in claims}:
             aside = self._aside.get(name, {})
             for key, heap in list(aside.items()):
                 while heap and heap[0][1] != heap[0][2].ticket:
                     heapq.heappop(heap)
-                if heap:
+                if heap and not any(c.name == name and self._claimed.refuses(c) for c in heap[0][2].claims):
                     self._push(heapq.heappop(heap))
                 if not heap:
                     del aside[key]

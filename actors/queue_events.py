@@ -22,6 +22,13 @@ class Outcome(StrEnum):
     """Handed back unfinished, by no fault of its own: it waits again in its old place."""
     CRASHED = "crashed"
     """Its process died while it had it in hand: it waits again, a bounded number of times, and alone."""
+    TIMED_OUT = "timed_out"
+    """Its handler took longer than it may; what follows is the same."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it isn't to run again, as far as its driver is concerned."""
+        return self in (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

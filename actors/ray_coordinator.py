@@ -22,6 +22,7 @@ from actors.capacity import CPU, GPU, MEMORY
 from actors.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
+from actors.priority_scheduler import Kind
 from actors.queue_events import TaskReport
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
@@ -54,8 +55,8 @@ class CoordinatorActor:
         self._see_nodes()
         self._clock = asyncio.get_running_loop().create_task(self._run_clock())
 
-    async def attach(self, owner: str, open_tasks: Sequence[str]) -> Attached:
-        return self._do(lambda now: self._service.attach(owner, open_tasks, now))
+    async def attach(self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind]) -> Attached:
+        return self._do(lambda now: self._service.attach(owner, open_tasks, held, now))
 
     async def news(self, owner: str, incarnation: str, seen: int) -> News | None:
         """Answer as soon as there is something to tell, or after ``POLL_S``."""
@@ -92,6 +93,9 @@ class CoordinatorActor:
 
     async def set_units(self, request_id: str, owner: str, name: str, total: float) -> None:
         self._do(lambda now: self._service.set_units(request_id, owner, name, total, now))
+
+    async def withhold(self, owner: str, held: Sequence[Kind]) -> None:
+        self._do(lambda now: self._service.withhold(owner, held, now))
 
     async def report(self, owner: str, reports: Sequence[TaskReport]) -> None:
         self._do(lambda now: self._service.report(owner, reports, now))

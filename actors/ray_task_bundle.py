@@ -6,6 +6,7 @@ Results leave as soon as they are there. What isn't plain values is refused, bec
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.bundle_state import BundleState, End, Step
 from actors.queue_events import Grant, Outcome, TaskReport
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
-GRACE_S = 5.0
-"""How long an interrupted handler may take to end before its process is killed."""
+log = logging.getLogger(__name__)
 
 TELL_S = 0.02
 """Reports of tasks that are shorter than this leave together."""
@@ -40,57 +41,76 @@ class Bundle:
     def __init__(
         self, handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant, ended: Callable[[TaskReport], None]
     ) -> None:
-        self.open = dict.fromkeys(task.task_id for task in tasks)
-        """Tasks that haven't left it, in the order in which they run."""
+        self._lock = threading.Lock()
+        """Guards the state."""
+        self._state = BundleState(grant.number, {task.task_id: task.timeout_s for task in tasks})
         self._ended = ended
         self._number = grant.number
-        self._stopped = False
         self._reports = _launch(handler, tasks, grant)
+
+    @property
+    def open(self) -> list[str]:
+        """Tasks that haven't left it, in the order in which they run."""
+        with self._lock:
+            return list(self._state.open)
 
     def start(self) -> None:
         """Collect reports from now on."""
         threading.Thread(target=self._collect, name=f"rayjobs-grant-{self._number}", daemon=True).start()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Interrupt it; what hasn't ended by ``GRACE_S`` is killed."""
-        if not self._stopped or at_once:
-            self._stopped = True
-            self._cancel(force=at_once)
-            if not at_once:
-                timer = threading.Timer(GRACE_S, self._cancel, kwargs={"force": True})
-                timer.daemon = True
-                timer.start()
+        """Interrupt it; what hasn't ended after a grace period is killed."""
+        with self._lock:
+            step = self._state.stop(time.monotonic(), at_once=at_once)
+        self._carry_out(step)
 
-    def _cancel(self, *, force: bool) -> None:
-        if self.open and ray.is_initialized():
-            ray.cancel(self._reports, force=force)
+    def look(self) -> None:
+        """Do what is due to tasks that take too long, or weren't ended by what was done before; call it often."""
+        with self._lock:
+            step = self._state.due(time.monotonic())
+        if step is Step.ABANDON:
+            log.error("grant %d: its process can't be ended, and is left to itself", self._number)
+            self._end(End.DIED, "its process can't be ended")
+        self._carry_out(step)
+
+    def _carry_out(self, step: Step | None) -> None:
+        if step in (Step.INTERRUPT, Step.KILL) and ray.is_initialized():
+            ray.cancel(self._reports, force=step is Step.KILL)
 
     def _collect(self) -> None:
+        """Every task leaves, however this ends: one that didn't would run for ever in everybody's book."""
+        how, error = End.OVER, "its process stopped without a word about it"
         try:
-            for ref in self._reports:
-                for report in ray.get(ref):
-                    self._leave(report)
-        except RayTaskError as error:
-            self._leave_all(Outcome.RELEASED if self._stopped else Outcome.FAILED, one_line(error.cause or error))
-        except (NodeDiedError, LocalRayletDiedError, TaskUnschedulableError) as error:
-            self._leave_all(Outcome.RELEASED, one_line(error))
-        except RayError as error:
-            # The first that has no result was in hand; those behind it are innocent.
-            first = next(iter(self.open), None)
-            if first is not None and not self._stopped and not isinstance(error, TaskCancelledError):
-                self._leave(self._report(first, Outcome.CRASHED, one_line(error)))
-            self._leave_all(Outcome.RELEASED, one_line(error))
+            for ref in self._reports:  # may block for as long as the process doesn't end: others look at the time
+                self._take(ray.get(ref))
+        except (NodeDiedError, LocalRayletDiedError, TaskUnschedulableError) as raised:
+            how, error = End.LOST, one_line(raised)
+        except TaskCancelledError:  # or the handler raised KeyboardInterrupt, which Ray takes for it
+            how, error = End.DIED, "interrupted"
+        except RayTaskError as raised:
+            how, error = End.FAILED, one_line(raised.cause or raised)
+        except RayError as raised:
+            how, error = End.DIED, one_line(raised)
+        except Exception as raised:
+            log.exception("the reports of grant %d can't be read", self._number)
+            how, error = End.FAILED, one_line(raised)
+            self._carry_out(Step.KILL)
+        finally:
+            self._end(how, error)
 
-    def _leave_all(self, outcome: Outcome, error: str) -> None:
-        for task_id in list(self.open):
-            self._leave(self._report(task_id, outcome, error))
+    def _take(self, reports: Sequence[TaskReport]) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._state.begin(now)
+            leaving = self._state.take(reports, now)
+        for report in leaving:
+            self._ended(report)
 
-    def _leave(self, report: TaskReport) -> None:
-        del self.open[report.task_id]
-        self._ended(report)
-
-    def _report(self, task_id: str, outcome: Outcome, error: str) -> TaskReport:
-        return TaskReport(task_id=task_id, number=self._number, outcome=outcome, error=error)
+    def _end(self, how: End, error: str) -> None:
+        with self._lock:
+            leaving = self._state.end(how, error)
+        for report in leaving:
+            self._ended(report)
 
 
 def _launch(handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant) -> Any:
@@ -112,10 +132,16 @@ def _run_all(
     handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int, cpus: float
 ) -> Iterator[list[TaskReport]]:
     limit_threads(cpus)
+    yield []  # it begins: from now on the time of the first counts
     reports: list[TaskReport] = []
     told = time.monotonic()
     for task in tasks:
-        reports.append(run_one(handler, task, number))
+        try:
+            reports.append(run_one(handler, task, number))
+        except KeyboardInterrupt:  # what is done is told all the same
+            if reports:
+                yield reports
+            raise
         if time.monotonic() - told >= TELL_S:
             yield reports
             reports, told = [], time.monotonic()
@@ -139,7 +165,9 @@ def run_one(handler: TaskHandler, task: ExtensibleTask, number: int) -> TaskRepo
             outcome = Outcome.CANCELLED
         if result.value is not None:
             value = json.dumps(result.value)
-    except Exception as raised:  # noqa: BLE001 - a handler is anybody's code
+    except KeyboardInterrupt:  # how Ray interrupts a task
+        raise
+    except BaseException as raised:  # noqa: BLE001 - a handler is anybody's code, and may even ask to exit
         outcome, error = Outcome.FAILED, one_line(raised)
     return TaskReport(
         task_id=task.task_id,
@@ -153,7 +181,10 @@ def run_one(handler: TaskHandler, task: ExtensibleTask, number: int) -> TaskRepo
 
 def one_line(error: BaseException) -> str:
     """An error for a person: its kind and the first line of its text."""
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 - of anybody's class
+        text = ""
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 

@@ -9,6 +9,7 @@ there. The decisions themselves are in ``resource_accounts`` and ``thresholds``.
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 import uuid
@@ -198,6 +199,23 @@ class ResourceManager(ClosedOnExit):
         """Why no further task should start now, whatever it needs: a threshold is exceeded; None: go on."""
         self._monitor.start()
         return self._thresholds.hold_reason()
+
+    def busy(self, task_type: str, estimated_usage: ResourceEstimate, *, spread: bool = False) -> str | None:
+        """Why a request would have to wait now, or couldn't be served at all; None: it would be served at once.
+
+        Nothing is held, so somebody else may be faster.
+        """
+        demand = demand_of(estimated_usage)
+        supply = self._supply()
+        with self._changed:
+            reason = (
+                refusal(demand, supply, spread=spread)
+                or self._thresholds.hold_reason()
+                or shortage(demand, supply, self._holdings.total())
+            )
+        free = self._units.free(demand)
+        short = next((name for name, amount in free.items() if math.ceil(demand[name]) > amount), None)
+        return reason or (None if short is None else f"has to wait for {demand[short]:g} of {short!r}")
 
     # Looking
 

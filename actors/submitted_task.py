@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.queue_events import Decision, Outcome
 from pipelines.errors import RayjobsError
+from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 
 Listener = Callable[[Decision], None]
@@ -35,7 +37,7 @@ class SubmittedTask:
     def leave(self, outcome: Outcome) -> None:
         """It runs no more."""
         self.runs, self.ended = False, self.number
-        if outcome in (Outcome.RELEASED, Outcome.CRASHED):
+        if not outcome.final:
             self.status = TaskStatus.PENDING
 
     def holder(self, number: int) -> str:
@@ -48,15 +50,23 @@ class SubmittedTask:
         return TaskResult(task_id=self.task.task_id, status=self.status, value=value, error=self.error)
 
 
-def refuse_odd_payload(task: Task) -> None:
-    """Only plain values can be kept in the ledger.
+def as_sent(task: Task) -> Task:
+    """A task as the coordinator is to know it, which is elsewhere: its outputs are places.
 
     Raises
     ------
     RayjobsError
-        Naming the task.
+        Its payload isn't plain values, which alone can be kept in the ledger; or its limits make no sense.
     """
     try:
         json.dumps(dict(task.payload))
     except (TypeError, ValueError) as error:
         raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
+    if task.timeout_s is not None and not 0 < task.timeout_s < math.inf:
+        raise RayjobsError(f"timeout_s of task {task.task_id} is {task.timeout_s}; give seconds, or None for any time")
+    if task.max_attempts < 1:
+        raise RayjobsError(f"max_attempts of task {task.task_id} is {task.max_attempts}; it must be 1 or more")
+    try:
+        return replace(task, outputs=tuple(map(real_place, task.outputs)))
+    except ValueError as error:
+        raise RayjobsError(f"an output of task {task.task_id} can't be the name of a file: {error}") from None

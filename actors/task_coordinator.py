@@ -3,8 +3,8 @@
 A thin client of the one actor of the cluster (``ray_coordinator``). Tasks run in the driver that submitted them: a
 granted task whose type has a handler becomes a Ray task with the granted resources; a grant that somebody asked for
 (``request_grant``) is passed on. One thread listens for decisions, which also keeps the driver's lease alive; one
-reports; one per running Ray task collects results. When the coordinator restarts, the client attaches again and
-goes on; when the driver dies, its lease runs out and what it held goes to others.
+reports; one looks at time limits; one per running Ray task collects results. When the coordinator restarts, the client
+attaches again and goes on; when the driver dies, its lease runs out and what it held goes to others.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from dataclasses import replace
 import ray
 
 from actors.grant_resources import GrantResources
+from actors.priority_scheduler import Kind
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.ray_coordinator_link import CoordinatorLink
 from actors.ray_task_bundle import Bundle, one_line
 from actors.resource_manager import ResourceManager
-from actors.submitted_task import Listener, SubmittedTask, refuse_odd_payload
+from actors.submitted_task import Listener, SubmittedTask, as_sent
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
@@ -36,10 +37,10 @@ from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskRes
 
 POLL_FOREIGN_S = 0.2
 """How often tasks of other drivers are asked about while somebody waits for them."""
+LOOK_S = 0.5
+"""How often it is looked whether running tasks take too long."""
 AGAIN_S = 0.2
 """Pause before something is tried again that failed at once."""
-BUSY_S = 1.0
-"""How long a grant that the resource manager doesn't let begin is kept before it is handed back."""
 
 _CLOSED = "the TaskCoordinator was closed while somebody waited for tasks"
 
@@ -60,11 +61,11 @@ class TaskCoordinator(ClosedOnExit):
         self._reports: queue.SimpleQueue[TaskReport | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._incarnation, self._seen = "", 0
+        self._resources = GrantResources(resource_manager, self.set_resource_units, self._withhold)
         self._attach()
-        self._resources = GrantResources(resource_manager, self.set_resource_units)
         self._threads = [
             threading.Thread(target=target, name=f"rayjobs-{target.__name__.strip('_')}", daemon=True)
-            for target in (self._listen, self._report)
+            for target in (self._listen, self._report, self._watch)
         ]
         for thread in self._threads:
             thread.start()
@@ -212,8 +213,9 @@ class TaskCoordinator(ClosedOnExit):
 
     def _submit(self, tasks: Sequence[SubmittedTask]) -> None:
         for known in tasks:
-            refuse_odd_payload(known.task)
+            known.task = as_sent(known.task)
             self._resources.check(known.task)
+        self._resources.look_ahead(known.task for known in tasks)
         with self._changed:
             if self._closed.is_set():
                 raise RayjobsError("this TaskCoordinator is closed")
@@ -235,6 +237,9 @@ class TaskCoordinator(ClosedOnExit):
         """Submit; False: the coordinator has forgotten this driver."""
         return bool(self._link.change("submit", self.owner, [(known.task, known.priority) for known in tasks]))
 
+    def _withhold(self, held: Sequence[Kind]) -> None:
+        self._link.call("withhold", self.owner, list(held))
+
     def _results(self, handles: Sequence[TaskHandle]) -> list[TaskResult]:
         with self._changed:
             found = {h.task_id: self._known[h.task_id].result() for h in handles if h.task_id in self._known}
@@ -253,7 +258,7 @@ class TaskCoordinator(ClosedOnExit):
         """Come, or come back: learn what stands, and submit again what got lost."""
         with self._changed:
             open_tasks = [task_id for task_id, known in self._known.items() if not known.status.terminal]
-        attached = self._link.call("attach", self.owner, open_tasks)
+        attached = self._link.call("attach", self.owner, open_tasks, self._resources.held())
         self._incarnation, self._seen = attached.incarnation, 0
         with self._changed:
             lost = [self._known[task_id] for task_id in attached.unknown]
@@ -307,7 +312,7 @@ class TaskCoordinator(ClosedOnExit):
             granted = [known for known in granted if grant.number > known.ended and not known.status.terminal]
             fresh = [known for known in granted if not known.runs]
             for known in granted:
-                known.number, known.status, known.runs = grant.number, TaskStatus.RUNNING, True
+                known.number, known.runs = grant.number, True
             if not fresh:
                 return
             handler = self._handlers.get(fresh[0].task.task_type)
@@ -318,17 +323,23 @@ class TaskCoordinator(ClosedOnExit):
             self._fail(grant, fresh, one_line(error))
 
     def _run(self, grant: Grant, fresh: Sequence[SubmittedTask], handler: ray.ObjectRef | None) -> None:
-        listener = fresh[0].listener
-        held = self._resources.hold(fresh[0].holder(grant.number), grant, fresh[0].task)
+        listener, holder = fresh[0].listener, fresh[0].holder(grant.number)
+        held = self._resources.hold(holder, grant, fresh[0].task)
         if held is None:
-            timer = threading.Timer(BUSY_S, self._hand_back, (grant, fresh))
-            timer.daemon = True
-            timer.start()
+            self._hand_back(grant, fresh)
             return
-        if listener is not None:
+        with self._changed:
+            begun = [known for known in fresh if known.runs and known.number == grant.number]
+            for known in begun:
+                known.status = TaskStatus.RUNNING
+        if not begun:  # ended meanwhile by whoever asked for it
+            self._resources.give_back(holder)
+        elif listener is not None:
             listener(held)
-        elif handler is not None:
-            bundle = Bundle(handler, [known.task for known in fresh], grant, self._ended)
+        elif handler is None:
+            raise RayjobsError(f"no handler runs tasks of type {fresh[0].task.task_type!r} here")
+        else:
+            bundle = Bundle(handler, [known.task for known in begun], grant, self._ended)
             with self._changed:
                 self._bundles[grant.number] = bundle
             bundle.start()
@@ -349,7 +360,7 @@ class TaskCoordinator(ClosedOnExit):
             )
 
     def _hand_back(self, grant: Grant, tasks: Sequence[SubmittedTask]) -> None:
-        """Tasks that mustn't begin now wait again, in their old place."""
+        """Tasks that mustn't begin now wait again, in their old place; the coordinator knows that they can't."""
         for known in tasks:
             with self._changed:
                 if not known.runs or known.ended >= grant.number:
@@ -381,6 +392,17 @@ class TaskCoordinator(ClosedOnExit):
             self._changed.notify_all()
         if known.listener is not None:
             known.listener(decision)
+
+    def _watch(self) -> None:
+        """Look at the time that running tasks take."""
+        while not self._closed.wait(LOOK_S):
+            with self._changed:
+                bundles = list(self._bundles.values())
+            for bundle in bundles:
+                try:
+                    bundle.look()
+                except Exception:  # the others have limits as well
+                    log.exception("tasks %s can't be ended", ", ".join(bundle.open))
 
     def _report(self) -> None:
         """Send reports, as many at a time as there are."""

@@ -7,21 +7,21 @@ no Ray, no clock, no file, so that priorities, leases and crashes are tested in 
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.capacity import Capacity, Placement, needs_of
 from actors.dispatcher import Dispatcher
+from actors.failure_policy import pause_before_retry
 from actors.grant_book import GrantBook, Running
-from actors.priority_scheduler import Entry, Place, PriorityScheduler
+from actors.priority_scheduler import Entry, Kind, Place, PriorityScheduler
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.task_graph import TaskGraph, check_dependencies
-from pipelines.errors import RayjobsError
+from pipelines.errors import FailedReason, RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
-MAX_ATTEMPTS = 3
-"""Processes that a task may take down before it is failed."""
 FORGET_S = 60.0
 """A driver that is silent for so long after its lease ended won't come back: its tasks are cancelled."""
 
@@ -57,6 +57,8 @@ class TaskQueue:
         self._dispatcher = Dispatcher(self._book, self._scheduler)
         self._counts: Counter[tuple[TaskStatus, TaskPriority]] = Counter()
         self._last_order = 0
+        self._pausing: list[tuple[float, int, str]] = []
+        """Tasks that are tried again at a certain time; the earliest first."""
         self._outbox: list[Decision] = []
 
     # ---- owners --------------------------------------------------------------------------------------------------
@@ -95,6 +97,7 @@ class TaskQueue:
         for entry in owner.tasks:
             del self._entries[entry.task.task_id]
             self._counts[entry.status, entry.priority] -= 1
+        self._scheduler.withhold(name, frozenset())
         del self._owners[name]
 
     def alive_owners(self) -> list[str]:
@@ -205,6 +208,11 @@ class TaskQueue:
             self.changed[task_id] = entry
         return True
 
+    def withhold(self, owner: str, kinds: Iterable[Kind]) -> None:
+        """Say which tasks an owner can't run for now, such as for want of memory: they stay pending; others can go."""
+        if owner in self._owners:
+            self._scheduler.withhold(owner, frozenset(kinds))
+
     def set_limit(self, task_type: str, limit: int | None) -> None:
         """At most so many grants of a type are out at a time, None: as many as there is room for; those out may end."""
         if limit is None:
@@ -226,6 +234,10 @@ class TaskQueue:
 
     def decide(self, now: float) -> list[Decision]:
         """What is to be told to whom, after all events so far."""
+        while self._pausing and self._pausing[0][0] <= now:
+            entry = self._entries.get(heapq.heappop(self._pausing)[2])
+            if entry is not None:  # else its owner has ended meanwhile
+                self._enqueue(entry, now)
         granted = True
         while granted:  # whoever stepped aside in a round, and was let in again by it, has its turn in the next
             granted = self._round(now)
@@ -275,6 +287,7 @@ class TaskQueue:
             by_type=dict(self._book.by_type),
             by_priority={name: count for name, count in pending.items() if count},
             limits=dict(self._book.limits),
+            held=self._scheduler.withheld(),
         )
 
     # ---- inner workings ------------------------------------------------------------------------------------------
@@ -324,9 +337,13 @@ class TaskQueue:
 
     def _enqueue(self, entry: Entry, now: float) -> None:
         ready = entry.status is TaskStatus.PENDING and not entry.waits_for and entry.place is Place.NOWHERE
-        if ready and self._owners[entry.owner].alive:
-            entry.queued_at = now
-            self._scheduler.add(entry)
+        if not ready or not self._owners[entry.owner].alive:
+            return
+        if now < entry.not_before:
+            heapq.heappush(self._pausing, (entry.not_before, entry.order, entry.task.task_id))
+            return
+        entry.queued_at = now
+        self._scheduler.add(entry)
 
     def _settle(self, entry: Entry, report: TaskReport, now: float) -> None:
         """Final, or back in line."""
@@ -341,12 +358,14 @@ class TaskQueue:
                 self._finish(entry, TaskStatus.CANCELLED, "cancelled", now)
             case Outcome.RELEASED:
                 self._enqueue(entry, now)
-            case Outcome.CRASHED:
+            case Outcome.CRASHED | Outcome.TIMED_OUT:
                 entry.attempts += 1
-                if entry.attempts >= MAX_ATTEMPTS:
-                    why = f"its process died {entry.attempts} times: {report.error or 'no reason known'}"
+                reason, why = _failure(report, entry.attempts)
+                pause_s = pause_before_retry(reason, entry.attempts, entry.task.max_attempts)
+                if pause_s is None:
                     self._finish(entry, TaskStatus.FAILED, why, now)
                 else:
+                    entry.not_before = now + pause_s
                     self._enqueue(entry, now)
 
     def _finish(self, entry: Entry, status: TaskStatus, error: str | None, now: float) -> None:
@@ -373,6 +392,14 @@ class TaskQueue:
         entry.status = status
         self._counts[status, entry.priority] += 1
         self.changed[entry.task.task_id] = entry
+
+
+def _failure(report: TaskReport, attempts: int) -> tuple[FailedReason, str]:
+    """What a task failed of that may not be tried again, and what is said of it."""
+    error = report.error or "no reason known"
+    if report.outcome is Outcome.TIMED_OUT:
+        return FailedReason.TIMEOUT, error if attempts == 1 else f"{error}, {attempts} times"
+    return FailedReason.CRASHED, f"its process died{f' {attempts} times' if attempts > 1 else ''}: {error}"
 
 
 def _passed_on(cause: Entry) -> tuple[TaskStatus, str]:

@@ -14,6 +14,9 @@ from typing import Any
 
 from pipelines.resources import ResourceAllocation, ResourceEstimate
 
+TASK_TIMEOUT_S = 3600.0
+TASK_ATTEMPTS = 3
+
 
 class TaskPriority(IntEnum):
     """Who goes first; a smaller number is more urgent."""
@@ -53,13 +56,18 @@ class Task:
     depends_on: tuple[str, ...] = ()
     """Ids of tasks that must complete first; their failure or cancellation passes on."""
     outputs: tuple[str, ...] = ()
-    """Paths that it writes: two tasks with a common one never run at the same time."""
+    """Paths that it writes, files or directories: two tasks with a common one, or with one inside of another's, however
+    they are spelled, never run at the same time."""
     exclusive: tuple[str, ...] = ()
     """Names of resources that only one task at a time may use."""
     max_cpus: float | None = None
     """Elastic: granted whole CPUs from ``resources.cpus`` up to this, on one or more nodes; other needs are per CPU."""
     preemptible: bool = False
     """Hands its resources back soon after it is asked to, with its work kept; then a more urgent task may ask it to."""
+    timeout_s: float | None = TASK_TIMEOUT_S
+    """How long its handler may take; None: any time. Then it is interrupted, and killed if that doesn't help."""
+    max_attempts: int = TASK_ATTEMPTS
+    """How often it may take its process down or its time may run out, with a pause after each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,8 @@ class QueueStatus:
     """Pending tasks per priority, by its lower-case name."""
     limits: Mapping[str, int]
     """Concurrency limits per type, where one is set."""
+    held: int = 0
+    """Pending tasks whose driver can't run them for now, such as for want of memory; they get nothing until it can."""
 
 
 @dataclass

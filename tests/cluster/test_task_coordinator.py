@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,8 +40,16 @@ class Diary(TaskHandler):
             diary.write(f"{task.task_id}\n")
         if task.config.get("dies"):
             os._exit(1)
-        if task.config.get("raises"):
-            raise ValueError("no such luck\nsecond line")
+        match task.config.get("raises"):
+            case True:
+                raise ValueError("no such luck\nsecond line")
+            case "exit":
+                sys.exit("enough")
+            case "interrupt":
+                raise KeyboardInterrupt
+        while task.config.get("stubborn"):
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
         if "until" in task.config:
             wait_until(Path(task.config["until"]).exists, timeout_s=LONG_S)
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value={"id": task.task_id})
@@ -58,7 +67,15 @@ class Desk:
         self.prefix = uuid.uuid4().hex[:6]
 
     def task(
-        self, name: str, *, until: str = "", depends_on: tuple[str, ...] = (), cpus: float = 1.0, **more: bool
+        self,
+        name: str,
+        *,
+        until: str = "",
+        depends_on: tuple[str, ...] = (),
+        cpus: float = 1.0,
+        timeout_s: float | None = None,
+        max_attempts: int = 3,
+        **more: bool | str,
     ) -> Task:
         payload: dict[str, object] = {"diary": str(self.diary), **more}
         if until:
@@ -69,6 +86,8 @@ class Desk:
             payload=payload,
             resources=ResourceEstimate(cpus=cpus),
             depends_on=tuple(map(self.id, depends_on)),
+            timeout_s=timeout_s,
+            max_attempts=max_attempts,
         )
 
     def id(self, name: str) -> str:
@@ -161,6 +180,55 @@ def test_a_running_and_a_waiting_task_are_cancelled_and_the_room_comes_back(
     assert statuses(coordinator.wait_for_completion([after], LONG_S)) == [TaskStatus.COMPLETED]
     assert not coordinator.cancel_task(after)
     assert desk.written() == ["runs", "after"]
+
+
+def test_tasks_that_are_cancelled_as_they_start_end(coordinator: TaskCoordinator, desk: Desk) -> None:
+    """64, in rounds of 8, each a little later in its start than the round before; the last ones run."""
+    cancelled = []
+    for round_ in range(8):
+        names = [f"{round_}.{number}" for number in range(8)]
+        handles = coordinator.submit_tasks([desk.task(name, until="never", cpus=0.2) for name in names])
+        threading.Event().wait(round_ * 0.008)
+        for handle in handles:
+            assert coordinator.cancel_task(handle)
+        cancelled += handles
+    assert statuses(coordinator.wait_for_completion(cancelled, LONG_S)) == [TaskStatus.CANCELLED] * 64
+    told = coordinator.get_queue_status()
+    assert (told.pending, told.running) == (0, 0)
+    after = coordinator.submit_tasks([desk.task(f"after-{n}") for n in range(2)])
+    assert statuses(coordinator.wait_for_completion(after, LONG_S)) == [TaskStatus.COMPLETED] * 2
+
+
+def test_handlers_that_hang_end_with_the_reason_and_give_their_room_back(
+    coordinator: TaskCoordinator, desk: Desk
+) -> None:
+    """One that lets itself be interrupted and is tried again, and one that has to be killed."""
+    hangs = desk.task("hangs", until="never", timeout_s=1.0, max_attempts=2)
+    stubborn = desk.task("stubborn", stubborn=True, timeout_s=1.0, max_attempts=1)
+    quick = desk.task("quick", timeout_s=LONG_S)
+    results = coordinator.wait_for_completion(coordinator.submit_tasks([hangs, stubborn, quick]), LONG_S)
+    assert [(result.status, result.error) for result in results] == [
+        (TaskStatus.FAILED, "timed out after 1 s, 2 times"),
+        (TaskStatus.FAILED, "timed out after 1 s"),
+        (TaskStatus.COMPLETED, None),
+    ]
+    assert Counter(desk.written()) == {"hangs": 2, "stubborn": 1, "quick": 1}
+    after = coordinator.submit_task(desk.task("after", cpus=2))
+    assert statuses(coordinator.wait_for_completion([after], LONG_S)) == [TaskStatus.COMPLETED]
+
+
+@pytest.mark.parametrize(
+    ("raises", "error", "times"),
+    [("exit", "SystemExit: enough", 1), ("interrupt", "its process died 3 times", 3)],
+)
+def test_a_handler_that_raises_what_ends_programs_fails_alone(
+    coordinator: TaskCoordinator, desk: Desk, raises: str, error: str, times: int
+) -> None:
+    bad, good = coordinator.submit_tasks([desk.task("bad", raises=raises), desk.task("good")])
+    results = coordinator.wait_for_completion([bad, good], LONG_S)
+    assert statuses(results) == [TaskStatus.FAILED, TaskStatus.COMPLETED]
+    assert error in str(results[0].error)
+    assert Counter(desk.written()) == {"bad": times, "good": 1}
 
 
 def test_a_failure_has_one_line_and_passes_on(coordinator: TaskCoordinator, desk: Desk) -> None:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from actors import task_coordinator
+from actors import grant_resources, task_coordinator
+from actors import resource_accounts as accounts
 from actors.cluster_ledger import ClusterLedger
 from actors.coordinator_service import LEASE_S, CoordinatorService
+from actors.performance_monitor import PerformanceMonitor
 from actors.queue_events import Decision, Finished, Grant, Outcome, TaskReport
+from actors.resource_manager import ResourceManager
 from actors.task_coordinator import TaskCoordinator
 from actors.task_queue import FORGET_S
 from pipelines.contracts import TaskHandler
+from pipelines.errors import RayjobsError
+from pipelines.resources import ResourceEstimate, ResourceLimits, UsageSample
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
+from tests.leaks import wait_until
 
 PATIENCE_S = 20.0
 NORMAL = TaskPriority.NORMAL
@@ -34,6 +41,8 @@ class Link:
         self._asleep = False
         """The listening thread hears nothing until somebody was told to attach first."""
         self.refused = 0
+        self.grants = 0
+        """The number of the last that was given."""
 
     def change(self, method: str, *args: Any) -> Any:
         return self.call(method, uuid.uuid4().hex, *args)
@@ -44,10 +53,11 @@ class Link:
                 self._changed.wait_for(lambda: self._is_news(*args), 0.05)
                 self._changed.wait_for(lambda: not self._asleep)
             self._asleep = self._asleep and method != "close_owner"
-            answer = getattr(self._service, method)(*args, *(() if method == "outcomes" else (self._now,)))
+            answer = getattr(self._service, method)(*args, *(() if method in ("outcomes", "status") else (self._now,)))
             if method == "submit" and not answer:
                 self._asleep = False
                 self.refused += 1
+            self.grants = self._service._queue._book.last_number
             self._changed.notify_all()
             return answer
 
@@ -99,12 +109,38 @@ def link(tmp_path: Path) -> Iterator[Link]:
     ledger.close()
 
 
+class Node:
+    """The cluster as the resource manager sees it."""
+
+    def nodes(self) -> list[accounts.Node]:
+        return [accounts.Node(name="n", total={"cpu": 1.0, "memory": 100.0})]
+
+    def available(self) -> dict[str, float]:
+        return {"cpu": 1.0, "memory": 100.0}
+
+
+class Pressure:
+    """How much of the machine's memory is in use, as the test sets it."""
+
+    percent = 50
+
+    def __call__(self) -> UsageSample:
+        return UsageSample(
+            time=0.0, cpu_percent=0.0, memory_used_bytes=self.percent, memory_total_bytes=100, process_bytes=1
+        )
+
+
 @pytest.fixture
-def coordinator(link: Link, monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskCoordinator]:
+def here(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coordinator is in this process, without Ray."""
     monkeypatch.setattr(task_coordinator, "CoordinatorLink", lambda: link)
     monkeypatch.setattr(task_coordinator, "Bundle", OddBundle)
     ray = SimpleNamespace(is_initialized=lambda: True, put=lambda handler: handler)
     monkeypatch.setattr(task_coordinator, "ray", ray)
+
+
+@pytest.fixture
+def coordinator(here: None) -> Iterator[TaskCoordinator]:
     with TaskCoordinator() as coordinator:
         coordinator.register_handler(Works())
         yield coordinator
@@ -148,3 +184,89 @@ def test_a_driver_that_slept_until_it_was_forgotten_submits_all_the_same(
     assert link.refused == 1
     (late,) = coordinator.wait_for_completion([handle], PATIENCE_S)
     assert late.status is TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize("when", ["before it is submitted", "once it is granted"])
+def test_what_cannot_begin_for_want_of_memory_is_pending_and_granted_once_it_can(
+    here: None, link: Link, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(grant_resources, "LOOK_S", 0.01)
+    pressure = Pressure()
+    pressure.percent = 99 if when == "before it is submitted" else 50
+    monitor = PerformanceMonitor(pressure, interval_s=0.01)
+    with (
+        ResourceManager(cluster=Node(), monitor=monitor) as manager,
+        TaskCoordinator(manager) as coordinator,
+    ):
+        coordinator.register_handler(Works())
+        monitor.start()
+        wait_until(lambda: (manager.admission() is None) == (pressure.percent == 50))
+        if when == "once it is granted":
+            monkeypatch.setattr(manager, "admission", lambda: None)  # it is exceeded in the moment after
+            pressure.percent = 99
+            wait_until(lambda: manager.busy("work", ResourceEstimate()) is not None)
+        handles = coordinator.submit_tasks([task(f"{n}") for n in range(20)])
+        wait_until(lambda: coordinator.get_queue_status().held == 20)
+        granted = link.grants
+        assert granted <= (when == "once it is granted"), "one grant is enough to learn it"
+        results = coordinator.wait_for_completion(handles, 0.5)
+        assert [result.status for result in results] == [TaskStatus.PENDING] * 20
+        assert link.grants == granted, "nothing is granted and handed back meanwhile"
+        pressure.percent = 50
+        results = coordinator.wait_for_completion(handles, PATIENCE_S)
+        assert [result.status for result in results] == [TaskStatus.COMPLETED] * 20
+        assert coordinator.get_queue_status().held == 0
+    monitor.stop()
+
+
+def test_tasks_beyond_a_limit_of_their_driver_follow_as_soon_as_there_is_room(
+    here: None, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a second later, as often as that was looked at; and without being granted over and over."""
+    monkeypatch.setattr(grant_resources, "LOOK_S", 3600.0)
+    with ResourceManager(cluster=Node(), monitor=PerformanceMonitor(Pressure(), interval_s=3600.0)) as manager:
+        manager.set_resource_limits(ResourceLimits(max_cpus=1.0))
+        other = manager.allocate_resources("other", ResourceEstimate())
+        with TaskCoordinator(manager) as coordinator:
+            coordinator.register_handler(Works())
+            handles = coordinator.submit_tasks([task(f"{n}") for n in range(5)])
+            wait_until(lambda: coordinator.get_queue_status().held == 5)
+            manager.release_resources(other)
+            manager.set_resource_limits(ResourceLimits())
+            results = coordinator.wait_for_completion(handles, PATIENCE_S)
+            assert [result.status for result in results] == [TaskStatus.COMPLETED] * 5
+            assert link.grants == 6, "one that couldn't begin, and one each"
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["out/a", "./out/../out/a/", "link/a", "{here}/out/a", "~/out/a", "out"],
+    ids=["plain", "dots", "link", "absolute", "home", "around"],
+)
+def test_an_output_is_the_same_however_it_is_spelled(
+    coordinator: TaskCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    heard: list[Decision] = []
+    first = replace(task("first"), resources=ResourceEstimate(cpus=0.1), outputs=(f"{tmp_path}/out/a",))
+    second = replace(first, task_id="second", outputs=(spelled.format(here=tmp_path),))
+    third = replace(first, task_id="third", outputs=("out/b",))
+    for each in (first, second, third):
+        coordinator.request_grant(each, NORMAL, heard.append)
+    wait_until(lambda: "third" in str(heard))
+    granted = [task_id for decision in heard if isinstance(decision, Grant) for task_id in decision.task_ids]
+    assert granted == ["first", "third"]
+    coordinator.end_grant("first", Outcome.COMPLETED)
+    if spelled == "out":
+        coordinator.end_grant("third", Outcome.COMPLETED)
+    wait_until(lambda: "second" in str(heard))
+
+
+def test_limits_that_make_no_sense_are_refused(coordinator: TaskCoordinator) -> None:
+    with pytest.raises(RayjobsError, match="timeout_s of task t is 0; give seconds"):
+        coordinator.submit_task(replace(task("t"), timeout_s=0))
+    with pytest.raises(RayjobsError, match="max_attempts of task t is 0"):
+        coordinator.submit_task(replace(task("t"), max_attempts=0))

@@ -272,7 +272,7 @@ def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
         return ResourceInfo(total=said, available={})
 
     provider.get_available_resources = break_down  # type: ignore[method-assign]
-    grants = GrantResources(manager, lambda _name, _total: None)
+    grants = GrantResources(manager, lambda _name, _total: None, lambda _held: None)
     grant = Grant(owner="o", number=1, task_ids=("t",), cpus=2)
     assert grants.hold("job", grant, Task(task_id="t", task_type="shard", max_cpus=2)) == grant
     manager.allocate_resources("look", ResourceEstimate(custom={"scanner": 1}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
-from actors.priority_scheduler import AGING_S
+from actors.failure_policy import pause_before_retry
+from actors.held_kinds import kind_of
+from actors.priority_scheduler import AGING_S, Kind
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.task_queue import FORGET_S, MAX_ATTEMPTS, Past, TaskQueue
-from pipelines.errors import RayjobsError
+from actors.task_queue import FORGET_S, Past, TaskQueue
+from pipelines.errors import FailedReason, RayjobsError
 from pipelines.resources import ResourceEstimate
+from pipelines.storage.places import meet
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 TTL_S = 10.0
@@ -230,6 +234,50 @@ class TestLimitsAndConflicts:
         assert set(granted(queue.decide(0))) == {"a", "c"}
         assert granted(end(queue, "a")) == []
         assert granted(end(queue, "c")) == ["b"]
+
+    @pytest.mark.parametrize(
+        ("one", "other", "together"),
+        [
+            (("/out",), ("/out/a",), False),
+            (("/out/a/b.png",), ("/out",), False),
+            (("/out", "/x"), ("/y", "/out/deep/er/c"), False),
+            (("/out/a",), ("/out/b",), True),
+            (("/out/a",), ("/out/ab",), True),
+            (("/",), ("/out",), False),
+        ],
+        ids=["inside", "around", "one of several", "beside", "beginning alike", "the root"],
+    )
+    def test_an_output_inside_of_another_is_in_its_way(
+        self, one: tuple[str, ...], other: tuple[str, ...], together: bool
+    ) -> None:
+        queue = queue_of(8)
+        submit(queue, task("a", outputs=one), task("b", outputs=other))
+        assert granted(queue.decide(0)) == (["a", "b"] if together else ["a"])
+        assert granted(end(queue, "a")) == ([] if together else ["b"])
+
+    def test_whoever_waited_for_the_directory_around_them_runs_side_by_side_then(self) -> None:
+        queue = queue_of(8)
+        submit(queue, task("around", outputs=("/out",)))
+        submit(queue, *(task(f"{n}", outputs=(f"/out/{n}",)) for n in range(5)), task("again", outputs=("/out",)))
+        assert granted(queue.decide(0)) == ["around"]
+        assert granted(end(queue, "around")) == [f"{n}" for n in range(5)]
+        assert [granted(end(queue, f"{n}")) for n in range(5)] == [[], [], [], [], ["again"]]
+
+    def test_what_a_driver_cannot_run_for_now_waits_and_is_in_nobodys_way(self) -> None:
+        queue = queue_of(2, owners=("o", "p"))
+        large, small = task("large", cpus=2), task("small")
+        queue.withhold("o", [kind_of(large)])
+        submit(queue, large, priority=TaskPriority.URGENT)
+        submit(queue, small)
+        submit(queue, task("other", cpus=1), owner="p")
+        assert set(granted(queue.decide(AGING_S * 2))) == {"small", "other"}
+        told = queue.status()
+        assert (told.pending, told.held) == (1, 1)
+        end(queue, "small", now=AGING_S * 2)
+        assert granted(end(queue, "other", now=AGING_S * 2)) == []
+        queue.withhold("o", [])
+        assert granted(queue.decide(AGING_S * 2)) == ["large"]
+        assert queue.status().held == 0
 
     def test_an_exclusive_resource_has_one_user_at_a_time(self) -> None:
         queue = queue_of(8)
@@ -459,16 +507,44 @@ class TestEnds:
         assert status(queue, "t") is TaskStatus.COMPLETED
         assert not queue.cancel("t", 0)
 
-    def test_a_task_that_takes_its_process_down_is_tried_a_bounded_number_of_times(self) -> None:
+    @pytest.mark.parametrize(
+        ("outcome", "error", "attempts", "told"),
+        [
+            (Outcome.CRASHED, "SIGSEGV", 3, "its process died 3 times: SIGSEGV"),
+            (Outcome.CRASHED, "SIGSEGV", 1, "its process died: SIGSEGV"),
+            (Outcome.TIMED_OUT, "timed out after 5 s", 2, "timed out after 5 s, 2 times"),
+            (Outcome.TIMED_OUT, "timed out after 5 s", 1, "timed out after 5 s"),
+        ],
+    )
+    def test_a_task_that_takes_its_process_down_or_too_long_is_tried_a_bounded_number_of_times_with_pauses(
+        self, outcome: Outcome, error: str, attempts: int, told: str
+    ) -> None:
         queue = queue_of(1)
-        submit(queue, task("t"))
+        submit(queue, task("t", max_attempts=attempts))
         queue.decide(0)
-        for attempt in range(1, MAX_ATTEMPTS):
-            assert granted(end(queue, "t", Outcome.CRASHED, error="SIGSEGV")) == ["t"], attempt
-        end(queue, "t", Outcome.CRASHED, error="SIGSEGV")
+        now = 100.0
+        for attempt in range(1, attempts):
+            pause_s = pause_before_retry(FailedReason.CRASHED, attempt, attempts)
+            assert pause_s is not None
+            assert granted(end(queue, "t", outcome, error=error, now=now)) == []
+            assert status(queue, "t") is TaskStatus.PENDING
+            now += pause_s
+            assert granted(queue.decide(now - 0.01)) == []
+            assert granted(queue.decide(now)) == ["t"]
+        end(queue, "t", outcome, error=error, now=now)
         entry = queue.entry("t")
         assert entry is not None
-        assert (entry.status, entry.error) == (TaskStatus.FAILED, "its process died 3 times: SIGSEGV")
+        assert (entry.status, entry.error) == (TaskStatus.FAILED, told)
+
+    def test_a_task_is_cancelled_in_the_pause_before_it_is_tried_again(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("t"), task("next"))
+        queue.decide(0)
+        assert granted(end(queue, "t", Outcome.CRASHED)) == ["next"], "nobody waits for the pause of another"
+        assert queue.cancel("t", 0)
+        end(queue, "next")
+        assert queue.decide(100) == []
+        assert status(queue, "t") is TaskStatus.CANCELLED
 
     def test_reports_under_an_old_grant_change_nothing(self) -> None:
         queue = queue_of(1)
@@ -576,6 +652,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.numbers: set[int] = set()
         self.forgotten: set[str] = set()
         self.totals = {"m": 2, "n": 3}
+        self.withheld: dict[str, set[Kind]] = {}
 
     @initialize()
     def start(self) -> None:
@@ -604,7 +681,7 @@ class QueueMachine(RuleBasedStateMachine):
                     job_id=data.draw(st.sampled_from(("", "j", "k"))),
                     cpus=data.draw(st.sampled_from((0.5, 1.0, 2.0))),
                     custom={"licence": 1} if data.draw(st.booleans()) else {},
-                    outputs=data.draw(st.sampled_from(((), (), ("x",), ("x", "y")))),
+                    outputs=data.draw(st.sampled_from(((), (), ("/x",), ("/x/a", "/y"), ("/x/b",), ("/x/a/c",)))),
                     exclusive=data.draw(st.sampled_from(((), (), ("y",)))),
                     depends_on=tuple(data.draw(st.lists(st.sampled_from(known), max_size=2)) if known else ()),
                     max_cpus=data.draw(st.sampled_from((2.0, 5.0))) if elastic else None,
@@ -649,6 +726,14 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.set_priority(task_id, priority) == is_open
         assert before is None or before.priority is priority or not is_open
 
+    @precondition(lambda self: self.tasks)
+    @rule(data=st.data(), owner=st.sampled_from(OWNERS))
+    def owners_cannot_run_some(self, data: st.DataObject, owner: str) -> None:
+        some = data.draw(st.sets(st.sampled_from(sorted(self.tasks)), max_size=3))
+        self.queue.renew(owner, self.now, TTL_S)
+        self.withheld[owner] = {kind_of(self.tasks[task_id]) for task_id in some}
+        self.queue.withhold(owner, self.withheld[owner])
+
     @rule(kind=st.sampled_from(TYPES), limit=st.none() | st.integers(0, 3))
     def limits_change(self, kind: str, limit: int | None) -> None:
         if limit is None:
@@ -683,6 +768,7 @@ class QueueMachine(RuleBasedStateMachine):
         for kind, limit in self.limits.items():
             self.queue.set_limit(kind, limit)
         self.renew_all()
+        self.withheld.clear()  # its owners say it again
         self.queue.restore(rows, self.now, TTL_S, past=Past(len(self.tasks), max(self.numbers, default=0)))
         assert {g.number: set(g.task_ids) for g in self.queue.grants()} == {
             g.number: set(g.task_ids) for g in old.grants()
@@ -700,6 +786,7 @@ class QueueMachine(RuleBasedStateMachine):
             before[kind] += 1
             assert before[kind] <= self.limits.get(kind, 10**9), "limits hold for every grant"
             for task_id in decision.task_ids:
+                assert kind_of(self.tasks[task_id]) not in self.withheld.get(decision.owner, ())
                 for other in self.tasks[task_id].depends_on:
                     entry = self.queue.entry(other)
                     assert entry is None or entry.status is TaskStatus.COMPLETED
@@ -712,6 +799,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert len(running) == len(set(running))
         held = [n for t in running for n in (*self.tasks[t].outputs, *(f"! {e}" for e in self.tasks[t].exclusive))]
         assert len(held) == len(set(held)), "two running tasks share an output or an exclusive resource"
+        places = [(t, place) for t in running for place in self.tasks[t].outputs]
+        for (one, here), (other, there) in itertools.combinations(places, 2):
+            assert one == other or not meet(here, there), "a task writes inside of another's output"
         free = {name: self.queue.capacity.free(name) for name in ("cpu", "licence")}
         assert free["cpu"] == pytest.approx(sum(self.totals.values()) - sum(g.cpus for g in grants))
         assert free["licence"] == 2 - sum(self.licences(g) for g in grants) >= 0
@@ -751,6 +841,9 @@ class QueueMachine(RuleBasedStateMachine):
         for kind in TYPES:
             self.queue.set_limit(kind, 100)
         self.limits.clear()
+        for owner in OWNERS:
+            self.queue.withhold(owner, [])
+        self.withheld.clear()
         for _ in range(20 * len(self.tasks) + 20):
             self.now += GATHER_S
             self.renew_all()
