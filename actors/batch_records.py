@@ -100,14 +100,29 @@ class BatchRecords:
 
     # ---- tasks and history ---------------------------------------------------------------------------------------
 
-    def put_task(self, task: StoredTask) -> None:
-        """Keep a task as it stands now."""
+    def add_task(self, task: StoredTask) -> bool:
+        """Keep a new task; False when there is one of that id."""
         with self._open() as db:
-            db.execute(
-                "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (task_id) DO UPDATE SET"
-                " owner = excluded.owner, body = excluded.body",
-                (task.task_id, task.job_id, task.kind, task.owner, time.time(), task.body),
-            )
+            row = (task.task_id, task.job_id, task.kind, task.owner, time.time(), task.body)
+            return bool(db.execute("INSERT OR IGNORE INTO tasks VALUES (?, ?, ?, ?, ?, ?)", row).rowcount)
+
+    def change_task(self, task_id: str, change: Callable[[StoredTask], StoredTask | None]) -> StoredTask | None:
+        """Replace a task by what ``change`` makes of it, while nobody else can; None leaves it as it is.
+
+        Returns the task as it stands then; None when there is none.
+        """
+        with self._open() as db:
+            query = "SELECT task_id, job_id, kind, owner, body FROM tasks WHERE task_id = ?"
+            row = db.execute(query, (task_id,)).fetchone()
+            if row is None:
+                return None
+            found = _task(row)
+            changed = change(found)
+            if changed is None:
+                return found
+            query = "UPDATE tasks SET owner = ?, body = ? WHERE task_id = ?"
+            db.execute(query, (changed.owner, changed.body, task_id))
+        return changed
 
     def tasks(self, job_id: str) -> list[StoredTask]:
         """The tasks of a job, the oldest first."""
@@ -116,7 +131,7 @@ class BatchRecords:
                 "SELECT task_id, job_id, kind, owner, body FROM tasks WHERE job_id = ? ORDER BY created, task_id",
                 (job_id,),
             ).fetchall()
-        return [StoredTask(task_id=t, job_id=j, kind=k, owner=o, body=b) for t, j, k, o, b in rows]
+        return [_task(row) for row in rows]
 
     def add_export(self, task_id: str, job_id: str, body: str) -> None:
         """Keep an export that ended; one that is in the history stays as it is."""
@@ -149,3 +164,8 @@ class BatchRecords:
                 f"{self.path}: is damaged ({error}); move it away: results stay in the jobs' output directories, and "
                 "jobs can be created again"
             ) from error
+
+
+def _task(row: tuple[str, str, str, str, str]) -> StoredTask:
+    task_id, job_id, kind, owner, body = row
+    return StoredTask(task_id=task_id, job_id=job_id, kind=kind, owner=owner, body=body)

@@ -55,6 +55,16 @@ class OutputLock:
             self._file = -1
 
 
+def holder_of(path: Path) -> str | None:
+    """Who holds a lock, in words; None: nobody does."""
+    if not is_locked(path):
+        return None
+    try:
+        return _who(json.loads(path.read_bytes() or b"{}"))
+    except (OSError, ValueError):  # it was let go in this moment, or is being written
+        return _who({})
+
+
 def is_locked(path: Path, *, now: float | None = None) -> bool:
     """Whether a driver is alive that holds the lock; doesn't disturb it."""
     try:
@@ -95,8 +105,11 @@ def _read(file: int) -> dict[str, Any]:
 
 
 def _in_use(path: Path, holder: dict[str, Any]) -> str:
-    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
     return (
-        f"{path.parent.parent}: another run is writing here ({who}); wait for it (rayjobs watch), "
+        f"{path.parent.parent}: another run is writing here ({_who(holder)}); wait for it (rayjobs watch), "
         "cancel it (rayjobs cancel), or choose another output"
     )
+
+
+def _who(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"

@@ -241,6 +241,7 @@ def job_file_page() -> str:
     for name, kind, default in (
         ("memory_per_image", "size", "2GiB"),
         ("item_timeout", "duration", "120s"),
+        ("task_timeout", "duration", "1h"),
         ("max_pixels", "number", "2G"),
     ):
         definitions["Limits"]["properties"][name] |= {"type": "string", "format": kind, "default": default}

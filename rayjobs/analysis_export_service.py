@@ -18,11 +18,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from actors.batch_records import BatchRecords
+from actors.output_lock import holder_of
 from actors.task_pools import EXPORT
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord, ExportResult
 from pipelines.models import ImageOperation
+from pipelines.storage.places import real_place
 from pipelines.tasks import TaskStatus
 from rayjobs.batch_job import BatchJob
 from rayjobs.job_pool import JobPool, JobRun
@@ -35,6 +37,8 @@ from rayjobs.run import clear_stopped
 
 RECORDS = TypeAdapter(ExportRecord)
 Changed = Callable[[AnalysisExportTask], None]
+STOP_S = 60.0
+"""How long an export may take to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,8 @@ class AnalysisExportService(ClosedOnExit):
             With every mistake in its configuration.
         """
         config, root = task.config, self.output_of(task, source)
+        if source.output is not None and real_place(root) == real_place(source.output):
+            raise JobError(f"export {task.task_id}: {root} is the output of the job itself; choose another directory")
         job = BatchJob(
             job_id=task.task_id,
             name=f"{source.name[:80]}.{task.task_id}",
@@ -185,13 +191,31 @@ class AnalysisExportService(ClosedOnExit):
         """Stop an export; what is written stays. False when it doesn't run here."""
         return self._pool.stop(task_id, JobStatus.CANCELLED) is not None
 
-    def cleanup(self, task_id: str, output: Path | None = None) -> None:
-        """Stop an export if it runs, wait for that, and remove its temporary files; results stay."""
-        run = self._pool.stop(task_id, JobStatus.CANCELLED)
-        if run is not None:
+    def interrupt(self, task_ids: Iterable[str]) -> None:
+        """Interrupt exports that run here and wait for that; submitted again, they go on."""
+        runs = [run for task_id in task_ids if (run := self._pool.interrupt(task_id)) is not None]
+        for run in runs:
             run.join()
+
+    def cleanup(self, task_id: str, output: Path | None = None) -> None:
+        """Stop an export if it runs, here or in another process, wait for that, and remove its temporary files.
+
+        Results stay.
+
+        Raises
+        ------
+        JobError
+            It goes on all the same.
+        """
+        run = self._pool.stop(task_id, JobStatus.CANCELLED)
+        if run is not None and not run.join(STOP_S):
+            raise JobError(f"export {task_id}: still running {STOP_S:g} s after it was cancelled")
         if output is not None:
-            clear_stopped(OutputDirectory(output))
+            directory = OutputDirectory(output)
+            if run is None and not directory.stop_run(STOP_S):
+                who = holder_of(directory.lock)
+                raise JobError(f"export {task_id}: run by {who}, still {STOP_S:g} s after that was asked to stop")
+            clear_stopped(directory)
 
     def get_history(self, job_id: str = "") -> list[ExportRecord]:
         """The ended exports of a job, or of no job, the oldest first."""

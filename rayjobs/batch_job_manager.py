@@ -18,9 +18,11 @@ from pydantic import TypeAdapter
 from actors.batch_records import BatchRecords, StoredJob
 from actors.job_ledger import Attempt
 from actors.job_registry import job_id_of
+from actors.output_lock import OutputInUseError
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation
+from pipelines.storage.places import real_place
 from rayjobs.batch_job import BatchJob
 from rayjobs.job_file import load_job
 from rayjobs.job_pool import JobPool, JobRun
@@ -271,6 +273,13 @@ class BatchJobManager(ClosedOnExit):
 
     # ---- inner workings ------------------------------------------------------------------------------------------
 
+    def _known(self, name: str) -> Iterator[BatchJob]:
+        """The jobs of a name."""
+        for stored in self._records.jobs():
+            job = self._read(stored)
+            if job.name == name:
+                yield job
+
     def _read(self, stored: StoredJob) -> BatchJob:
         return JOBS.validate_json(stored.body)
 
@@ -282,6 +291,15 @@ class BatchJobManager(ClosedOnExit):
 
     def _add(self, job: BatchJob) -> BatchJob:
         job_request(job, needs_images=False)
+        place = real_place(job.output)
+        same = next(
+            (o for o in self._known(job.name) if o.job_id != job.job_id and real_place(o.output) == place), None
+        )
+        if same is not None:
+            raise JobError(
+                f"there is a job {same.job_id!r} already, whose output {same.output} is the same directory; choose "
+                "another name or output, or remove it"
+            )
         if not self._records.add_job(job.job_id, _body(job)):
             raise JobError(f"there is a job {job.job_id!r} already; choose another name or output, or remove it")
         return self.get_job(job.job_id)
@@ -290,7 +308,10 @@ class BatchJobManager(ClosedOnExit):
         self, job_id: str, on_progress: Callable[[Snapshot], None] | None, retry: tuple[str, ...] | None
     ) -> BatchJob:
         with self._lock:
-            request = replace(job_request(self.get_job(job_id)), retry=retry)
+            job = self.get_job(job_id)
+            request = replace(job_request(job), retry=retry)
+            if self._open_run(job_id) is None and OutputDirectory(Path(job.output)).running:
+                return job  # another process runs it
             run = JobRun(job_id, request, on_end=self._note_end)
             if on_progress is not None:
                 run.on_progress = on_progress
@@ -325,16 +346,20 @@ class BatchJobManager(ClosedOnExit):
         return self.get_job(job_id)
 
     def _refreshed(self, job: BatchJob) -> BatchJob:
-        run = self._pool.find(job.job_id)
-        return as_refreshed(job, None if run is None or run.ended else run)
+        return as_refreshed(job, self._open_run(job.job_id))
+
+    def _open_run(self, job_id: str) -> JobRun | None:
+        run = self._pool.find(job_id)
+        return None if run is None or run.ended else run
 
     def _refuse_if_running(self, job: BatchJob, what: str) -> None:
-        run = self._pool.find(job.job_id)
-        if (run is not None and not run.ended) or OutputDirectory(Path(job.output)).running:
+        if self._open_run(job.job_id) is not None or OutputDirectory(Path(job.output)).running:
             raise JobError(f"{job.job_id}: is running, so it can't be {what}; cancel it first")
 
     def _note_end(self, run: JobRun) -> None:
         """Keep what the output's ledger can't say: that the job never began."""
+        if isinstance(run.error, OutputInUseError):
+            return  # another run has the output: how the job stands is its to say
         if run.error is not None:
             self._keep_status(run.key, JobStatus.FAILED, str(run.error))
         elif run.stopped_as is not None and run.state is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,17 +22,17 @@ from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
 from pipelines.resources import ResourceEstimate, ResourceUsageInfo
-from pipelines.tasks import ExtensibleTask, TaskPriority
-from rayjobs.analysis_export_service import AnalysisExportService, ExportSource
+from pipelines.tasks import TASK_ATTEMPTS, TASK_TIMEOUT_S, ExtensibleTask, TaskPriority, TaskStatus
+from rayjobs.analysis_export_service import STOP_S, AnalysisExportService, ExportSource
 from rayjobs.batch_job import BatchJob, EnhancedBatchJob
 from rayjobs.batch_job_manager import BatchJobManager
-from rayjobs.extensible_tasks import ExtensibleTasks
+from rayjobs.extensible_tasks import ExtensibleTasks, TaskLimits
 from rayjobs.job_images import JobWithImages
 from rayjobs.job_pool import JobRun
 from rayjobs.job_request import job_request
 from rayjobs.job_usage import usage_of
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.task_book import BatchTask, TaskBook
+from rayjobs.output_directory import CANCEL, OutputDirectory
+from rayjobs.task_book import BatchTask, TaskBook, TaskTakenError
 
 if TYPE_CHECKING:
     from actors.resource_manager import ResourceManager
@@ -74,6 +75,8 @@ class EnhancedJobManager(BatchJobManager):
         super().close()
         if self._own_exports:
             self._exports.close()
+        else:
+            self._exports.interrupt(self._book.running())
         self._tasks.close()
         self._book.release()
 
@@ -99,6 +102,8 @@ class EnhancedJobManager(BatchJobManager):
         *,
         priority: TaskPriority = TaskPriority.NORMAL,
         resources: ResourceEstimate | None = None,
+        timeout_s: float | None = TASK_TIMEOUT_S,
+        max_attempts: int = TASK_ATTEMPTS,
     ) -> ExtensibleTask:
         """Queue a task of a registered type; the task that is returned is kept up to date.
 
@@ -108,6 +113,10 @@ class EnhancedJobManager(BatchJobManager):
             Plain values, which the type's handler reads.
         resources
             What the task needs while it runs; one CPU unless given.
+        timeout_s
+            How long its handler may take; None: any time.
+        max_attempts
+            How often it may take its process down, or its time may run out.
 
         Raises
         ------
@@ -115,7 +124,8 @@ class EnhancedJobManager(BatchJobManager):
             There is no such job, nothing runs tasks of that type, or no node has what it needs.
         """
         self._stored(job_id)
-        task = self._tasks.create(job_id, task_type, config, priority, resources or ResourceEstimate())
+        limits = TaskLimits(resources or ResourceEstimate(), priority, timeout_s, max_attempts)
+        task = self._tasks.create(job_id, task_type, config, limits)
         self._tasks.start(task)
         return task
 
@@ -125,7 +135,9 @@ class EnhancedJobManager(BatchJobManager):
         return JobWithImages(job=job, include_effects=include_effects, request=job_request(job))
 
     def update_export_progress(self, job_id: str, task_id: str, progress: int) -> None:
-        """Say how far an export or a task is; it never goes back, and one that ended stays as it is.
+        """Say how far an export or a task is, whichever process runs it, and goes on to run it.
+
+        It never goes back, and one that ended stays as it is.
 
         Raises
         ------
@@ -134,12 +146,7 @@ class EnhancedJobManager(BatchJobManager):
         """
         if not 0 <= progress <= 100:
             raise JobError(f"progress of {task_id} is {progress}; give 0 to 100")
-        task = self._book.find(job_id, task_id)
-
-        def change() -> None:
-            task.progress = max(task.progress, progress)
-
-        self._book.change(task, change)
+        self._book.progressed(job_id, task_id, progress)
 
     def get_export_history(self, job_id: str) -> list[ExportRecord]:
         """The ended exports of a job, the oldest first; they outlive the job."""
@@ -148,19 +155,24 @@ class EnhancedJobManager(BatchJobManager):
     def cleanup_export_resources(self, job_id: str, task_id: str) -> None:
         """Stop an export or a task if it runs, and free what it holds: temporary files, its place in the queue.
 
-        Its record, and its results if it has any, stay. A second time changes nothing.
+        Its record, and its results if it has any, stay. An export that runs in another process is stopped as well. A
+        second time changes nothing.
 
         Raises
         ------
         JobError
-            The job has no such task.
+            The job has no such task, it can't be stopped from here, or it goes on all the same.
         """
         task = self._book.find(job_id, task_id)
-        if isinstance(task, ExtensibleTask):
-            if self._tasks.cancel(task_id):
-                self._book.wait(task_id, None)
-            return
-        self._exports.cleanup(task_id, self._exports.output_of(task, self._source(self.get_job(job_id))))
+        output = None if isinstance(task, ExtensibleTask) else self._output_of(task)
+        elsewhere = self._book.elsewhere(job_id).get(task_id)
+        if elsewhere is not None and (output is None or not OutputDirectory(output).running):
+            what = "waits in" if task.status is TaskStatus.PENDING else "is run by"
+            raise JobError(f"task {task_id} {what} {elsewhere}, and can't be stopped from here; cancel it there")
+        if output is not None:
+            self._exports.cleanup(task_id, output)
+        elif self._tasks.cancel(task_id) and not self._book.wait(task_id, STOP_S):
+            raise JobError(f"task {task_id}: still running {STOP_S:g} s after it was cancelled")
 
     def register_task_handler(self, task_type: str, handler: TaskHandler) -> None:
         """Let tasks of a type be run by a handler, which must be picklable; the last one registered counts.
@@ -182,7 +194,7 @@ class EnhancedJobManager(BatchJobManager):
         JobError
             There is no such job, or it or a task of it is running.
         """
-        running = self._book.running(job_id)
+        running = [*self._book.running(job_id), *self._book.elsewhere(job_id)]
         if running:
             raise JobError(f"job {job_id} can't be removed: its task {running[0]} is running; cancel it first")
         super().remove_job(job_id)
@@ -196,10 +208,17 @@ class EnhancedJobManager(BatchJobManager):
         return [self._enhanced(stored) for stored in self._records.jobs()]
 
     def cancel_task(self, job_id: str, task_id: str) -> bool:
-        """Cancel an export or a task; False when it had ended, or isn't run here."""
+        """Cancel an export, here or while it runs in another process, or a task of this manager; False: nothing is."""
         task = self._book.find(job_id, task_id)
-        running = self._exports if isinstance(task, AnalysisExportTask) else self._tasks
-        return running.cancel(task_id)
+        if isinstance(task, ExtensibleTask):
+            return self._tasks.cancel(task_id)
+        if self._exports.cancel(task_id):
+            return True
+        output = OutputDirectory(self._output_of(task))
+        if not output.running:
+            return False
+        output.request(CANCEL)
+        return True
 
     def wait_for_task(self, job_id: str, task_id: str, timeout: float | None = None) -> BatchTask:
         """An export or a task of this manager when it has ended, or as it stands after ``timeout`` seconds."""
@@ -208,13 +227,20 @@ class EnhancedJobManager(BatchJobManager):
         return task
 
     def resume_tasks(self, job_id: str) -> list[BatchTask]:
-        """Queue a job's exports and tasks again whose program ended before they were done."""
-        resumed = self._book.orphans(job_id)
-        for task in resumed:
-            if isinstance(task, AnalysisExportTask):
-                self._start_export(task)
-            else:
-                self._tasks.start(task)
+        """Queue a job's exports and tasks again whose program ended before they were done; those that are queued now.
+
+        What runs, here or in another process, runs on: of several processes that resume at once, one has each task.
+        """
+        resumed: list[BatchTask] = []
+        for task in self._book.orphans(job_id):
+            with suppress(TaskTakenError):
+                if isinstance(task, ExtensibleTask):
+                    self._tasks.start(task)
+                elif OutputDirectory(self._output_of(task)).running:
+                    continue
+                else:
+                    self._start_export(task)
+                resumed.append(task)
         return resumed
 
     def set_concurrency_limit(self, task_type: str, most: int) -> None:
@@ -239,6 +265,9 @@ class EnhancedJobManager(BatchJobManager):
             resource_usage=_USAGE.validate_python(extra.get("resource_usage", {})),
             extension_data=extra.get("extension_data", {}),
         )
+
+    def _output_of(self, task: AnalysisExportTask) -> Path:
+        return self._exports.output_of(task, self._source(self.get_job(task.job_id)))
 
     def _source(self, job: BatchJob) -> ExportSource:
         return ExportSource(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,15 @@ from pydantic import TypeAdapter
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
-from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
+from pipelines.tasks import (
+    TASK_ATTEMPTS,
+    TASK_TIMEOUT_S,
+    ExtensibleTask,
+    Task,
+    TaskPriority,
+    TaskResult,
+    TaskStatus,
+)
 from rayjobs.task_book import TaskBook
 from rayjobs.task_handlers import ImageTaskHandler, task_handlers
 
@@ -25,7 +34,18 @@ if TYPE_CHECKING:
     from actors.resource_manager import ResourceManager
     from rayjobs.ray_task_runner import TaskRunner
 
-_NEEDS = TypeAdapter(ResourceEstimate)
+
+@dataclass(frozen=True, slots=True)
+class TaskLimits:
+    """What a task may take; kept in its ``extension_data``."""
+
+    resources: ResourceEstimate = field(default_factory=ResourceEstimate)
+    priority: TaskPriority = TaskPriority.NORMAL
+    timeout_s: float | None = TASK_TIMEOUT_S
+    max_attempts: int = TASK_ATTEMPTS
+
+
+_LIMITS = TypeAdapter(TaskLimits)
 
 
 class ExtensibleTasks:
@@ -59,8 +79,7 @@ class ExtensibleTasks:
         job_id: str,
         task_type: str,
         config: Mapping[str, Any],
-        priority: TaskPriority,
-        resources: ResourceEstimate,
+        limits: TaskLimits,
     ) -> ExtensibleTask:
         """A task that isn't queued yet."""
         return ExtensibleTask(
@@ -68,7 +87,7 @@ class ExtensibleTasks:
             job_id=job_id,
             task_type=task_type,
             config=dict(config),
-            extension_data={"priority": int(priority), "resources": _NEEDS.dump_python(resources, mode="json")},
+            extension_data=_LIMITS.dump_python(limits, mode="json"),
         )
 
     def start(self, task: ExtensibleTask) -> None:
@@ -85,22 +104,26 @@ class ExtensibleTasks:
         if handler is None:
             known = ", ".join(sorted(handlers))
             raise RayjobsError(f"no handler runs tasks of type {task.task_type!r}; there are {known}")
+        outputs: tuple[str, ...] = ()
         if isinstance(handler, ImageTaskHandler):
-            handler.check(task.task_type, task.config)
+            outputs = handler.outputs(task.task_type, task.config)
+        limits = _LIMITS.validate_python(task.extension_data)
         work = Task(
             task_id=f"{task.task_id}.{uuid.uuid4().hex[:8]}",
             task_type=task.task_type,
             job_id=task.job_id,
             payload=task.config,
-            resources=_NEEDS.validate_python(task.extension_data.get("resources", {})),
+            resources=limits.resources,
+            outputs=outputs,
+            timeout_s=limits.timeout_s,
+            max_attempts=limits.max_attempts,
         )
-        priority = TaskPriority(task.extension_data.get("priority", TaskPriority.NORMAL))
         runner = self._connected()
+        self._book.begin(task)
         with self._lock:
             self._queued[task.task_id] = work.task_id
-        self._book.begin(task)
         try:
-            runner.submit(work, priority, handlers, lambda result: self._heard(task, result))
+            runner.submit(work, limits.priority, handlers, lambda result: self._heard(task, result))
         except RayjobsError as error:
             self._book.drop(task, str(error))
             raise
@@ -137,6 +160,7 @@ class ExtensibleTasks:
         def change() -> None:
             task.status, task.error_info = result.status, result.error
             if result.status is TaskStatus.PENDING:  # handed back: it waits again
+                task.start_time = None
                 return
             task.start_time = task.start_time or datetime.now(UTC)
             if result.status.terminal:

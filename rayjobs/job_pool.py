@@ -156,6 +156,18 @@ class JobPool:
             run.end()
         return run
 
+    def interrupt(self, key: str) -> JobRun | None:
+        """Interrupt a run, or take it out of the queue, so that it can be started again; None when none is open."""
+        with self._lock:
+            known = self._runs.get(key)
+        if known is None or known[0].ended:
+            return None
+        run, future = known
+        run.interrupted.set()
+        if future.cancel():
+            run.end()
+        return run
+
     def close(self) -> None:
         """Interrupt what runs, so that it can be started again later, and wait for it. Safe to call twice."""
         with self._lock:

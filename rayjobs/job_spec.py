@@ -82,7 +82,8 @@ class Limits(_Section):
 
     memory_per_image: Bytes = Field(2 * 1024**3, description="What one image may need decoded, as its header says")
     item_timeout: Seconds = Field(120.0, description="Time for one image; then it has failed")
-    attempts: int = Field(3, ge=1, le=10, description="How often an image may end its process")
+    task_timeout: Seconds = Field(3600.0, description="Time for one of `tasks` of a plug-in; then it is interrupted")
+    attempts: int = Field(3, ge=1, le=10, description="How often an image or a task may end its process")
     max_pixels: Count = Field(2_000_000_000, description="Width x height x frames, checked before decoding")
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
         "auto", description="CPUs of an embedded run"
@@ -178,7 +179,7 @@ def job_schema() -> dict[str, Any]:
         schema["$defs"].pop(name, None)
     for key in ("images", "charts"):
         schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
-    for limit in ("memory_per_image", "item_timeout", "max_pixels"):
+    for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
         schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
     return schema
 

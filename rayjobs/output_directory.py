@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pipelines.storage.local_files import look, own_file, remove_own, replace_ow
 CANCEL = "cancel"
 PAUSE = "pause"
 PRIORITY = "priority"
+LOOK_S = 0.1
+"""How often it is looked whether a run has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,20 @@ class OutputDirectory:
         except FileNotFoundError:
             return None
         return priority
+
+    def stop_run(self, timeout_s: float) -> bool:
+        """Have the driver that works here cancel its run, if there is one; False when it still does after a time."""
+        deadline = time.monotonic() + timeout_s
+        asked = False
+        while self.running:
+            if time.monotonic() > deadline:
+                return False
+            self.request(CANCEL)  # again: a run that is only about to begin forgets what was asked of the one before
+            asked = True
+            time.sleep(LOOK_S)
+        if asked:
+            self.clear_requests()
+        return True
 
     def clear_requests(self) -> None:
         for what in (CANCEL, PAUSE, PRIORITY):

@@ -59,6 +59,9 @@ def run_tasks(
                 task_type=task.task_type,
                 job_id=job_id,
                 payload={**task.config, "known": dict(known)} if task.task_type in own else task.config,
+                outputs=OWN_TASKS.outputs(task.task_type, task.config) if task.task_type in own else (),
+                timeout_s=spec.limits.item_timeout if task.task_type in own else spec.limits.task_timeout,
+                max_attempts=spec.limits.attempts,
             )
             doing = partial(watch, f"task {number} of {len(tasks)}: {task.task_type}")
             result = _run(runner, work, TaskPriority[spec.priority.upper()], handlers, doing)

@@ -92,6 +92,22 @@ class ImageTaskHandler(TaskHandler):
             mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
             raise RayjobsError(f"config of a {task_type} task: {'; '.join(mistakes)}") from None
 
+    def outputs(self, task_type: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """What a task writes, so that no two write it at once: a file, or what stands for the charts of an image.
+
+        Raises
+        ------
+        RayjobsError
+            With every mistake in its configuration.
+        """
+        match self.check(task_type, config):
+            case RenderConfig(output=output):
+                return (output,)
+            case ExportConfigOfImage(output=output, input=source):
+                return (os.path.join(output, Path(source).stem),)
+            case _:
+                return ()
+
     def handle_task(self, task: ExtensibleTask) -> TaskResult:
         value = _value(self.check(task.task_type, task.config))
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)

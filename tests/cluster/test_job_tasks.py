@@ -137,6 +137,14 @@ def test_a_task_that_fails_ends_the_job_and_runs_again_alone(place: Path, path: 
     assert golden_tree(place / "out") == before
 
 
+def test_a_task_that_hangs_ends_the_job_with_the_reason(place: Path, path: str) -> None:
+    job(place, note("first", until="{base}/never"), limits={"task_timeout": "1s", "attempts": 2})
+    done = run(place, path)
+    assert (done.code, done.json["status"], done.json["done"]) == (2, "failed", IMAGES)
+    assert done.json["error"] == "task note: timed out after 1 s, 2 times"
+    assert notes(place) == ["begun first"] * 2
+
+
 def test_a_failed_task_that_was_taken_out_of_the_file_is_forgotten(place: Path, path: str) -> None:
     job(place, note("first", needs="{base}/key"))
     assert run(place, path).code == 2

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,12 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError
+from pipelines.export_models import ExportConfig
+from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 from rayjobs import BatchProcessingHandler, JobStatus
+from rayjobs.analysis_export_service import AnalysisExportService
 from rayjobs.enhanced_job_manager import EnhancedJobManager
 from rayjobs.progress import Snapshot
 from rayjobs.ray_session import ray_session
-from tests.runs import check_outputs, manifest, write_photographs
+from tests.leaks import wait_until
+from tests.runs import ROOT, check_outputs, manifest, write_photographs
 
 # Ray Data warns of its own settings when it copies its context.
 pytestmark = pytest.mark.filterwarnings("ignore:`:DeprecationWarning:ray.data", "ignore:`ray_remote_args`")
@@ -90,3 +100,120 @@ def test_only_what_failed_is_tried_again(handler: BatchProcessingHandler, tmp_pa
     tried = Counter(Path(attempt.path.decode()).name for attempt in handler.manager.get_attempts(job.job_id))
     assert tried == {path.name: 2 if path in photos[:2] else 1 for path in photos}
     assert len(manifest(tmp_path / "out")) == 6
+
+
+class Waits(TaskHandler):
+    """Adds a line to a file, and waits for another file."""
+
+    def get_supported_task_types(self) -> list[str]:
+        return ["wait"]
+
+    def handle_task(self, task: ExtensibleTask) -> TaskResult:
+        with Path(task.config["diary"]).open("a") as diary:
+            diary.write("begun\n")
+        wait_until(Path(task.config["until"]).exists, timeout_s=WAIT_S)
+        return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value={"answer": 42})
+
+
+def elsewhere(code: str, *arguments: str) -> list[str]:
+    """Lines that another process prints, which has a manager of the same jobs."""
+    program = f"""
+import sys
+from pipelines.contracts import TaskHandler
+from pipelines.errors import JobError
+from pipelines.export_models import ExportConfig
+from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
+from rayjobs import EnhancedJobManager
+with EnhancedJobManager() as manager:
+    job, task, *more = sys.argv[1:]
+{textwrap.indent(textwrap.dedent(code), "    ")}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_another_process_looks_at_a_running_task_and_says_how_far_it_is(
+    handler: BatchProcessingHandler, tmp_path: Path
+) -> None:
+    """It doesn't become its owner, whatever it calls: the task ends once, where it began."""
+    manager = handler.manager
+    manager.register_task_handler("wait", Waits())
+    job = handler.create_job("looked-at", [tmp_path], output=tmp_path / "out", analyses=["statistics"])
+    config = {"diary": str(tmp_path / "diary"), "until": str(tmp_path / "go")}
+    task = manager.create_extensible_task(job.job_id, "wait", config)
+    wait_until(lambda: task.status is TaskStatus.RUNNING and (tmp_path / "diary").exists(), timeout_s=WAIT_S)
+    code = """
+        manager.update_export_progress(job, task, 30)
+        known = manager.get_job(job).extensible_tasks[task]
+        print(known.status, known.progress)
+        print(manager.resume_tasks(job), manager.cancel_task(job, task))
+        for act in (lambda: manager.cleanup_export_resources(job, task), lambda: manager.remove_job(job)):
+            try:
+                act()
+            except JobError as error:
+                print(error)
+    """
+    assert elsewhere(code, job.job_id, task.task_id) == [
+        "running 30",
+        "[] False",
+        f"task {task.task_id} is run by process {os.getpid()} on {socket.gethostname()}, "
+        "and can't be stopped from here; cancel it there",
+        f"job {job.job_id} can't be removed: its task {task.task_id} is running; cancel it first",
+    ]
+    assert manager.get_job(job.job_id).extensible_tasks[task.task_id] is task
+    assert (task.status, task.progress, manager.resume_tasks(job.job_id)) == (TaskStatus.RUNNING, 30, [])
+    (tmp_path / "go").touch()
+    ended = manager.wait_for_task(job.job_id, task.task_id, WAIT_S)
+    assert ended is task
+    assert (task.status, task.progress, task.result) == (TaskStatus.COMPLETED, 100, {"answer": 42})
+    assert elsewhere("print(manager.resume_tasks(job), manager.get_job(job).extensible_tasks[task].status)", job.job_id,
+                     task.task_id) == ["[] completed"]  # fmt: skip
+    assert (tmp_path / "diary").read_text() == "begun\n"
+
+
+def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_waiting_one(
+    handler: BatchProcessingHandler, tmp_path: Path
+) -> None:
+    write_photographs(tmp_path / "photos", IMAGES, size=(480, 320))
+    job = handler.create_job("stopped", [tmp_path / "photos"], output=tmp_path / "out", analyses=["statistics"])
+    with (
+        AnalysisExportService(max_concurrent=1) as exports,
+        EnhancedJobManager(export_service=exports) as manager,
+    ):
+        runs, waits = (manager.create_analysis_export_task(job.job_id, ExportConfig()) for _ in range(2))
+        wait_until(lambda: runs.progress > 0, timeout_s=WAIT_S)
+        code = """
+            for each in (more[0], task, task):
+                try:
+                    manager.cleanup_export_resources(job, each)
+                    print("stopped")
+                except JobError as error:
+                    print(error)
+        """
+        assert elsewhere(code, job.job_id, runs.task_id, waits.task_id) == [
+            f"task {waits.task_id} waits in process {os.getpid()} on {socket.gethostname()}, and can't be stopped from "
+            "here; cancel it there",
+            "stopped",
+            "stopped",
+        ]
+        manager.wait_for_task(job.job_id, runs.task_id, WAIT_S)
+        assert (runs.status, runs.error_info) == (TaskStatus.CANCELLED, "cancelled")
+        assert 0 < runs.progress < 100
+        control = tmp_path / "out/exports" / runs.task_id / ".rayjobs"
+        assert not list(control.glob("tmp/*"))
+        assert not list(control.glob("request-*"))
+        assert manager.resume_tasks(job.job_id) == []
+    assert waits.status is TaskStatus.PENDING
+    with EnhancedJobManager() as manager:
+        (resumed,) = manager.resume_tasks(job.job_id)
+        assert resumed.task_id == waits.task_id
+        manager.wait_for_task(job.job_id, resumed.task_id, WAIT_S)
+        assert resumed.status is TaskStatus.COMPLETED

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.output_lock import OutputLock
 from pipelines.errors import JobError
+from pipelines.export_models import ExportConfig
 from rayjobs.batch_job import EnhancedBatchJob
 from rayjobs.batch_job_manager import BatchJobManager
 from rayjobs.enhanced_job_manager import EnhancedJobManager
@@ -88,3 +90,29 @@ def test_a_damaged_list_of_jobs_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "batch.sqlite").write_bytes(b"no database " * 500)
     with BatchJobManager(tmp_path) as manager, pytest.raises(JobError, match=r"is damaged .* move it away"):
         manager.list_jobs()
+
+
+def test_an_output_is_one_however_it_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with EnhancedJobManager(tmp_path / "home") as manager:
+        job = manager.create_job("one", ["a.jpg"], output="real/out", analyses=["statistics"])
+        for spelled in ("link/out", "real/../real/out/", "~/real/out", tmp_path / "link/out"):
+            with pytest.raises(JobError, match=r"there is a job .* already"):
+                manager.create_job("one", output=spelled)
+        manager.create_job("one", output="real/out/inside")
+        for spelled in ("link/out", str(tmp_path / "real/out/."), "~/link/out"):
+            with pytest.raises(JobError, match="is the output of the job itself; choose another"):
+                manager.create_analysis_export_task(job.job_id, ExportConfig(output=spelled))
+        assert manager.get_job(job.job_id).export_tasks == {}
+
+
+def test_a_job_that_another_process_runs_is_not_started_again(tmp_path: Path) -> None:
+    with BatchJobManager(tmp_path / "home") as manager:
+        job = manager.create_job("busy", ["a.jpg"], output=tmp_path / "out", analyses=["statistics"])
+        lock = OutputLock(tmp_path / "out/.rayjobs/lock")
+        manager.start_job(job.job_id)
+        assert manager._pool.find(job.job_id) is None
+        lock.release()
