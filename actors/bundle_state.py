@@ -13,6 +13,9 @@ from actors.queue_events import Outcome, TaskReport
 
 GRACE_S = 5.0
 """How long interrupted handlers may take to end before their process is killed; and between one kill and the next."""
+START_S = 15.0
+"""How long a process that is to be ended may take to begin; it is interrupted then. Ray may lose track of a task that
+is interrupted or killed in the moment it starts, and never say that it ended."""
 ABANDON_S = 30.0
 """A process that kills don't end in so long after the interruption is left to itself, so that nobody waits for it."""
 
@@ -59,14 +62,19 @@ class BundleState:
         self._late: float | None = None
         """The limit that was exceeded."""
         self._ending: float | None = None
-        """When it was interrupted."""
+        """Since when it is to end."""
         self._next = 0.0
-        """When the next step is due, once it was interrupted."""
+        """When the next step is due then."""
 
-    def begin(self, now: float) -> None:
-        """The process begins with the first task: from now on its time counts."""
-        if self._since is None:
-            self._since = now
+    def begin(self, now: float) -> Step | None:
+        """The process has begun with the first task, whose time counts from now on; what is to be done at once."""
+        if self._since is not None:
+            return None
+        self._since = now
+        if self._ending is None or not self.open:
+            return None
+        self._next = now + GRACE_S
+        return Step.INTERRUPT
 
     def take(self, reports: Sequence[TaskReport], now: float) -> list[TaskReport]:
         """Take note of tasks that ended; return those that leave with it."""
@@ -124,5 +132,6 @@ class BundleState:
     def _interrupt(self, now: float) -> Step | None:
         if not self.open or self._ending is not None:
             return None
-        self._ending, self._next = now, now + GRACE_S
-        return Step.INTERRUPT
+        begun = self._since is not None
+        self._ending, self._next = now, now + (GRACE_S if begun else START_S)
+        return Step.INTERRUPT if begun else None

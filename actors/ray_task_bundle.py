@@ -101,10 +101,11 @@ class Bundle:
     def _take(self, reports: Sequence[TaskReport]) -> None:
         now = time.monotonic()
         with self._lock:
-            self._state.begin(now)
+            step = self._state.begin(now)
             leaving = self._state.take(reports, now)
         for report in leaving:
             self._ended(report)
+        self._carry_out(step)
 
     def _end(self, how: End, error: str) -> None:
         with self._lock:

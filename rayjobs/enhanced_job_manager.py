@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from actors.batch_records import StoredJob
 from pipelines.contracts import TaskHandler
-from pipelines.errors import JobError
+from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
 from pipelines.resources import ResourceEstimate, ResourceUsageInfo
 from pipelines.tasks import TASK_ATTEMPTS, TASK_TIMEOUT_S, ExtensibleTask, TaskPriority, TaskStatus
@@ -283,7 +283,11 @@ class EnhancedJobManager(BatchJobManager):
         source = self._source(self.get_job(task.job_id))
         self._exports.check(task, source)
         self._book.begin(task)
-        future = self._exports.submit(task, source, on_change=self._book.change)
+        try:
+            future = self._exports.submit(task, source, on_change=self._book.change)
+        except RayjobsError as error:
+            self._book.drop(task, str(error))
+            raise
         future.add_done_callback(lambda _: self._book.over(task.task_id))
 
     def _note_end(self, run: JobRun) -> None:

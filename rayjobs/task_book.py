@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from pydantic import TypeAdapter
 
 from actors.batch_records import BatchRecords, StoredTask
-from actors.output_lock import OutputLock, holder_of, is_locked
+from actors.output_lock import LEASE_S, OutputLock, holder_of, is_locked
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask
 from pipelines.tasks import ExtensibleTask, TaskStatus
@@ -27,6 +27,7 @@ _EXPORT, _EXTENSIBLE = "export", "extensible"
 _EXPORTS = TypeAdapter(AnalysisExportTask)
 _EXTENSIBLES = TypeAdapter(ExtensibleTask)
 
+RENEW_S = LEASE_S / 3
 ORPHANED = "its program ended before it was done; `resume_tasks` starts it again"
 
 
@@ -53,12 +54,17 @@ class TaskBook:
         self._lock = threading.RLock()
         """Guards what follows, and the fields of tasks while they are changed here."""
         self._live: dict[str, _Live] = {}
+        self._released = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="rayjobs-owner", daemon=True)
 
     def release(self) -> None:
         """Let others resume what is open, and nobody wait for it any more. Safe to call twice."""
         with self._lock:
             for live in self._live.values():
                 live.ended.set()
+            self._released.set()
+        if self._renewing.is_alive():
+            self._renewing.join()
         self._alive.release()
         (self._directory / self._owner).unlink(missing_ok=True)
 
@@ -71,6 +77,8 @@ class TaskBook:
             It runs already, here or in another process, or has ended meanwhile.
         """
         with self._lock:
+            if self._released.is_set():
+                raise JobError("this manager is closed")
             before = self._live.get(task.task_id)
             if before is not None and not before.ended.is_set():
                 raise TaskTakenError(f"task {task.task_id} is running already")
@@ -86,6 +94,13 @@ class TaskBook:
                 raise TaskTakenError(f"task {task.task_id} is run by another process, or has ended")
             _copy(fresh, task)
             self._live[task.task_id] = _Live(task)
+            if self._renewing.ident is None:  # with its first task there is something to own
+                self._renewing.start()
+
+    def _renew(self) -> None:
+        """Say to other hosts, where a file lock may not reach, that this manager is alive."""
+        while not self._released.wait(RENEW_S):
+            self._alive.renew()
 
     def drop(self, task: BatchTask, why: str) -> None:
         """It could not be queued after all."""

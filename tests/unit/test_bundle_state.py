@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from actors.bundle_state import ABANDON_S, GRACE_S, BundleState, End, Step
+from actors.bundle_state import ABANDON_S, GRACE_S, START_S, BundleState, End, Step
 from actors.dispatcher import GATHER_S
 from actors.queue_events import Decision, Finished, Grant, Outcome, Stop, TaskReport
 from actors.task_queue import TaskQueue
@@ -27,6 +27,7 @@ def outcomes(reports: list[TaskReport]) -> dict[str, Outcome]:
 def test_whatever_ends_an_interrupted_process_its_tasks_are_handed_back(how: End) -> None:
     """Also the end of a task that Ray interrupted as it started, which is no error."""
     state = BundleState(1, {"a": None, "b": None})
+    state.begin(0.0)
     assert state.stop(0.0) is Step.INTERRUPT
     assert state.stop(0.1) is None
     assert outcomes(state.end(how, "")) == {"a": Outcome.RELEASED, "b": Outcome.RELEASED}
@@ -60,6 +61,18 @@ def test_a_task_that_takes_too_long_is_interrupted_then_killed_then_left_to_itse
     assert {step for now, step in steps[1:] if now < 10 + ABANDON_S} == {Step.KILL}
     assert next(now for now, step in steps if step is Step.ABANDON) == 10 + ABANDON_S
     assert [(r.outcome, r.error) for r in state.end(End.DIED, "")] == [(Outcome.TIMED_OUT, "timed out after 10 s")] * 2
+
+
+def test_a_process_that_is_starting_is_interrupted_once_it_has_begun() -> None:
+    state = BundleState(1, {"a": None})
+    assert (state.stop(0.0), state.due(START_S - 0.1)) == (None, None)
+    assert state.begin(START_S - 0.1) is Step.INTERRUPT
+    assert state.begin(START_S) is None
+    assert state.due(START_S) is None
+    assert state.due(START_S + GRACE_S) is Step.KILL
+    late = BundleState(1, {"a": None})
+    late.stop(0.0)
+    assert late.due(START_S) is Step.KILL, "but nobody waits for ever"
 
 
 def test_the_time_of_each_task_of_a_grant_counts_from_the_end_of_the_one_before() -> None:
@@ -195,7 +208,7 @@ class DriverMachine(RuleBasedStateMachine):
         process = self.processes[number]
         told, process.told = process.told, []
         if process.begun:
-            process.state.begin(self.now)
+            self.carry_out(number, process.state.begin(self.now))
         self.leave(number, process.state.take(told, self.now))
         if process.ended is not None:
             self.leave(number, process.state.end(process.ended, "gone"))
@@ -238,7 +251,7 @@ class DriverMachine(RuleBasedStateMachine):
                         TaskReport(task_id=task_id, number=number, outcome=Outcome.COMPLETED)
                         for task_id in process.todo
                     ]
-                process.state.begin(self.now)
+                self.carry_out(number, process.state.begin(self.now))
                 self.leave(number, process.state.take(process.told, self.now))
                 process.told = []
                 if process.ended is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,9 @@ import pytest
 from actors.batch_records import BatchRecords
 from pipelines.errors import JobError
 from pipelines.tasks import ExtensibleTask, TaskStatus
+from rayjobs import task_book
 from rayjobs.task_book import TaskBook, TaskTakenError
+from tests.leaks import wait_until
 
 TASK = "t1"
 
@@ -118,6 +121,23 @@ def test_what_runs_is_no_orphan_and_an_orphan_gets_one_owner(book: TaskBook, oth
     assert other.find("j", TASK).status is TaskStatus.PENDING, "what the first owner still says is old news"
     for each in books:
         each.release()
+
+
+def test_an_owner_says_again_and_again_that_it_is_alive(book: TaskBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For other hosts, where file locks may not reach."""
+    monkeypatch.setattr(task_book, "RENEW_S", 0.01)
+    file = book._directory / book._owner
+
+    def renewed() -> float:
+        return float(json.loads(file.read_bytes())["renewed"])
+
+    begun(book)
+    before = renewed()
+    wait_until(lambda: renewed() > before)
+    book.release()
+    assert not file.exists()
+    with pytest.raises(JobError, match="closed"):
+        book.begin(ExtensibleTask(task_id="late", job_id="j", task_type="look", config={}))
 
 
 def test_what_was_interrupted_here_can_be_resumed_here(book: TaskBook) -> None:
