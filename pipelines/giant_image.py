@@ -16,13 +16,14 @@ import numpy as np
 
 from pipelines.analyses import AnalysisCalculator, Result
 from pipelines.errors import FailedReason, ImageError
-from pipelines.image_io.image_encoding import encode_bands, written_format
+from pipelines.image_io.image_encoding import encode_bands
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import HEAD_BYTES, format_of
 from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy
 from pipelines.image_io.source_file import SourceFile
 from pipelines.image_io.tiff_blocks import TiffBlocks, open_tiff_blocks
 from pipelines.image_io.tiff_writer import TILE
+from pipelines.image_io.written_form import written_format
 from pipelines.models import ImageOperation
 from pipelines.operations.chain import AUTO_ORIENT, UPRIGHT, ChainError, chain_halo, image_error_of
 from pipelines.operations.registry import Image

@@ -29,6 +29,7 @@ from pipelines.image_io import (
     ImageHeader,
     ReadPolicy,
     encode_image,
+    encoding_losses,
     open_source,
     probe_header,
     read_bytes,
@@ -125,6 +126,9 @@ def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: i
     _check_memory(header, recipe.memory_per_image, held)
     check_budget(header, budget_bytes, held)
     decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame, factor=reduction)
+    if recipe.image is not None:
+        lost = encoding_losses(result.pixels, recipe.image, source=decoded, orientation=result.orientation)
+        decoded = replace(decoded, degraded="; ".join(filter(None, [decoded.degraded, *lost])) or None)
     return Rendered(result.pixels, result.orientation, decoded)
 
 

@@ -162,6 +162,9 @@ def _export(
 # ---- what travels ----------------------------------------------------------------------------------------------------
 
 
+_HEADER_BYTES = ("icc", "exif", "xmp", "iptc")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
     """A rendered image without its pixels."""
@@ -182,7 +185,7 @@ class _Facts:
             orientation=rendered.orientation,
             degraded=rendered.source.degraded,
             icc=_to_text(rendered.source.icc),
-            header={**header, "icc": _to_text(header["icc"]), "exif": _to_text(header["exif"])},
+            header=header | {name: _to_text(header[name]) for name in _HEADER_BYTES},
         )
 
     def to_json(self) -> str:
@@ -192,7 +195,8 @@ class _Facts:
 def _rendered(row: Mapping[str, Any]) -> Rendered:
     facts = _Facts(**json.loads(row["facts"]))
     header = dict(facts.header)
-    header |= {"icc": _to_bytes(header["icc"]), "exif": _to_bytes(header["exif"]), "notes": tuple(header["notes"])}
+    header |= {name: _to_bytes(header[name]) for name in _HEADER_BYTES} | {"notes": tuple(header["notes"])}
+    header["resolution"] = header["resolution"] and tuple(header["resolution"])
     pixels: Image = np.frombuffer(row["pixels"], facts.dtype).reshape(facts.shape)
     source = DecodedImage(
         pixels=pixels[:0],  # what was decoded stays with the first stage; only what its file says is needed here

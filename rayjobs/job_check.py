@@ -288,9 +288,11 @@ def _files(
 def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
     images, charts = spec.export.images, spec.export.charts
     if images is not None:
-        for field in ("bit_depth", "compression"):
+        for field, others in (("bit_depth", ()), ("compression", ()), ("quality", ()), ("chroma", ("quality",))):
+            if field == "chroma" and images.quality == "lossless" and images.format == "jpeg":
+                continue  # told already
             try:
-                EncodeOptions(format=images.format, **{field: getattr(images, field)})
+                EncodeOptions(format=images.format, **{name: getattr(images, name) for name in (field, *others)})
             except RayjobsError as error:
                 yield Mistake(("export", "images", field), str(error))
     if images is not None and images.layout == "beside":
@@ -312,9 +314,16 @@ def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
 
 
 def _model_mistakes(error: ValidationError, known: Sequence[str] = ()) -> Iterator[Mistake]:
-    for entry in error.errors(include_url=False):
-        location = tuple(part for part in entry["loc"] if not _is_internal(part))
+    errors = error.errors(include_url=False)
+    for entry in errors:
+        location = _location(entry)
+        if entry["type"] == "literal_error" and any(_location(e) == location for e in errors if e is not entry):
+            continue  # a word or a number: the number says what is wrong with it
         yield Mistake(location, _message(entry, location, known))
+
+
+def _location(entry: Any) -> Location:
+    return tuple(part for part in entry["loc"] if not _is_internal(part))
 
 
 _CHOICES = ("ImageExport", "ChartExport", "int", "constrained-int", "float", "str")

@@ -88,9 +88,12 @@ def encode_options(spec: JobSpec) -> EncodeOptions | None:
     return EncodeOptions(
         format=images.format,
         quality=images.quality,
+        chroma=images.chroma,
         compression=images.compression,
         bit_depth=images.bit_depth,
         metadata=images.metadata,
+        copyright=images.set.copyright,
+        artist=images.set.artist,
     )
 
 

@@ -27,14 +27,29 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Credits(_Section):
+    """Whose picture it is, as outputs say."""
+
+    copyright: str | None = Field(None, min_length=1, max_length=2000, description="In EXIF; in XMP and IPTC if kept")
+    artist: str | None = Field(None, min_length=1, max_length=2000, description="In EXIF; in XMP and IPTC if kept")
+
+
 class ImageExport(_Section):
     """How rendered images are written."""
 
     format: ImageFormat = Field("jpeg", description="Format; `original` keeps each input's own")
-    quality: int = Field(90, ge=1, le=100, description="Of JPEG, WebP and AVIF")
+    quality: Literal["lossless"] | Annotated[int, Field(ge=1, le=100)] = Field(
+        90, description="Of JPEG, WebP and AVIF; JPEG can't be lossless, PNG and TIFF always are"
+    )
+    chroma: Literal[444, 420] | None = Field(
+        None, description="Colour resolution of JPEG and AVIF, full or half; WebP with loss is always 420"
+    )
     compression: str | int | None = Field(None, description="Of PNG (0-9) and TIFF (none, deflate, lzw, zstd, ...)")
     bit_depth: Literal[8, 16] | None = Field(None, description="Bits per sample; as rendered unless given")
-    metadata: Literal["strip", "keep"] = Field("strip", description="EXIF of the input; its colour profile stays")
+    metadata: Literal["strip", "keep", "keep_but_gps"] = Field(
+        "strip", description="EXIF, XMP, IPTC and resolution (dpi) of the input; its colour profile stays"
+    )
+    set: Credits = Field(default_factory=Credits, description="What the metadata say, whatever the input says")
     layout: Literal["mirror", "flat", "beside"] = Field(
         "mirror", description="The inputs' tree again, all in one directory, or beside each source"
     )

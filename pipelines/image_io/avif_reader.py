@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.colour_statements import exif_profile, of_code_points
 from pipelines.image_io.exif import orientation_of
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
 BRANDS = (b"avif", b"avis")
-_HDR_TRANSFER = {16: "PQ", 18: "HLG"}
+_IDENTITY = 0
+"""Matrix of RGB as it is, which encoders choose for pictures without loss."""
 
 
 def probe(data: bytes, frame: int) -> ImageHeader:
@@ -26,7 +28,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
 
     if _is_cut(data):
         raise ImageError(FailedReason.TRUNCATED, "AVIF is shorter than its boxes say; it can't be salvaged")
-    _check_transfer(data)
+    codes = _code_points(data)
     try:
         with AvifImageFile(BytesIO(data)) as image:
             width, height, mode = image.width, image.height, image.mode
@@ -36,17 +38,28 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         raise ImageError(FailedReason.CORRUPT, f"AVIF can't be opened: {error}") from error
     exif = info.get("exif")
     exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
+    primaries, transfer, matrix = codes or (2, 2, 2)
+    icc, note = of_code_points(primaries, transfer, gray=False, what="AVIF")  # HDR is refused whatever else is there
+    if info.get("icc_profile"):
+        icc, note = info["icc_profile"], None
+    elif codes is None or (primaries, transfer) == (2, 2):
+        icc = exif_profile(exif, gray=False)
+    depth = _depth(data)
     return ImageHeader(
         format="avif",
         width=width,
         height=height,
         channels=4 if mode == "RGBA" else 3,
-        dtype="uint16" if _depth(data) > 8 else "uint8",
+        dtype="uint16" if depth > 8 else "uint8",
         frames=frames,
         working_copies=2,
         orientation=orientation_of(exif),
-        icc=info.get("icc_profile"),
+        icc=icc,
         exif=exif,
+        xmp=info.get("xmp"),
+        stored_bits=depth if depth > 8 else 0,
+        is_lossless=codes is not None and matrix == _IDENTITY,
+        notes=(note,) if note else (),
     )
 
 
@@ -100,11 +113,10 @@ def _depth(data: bytes) -> int:
     return 12 if data[at + 6] & 0x20 else 10 if data[at + 6] & 0x40 else 8
 
 
-def _check_transfer(data: bytes) -> None:
+def _code_points(data: bytes) -> tuple[int, int, int] | None:
+    """Primaries, transfer and matrix by ITU-T H.273, as the first picture's colour box says."""
     at = data.find(b"colrnclx")
-    if at >= 0 and at + 12 <= len(data):
-        transfer = int(struct.unpack_from(">H", data, at + 10)[0])
-        if transfer in _HDR_TRANSFER:
-            raise ImageError(
-                FailedReason.UNSUPPORTED_FORMAT, f"AVIF with HDR colours ({_HDR_TRANSFER[transfer]}); convert it first"
-            )
+    if at < 0 or at + 14 > len(data):
+        return None
+    primaries, transfer, matrix = struct.unpack_from(">HHH", data, at + 8)
+    return primaries, transfer, matrix

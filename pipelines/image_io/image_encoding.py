@@ -1,27 +1,25 @@
 """Pixels to the bytes of a file: the wanted depth, the wanted metadata, and the same bytes on every call.
 
-Covers what is common to all formats: depth, alpha that a format can't carry, orientation, profile, EXIF. The writers
-(``still_writer``, ``png_writer``, ``tiff_writer``) put that into their formats.
+Covers what is common to all formats: depth, alpha that a format can't carry, orientation, profile, metadata. The
+writers (``still_writer``, ``png_writer``, ``tiff_writer``) put that into their formats; which form a picture gets is
+decided by ``written_form``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.image_io.colour_profiles import profile_space
-from pipelines.image_io.exif import copied_exif, orientation_exif
+from pipelines.image_io.colour_profiles import in_carried_colours
 from pipelines.image_io.image_header import DecodedImage
 from pipelines.image_io.io_policies import EncodeOptions
+from pipelines.image_io.metadata import Metadata, metadata_for
 from pipelines.image_io.sample_depth import to_depth
-
-_WRITTEN_AS = {"gif": "png"}
-_FLOATS = {"tiff"}
-_SIXTEEN_BITS = {"png", "tiff"}
+from pipelines.image_io.written_form import WrittenForm, form_of, losses
 
 
 def encode_image(
@@ -32,36 +30,52 @@ def encode_image(
     Parameters
     ----------
     pixels : ndarray
-        uint8, uint16 or float32 in 0..1; (M, N), (M, N, 3) or (M, N, 4). JPEG and BMP can't carry alpha: such pictures
-        are laid on white.
+        uint8, uint16 or float32 in 0..1; (M, N), (M, N, 3) or (M, N, 4). JPEG can't carry alpha: such pictures are
+        laid on white.
     options : EncodeOptions
         Without ``bit_depth``, 16 bits and floats are kept as far as the format carries them: floats only TIFF, 16 bits
-        TIFF and PNG. ``original`` formats of 8 bits stay so whatever ``bit_depth`` says.
+        TIFF and PNG. ``original`` formats of 8 bits stay so whatever ``bit_depth`` says; lossless WebP and AVIF stay
+        lossless, AVIF of 10 and 12 bits so deep.
     source : DecodedImage, optional
-        Where the pixels come from: its format (for ``original``), profile and EXIF.
+        Where the pixels come from: its format (for ``original``), profile and metadata.
     orientation : int
-        EXIF 1 to 8, which a viewer still has to apply: written as a tag, or applied to the pixels of a BMP.
+        EXIF 1 to 8, which a viewer still has to apply: written as a tag, or applied to the pixels where the format has
+        no place for one (BMP; AVIF that is lossless or deep).
 
     Raises
     ------
     ImageError
         ``write_error`` when the format can't hold the picture, for instance because of its size.
     """
-    format = _format(options, source)
-    ready = to_depth(pixels, _depth(pixels, format, options.bit_depth))
-    icc = _profile(ready, source)
-    exif = copied_exif(source.exif, orientation) if source is not None and options.metadata == "keep" else None
+    form = form_of(options, None if source is None else source.header, pixels.dtype)
     try:
-        return _write(ready, format, options, icc, exif, orientation)
+        return _write(pixels, form, options, source, orientation)
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory to write {format}") from error
+        raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory to write {form.format}") from error
     except Exception as error:  # every codec has errors of its own
         size = " x ".join(map(str, pixels.shape[1::-1]))
         raise ImageError(
-            FailedReason.WRITE_ERROR, f"{size} px can't be written as {format}: {type(error).__name__}: {error}"
+            FailedReason.WRITE_ERROR, f"{size} px can't be written as {form.format}: {type(error).__name__}: {error}"
         ) from error
+
+
+def encoding_losses(
+    pixels: NDArray[Any], options: EncodeOptions, *, source: DecodedImage, orientation: int = 1
+) -> tuple[str, ...]:
+    """What ``encode_image`` loses of the picture, or of what its source says, one sentence each."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    form = form_of(options, source.header, pixels.dtype)
+    return losses(
+        form,
+        options,
+        source.header,
+        dtype=pixels.dtype,
+        channels=channels,
+        pixels=pixels,
+        orientation=orientation,
+    )
 
 
 def encode_bands(
@@ -93,17 +107,18 @@ def encode_bands(
     """
     from pipelines.image_io.tiff_writer import write_tiff_bands
 
+    form = form_of(options, source.header, source.pixels.dtype)
     empty = np.empty((0, 0, *shape[2:]), source.pixels.dtype)
-    depth = _depth(empty, "tiff", options.bit_depth)
+    _, icc = in_carried_colours(empty, source.icc, form.profiles)
     try:
         write_tiff_bands(
             target,
-            (to_depth(band, depth) for band in bands),
+            (_ready(band, form, source)[0] for band in bands),
             shape=shape,
-            dtype=to_depth(empty, depth).dtype,
+            dtype=to_depth(empty, _sample_bits(form)).dtype,
             compression=options.compression if isinstance(options.compression, str) else "deflate",
-            icc=_profile(empty, source),
-            exif=copied_exif(source.exif, orientation) if options.metadata == "keep" else None,
+            icc=icc,
+            described=_described(shape, form, options, source, orientation, icc),
             orientation=orientation,
         )
     except (ImageError, OSError, MemoryError):
@@ -115,52 +130,62 @@ def encode_bands(
         ) from error
 
 
-def written_format(options: EncodeOptions, source_format: str) -> str:
-    """The format that a picture of this format is written as."""
-    return _WRITTEN_AS.get(source_format, source_format) if options.format == "original" else options.format
-
-
 def _write(
-    pixels: NDArray[Any], format: str, options: EncodeOptions, icc: bytes | None, exif: bytes | None, orientation: int
+    pixels: NDArray[Any], form: WrittenForm, options: EncodeOptions, source: DecodedImage | None, orientation: int
 ) -> bytes:
-    tagged = exif or orientation_exif(orientation)
-    if format == "tiff":
+    ready, icc = _ready(pixels, form, source)
+    described = _described(ready.shape, form, options, source, orientation, icc)
+    if form.format == "tiff":
         from pipelines.image_io.tiff_writer import write_tiff
 
         name = options.compression if isinstance(options.compression, str) else "deflate"
-        return write_tiff(pixels, compression=name, icc=icc, exif=exif, orientation=orientation)
-    if format == "png":
+        return write_tiff(ready, compression=name, icc=icc, described=described, orientation=orientation)
+    if form.format == "png":
         from pipelines.image_io.png_writer import write_png
 
         level = options.compression if isinstance(options.compression, int) else 6
-        return write_png(pixels, level=level, icc=icc, exif=tagged)
+        return write_png(ready, level=level, icc=icc, described=described)
+    return _write_still(ready, form, icc, described, orientation)
+
+
+def _write_still(
+    pixels: NDArray[Any], form: WrittenForm, icc: bytes | None, described: Metadata, orientation: int
+) -> bytes:
     from pipelines.image_io import still_writer
 
-    if format == "jpeg":
-        return still_writer.write_jpeg(pixels, quality=options.quality, icc=icc, exif=tagged)
-    if format == "bmp":
-        return still_writer.write_bmp(pixels, orientation=orientation)
-    kind: Literal["webp", "avif"] = "webp" if format == "webp" else "avif"
-    return still_writer.write_lossy(pixels, kind, quality=options.quality, icc=icc, exif=tagged)
+    if form.format == "bmp":
+        return still_writer.write_bmp(pixels, orientation=orientation, resolution=described.resolution)
+    if form.format == "webp":
+        return still_writer.write_webp(pixels, quality=form.quality, icc=icc, described=described)
+    if form.is_bare:
+        from pipelines.operations.geometry import auto_orient
+
+        upright = auto_orient(pixels, orientation=orientation)
+        return still_writer.write_bare_avif(upright, bits=form.bits or 8, quality=form.quality, chroma=form.chroma)
+    assert isinstance(form.quality, int)  # lossless is one of the forms above
+    write = still_writer.write_jpeg if form.format == "jpeg" else still_writer.write_avif
+    return write(pixels, quality=form.quality, chroma=form.chroma, icc=icc, described=described)
 
 
-def _format(options: EncodeOptions, source: DecodedImage | None) -> str:
-    return written_format(options, "png" if source is None else source.header.format)
+def _ready(pixels: NDArray[Any], form: WrittenForm, source: DecodedImage | None) -> tuple[NDArray[Any], bytes | None]:
+    """Pixels of the form's depth, and the profile that goes with them."""
+    carried, icc = in_carried_colours(pixels, None if source is None else source.icc, form.profiles)
+    return to_depth(carried, _sample_bits(form)), icc
 
 
-def _depth(pixels: NDArray[Any], format: str, wanted: Literal[8, 16] | None) -> Literal[8, 16] | None:
-    """Bits per sample to write; None keeps floats."""
-    if format not in _SIXTEEN_BITS:
-        return 8
-    if wanted is not None:
-        return wanted
-    if pixels.dtype.kind == "f":
-        return None if format in _FLOATS else 16
-    return 8 if pixels.dtype == np.uint8 else 16
+def _sample_bits(form: WrittenForm) -> Any:
+    """8 or 16 as arrays hold them."""
+    return form.bits if form.bits in (None, 8) else 16
 
 
-def _profile(pixels: NDArray[Any], source: DecodedImage | None) -> bytes | None:
-    """The source's profile while the pixels still are what it describes: gray stays gray, colours stay colours."""
-    if source is None or source.icc is None:
-        return None
-    return source.icc if profile_space(source.icc) == ("gray" if pixels.ndim == 2 else "rgb") else None
+def _described(
+    shape: tuple[int, ...],
+    form: WrittenForm,
+    options: EncodeOptions,
+    source: DecodedImage | None,
+    orientation: int,
+    icc: bytes | None,
+) -> Metadata:
+    header = None if source is None else source.header
+    size = (shape[1], shape[0])
+    return metadata_for(header, options, form.format, size=size, orientation=orientation, is_srgb=icc is None)

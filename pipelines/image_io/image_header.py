@@ -41,9 +41,19 @@ class ImageHeader:
     orientation: int = 1
     """EXIF 1 to 8; what a viewer would apply."""
     icc: bytes | None = field(default=None, repr=False)
-    """Embedded colour profile."""
+    """Colour profile: embedded, or made of what the file says of its colours otherwise; None: sRGB, or not said."""
     exif: bytes | None = field(default=None, repr=False)
     """EXIF as a TIFF structure, without the ``Exif`` signature."""
+    xmp: bytes | None = field(default=None, repr=False)
+    """XMP packet."""
+    iptc: bytes | None = field(default=None, repr=False)
+    """IPTC data sets (IIM)."""
+    resolution: tuple[float, float] | None = None
+    """Pixels per inch, across and down, as the format says beside EXIF."""
+    stored_bits: int = 0
+    """Bits per sample of an AVIF with more than 8, which ``dtype`` doesn't tell; else 0."""
+    is_lossless: bool = False
+    """Whether a WebP or AVIF, which may be either, holds its pixels without loss."""
     notes: tuple[str, ...] = ()
     """What is odd about the file's metadata though its pixels are fine."""
 

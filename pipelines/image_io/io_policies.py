@@ -44,21 +44,41 @@ class EncodeOptions:
 
     format: OutputFormat
     """``original``: that of the source; a GIF becomes a PNG."""
-    quality: int = 90
-    """Of JPEG, WebP and AVIF, 1 to 100."""
+    quality: int | Literal["lossless"] = 90
+    """Of JPEG, WebP and AVIF, 1 to 100, or without loss; PNG and TIFF are so anyway, JPEG can't be."""
+    chroma: Literal[444, 420] | None = None
+    """Colour resolution of JPEG, AVIF and WebP, full or half; that of the format unless given."""
     compression: str | int | None = None
     """PNG: 0 to 9, 6 unless given. TIFF: a name of ``TIFF_COMPRESSIONS``, deflate unless given."""
     bit_depth: Literal[8, 16] | None = None
     """Bits per sample. None: those of the pixels, as far as the format carries them."""
-    metadata: Literal["strip", "keep"] = "strip"
-    """EXIF of the source. A colour profile that the pixels are in is always written."""
+    metadata: Literal["strip", "keep", "keep_but_gps"] = "strip"
+    """EXIF, XMP, IPTC and resolution of the source. A colour profile that the pixels are in is always written."""
+    copyright: str | None = None
+    """To say in the metadata, whatever the source says."""
+    artist: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
-            raise RayjobsError(f"quality is {self.quality}; give 1 to 100")
+        self._check_quality()
         if self.bit_depth == 16 and self.format in _EIGHT_BIT:
             raise RayjobsError(f"{self.format} stores 8 bits per sample; for 16 use png or tiff")
         self._check_compression()
+
+    def _check_quality(self) -> None:
+        if self.quality != "lossless" and not 1 <= self.quality <= 100:
+            raise RayjobsError(f"quality is {self.quality}; give 1 to 100, or lossless")
+        if self.quality == "lossless" and self.format == "jpeg":
+            raise RayjobsError("JPEG can't be lossless: give a quality up to 100, or use png, tiff, webp or avif")
+        if self.chroma is None:
+            return
+        if self.format in ("png", "tiff"):
+            raise RayjobsError(f"{self.format} always has its colours in full resolution; leave chroma out")
+        if self.quality == "lossless" and self.chroma != 444:
+            raise RayjobsError("what is lossless has its colours in full resolution; leave chroma out")
+        if self.format == "webp" and self.chroma == 444 and self.quality != "lossless":
+            raise RayjobsError(
+                "WebP with loss always has half colour resolution: use quality: lossless, or avif or jpeg for 444"
+            )
 
     def _check_compression(self) -> None:
         value = self.compression

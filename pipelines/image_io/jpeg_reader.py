@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.colour_statements import exif_profile
 from pipelines.image_io.exif import orientation_of
 from pipelines.image_io.image_header import ColourSpace, ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
@@ -22,9 +23,13 @@ from pipelines.image_io.io_policies import ReadPolicy
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _DECODABLE = {0xC0, 0xC1, 0xC2}
 _PROGRESSIVE = 0xC2
-_SCAN, _END, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
+_SCAN, _END, _APP0, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xED
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_JFIF, _PHOTOSHOP = b"JFIF\0", b"Photoshop 3.0\0"
+_CM_PER_INCH = {1: 1.0, 2: 2.54}
+"""Unit of JFIF's density -> factor to pixels per inch."""
+_IPTC_RESOURCE = 0x0404
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _SPACES: dict[int, ColourSpace] = {1: "gray", 3: "rgb", 4: "cmyk"}
 
@@ -40,6 +45,8 @@ class _Markers:
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: dict[int, bytes] = field(default_factory=dict)
+    photoshop: bytes = b""
+    resolution: tuple[float, float] | None = None
 
 
 def probe(data: bytes, frame: int) -> ImageHeader:
@@ -58,6 +65,9 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         raise ImageError(FailedReason.BAD_SHAPE, f"JPEG of {components} components; 1, 3 and 4 are read")
     if height == 0 or width == 0:
         raise ImageError(FailedReason.CORRUPT, f"JPEG of {width} x {height} px")
+    icc = b"".join(content for _, content in sorted(markers.icc.items())) or None
+    if icc is None and components != 4:
+        icc = exif_profile(markers.exif, gray=components == 1)
     return ImageHeader(
         format="jpeg",
         width=width,
@@ -67,8 +77,11 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         # progressive: the decoder holds every coefficient in 16 bits; CMYK: the inks
         working_copies=(2 if kind == _PROGRESSIVE else 0) + (2 if components == 4 else 0),
         orientation=orientation_of(markers.exif, markers.xmp),
-        icc=b"".join(content for _, content in sorted(markers.icc.items())) or None,
+        icc=icc,
         exif=markers.exif,
+        xmp=markers.xmp,
+        iptc=iptc_of(markers.photoshop),
+        resolution=markers.resolution,
     )
 
 
@@ -122,8 +135,27 @@ def _take(found: _Markers, marker: int, content: bytes) -> None:
         found.exif = found.exif or content[len(_EXIF) :]
     elif marker == _APP1 and content.startswith(_XMP):
         found.xmp = found.xmp or content[len(_XMP) :]
+    elif marker == _APP0 and content.startswith(_JFIF) and len(content) >= 12:
+        unit, across, down = struct.unpack_from(">BHH", content, 7)
+        if unit in _CM_PER_INCH and across and down:
+            found.resolution = (across * _CM_PER_INCH[unit], down * _CM_PER_INCH[unit])
+    elif marker == _APP13 and content.startswith(_PHOTOSHOP):
+        found.photoshop += content[len(_PHOTOSHOP) :]
     elif marker == _APP2 and content.startswith(_ICC) and len(content) > len(_ICC) + 2:
         found.icc.setdefault(content[len(_ICC)], content[len(_ICC) + 2 :])
+
+
+def iptc_of(photoshop: bytes) -> bytes | None:
+    """IPTC among Photoshop's resources: each has a name and a length, both padded to an even one."""
+    at = 0
+    while photoshop[at : at + 4] == b"8BIM" and at + 7 < len(photoshop):
+        kind = int.from_bytes(photoshop[at + 4 : at + 6], "big")
+        at += 6 + (photoshop[at + 6] + 2) // 2 * 2
+        size = int.from_bytes(photoshop[at : at + 4], "big")
+        if kind == _IPTC_RESOURCE:
+            return photoshop[at + 4 : at + 4 + size] or None
+        at += 4 + size + size % 2
+    return None
 
 
 def _checked(data: bytes, header: ImageHeader, scale_denom: int) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """PNG and APNG: chunks walked and their checksums checked here, pixels by libpng through imagecodecs.
 
 Covers 1 to 16 bits, gray, RGB, palette, alpha and transparent colours, interlacing. Frames of an animation after the
-first are drawn by Pillow, 8 bits only. Text chunks are never unpacked, except XMP for its orientation if it is plain.
+first are drawn by Pillow, 8 bits only. Text chunks are never unpacked, but those of XMP and IPTC, within bounds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.colour_statements import of_png
 from pipelines.image_io.exif import orientation_of
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
+from pipelines.image_io.jpeg_reader import iptc_of
 from pipelines.image_io.png_chunks import SIGNATURE, chunk
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -28,6 +30,8 @@ _PALETTE, _RGB = 3, 2
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """x and y of the first pixel, and the steps, of each pass."""
 _MAX_ICC_BYTES = 16 << 20
+_MAX_TEXT_BYTES = 1 << 20
+XMP_NAME, IPTC_NAME = b"XML:com.adobe.xmp", b"Raw profile type iptc"
 
 
 @dataclass(slots=True)
@@ -53,21 +57,26 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     gray = colour in (0, 4)
     alpha = colour in (4, 6) or b"tRNS" in chunks.kept
     frames = _frames(chunks)
-    icc, note = _profile(chunks.kept.get(b"iCCP"))
     exif = chunks.kept.get(b"eXIf")
+    embedded, damage = _profile(chunks.kept.get(b"iCCP"))
+    is_gray = gray and not (frames > 1 and frame)
+    icc, note = of_png(chunks.kept, embedded, exif, gray=is_gray)
     return ImageHeader(
         format="png",
         width=width,
         height=height,
         channels=4 if alpha or (frames > 1 and frame) else 1 if gray else 3,
         dtype="uint16" if depth == 16 else "uint8",
-        space="gray" if gray and not (frames > 1 and frame) else "rgb",
+        space="gray" if is_gray else "rgb",
         frames=frames,
         working_copies=1,
         orientation=orientation_of(exif, chunks.kept.get(b"iTXt")),
         icc=icc,
         exif=exif,
-        notes=(note,) if note else (),
+        xmp=_xmp(chunks.kept.get(b"iTXt", b"")),
+        iptc=_iptc(chunks.kept.get(IPTC_NAME, b"")),
+        resolution=_resolution(chunks.kept.get(b"pHYs", b"")),
+        notes=tuple(text for text in (damage, note) if text),
     )
 
 
@@ -105,6 +114,8 @@ def _walk(data: bytes, *, check: bool = False) -> _Chunks:
         elif name == b"IEND":
             found.complete = True
             break
+        elif name in (b"tEXt", b"zTXt") and data[start : start + len(IPTC_NAME)] == IPTC_NAME:
+            found.kept.setdefault(IPTC_NAME, name + data[start : start + length])
         elif name != b"iTXt" or data[start : start + 17] == b"XML:com.adobe.xmp":
             found.kept.setdefault(name, data[start : start + length])
     if b"IHDR" not in found.kept:
@@ -155,6 +166,45 @@ def _profile(chunk: bytes | None) -> tuple[bytes | None, str | None]:
     except zlib.error:
         return None, "colour profile ignored: it is damaged"
     return (icc, None) if unpacker.eof else (None, "colour profile ignored: it is damaged or too large")
+
+
+def _xmp(text: bytes) -> bytes | None:
+    """The packet of an iTXt chunk: keyword, flag, method, language, translated keyword, text, which may be packed."""
+    keyword, _, rest = text.partition(b"\0")
+    parts = rest[2:].split(b"\0", 2)
+    if keyword != XMP_NAME or len(parts) < 3:
+        return None
+    return _unpacked(parts[2]) if rest[:1] == b"\1" else parts[2] or None
+
+
+def _iptc(text: bytes) -> bytes | None:
+    """IPTC as ImageMagick and exiftool put it: length and hexadecimal digits, alone or among Photoshop's resources."""
+    name, (keyword, _, rest) = text[:4], text[4:].partition(b"\0")
+    if keyword != IPTC_NAME:
+        return None
+    written = _unpacked(rest[1:]) if name == b"zTXt" else rest
+    try:
+        content = bytes.fromhex(b"".join((written or b"").split()[2:]).decode("ascii"))
+    except ValueError:
+        return None
+    return iptc_of(content) if content.startswith(b"8BIM") else content or None
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    unpacker = zlib.decompressobj()
+    try:
+        content = unpacker.decompress(packed, _MAX_TEXT_BYTES)
+    except zlib.error:
+        return None
+    return content if unpacker.eof and content else None
+
+
+def _resolution(chunk: bytes) -> tuple[float, float] | None:
+    """Pixels per inch of a pHYs chunk, which counts per metre; its other unit is unknown."""
+    if len(chunk) != 9 or chunk[8] != 1:
+        return None
+    across, down = struct.unpack_from(">II", chunk)
+    return (across * 0.0254, down * 0.0254) if across and down else None
 
 
 def _completed(chunks: _Chunks) -> tuple[bytes, float]:

@@ -15,16 +15,21 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.image_io.exif import described_exif, orientation_of
+from pipelines.image_io.colour_statements import exif_profile, of_tiff
+from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.exif_block import ExifBlock, parse_exif
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
-from pipelines.image_io.jpeg_reader import turbo_decode
+from pipelines.image_io.jpeg_reader import iptc_of, turbo_decode
+from pipelines.image_io.metadata import described_exif, resolution_of
 from pipelines.image_io.source_file import SourceFile, stream_of
 from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
 
 MAX_PAGES = 10_000
 _XMP, _ICC, _ORIENTATION, _SUBFILE = 700, 34675, 274, 254
 _WIDTH, _HEIGHT = 256, 257
+_WHITE, _PRIMARIES, _TRANSFER, _IPTC, _PHOTOSHOP = 318, 319, 301, 33723, 34377
+_WHITE_IS_ZERO = 0
 _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 """Field type -> how its number is stored."""
 _JPEG = 7
@@ -41,6 +46,12 @@ def probe(data: bytes | SourceFile, frame: int) -> ImageHeader:
         tile_samples = int(np.prod([int(side) for side in page.chunks], dtype=object))
         orientation = tags.valueof(_ORIENTATION, 1)
         xmp = tags.valueof(_XMP)
+        described = parse_exif(data, directory=page.offset)
+        iptc = _packed(tags, _IPTC) or iptc_of(_packed(tags, _PHOTOSHOP) or b"")
+        exif = described_exif(described)
+        icc, note = _bytes(tags.valueof(_ICC)), None
+        if icc is None and layout.space != "cmyk" and described is not None:
+            icc, note = _stated_colours(described, exif, layout, int(page.photometric or 0))
         return ImageHeader(
             format="tiff",
             width=int(page.imagewidth),
@@ -55,9 +66,12 @@ def probe(data: bytes | SourceFile, frame: int) -> ImageHeader:
             orientation=orientation
             if isinstance(orientation, int) and 2 <= orientation <= 8
             else orientation_of(None, xmp if isinstance(xmp, bytes) else None),
-            icc=_bytes(tags.valueof(_ICC)),
-            exif=described_exif(data),
-            notes=layout.notes,
+            icc=icc,
+            exif=exif,
+            xmp=_bytes(xmp),
+            iptc=iptc,
+            resolution=resolution_of(described),
+            notes=layout.notes if note is None else (*layout.notes, note),
         )
 
 
@@ -158,6 +172,31 @@ def check_jpeg(page: Any, segment: bytes) -> None:
 
 def _bytes(value: object) -> bytes | None:
     return bytes(value) if isinstance(value, (bytes, bytearray)) else None
+
+
+def _packed(tags: Any, code: int) -> bytes | None:
+    """The bytes of a tag that some programs store as numbers."""
+    found = tags.get(code)
+    if found is None:
+        return None
+    value = found.value
+    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
+        return struct.pack(f"{found.parent.byteorder}{len(value)}I", *(number & 0xFFFFFFFF for number in value))
+    return _bytes(value)
+
+
+def _stated_colours(
+    described: ExifBlock, exif: bytes | None, layout: Layout, photometric: int
+) -> tuple[bytes | None, str | None]:
+    """What a page without a profile says of its colours, in tags of its own or in EXIF."""
+    gray = layout.space == "gray"
+    white, primaries, transfer = (described.numbers(described.main, tag) for tag in (_WHITE, _PRIMARIES, _TRANSFER))
+    if layout.dtype == "float32" or photometric == _WHITE_IS_ZERO:  # made for stored integers, black first
+        transfer = ()
+    icc, note = of_tiff(white, primaries, transfer, gray=gray)
+    if icc is None and note is None and not (white or primaries):
+        icc = exif_profile(exif, gray=gray)
+    return icc, note
 
 
 def _directories(data: bytes | SourceFile) -> dict[int, int]:

@@ -2,7 +2,8 @@
 
 Whole pictures are written in strips, those that come in bands of rows in tiles.
 
-The directories of EXIF and GPS are put in afterwards, since tifffile doesn't write any.
+What describes the picture is put in afterwards, as the source had it: tifffile writes no directories of EXIF and GPS,
+and knows texts of ASCII only.
 """
 
 from __future__ import annotations
@@ -17,17 +18,32 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.image_io.exif import directories
+from pipelines.image_io.exif_block import (
+    EXIF,
+    GPS,
+    LONG,
+    LONG8,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Directory,
+    ExifBlock,
+    Field,
+    directory_bytes,
+    parse_exif,
+    turned,
+)
+from pipelines.image_io.metadata import Metadata, as_fraction
 
-_ORIENTATION, _SHORT, _LONG = 274, 3, 4
+_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP, _IPTC = 274, 282, 283, 296, 700, 33723
+_INCH = 2
+_OF_PIXELS = (256, 257, _ORIENTATION)
 _BIG_TIFF = 43
 _STRIP_BYTES = 1 << 18
 TILE = 256
 """Side of the tiles, px."""
 _BIG_FROM = (1 << 32) - (1 << 25)
 """Bytes of samples from which on the file is a BigTIFF, as tifffile decides for whole pictures."""
-_TEXTS = (271, 272, 305, 306, 315, 33432)
-"""Make, model, software, date, artist, copyright: kept when EXIF is kept."""
 _COMPRESSIONS = {
     "none": None,
     "deflate": "adobe_deflate",
@@ -40,7 +56,7 @@ _PREDICTED = ("deflate", "lzw", "zstd", "lzma")
 
 
 def write_tiff(
-    pixels: NDArray[Any], *, compression: str, icc: bytes | None, exif: bytes | None, orientation: int
+    pixels: NDArray[Any], *, compression: str, icc: bytes | None, described: Metadata, orientation: int
 ) -> bytes:
     """Encode (M, N), (M, N, 3) or (M, N, 4) of uint8, uint16 or float32."""
     import tifffile
@@ -52,10 +68,9 @@ def write_tiff(
         np.ascontiguousarray(pixels),
         rowsperstrip=max(1, min(pixels.shape[0], _STRIP_BYTES // row_bytes)),
         byteorder="<",
-        **_options(pixels.shape, compression, icc, exif, orientation),
+        **_options(pixels.shape, compression, icc, orientation),
     )
-    if exif is not None:
-        _add_directories(target, exif)
+    _describe(target, described)
     return target.getvalue()
 
 
@@ -67,7 +82,7 @@ def write_tiff_bands(
     dtype: np.dtype[Any],
     compression: str,
     icc: bytes | None,
-    exif: bytes | None,
+    described: Metadata,
     orientation: int,
 ) -> None:
     """Encode a picture that comes from top to bottom into tiles, as BigTIFF when it may need to be one.
@@ -87,10 +102,9 @@ def write_tiff_bands(
             shape=shape,
             dtype=dtype,
             tile=(TILE, TILE),
-            **_options(shape, compression, icc, exif, orientation),
+            **_options(shape, compression, icc, orientation),
         )
-    if exif is not None:
-        _add_directories(target, exif)
+    _describe(target, described)
 
 
 def _tiles(bands: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -102,49 +116,73 @@ def _tiles(bands: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
                 yield np.ascontiguousarray(tile) if tile.shape[:2] == (TILE, TILE) else np.pad(tile, lacking)
 
 
-def _options(
-    shape: tuple[int, ...], compression: str, icc: bytes | None, exif: bytes | None, orientation: int
-) -> dict[str, Any]:
-    tags: list[tuple[int, int, int, object, bool]] = [(_ORIENTATION, _SHORT, 1, orientation, True)]
+def _options(shape: tuple[int, ...], compression: str, icc: bytes | None, orientation: int) -> dict[str, Any]:
     return {
         "photometric": "minisblack" if len(shape) == 2 else "rgb",
         "extrasamples": ["unassalpha"] if len(shape) == 3 and shape[2] == 4 else None,
         "compression": _COMPRESSIONS[compression],
         "predictor": compression in _PREDICTED,
         "iccprofile": icc,
-        "extratags": tags + _described(exif),
+        "extratags": [(_ORIENTATION, SHORT, 1, orientation, True)],
         "metadata": None,
         "software": False,
         "maxworkers": 1,
     }
 
 
-def _add_directories(file: BinaryIO, exif: bytes) -> None:
-    """Put the directories behind the file, and after them the page's own, which now points to them."""
-    file.seek(2)
-    (version, first) = struct.unpack("<HI", file.read(6))
-    if version == _BIG_TIFF:  # above 4 GB: offsets of another size; the picture does without
-        return
+def _describe(file: BinaryIO, described: Metadata) -> None:
+    """Put what describes the picture behind the file, and after it the page's directory, which now points to it."""
+    block = (described.exif and parse_exif(described.exif)) or ExifBlock()
+    added = turned({tag: found for tag, found in block.main.items() if tag not in _OF_PIXELS}, block.order, "<")
+    added |= _fields_beside(described)
+    file.seek(0)
+    (version,) = struct.unpack("<2xH", file.read(4))
+    big = version == _BIG_TIFF
+    pointer, entry_format, entry_bytes = ("<Q", "<Q", 20) if big else ("<I", "<H", 12)
+    header_at = 8 if big else 4
+    file.seek(header_at)
+    (first,) = struct.unpack(pointer, file.read(struct.calcsize(pointer)))
     file.seek(first)
-    (count,) = struct.unpack("<H", file.read(2))
-    entries = [file.read(12) for _ in range(count)]
+    (count,) = struct.unpack(entry_format, file.read(struct.calcsize(entry_format)))
+    entries = [file.read(entry_bytes) for _ in range(count)]
     end = file.seek(0, os.SEEK_END)
     end += file.write(bytes(end % 2))
-    for tag, content in directories(exif, end):
-        entries.append(struct.pack("<HHII", tag, _LONG, 1, end))
-        end += file.write(content)
-    entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
-    file.write(struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4))
-    file.seek(4)
-    file.write(struct.pack("<I", end))
+    for tag, directory in ((EXIF, block.exif), (GPS, block.gps)):
+        if directory:
+            added[tag] = Field(LONG8 if big else LONG, struct.pack(pointer, end))
+            end += file.write(directory_bytes(turned(directory, block.order, "<"), end, "<", big=big))
+    if not added:
+        return
+    file.write(_joined(entries, added, end, big))
+    file.seek(header_at)
+    file.write(struct.pack(pointer, end))
 
 
-def _described(exif: bytes | None) -> list[tuple[int, int, int, object, bool]]:
-    if exif is None:
-        return []
-    from PIL import Image
+def _joined(entries: list[bytes], added: Directory, at: int, big: bool) -> bytes:
+    """A directory of entries as they are, whose values stay where they lie, and of fields with theirs."""
+    entry_bytes, inline = (20, 8) if big else (12, 4)
+    ours = {struct.unpack_from("<H", entry)[0]: entry for entry in entries}
+    # as values that stand in the directory itself: what tifffile wrote points to where its values lie already
+    kept = {tag: entry for tag, entry in ours.items() if tag not in added}
+    places = {tag: Field(UNDEFINED, entry[entry_bytes - inline :]) for tag, entry in kept.items()}
+    written = bytearray(directory_bytes({**places, **added}, at, "<", big=big))
+    start = 8 if big else 2
+    for number, tag in enumerate(sorted({**places, **added})):
+        if tag in kept:
+            place = start + number * entry_bytes
+            written[place : place + entry_bytes] = kept[tag]
+    return bytes(written)
 
-    block = Image.Exif()
-    block.load(b"Exif\0\0" + exif)
-    texts = [(tag, block.get(tag)) for tag in _TEXTS]
-    return [(tag, 2, len(text) + 1, text, True) for tag, text in texts if isinstance(text, str) and text.isascii()]
+
+def _fields_beside(described: Metadata) -> Directory:
+    """XMP, IPTC and resolution as fields of a page."""
+    found: Directory = {}
+    if described.xmp is not None:
+        found[_XMP] = Field(1, described.xmp)
+    if described.iptc is not None:
+        found[_IPTC] = Field(UNDEFINED, described.iptc)
+    if described.resolution is not None:
+        for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), described.resolution, strict=True):
+            found[tag] = Field(RATIONAL, struct.pack("<II", *as_fraction(value)))
+        found[_RESOLUTION_UNIT] = Field(SHORT, struct.pack("<H", _INCH))
+    return found

@@ -9,11 +9,14 @@ from io import BytesIO
 import numpy as np
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.colour_statements import exif_profile
 from pipelines.image_io.exif import orientation_of
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
 _ALPHA, _ANIMATION = 0x10, 0x02
+_FRAME_LOSSLESS = b"VP8L"
+"""In the first bytes of a frame of an animation."""
 
 
 def probe(data: bytes, frame: int) -> ImageHeader:
@@ -34,8 +37,10 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         frames=max(1, frames),
         working_copies=2 if frames else 0,
         orientation=orientation_of(exif, chunks.get(b"XMP ")),
-        icc=chunks.get(b"ICCP"),
+        icc=chunks.get(b"ICCP") or exif_profile(exif, gray=False),
         exif=exif,
+        xmp=chunks.get(b"XMP "),
+        is_lossless=b"VP8L" in chunks or _FRAME_LOSSLESS in chunks.get(b"ANMF", b""),
     )
 
 

@@ -32,6 +32,7 @@ from tests.strategies import example_image
 
 SRGB = ReadPolicy()
 KEEP = ReadPolicy(color="keep")
+WHITE, SRGB_PRIMARIES = [0.3127, 0.329, 1.0], [0.64, 0.33, 1.0, 0.3, 0.6, 1.0, 0.15, 0.06, 1.0]
 ADOBE_RGB = bytes(imagecodecs.cms_profile("adobergb"))
 GRAY_PROFILE = bytes(imagecodecs.cms_profile("gray", gamma=1.8))
 
@@ -183,10 +184,34 @@ class TestColours:
         assert sixteen.pixels.dtype == np.uint16
         assert np.abs(sixteen.pixels / 257 - eight).max() <= 1
 
-    def test_floats_keep_their_profile(self) -> None:
-        decoded = decode_image(tiff(FLOATS, iccprofile=ADOBE_RGB), SRGB)
-        np.testing.assert_array_equal(decoded.pixels, FLOATS)
-        assert decoded.icc == ADOBE_RGB
+    def test_floats_are_converted_beyond_their_range_too(self) -> None:
+        linear = bytes(imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=SRGB_PRIMARIES, gamma=1.0))
+        values = np.array([[[-0.5, 0.2, 3.0], [0.001, 0.5, 1.0], [0.2, 0.3, 0.4]]], np.float32)
+        decoded = decode_image(tiff(values, iccprofile=linear), SRGB)
+        expected = np.where(values <= 0.0031308, 12.92 * values, 1.055 * np.maximum(values, 0) ** (1 / 2.4) - 0.055)
+        np.testing.assert_allclose(decoded.pixels, expected, atol=2e-4, rtol=2e-4)
+        assert (decoded.icc, decoded.degraded) == (None, None)
+
+    def test_floats_that_are_none_stay_where_they_are(self) -> None:
+        values = np.full((2, 4, 3), 0.25, np.float32)
+        values[0, 0, 1], values[1, 2, 0], values[1, 3] = np.nan, np.inf, -np.inf
+        linear = bytes(imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=SRGB_PRIMARIES, gamma=1.0))
+        for profile in (ADOBE_RGB, linear):
+            decoded = decode_image(tiff(values, iccprofile=profile), SRGB).pixels
+            bad = ~np.isfinite(values)
+            np.testing.assert_array_equal(decoded[bad], values[bad])
+            assert np.isnan(decoded[~bad & bad.any(axis=-1, keepdims=True)]).all()
+            assert np.isfinite(decoded[~bad.any(axis=-1)]).all()
+
+    def test_floats_that_a_table_clips_are_said(self) -> None:
+        curve = np.linspace(0, 1, 256, dtype=np.float32) ** 2
+        profile = bytes(
+            imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=SRGB_PRIMARIES, transferfunction=curve)
+        )
+        inside = decode_image(tiff(np.full((2, 2, 3), 0.5, np.float32), iccprofile=profile), SRGB)
+        beyond = decode_image(tiff(np.full((2, 2, 3), 1.5, np.float32), iccprofile=profile), SRGB)
+        assert inside.degraded is None
+        assert beyond.degraded == "values beyond 0 to 1 clipped by the colour profile"
 
     def test_alpha_is_no_colour(self) -> None:
         decoded = decode_image(saved(RGBA, "PNG", icc_profile=ADOBE_RGB), SRGB)
