@@ -234,7 +234,7 @@ BAD: dict[str, tuple[Reason, Maker]] = {
     "tiff of complex numbers": (Reason.UNSUPPORTED_FORMAT, lambda: tiff(GRAY.astype(np.complex64))),
     "tiff of Lab": (Reason.UNSUPPORTED_FORMAT, lambda: tiff(RGB, photometric="cielab")),
     "tiff of five channels": (
-        Reason.BAD_SHAPE,
+        Reason.UNSUPPORTED_FORMAT,
         lambda: tiff(np.dstack([RGB, RGB[..., :2]]), photometric="minisblack", planarconfig="contig"),
     ),
     "tiff of very many channels": (Reason.BAD_SHAPE, lambda: retagged(tiff(RGB), 277, 60_000)),

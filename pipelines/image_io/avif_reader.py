@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.colour_statements import exif_profile, of_code_points
-from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
@@ -36,8 +36,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
             info = dict(image.info)
     except (OSError, SyntaxError, ValueError, RuntimeError) as error:
         raise ImageError(FailedReason.CORRUPT, f"AVIF can't be opened: {error}") from error
-    exif = info.get("exif")
-    exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
+    exif = unprefixed(info.get("exif"))
     primaries, transfer, matrix = codes or (2, 2, 2)
     icc, note = of_code_points(primaries, transfer, gray=False, what="AVIF")  # HDR is refused whatever else is there
     if info.get("icc_profile"):

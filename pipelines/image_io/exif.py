@@ -23,6 +23,9 @@ _SIGNS_OF_ADOBE = (
     struct.pack("<HHIH", _COLOUR_SPACE, _SHORT, 1, _ADOBE_RGB),
     struct.pack(">HHIH", _COLOUR_SPACE, _SHORT, 1, _ADOBE_RGB),
 )
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+"""Field type -> how a number is stored; writers use others than the standard's SHORT, and readers take them."""
+_PREFIX = re.compile(rb"Exif\0.", re.DOTALL)
 
 
 def orientation_of(exif: bytes | None, xmp: bytes | None = None) -> int:
@@ -34,6 +37,15 @@ def orientation_of(exif: bytes | None, xmp: bytes | None = None) -> int:
     return found or 1
 
 
+def unprefixed(content: bytes | None) -> bytes | None:
+    """The TIFF structure of what a file holds as EXIF: some writers put JPEG's prefix before it in other formats."""
+    if content is None:
+        return None
+    while match := _PREFIX.match(content):
+        content = content[match.end() :]
+    return content
+
+
 def _exif_orientation(exif: bytes) -> int | None:
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) > MAX_EXIF_BYTES:
@@ -42,9 +54,11 @@ def _exif_orientation(exif: bytes) -> int | None:
         (start,) = struct.unpack_from(order + "I", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, start)
         for index in range(count):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * index)
+            tag, kind, values, value = struct.unpack_from(order + "HHI4s", exif, start + 2 + 12 * index)
             if tag == ORIENTATION:
-                return value if kind == _SHORT and 1 <= value <= 8 else None
+                known = _INTEGERS.get(kind)
+                found = struct.unpack_from(order + known, value)[0] if known and values == 1 else 0
+                return int(found) if 1 <= found <= 8 else None
     except struct.error:
         return None
     return None

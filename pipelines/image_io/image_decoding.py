@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.colour_profiles import in_wanted_colours
-from pipelines.image_io.image_header import DecodedImage
+from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import probe_header, reader_of
 from pipelines.image_io.io_policies import ReadPolicy
 
@@ -38,6 +40,7 @@ def decode_image(
     header = probe_header(data, policy, frame=frame)
     try:
         raw = reader_of(header.format).decode(data, header, frame, policy, scale_denom)
+        _check(raw.pixels, header, scale_denom)
         pixels, icc, note = in_wanted_colours(raw, header, policy.color)
     except ImageError:
         raise
@@ -51,3 +54,14 @@ def decode_image(
     return DecodedImage(
         pixels=pixels, header=header, orientation=header.orientation, degraded="; ".join(remarks) or None, icc=icc
     )
+
+
+def _check(pixels: NDArray[Any], header: ImageHeader, scale_denom: int) -> None:
+    """The pixels are what the header said, by which limits and memory were judged."""
+    scale = scale_denom if header.format == "jpeg" else 1
+    expected = (-(-header.height // scale), -(-header.width // scale), header.dtype)
+    if (*pixels.shape[:2], pixels.dtype.name) != expected:
+        raise ImageError(
+            FailedReason.CORRUPT,
+            f"{header.format.upper()} holds {pixels.shape} {pixels.dtype}, its header says {expected}",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from importlib import import_module
 from typing import Protocol, cast
@@ -16,9 +17,28 @@ HEAD_BYTES = 4096
 """Enough to tell every format."""
 _OTHERS = (
     (b"8BPS", "Photoshop"),
+    (b"DDS ", "DDS"),
+    (b"\x01\xda", "SGI"),
+    (b"\x59\xa6\x6a\x95", "Sun raster"),
+    (b"gimp xcf", "GIMP"),
+    (b"/* XPM */", "XPM"),
+    (b"SDPX", "DPX"),
+    (b"XPDS", "DPX"),
+    (b"\x80\x2a\x5f\xd7", "Cineon"),
+    (b"SIMPLE  =", "FITS"),
+    (b"\x8aMNG", "MNG"),
+    (b"\x8bJNG", "JNG"),
+    (b"icns", "Apple icon"),
+    (b"II\xbc\x01", "JPEG XR"),
+    (b"\xabKTX ", "KTX"),
+    (b"AT&TFORM", "DjVu"),
+    (b"\xd7\xcd\xc6\x9a", "WMF"),
+    (b"FLIF", "FLIF"),
+    (b"BPG\xfb", "BPG"),
     (b"%!PS", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "EPS"),
     (b"\0\0\x01\0", "Windows icon"),
+    (b"\0\0\x02\0", "Windows cursor"),
     (b"\x76\x2f\x31\x01", "OpenEXR"),
     (b"#?RADIANCE", "Radiance HDR"),
     (b"qoif", "QOI"),
@@ -33,7 +53,7 @@ _OTHERS = (
 """Image formats that are told apart only to say that they aren't read."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_BRANDS, _HEIF_BRANDS = (b"avif", b"avis"), (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
-_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _CONTAINERS = (b"mif1", b"msf1", b"miaf", b"MA1B", b"MA1A")
 
 
@@ -154,14 +174,36 @@ def _brands(data: bytes) -> list[bytes]:
 
 def _other_format(data: bytes) -> str | None:
     brands = _brands(data)
-    if brands and (brands[0] in _HEIF_BRANDS or brands[0] in _CONTAINERS):
-        return "HEIF"
-    if brands and brands[0] == b"crx ":
-        return "camera raw"
-    if data[:4] in _TIFF and data[8:10] == b"CR":
-        return "camera raw"
-    if data[128:132] == b"DICM":
-        return "DICOM"
-    if data[:1] == b"P" and data[1:2] in b"1234567" and data[2:3] in b"\n\r\t ":
-        return "Netpbm"
-    return next((name for magic, name in _OTHERS if data.startswith(magic)), None)
+    tests = (
+        ("HEIF", bool(brands) and (brands[0] in _HEIF_BRANDS or brands[0] in _CONTAINERS)),
+        ("camera raw", brands[:1] == [b"crx "] or (data[:4] in _TIFF and data[8:10] == b"CR")),
+        ("DICOM", data[128:132] == b"DICM"),
+        ("Netpbm", data[:1] == b"P" and data[1:2] in b"1234567Ff" and data[2:3] in b"\n\r\t "),
+        ("OS/2 bitmap array", data[:2] == b"BA" and data[14:16] == b"BM"),
+        *((name, data.startswith(magic)) for magic, name in _OTHERS),
+        ("PCX", _is_pcx(data)),
+        ("TGA", _is_tga(data)),
+    )
+    return next((name for name, matches in tests if matches), None)
+
+
+def _is_pcx(data: bytes) -> bool:
+    """One letter, then numbers that must be right: version, packing, bits, corners."""
+    if len(data) < 68 or data[0] != 0x0A or data[1] > 5 or data[2] > 1 or data[3] not in (1, 2, 4, 8):
+        return False
+    left, top, right, bottom = struct.unpack_from("<HHHH", data, 4)
+    return bool(left <= right and top <= bottom) and data[64] == 0 and 1 <= data[65] <= 4
+
+
+def _is_tga(data: bytes) -> bool:
+    """No letters at all at the beginning: every number must be right, or the letters at the end."""
+    if data.endswith(b"TRUEVISION-XFILE.\0"):
+        return True
+    if len(data) < 19 or data[1] > 1:
+        return False
+    colours, first, count, entry = data[1], *struct.unpack_from("<HHB", data, 3)
+    _, _, width, height, bits, flags = struct.unpack_from("<HHHHBB", data, 8)
+    table = bool(count and entry in (15, 16, 24, 32)) if colours else (first, count, entry) == (0, 0, 0)
+    depths = {1: (8, 16), 2: (15, 16, 24, 32), 3: (8, 16)}.get(data[2] & ~8, ())
+    mapped = data[2] & ~8 != 1 or colours == 1
+    return table and mapped and bits in depths and width > 0 and height > 0 and flags & 0xC0 == 0

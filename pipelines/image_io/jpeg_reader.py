@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.colour_statements import exif_profile
-from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ColourSpace, ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
@@ -25,7 +25,7 @@ _DECODABLE = {0xC0, 0xC1, 0xC2}
 _PROGRESSIVE = 0xC2
 _SCAN, _END, _APP0, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xE0, 0xE1, 0xE2, 0xED
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
-_EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
+_EXIF, _XMP, _ICC = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _JFIF, _PHOTOSHOP = b"JFIF\0", b"Photoshop 3.0\0"
 _CM_PER_INCH = {1: 1.0, 2: 2.54}
 """Unit of JFIF's density -> factor to pixels per inch."""
@@ -62,7 +62,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
             f"JPEG of {precision} bits, process {kind - 0xC0}: only 8-bit baseline, extended and progressive are read",
         )
     if components not in _SPACES:
-        raise ImageError(FailedReason.BAD_SHAPE, f"JPEG of {components} components; 1, 3 and 4 are read")
+        raise ImageError(FailedReason.UNSUPPORTED_FORMAT, f"JPEG of {components} components; 1, 3 and 4 are read")
     if height == 0 or width == 0:
         raise ImageError(FailedReason.CORRUPT, f"JPEG of {width} x {height} px")
     icc = b"".join(content for _, content in sorted(markers.icc.items())) or None
@@ -132,7 +132,7 @@ def _take(found: _Markers, marker: int, content: bytes) -> None:
     if marker in _FRAMES and len(content) >= 6:
         found.frame = (marker, *struct.unpack_from(">BHHB", content))
     elif marker == _APP1 and content.startswith(_EXIF):
-        found.exif = found.exif or content[len(_EXIF) :]
+        found.exif = found.exif or unprefixed(content)
     elif marker == _APP1 and content.startswith(_XMP):
         found.xmp = found.xmp or content[len(_XMP) :]
     elif marker == _APP0 and content.startswith(_JFIF) and len(content) >= 12:

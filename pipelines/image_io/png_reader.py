@@ -1,7 +1,7 @@
 """PNG and APNG: chunks walked and their checksums checked here, pixels by libpng through imagecodecs.
 
 Covers 1 to 16 bits, gray, RGB, palette, alpha and transparent colours, interlacing. Frames of an animation after the
-first are drawn by Pillow, 8 bits only. Text chunks are never unpacked, but those of XMP and IPTC, within bounds.
+first are drawn by Pillow, 8 bits only. Text chunks are never unpacked, but those of EXIF, XMP and IPTC, within bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.colour_statements import of_png
-from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 from pipelines.image_io.jpeg_reader import iptc_of
@@ -30,8 +30,11 @@ _PALETTE, _RGB = 3, 2
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """x and y of the first pixel, and the steps, of each pass."""
 _MAX_ICC_BYTES = 16 << 20
-_MAX_TEXT_BYTES = 1 << 20
+_MAX_TEXT_BYTES = 3 << 20
+"""Unpacked; EXIF of the size that is read is twice as long in hexadecimal digits."""
 XMP_NAME, IPTC_NAME = b"XML:com.adobe.xmp", b"Raw profile type iptc"
+_EXIF_NAME, _RAW_NAMES = b"Raw profile type exif", (b"Raw profile type APP1", b"Raw profile type xmp")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class _Chunks:
     """Width, height, depth, colour type, compression, filter, interlacing."""
     kept: dict[bytes, bytes] = field(default_factory=dict)
     """First chunk of each name, without image data."""
+    texts: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    """EXIF, XMP and IPTC in text chunks: keyword -> name of the chunk and what follows the keyword."""
     image: list[bytes] = field(default_factory=list)
     complete: bool = False
     animated_default: bool = False
@@ -57,7 +62,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     gray = colour in (0, 4)
     alpha = colour in (4, 6) or b"tRNS" in chunks.kept
     frames = _frames(chunks)
-    exif = chunks.kept.get(b"eXIf")
+    exif, xmp = _described(chunks)
     embedded, damage = _profile(chunks.kept.get(b"iCCP"))
     is_gray = gray and not (frames > 1 and frame)
     icc, note = of_png(chunks.kept, embedded, exif, gray=is_gray)
@@ -70,11 +75,11 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         space="gray" if is_gray else "rgb",
         frames=frames,
         working_copies=1,
-        orientation=orientation_of(exif, chunks.kept.get(b"iTXt")),
+        orientation=orientation_of(exif, xmp),
         icc=icc,
         exif=exif,
-        xmp=_xmp(chunks.kept.get(b"iTXt", b"")),
-        iptc=_iptc(chunks.kept.get(IPTC_NAME, b"")),
+        xmp=xmp,
+        iptc=_iptc(chunks),
         resolution=_resolution(chunks.kept.get(b"pHYs", b"")),
         notes=tuple(text for text in (damage, note) if text),
     )
@@ -114,9 +119,11 @@ def _walk(data: bytes, *, check: bool = False) -> _Chunks:
         elif name == b"IEND":
             found.complete = True
             break
-        elif name in (b"tEXt", b"zTXt") and data[start : start + len(IPTC_NAME)] == IPTC_NAME:
-            found.kept.setdefault(IPTC_NAME, name + data[start : start + length])
-        elif name != b"iTXt" or data[start : start + 17] == b"XML:com.adobe.xmp":
+        elif name in _TEXTS:
+            keyword = data[start : start + min(length, 80)].partition(b"\0")[0]
+            if keyword in (XMP_NAME, IPTC_NAME, _EXIF_NAME, *_RAW_NAMES):
+                found.texts.setdefault(keyword, (name, data[start + len(keyword) + 1 : start + length]))
+        else:
             found.kept.setdefault(name, data[start : start + length])
     if b"IHDR" not in found.kept:
         raise ImageError(FailedReason.TRUNCATED if len(data) < 33 else FailedReason.CORRUPT, "PNG without a header")
@@ -168,26 +175,43 @@ def _profile(chunk: bytes | None) -> tuple[bytes | None, str | None]:
     return (icc, None) if unpacker.eof else (None, "colour profile ignored: it is damaged or too large")
 
 
-def _xmp(text: bytes) -> bytes | None:
-    """The packet of an iTXt chunk: keyword, flag, method, language, translated keyword, text, which may be packed."""
-    keyword, _, rest = text.partition(b"\0")
-    parts = rest[2:].split(b"\0", 2)
-    if keyword != XMP_NAME or len(parts) < 3:
-        return None
-    return _unpacked(parts[2]) if rest[:1] == b"\1" else parts[2] or None
+def _described(chunks: _Chunks) -> tuple[bytes | None, bytes | None]:
+    """EXIF and XMP: of their own chunks, else as older writers put them into text chunks."""
+    exif, xmp = unprefixed(chunks.kept.get(b"eXIf")), _text(chunks, XMP_NAME)
+    exif = exif or unprefixed(_raw_profile(chunks, _EXIF_NAME))
+    for name in _RAW_NAMES:
+        content = _raw_profile(chunks, name)
+        if content is not None and content.startswith(b"Exif\0"):
+            exif = exif or unprefixed(content)
+        else:
+            xmp = xmp or content
+    return exif, xmp
 
 
-def _iptc(text: bytes) -> bytes | None:
-    """IPTC as ImageMagick and exiftool put it: length and hexadecimal digits, alone or among Photoshop's resources."""
-    name, (keyword, _, rest) = text[:4], text[4:].partition(b"\0")
-    if keyword != IPTC_NAME:
-        return None
-    written = _unpacked(rest[1:]) if name == b"zTXt" else rest
+def _iptc(chunks: _Chunks) -> bytes | None:
+    """IPTC as ImageMagick and exiftool put it: alone or among Photoshop's resources."""
+    content = _raw_profile(chunks, IPTC_NAME)
+    return iptc_of(content) if content and content.startswith(b"8BIM") else content
+
+
+def _raw_profile(chunks: _Chunks, keyword: bytes) -> bytes | None:
+    """What is written as a line with its name, one with its length, and lines of hexadecimal digits."""
+    text = _text(chunks, keyword)
     try:
-        content = bytes.fromhex(b"".join((written or b"").split()[2:]).decode("ascii"))
+        return bytes.fromhex(b"".join((text or b"").split()[2:]).decode("ascii")) or None
     except ValueError:
         return None
-    return iptc_of(content) if content.startswith(b"8BIM") else content or None
+
+
+def _text(chunks: _Chunks, keyword: bytes) -> bytes | None:
+    """A text chunk's text; None without it, or if it is damaged or unpacks to a lot."""
+    name, content = chunks.texts.get(keyword, (b"", b""))
+    packed = name == b"zTXt"
+    if name == b"iTXt":  # flag, method, language, translated keyword, text
+        packed, content = content[:1] == b"\1", content[2:].partition(b"\0")[2].partition(b"\0")[2]
+    elif packed:
+        content = content[1:]
+    return (_unpacked(content) if packed else content) or None
 
 
 def _unpacked(packed: bytes) -> bytes | None:

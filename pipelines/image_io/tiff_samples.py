@@ -7,23 +7,22 @@ they are; min-is-white inverted; palettes looked up; associated alpha divided ou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.image_header import ColourSpace
+from pipelines.image_io.sample_depth import to_depth
+from pipelines.image_io.tiff_directory import Picture
+from pipelines.image_io.tiff_page import BLACK_ZERO, JPEG, PALETTE, RGB, SEPARATED, WHITE_ZERO, YCBCR, Page, unsupported
 
-MAX_SAMPLES = 32
-"""Per pixel, extra channels included."""
-_WHITE_ZERO, _BLACK_ZERO, _RGB, _PALETTE, _SEPARATED, _YCBCR = 0, 1, 2, 3, 5, 6
 _ASSOCIATED, _STRAIGHT = 1, 2
-_JPEG = 7
 _COLOUR_MAP = 320
-_BASE = {_WHITE_ZERO: 1, _BLACK_ZERO: 1, _RGB: 3, _PALETTE: 1, _SEPARATED: 4, _YCBCR: 3}
+_BASE = {WHITE_ZERO: 1, BLACK_ZERO: 1, RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3}
 """Samples of the colour itself."""
-_SPACE: dict[int, ColourSpace] = {_WHITE_ZERO: "gray", _BLACK_ZERO: "gray", _SEPARATED: "cmyk"}
+_SPACE: dict[int, ColourSpace] = {WHITE_ZERO: "gray", BLACK_ZERO: "gray", SEPARATED: "cmyk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,43 +38,42 @@ class Layout:
     alpha: int
     """Kind of the sample after the colour: 0 none, 1 associated, 2 straight."""
     notes: tuple[str, ...] = ()
+    palette: NDArray[np.uint8] | None = None
+    """(colours, 3)."""
 
 
-def layout_of(page: Any) -> Layout:
+def layout_of(page: Page, picture: Picture) -> Layout:
     """Check that a page is a picture that can be read. Raises ImageError: what is in the way, by name."""
-    import tifffile
-
-    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
-        name = getattr(page.compression, "name", str(page.compression))
-        raise ImageError(FailedReason.CODEC_MISSING, f"TIFF compressed with {name}, for which there is no decoder")
-    photometric = int(page.photometric) if page.photometric is not None else _BLACK_ZERO
-    if photometric not in _BASE or (photometric == _YCBCR and page.compression != _JPEG):
-        name = getattr(page.photometric, "name", str(page.photometric))
-        _unsupported(f"TIFF with colours stored as {name}; convert it to RGB first")
-    if page.imagewidth <= 0 or page.imagelength <= 0:
-        raise ImageError(FailedReason.CORRUPT, f"TIFF page of {page.imagewidth} x {page.imagelength} px")
-    if page.imagedepth != 1:
-        raise ImageError(FailedReason.BAD_SHAPE, f"TIFF page {page.imagedepth} deep; only flat ones are read")
-    base = _BASE[photometric]
+    if page.photometric not in _BASE or (page.photometric == YCBCR and (page.compression != JPEG or page.planar)):
+        unsupported(f"TIFF with colours stored as {_named(page.photometric)}; convert it to RGB first")
+    base = _BASE[page.photometric]
     alpha, notes = _extra(page, base)
-    space = _SPACE.get(photometric, "rgb")
+    space = _SPACE.get(page.photometric, "rgb")
     colours = 1 if space == "gray" else 3
-    dtype = "uint8" if photometric == _PALETTE else _dtype(page)
-    if space == "cmyk" and dtype == "float32":
-        _unsupported("TIFF with CMYK in floats")
+    dtype = "float32" if page.dtype.kind == "f" else page.dtype.name
+    if page.photometric in (PALETTE, SEPARATED) and dtype == "float32":
+        unsupported("TIFF with a palette or CMYK in floats")
+    palette = _palette(picture) if page.photometric == PALETTE else None
     has_alpha = alpha and space != "cmyk"
-    return Layout(4 if has_alpha else colours, dtype, space, base, alpha if has_alpha else 0, notes)
+    return Layout(
+        4 if has_alpha else colours,
+        "uint8" if page.photometric == PALETTE else dtype,
+        space,
+        base,
+        alpha if has_alpha else 0,
+        notes,
+        palette,
+    )
 
 
-def as_picture(samples: NDArray[Any], layout: Layout, page: Any) -> NDArray[Any]:
+def as_picture(samples: NDArray[Any], layout: Layout, page: Page) -> NDArray[Any]:
     """(M, N, samples) as stored -> (M, N), (M, N, 2), (M, N, 3) or (M, N, 4) as ``RawPixels`` wants them."""
-    photometric = int(page.photometric) if page.photometric is not None else _BLACK_ZERO
-    if photometric == _PALETTE:
-        coloured = _looked_up(samples[..., 0], page)
-        return coloured if not layout.alpha else np.dstack([coloured, _scaled(samples[..., 1], page)])
+    if layout.palette is not None:
+        coloured = _looked_up(samples[..., 0], layout.palette)
+        return coloured if not layout.alpha else np.dstack([coloured, _of_8_bits(samples[..., 1], page)])
     kept = samples[..., : layout.base + (1 if layout.alpha else 0)]
     pixels = _scaled(kept, page)
-    if photometric == _WHITE_ZERO:
+    if page.photometric == WHITE_ZERO:
         colours = pixels[..., :1]
         white = 1.0 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         pixels = np.concatenate([(white - colours).astype(pixels.dtype), pixels[..., 1:]], axis=-1)
@@ -84,36 +82,24 @@ def as_picture(samples: NDArray[Any], layout: Layout, page: Any) -> NDArray[Any]
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
-def _extra(page: Any, base: int) -> tuple[int, tuple[str, ...]]:
+def _extra(page: Page, base: int) -> tuple[int, tuple[str, ...]]:
     """Kind of alpha, and a note on samples that are left out."""
-    count = int(page.samplesperpixel)
+    count = page.samples
     if count < base:
         raise ImageError(FailedReason.BAD_SHAPE, f"TIFF with {count} samples per pixel; its colours need {base}")
     if count == base:
         return 0, ()
-    if count > MAX_SAMPLES:
-        raise ImageError(FailedReason.BAD_SHAPE, f"TIFF with {count} samples per pixel; up to {MAX_SAMPLES} are read")
-    kinds = [int(kind) for kind in page.extrasamples] + [0] * (count - base - len(page.extrasamples))
+    kinds = page.extra + (0,) * (count - base - len(page.extra))
     if kinds[0] in (_ASSOCIATED, _STRAIGHT):
         return kinds[0], () if count == base + 1 else (f"{count - base - 1} extra channels left out",)
     if base == 1:
-        raise ImageError(FailedReason.BAD_SHAPE, f"TIFF with {count} channels without names; no picture")
+        unsupported(f"TIFF with {count} channels without names, no picture; store them as pages")
     return 0, (f"{count - base} extra channels left out",)
 
 
-def _dtype(page: Any) -> str:
-    dtype = page.dtype
-    bits = page.bitspersample
-    if dtype is not None and dtype.kind == "f" and bits in (16, 32, 64):
-        return "float32"
-    if dtype is None or dtype.kind not in "ub" or not isinstance(bits, int) or bits > 16:
-        _unsupported(f"TIFF with samples of {bits} bits, type {dtype}; unsigned up to 16 bits and floats are read")
-    return "uint8" if bits <= 8 else "uint16"
-
-
-def _scaled(samples: NDArray[Any], page: Any) -> NDArray[Any]:
+def _scaled(samples: NDArray[Any], page: Page) -> NDArray[Any]:
     """Samples over the full range of their type."""
-    bits = page.bitspersample
+    bits = page.bits
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a 64-bit number beyond float32 becomes infinite
             return samples.astype(np.float32, copy=False)
@@ -124,17 +110,24 @@ def _scaled(samples: NDArray[Any], page: Any) -> NDArray[Any]:
     return scaled.astype(np.uint8 if bits <= 8 else np.uint16)
 
 
-def _looked_up(indices: NDArray[Any], page: Any) -> NDArray[np.uint8]:
-    colours = page.tags.valueof(_COLOUR_MAP)
-    if colours is None:
-        raise ImageError(FailedReason.CORRUPT, "TIFF has a palette picture without a palette")
-    table = np.asarray(colours, np.uint16).reshape(3, -1).T
-    if int(indices.max(initial=0)) >= len(table):
-        raise ImageError(FailedReason.CORRUPT, "TIFF has pixels beyond its palette")
+def _of_8_bits(samples: NDArray[Any], page: Page) -> NDArray[Any]:
+    scaled = _scaled(samples, page)
+    return scaled if scaled.dtype == np.uint8 else to_depth(scaled, 8)
+
+
+def _palette(picture: Picture) -> NDArray[np.uint8]:
+    colours = picture.directory.numbers(_COLOUR_MAP)
+    if colours is None or len(colours) % 3:
+        raise ImageError(FailedReason.CORRUPT, "TIFF has a palette picture without a whole palette")
     # 16 bits by the standard, but some old writers stored 8
-    wide = table.astype(np.uint32)
-    eight = (wide if wide.max() < 256 else (wide * 255 + 32767) // 65535).astype(np.uint8)
-    return np.asarray(eight[indices])
+    eight = colours if colours.max() < 256 else (colours * 255 + 32767) // 65535
+    return eight.clip(max=255).astype(np.uint8).reshape(3, -1).T
+
+
+def _looked_up(indices: NDArray[Any], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if int(indices.max(initial=0)) >= len(palette):
+        raise ImageError(FailedReason.CORRUPT, "TIFF has pixels beyond its palette")
+    return np.asarray(palette[indices])
 
 
 def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -147,5 +140,10 @@ def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([divided.astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
-def _unsupported(text: str) -> NoReturn:
-    raise ImageError(FailedReason.UNSUPPORTED_FORMAT, text)
+def _named(photometric: int) -> str:
+    import tifffile
+
+    try:
+        return str(tifffile.PHOTOMETRIC(photometric).name)
+    except ValueError:
+        return f"kind {photometric}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.colour_statements import exif_profile
-from pipelines.image_io.exif import orientation_of
+from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
@@ -27,8 +27,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         frames += name == b"ANMF"
         chunks.setdefault(name, content)
     width, height, alpha = _size(chunks, _is_cut(data))
-    exif = chunks.get(b"EXIF")
-    exif = None if exif is None else exif.removeprefix(b"Exif\0\0")
+    exif = unprefixed(chunks.get(b"EXIF"))
     return ImageHeader(
         format="webp",
         width=width,
@@ -84,7 +83,7 @@ def _size(chunks: dict[bytes, bytes], cut: bool) -> tuple[int, int, bool]:
             width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (4, 7))
             if len(head) < 10:
                 raise IndexError
-            return width, height, bool(head[0] & _ALPHA)
+            return width, height, bool(head[0] & _ALPHA) or b"ALPH" in chunks
         if b"VP8L" in chunks:
             (bits,) = struct.unpack_from("<I", chunks[b"VP8L"], 1)
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
