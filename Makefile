@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 
-.PHONY: setup demo docs gallery fmt lint types test test-giant test-custody ci clean
+.PHONY: setup demo docs gallery fmt lint types test test-giant test-custody fuzz-decoders ci clean
 
 setup: .venv/.installed
 
@@ -45,6 +45,10 @@ test-giant: setup
 # Two thousand histories of a user's files and a job over them; CI tries a share of them with the other tests.
 test-custody: setup
 	RAYJOBS_CUSTODY_EXAMPLES=2000 $(PY) -m pytest tests/unit/test_custody_machine.py
+
+# Changed files of every format, new ones each time: no crash, no hang, none decoded in two ways. CI tries some.
+fuzz-decoders: setup
+	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -s tests/unit/test_decoder_fuzz.py
 
 ci: lint types test
 
