@@ -167,6 +167,14 @@ def _bad_zlib() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def _of_two_components() -> bytes:
+    """What a JPEG of luma and alpha says; nothing that comes after its header is looked at."""
+    data = saved(GRAY, "JPEG")
+    frame = data.index(b"\xff\xc0")
+    head = b"\xff\xc0\0\x0e" + data[frame + 4 : frame + 9] + b"\2\1\x11\0\2\x11\0"
+    return data[:frame] + head + data[frame + 13 :]
+
+
 def _volume() -> bytes:
     return tiff(np.stack([GRAY] * 16), photometric="minisblack", volumetric=True, tile=(16, 16, 16))
 
@@ -194,6 +202,17 @@ BAD: dict[str, tuple[Reason, Maker]] = {
     "dicom": (Reason.UNSUPPORTED_FORMAT, lambda: bytes(128) + b"DICM" + bytes(40)),
     "netpbm": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGB, "PPM")),
     "icon": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGB, "ICO")),
+    "cursor": (Reason.UNSUPPORTED_FORMAT, lambda: b"\0\0\2\0" + saved(RGB, "ICO")[4:]),
+    "pcx": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGB, "PCX")),
+    "pcx with a palette": (Reason.UNSUPPORTED_FORMAT, lambda: saved(_FEW, "PCX")),
+    "tga": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGB, "TGA")),
+    "tga with runs": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGBA, "TGA", compression="tga_rle")),
+    "tga with a palette": (Reason.UNSUPPORTED_FORMAT, lambda: saved(_FEW, "TGA")[:2000]),
+    "tga without its letters": (Reason.UNSUPPORTED_FORMAT, lambda: saved(GRAY, "TGA")[:1800]),
+    "dds": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGBA, "DDS")),
+    "sgi": (Reason.UNSUPPORTED_FORMAT, lambda: saved(RGB, "SGI")),
+    "jpeg xr": (Reason.UNSUPPORTED_FORMAT, lambda: b"II\xbc\1" + bytes(60)),
+    "jpeg of two components": (Reason.UNSUPPORTED_FORMAT, _of_two_components),
     "canon raw": (Reason.UNSUPPORTED_FORMAT, lambda: b"II*\0\x10\0\0\0CR\2\0" + bytes(40)),
     "jpeg header only": (Reason.TRUNCATED, lambda: saved(RGB, "JPEG")[:20]),
     "jpeg cut in its tables": (Reason.TRUNCATED, lambda: saved(RGB, "JPEG")[:200]),

@@ -33,35 +33,50 @@ FEW = Image.fromarray(RGB).quantize(6)
 INDICES = np.asarray(FEW)
 
 
-def tiff_entries(
-    entries: list[tuple[int, int, int, Any]], strip: bytes, *, order: str = "<", after: bytes = b""
-) -> bytes:
-    """A TIFF of one directory and one strip: (tag, type, count, number or bytes); the strip's place is added."""
-    entries = sorted([*entries, (273, 4, 1, None), (279, 4, 1, len(strip))], key=lambda entry: entry[0])
-    place = 8 + 2 + 12 * len(entries) + 4
+_FORMS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
+"""TIFF's field types of whole numbers, as struct writes them."""
+
+
+def tiff_entries(entries: list[tuple[int, int, Any]], *strips: bytes, order: str = "<", after: bytes = b"") -> bytes:
+    """A TIFF of one directory: (tag, type, number, numbers or bytes), and the strips, whose places are added.
+
+    ``after`` follows the last strip.
+    """
+    has = {tag for tag, *_ in entries}
+    own = [(tag, 4, (0,) * len(strips)) for tag in (273, 279) if tag not in has]
+    entries = sorted([*entries, *own], key=lambda entry: entry[0])
+    values = {tag: _packed(kind, value, order) for tag, kind, value in entries}
+    start = 8 + 2 + 12 * len(entries) + 4
+    place = start + sum(len(value) for value in values.values() if len(value) > 4)
+    at = [place + sum(map(len, strips[:number])) for number in range(len(strips))]
+    kinds = {tag: kind for tag, kind, _ in entries}
+    for tag, numbers in ((273, at), (279, [len(strip) for strip in strips])):
+        if tag in kinds:
+            values[tag] = _packed(kinds[tag], tuple(numbers), order)
     listed, outside = b"", b""
-    outside_bytes = sum(len(value) for *_, value in entries if isinstance(value, bytes) and len(value) > 4)
-    for tag, kind, count, given in entries:
-        number = place + outside_bytes if given is None else given
-        form = {1: "B3x", 3: "H2x", 4: "I", 6: "b3x", 8: "h2x", 9: "i"}
-        value = number if isinstance(number, bytes) else struct.pack(order + form[kind], number)
-        inside = value if len(value) <= 4 else struct.pack(order + "I", place + len(outside))
+    for tag, kind, value in entries:
+        packed = values[tag]
+        count = len(value) if isinstance(value, (bytes, tuple)) else 1
+        inside = packed if len(packed) <= 4 else struct.pack(order + "I", start + len(outside))
         listed += struct.pack(order + "HHI", tag, kind, count) + inside.ljust(4, b"\0")
-        outside += value if len(value) > 4 else b""
+        outside += packed if len(packed) > 4 else b""
     mark = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
-    return mark + struct.pack(order + "H", len(entries)) + listed + bytes(4) + outside + strip + after
+    directory = struct.pack(order + "H", len(entries)) + listed + bytes(4)
+    return mark + directory + outside + b"".join(strips) + after
 
 
-def described(width: int, height: int, bits: int, samples: int = 1, **more: int) -> list[tuple[int, int, int, Any]]:
-    """The entries of a plain picture, but for its colours."""
-    return [
-        (256, 3, 1, width),
-        (257, 3, 1, height),
-        (258, 3, 1, bits),
-        (259, 3, 1, more.get("compression", 1)),
-        (277, 3, 1, samples),
-        (278, 3, 1, height),
-    ]
+def _packed(kind: int, value: Any, order: str) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    numbers = value if isinstance(value, tuple) else (value,)
+    return struct.pack(f"{order}{len(numbers)}{_FORMS[kind]}", *numbers)
+
+
+def described(bits: int, photometric: int | None = None, *, rows: int = 12) -> list[tuple[int, int, Any]]:
+    """The entries of a plain gray picture or palette."""
+    colours = [] if photometric is None else [(262, 3, photometric)]
+    sizes = [(256, 3, 17), (257, 3, 12), (258, 3, bits), (259, 3, 1), (277, 3, 1), (278, 3, rows)]
+    return [*sizes, *colours]
 
 
 def palette_tiff(bits: int) -> bytes:
@@ -71,13 +86,13 @@ def palette_tiff(bits: int) -> bytes:
     colours[:, : given.shape[1]] = given
     indices = INDICES & np.uint8((1 << bits) - 1)
     spread = np.unpackbits(indices[..., None], axis=-1)[..., 8 - bits :].reshape(indices.shape[0], -1)
-    entries = [*described(17, 12, bits), (262, 3, 1, 3), (320, 3, colours.size, colours.astype("<u2").tobytes())]
+    entries = [*described(bits, 3), (320, 3, tuple(colours.ravel().tolist()))]
     return tiff_entries(entries, np.packbits(spread, axis=1).tobytes())
 
 
 def stack(text: bytes, count: int) -> bytes:
     """Pictures that follow one directory, as its description tells; each is brighter by 10."""
-    entries = [*described(17, 12, 8), (262, 3, 1, 1), (270, 2, len(text), text)]
+    entries = [*described(8, 1), (270, 2, text)]
     return tiff_entries(entries, GRAY.tobytes(), after=b"".join((GRAY + 10 * n).tobytes() for n in range(1, count)))
 
 
@@ -260,7 +275,7 @@ SAMPLES: dict[str, Maker] = {
     "bigtiff": partial(tiff, RGB, bigtiff=True),
     "tiff min is white": partial(tiff, GRAY, photometric="miniswhite"),
     "tiff bilevel": partial(tiff, GRAY > 128),
-    "tiff no colours": lambda: tiff_entries(described(17, 12, 16), GRAY16.astype("<u2").tobytes()),
+    "tiff no colours": lambda: tiff_entries(described(16), GRAY16.astype("<u2").tobytes()),
     "tiff palette": lambda: palette_tiff(8),
     "tiff palette of 4 bits": lambda: palette_tiff(4),
     "tiff palette of 1 bit": lambda: palette_tiff(1),
@@ -271,7 +286,7 @@ SAMPLES: dict[str, Maker] = {
     "tiff jpeg": partial(tiff, RGB, compression="jpeg", rowsperstrip=8),
     "tiff jpeg by libtiff": lambda: saved(RGB, "TIFF", compression="jpeg"),
     "tiff lsb first": lambda: tiff_entries(
-        [*described(17, 12, 8), (262, 3, 1, 1), (266, 3, 1, 2)],
+        [*described(8, 1), (266, 3, 2)],
         np.packbits(np.unpackbits(GRAY[..., None], axis=-1)[..., ::-1], axis=-1).tobytes(),
     ),
     "tiff pages": lambda: pages(RGB, GRAY16),

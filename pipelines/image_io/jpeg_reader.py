@@ -185,6 +185,14 @@ def _turbo(data: bytes, header: ImageHeader, scale_denom: int, *, strict: bool) 
     return np.subtract(255, pixels, dtype=np.uint8) if header.space == "cmyk" else pixels
 
 
+def shape_of(data: bytes) -> tuple[int, int, int]:
+    """Height, width and components as the header says. Raises ImageError."""
+    frame = _walk(data).frame
+    if frame is None:
+        raise ImageError(FailedReason.CORRUPT, "JPEG without a frame header")
+    return frame[2], frame[3], frame[4]
+
+
 def turbo_decode(data: bytes, space: ColourSpace, *, strict: bool = True, **scaling: int) -> NDArray[Any]:
     """libjpeg-turbo's pixels; strict: ValueError for everything that it warns of and fills in."""
     import simplejpeg  # type: ignore[import-untyped]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.image_io.jpeg_reader import turbo_decode
+from pipelines.image_io.jpeg_reader import shape_of, turbo_decode
 from pipelines.image_io.source_file import SourceFile
 from pipelines.image_io.tiff_directory import Picture
 
@@ -36,11 +36,14 @@ _READ = (
     *(32773, 34712, 33005, 34887, 34933, 34934, 22610, 50001, 50002, 52546),
 )
 """Besides: PackBits, JPEG 2000, LERC, PNG, JPEG XR, WebP, JPEG XL."""
-_OWN_TYPE = (34712, 33005, 34933, 34934, 22610, 50001, 50002, 52546)
+_WEBP = 50001
+_OWN_TYPE = (34712, 33005, 34933, 34934, 22610, _WEBP, 50002, 52546)
 """Codecs of whole pictures, which know what their samples are."""
 _FARTHEST_SIDE, _MOST_BYTES = 1 << 31, 1 << 60
 """So that no sum of offsets leaves 64 bits; long before, ``limits`` say no."""
 _UNSIGNED, _FLOAT = 1, 3
+_EXTRA = (0, 1, 2)
+"""Kinds of samples beside the colours: anything, premultiplied alpha, straight alpha."""
 _FLOATS = {16: "f2", 32: "f4", 64: "f8"}
 
 
@@ -269,6 +272,8 @@ def _check(page: Page) -> None:
         raise ImageError(FailedReason.CORRUPT, f"TIFF fax of {page.samples} samples of {page.bits} bits")
     if page.compression == JPEG and page.bits != 8:
         unsupported(f"TIFF with JPEG of {page.bits} bits")
+    if any(kind not in _EXTRA for kind in page.extra):
+        unsupported(f"TIFF with ExtraSamples {page.extra}; {', '.join(map(str, _EXTRA))} are known")
     if page.predictor == 2 and page.bits not in (8, 16, 32, 64):
         unsupported(f"TIFF with a predictor for samples of {page.bits} bits")
     if page.predictor == 3 and page.dtype.kind != "f":
@@ -333,7 +338,7 @@ def _segments(data: bytes | SourceFile, page: Page, top: int, rows: int) -> NDAr
     """The same of the strips or tiles that hold these rows."""
     found = np.zeros((page.planes, rows, page.width, page.plane_samples), page.dtype)
     high, wide = page.segment
-    codec = _codec(data, page)
+    codec = None if page.compression in _OWN_TYPE else _codec(data, page)
     for plane in range(page.planes):
         for band in range(top // high, -(-(top + rows) // high)):
             for column in range(page.across):
@@ -351,31 +356,47 @@ def _segments(data: bytes | SourceFile, page: Page, top: int, rows: int) -> NDAr
 
 def _decoded(codec: Any, page: Page, packed: bytes, index: int) -> NDArray[Any]:
     """(height, width, samples) of a strip or tile: all of it, or as much as lies in the picture."""
-    tables = {"jpegtables": page.jpeg_tables} if page.compression == JPEG else {}
-    if page.compression == JPEG:
-        _check_jpeg(page, packed, index)
-    segment = codec.decode(packed, index, **tables)[0][0]
     high, wide = page.segment
     left, top = index % page.across * wide, index // page.across % page.down * high
     inside = min(high, page.height - top), min(wide, page.width - left)
-    if segment.shape[0] < inside[0] or segment.shape[1] < inside[1] or segment.shape[2] != page.plane_samples:
-        raise ImageError(FailedReason.CORRUPT, f"TIFF has a strip or tile of {segment.shape}; {inside} are missing")
-    if page.compression in _OWN_TYPE and segment.dtype != page.dtype:
-        raise ImageError(FailedReason.CORRUPT, f"TIFF holds {segment.dtype} and says {page.bits} bits")
-    found: NDArray[Any] = segment
-    return found
+    if page.compression == JPEG:
+        shape = _check_jpeg(page, packed)
+        found = codec.decode(packed, index, jpegtables=page.jpeg_tables)[0][0]
+    elif page.compression in _OWN_TYPE:
+        found = _whole_picture(page, packed)
+        shape = found.shape
+    else:
+        found = codec.decode(packed, index)[0][0]
+        shape = found.shape
+    if shape[0] < inside[0] or shape[1] not in (wide, inside[1]) or shape[2] != page.plane_samples:
+        raise ImageError(FailedReason.CORRUPT, f"TIFF holds a strip or tile of {shape}, and says {(high, wide)}")
+    segment: NDArray[Any] = found
+    return segment
 
 
-def _check_jpeg(page: Page, segment: bytes, index: int) -> None:
-    """One strip or tile in strict mode, since the decoder fills gaps without a word."""
+def _whole_picture(page: Page, packed: bytes) -> NDArray[Any]:
+    """By codecs that know the shape and type of what they hold."""
+    import tifffile
+
+    decode = tifffile.TIFF.DECOMPRESSORS[page.compression]
+    # writers leave an opaque alpha out
+    found = decode(packed, hasalpha=True) if page.compression == _WEBP and page.samples == 4 else decode(packed)
+    if found.dtype != page.dtype:
+        raise ImageError(FailedReason.CORRUPT, f"TIFF holds {found.dtype} and says {page.bits} bits")
+    segment: NDArray[Any] = found.reshape(*found.shape[:2], -1)
+    return segment
+
+
+def _check_jpeg(page: Page, segment: bytes) -> tuple[int, int, int]:
+    """Height, width and components of a strip or tile; strictly decoded, since the codec fills gaps without a word."""
     head = page.jpeg_tables[:-2] if page.jpeg_tables else b"\xff\xd8"
+    whole = head + segment[2:]
+    shape = shape_of(whole)
     try:
-        gray = turbo_decode(head + segment[2:], "cmyk" if page.plane_samples == 4 else "gray")
+        turbo_decode(whole, "cmyk" if shape[2] == 4 else "gray")
     except ValueError as error:
         raise ImageError(FailedReason.CORRUPT, f"TIFF holds a damaged JPEG: {error}") from error
-    wide, left = page.segment[1], index % page.across * page.segment[1]
-    if gray.shape[1] not in (wide, page.width - left):
-        raise ImageError(FailedReason.CORRUPT, f"TIFF holds a JPEG {gray.shape[1]} px wide, {wide} are expected")
+    return shape
 
 
 def _codec(data: bytes | SourceFile, page: Page) -> Any:

@@ -53,7 +53,7 @@ def layout_of(page: Page, picture: Picture) -> Layout:
     dtype = "float32" if page.dtype.kind == "f" else page.dtype.name
     if page.photometric in (PALETTE, SEPARATED) and dtype == "float32":
         unsupported("TIFF with a palette or CMYK in floats")
-    palette = _palette(picture) if page.photometric == PALETTE else None
+    palette = _palette(picture, page.bits) if page.photometric == PALETTE else None
     has_alpha = alpha and space != "cmyk"
     return Layout(
         4 if has_alpha else colours,
@@ -69,7 +69,7 @@ def layout_of(page: Page, picture: Picture) -> Layout:
 def as_picture(samples: NDArray[Any], layout: Layout, page: Page) -> NDArray[Any]:
     """(M, N, samples) as stored -> (M, N), (M, N, 2), (M, N, 3) or (M, N, 4) as ``RawPixels`` wants them."""
     if layout.palette is not None:
-        coloured = _looked_up(samples[..., 0], layout.palette)
+        coloured = layout.palette[samples[..., 0]]
         return coloured if not layout.alpha else np.dstack([coloured, _of_8_bits(samples[..., 1], page)])
     kept = samples[..., : layout.base + (1 if layout.alpha else 0)]
     pixels = _scaled(kept, page)
@@ -115,19 +115,14 @@ def _of_8_bits(samples: NDArray[Any], page: Page) -> NDArray[Any]:
     return scaled if scaled.dtype == np.uint8 else to_depth(scaled, 8)
 
 
-def _palette(picture: Picture) -> NDArray[np.uint8]:
+def _palette(picture: Picture, bits: int) -> NDArray[np.uint8]:
     colours = picture.directory.numbers(_COLOUR_MAP)
-    if colours is None or len(colours) % 3:
-        raise ImageError(FailedReason.CORRUPT, "TIFF has a palette picture without a whole palette")
+    if colours is None or len(colours) != 3 << bits:
+        count = 0 if colours is None else len(colours) // 3
+        raise ImageError(FailedReason.CORRUPT, f"TIFF has pixels of {bits} bits and a palette of {count} colours")
     # 16 bits by the standard, but some old writers stored 8
     eight = colours if colours.max() < 256 else (colours * 255 + 32767) // 65535
     return eight.clip(max=255).astype(np.uint8).reshape(3, -1).T
-
-
-def _looked_up(indices: NDArray[Any], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if int(indices.max(initial=0)) >= len(palette):
-        raise ImageError(FailedReason.CORRUPT, "TIFF has pixels beyond its palette")
-    return np.asarray(palette[indices])
 
 
 def _straight(pixels: NDArray[Any]) -> NDArray[Any]:

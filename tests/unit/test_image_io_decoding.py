@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,40 @@ class TestOrientation:
         for data in (saved(RGB, "JPEG", xmp=xmp), saved(RGB, "WEBP", xmp=xmp), _png_with_xmp(xmp)):
             assert decode_image(data, SRGB).orientation == 8
 
+    @pytest.mark.parametrize("order", "<>")
+    @pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9], ids=["BYTE", "SHORT", "LONG", "SBYTE", "SSHORT", "SLONG"])
+    def test_may_be_any_type_in_any_place(self, kind: int, order: str) -> None:
+        exif = _exif_of(6, kind, order)
+        text = b"\nexif\n%8d\n%s\n" % (len(exif) + 6, (b"Exif\0\0" + exif).hex().encode())
+        named = b"Raw profile type exif\0"
+        files = {
+            "jpeg": saved(RGB, "JPEG", exif=b"Exif\0\0" + exif),
+            "webp": saved(RGB, "WEBP", exif=exif),
+            "webp, prefixed": saved(RGB, "WEBP", exif=b"Exif\0\0" + exif),
+            "eXIf": _png_with(b"eXIf", exif),
+            "eXIf, prefixed": _png_with(b"eXIf", b"Exif\0\0" + exif),
+            "tEXt": _png_with(b"tEXt", named + text),
+            "zTXt": _png_with(b"zTXt", named + b"\0" + zlib.compress(text)),
+            "iTXt": _png_with(b"iTXt", named + b"\1\0\0\0" + zlib.compress(text)),
+            "APP1": _png_with(b"tEXt", named.replace(b"exif", b"APP1") + text),
+        }
+        assert {name: decode_image(data, SRGB).orientation for name, data in files.items()} == dict.fromkeys(files, 6)
+
+    @pytest.mark.parametrize("kind", [3, 4])
+    def test_its_own_chunk_goes_before_text(self, kind: int) -> None:
+        text = b"Raw profile type exif\0\nexif\n 1\n" + _exif_of(3, kind, "<").hex().encode()
+        data = _png_with(b"eXIf", _exif_of(8, kind, ">"))
+        assert decode_image(data[:33] + png_chunk(b"tEXt", text) + data[33:], SRGB).orientation == 8
+
+    @pytest.mark.parametrize("text", [b"\nexif\n 9\nxyz", b"", b"\nexif\n 4\n4949", bytes(40)])
+    def test_a_broken_text_chunk_costs_no_picture(self, text: bytes) -> None:
+        decoded = decode_image(_png_with(b"tEXt", b"Raw profile type exif\0" + text), SRGB)
+        assert (decoded.orientation, decoded.degraded) == (1, None)
+
+    def test_text_that_unpacks_to_a_lot_is_no_exif(self) -> None:
+        text = zlib.compress(b"\nexif\n 9\n" + b"49" * (20 << 20))
+        assert decode_image(_png_with(b"zTXt", b"Raw profile type exif\0\0" + text), SRGB).orientation == 1
+
     @pytest.mark.parametrize(
         "exif",
         [
@@ -153,8 +188,19 @@ class TestOrientation:
 
 
 def _png_with_xmp(xmp: bytes) -> bytes:
+    return _png_with(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+
+
+def _png_with(name: bytes, content: bytes) -> bytes:
     data = saved(RGB, "PNG")
-    return data[:33] + png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp) + data[33:]
+    return data[:33] + png_chunk(name, content) + data[33:]
+
+
+def _exif_of(orientation: int, kind: int, order: str) -> bytes:
+    """One tag, of a type of whole numbers."""
+    value = struct.pack(order + {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind], orientation).ljust(4, b"\0")
+    head = struct.pack(order + "HIHHHI", 42, 8, 1, 0x112, kind, 1)
+    return (b"II" if order == "<" else b"MM") + head + value + bytes(4)
 
 
 class TestColours:
@@ -244,8 +290,6 @@ class TestColours:
             assert "profile ignored" in decoded.degraded
 
     def test_profile_that_unpacks_to_a_lot_is_ignored(self) -> None:
-        import zlib
-
         bomb = png_chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(64 << 20), 9))
         data = saved(RGB, "PNG")
         decoded = decode_image(data[:33] + bomb + data[33:], SRGB)
