@@ -1,8 +1,9 @@
 # The only commands to know. Everything runs in .venv, which `setup` makes.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
+AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup demo docs gallery fmt lint types test test-giant test-custody fuzz-decoders ci clean
+.PHONY: setup tools demo docs gallery fmt lint types test test-giant test-custody fuzz-decoders ci clean
 
 setup: .venv/.installed
 
@@ -11,6 +12,11 @@ setup: .venv/.installed
 	test -x $(PY) || "$(PYTHON)" -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
+
+# Programs that tests compare with, from Debian. CI fails without them; elsewhere their tests are skipped, and say so.
+tools:
+	command -v exiftool >/dev/null || { $(AS_ROOT) apt-get update -q && \
+		$(AS_ROOT) apt-get install -y -q --no-install-recommends libimage-exiftool-perl; }
 
 # The main job on real images; again and again, it finds nothing left to do.
 demo: setup

@@ -245,8 +245,9 @@ def job_file_page() -> str:
         ("max_pixels", "number", "2G"),
     ):
         definitions["Limits"]["properties"][name] |= {"type": "string", "format": kind, "default": default}
-    for name in ("Export", "ImageExport", "ChartExport", "Limits", "Read"):
-        key = {"ImageExport": "export.images", "ChartExport": "export.charts"}.get(name, name.lower())
+    keys = {"ImageExport": "export.images", "Credits": "export.images.set", "ChartExport": "export.charts"}
+    for name in ("Export", "ImageExport", "Credits", "ChartExport", "Limits", "Read"):
+        key = keys.get(name, name.lower())
         section = definitions[name]
         parts += [f"## {name}\n", f"`{key}`: {section['description']}\n", parameters(section)]
     parts.append(JOB_FILE_END)

@@ -77,6 +77,10 @@ class Outlook:
     """Largest need of one image among the probed ones."""
     seconds: float | None
     """Estimated for this machine's CPUs."""
+    losses: dict[str, int]
+    """What written images can't hold -> how many of the inputs that were looked at."""
+    looked_at: int
+    """Inputs whose headers were read for memory and losses."""
     note: str | None
     """Why something couldn't be estimated."""
     writes: tuple[str, ...]
@@ -108,6 +112,8 @@ class Outlook:
             yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
             yield f"time:       about {duration_text(self.seconds)} on {os.cpu_count()} CPUs"
+        for loss, count in self.losses.items():
+            yield f"degraded:   {printable(loss)} ({count:,} of {self.looked_at:,} inputs looked at)"
         if self.renamed:
             yield f"renamed:    {self.renamed:,} outputs whose names would clash"
         for reason, count in self.reasons.items():
@@ -184,6 +190,8 @@ def dry_run(request: RunRequest) -> Outlook:
             input_bytes=sum(entry.size for entry in opened),
             memory_bytes=sample.memory_bytes,
             seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
+            losses=dict(sample.losses),
+            looked_at=sample.looked_at,
             note=sample.note,
             writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,

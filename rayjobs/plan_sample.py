@@ -15,15 +15,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from actors.job_ledger import OpenInput
 from pipelines.errors import ImageError
 from pipelines.image_io import probe_file
+from pipelines.image_io.written_form import expected_losses
 from pipelines.image_task import Recipe, process
 from pipelines.models import WorkItem
 from pipelines.publish import Publisher
@@ -48,6 +50,10 @@ class Sample:
     """Largest need of one of the images, as their headers say; None when none could be read."""
     seconds: float | None = None
     """Of one image on one CPU."""
+    losses: Mapping[str, int] = field(default_factory=dict)
+    """What written images can't hold, as headers say -> how many of the inputs that were looked at."""
+    looked_at: int = 0
+    """Inputs whose headers could be read."""
     note: str | None = None
     """Why something is missing, for a person."""
 
@@ -77,7 +83,8 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, 
         most_bytes=spec.limits.memory_per_image + SPARE_BYTES,
     )
     lines, problem = _run_apart(trial, LONGEST_S)
-    needs = [line["bytes"] for line in lines if line["what"] == "header"]
+    headers = [line for line in lines if line["what"] == "header"]
+    needs = [line["bytes"] for line in headers]
     seconds = [line["seconds"] for line in lines if line["what"] == "done"]
     failures = [line["text"] for line in lines if line["what"] == "failed"]
     if problem is None and failures:
@@ -85,6 +92,8 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, 
     return Sample(
         memory_bytes=max(needs, default=None),
         seconds=statistics.median(seconds[1:] or seconds) if seconds else None,  # the first also loads libraries
+        losses=Counter(loss for line in headers for loss in line["losses"]),
+        looked_at=len(headers),
         note=problem,
     )
 
@@ -146,7 +155,9 @@ def _main(directory: Path) -> None:
 
         for item in trial.items:
             with suppress(ImageError):  # its row will say so
-                say("header", bytes=probe_file(item.path, trial.recipes[item.recipe].read).predicted_bytes)
+                recipe = trial.recipes[item.recipe]
+                header = probe_file(item.path, recipe.read)
+                say("header", bytes=header.predicted_bytes, losses=expected_losses(header, recipe.image))
         if trial.timed:
             load_extensions(trial.extensions)
             _try(trial, directory, say)

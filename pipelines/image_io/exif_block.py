@@ -22,6 +22,8 @@ ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
 MAX_BYTES = 1 << 20
 """Of a block: JPEG can hold 64 KiB, and nobody needs more to describe a picture."""
 _MOST_FIELDS = 1000
+_MOST_ROOM = 1 << 15
+"""Offset up to which a maker's note stays where it was; in a TIFF file it may lie anywhere."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of what the byte order turns, by field type."""
@@ -35,7 +37,7 @@ class Field:
     kind: int
     data: bytes
     at: int = 0
-    """Where it was read from; 0: it stood in the directory itself, or is new."""
+    """Where it was read from; 0: in the directory itself, or nowhere."""
 
     @property
     def count(self) -> int:
@@ -146,48 +148,65 @@ def _fields(data: bytes | SourceFile, start: int, order: str, big: bool) -> Dire
 
 def exif_bytes(block: ExifBlock) -> bytes:
     """A block as files other than TIFF hold it; its thumbnail isn't in it."""
-    order = block.order
-    start = 8
-    main = dict(block.main)
-    exif = dict(block.exif)
-    # What the pointers say doesn't change how long a directory is, so they are found from the front to the back.
-    for tag, directory in ((EXIF, exif or block.interop), (GPS, block.gps)):
-        if directory:
+    note = block.exif.get(MAKER_NOTE)
+    if note is None or not 8 <= note.at <= _MOST_ROOM:
+        return _head(block.order, 8) + _directories(block, 8, {})
+    placed = {MAKER_NOTE: note.at}
+    before = _head(block.order, 8) + _directories(block, 8, placed)
+    if len(before) <= note.at:
+        return before.ljust(note.at, b"\0") + note.data
+    start = note.at + len(note.data) + (note.at + len(note.data)) % 2
+    head = _head(block.order, start).ljust(note.at, b"\0") + note.data
+    return head.ljust(start, b"\0") + _directories(block, start, placed)
+
+
+def _head(order: str, start: int) -> bytes:
+    return {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", start)
+
+
+def _directories(block: ExifBlock, start: int, placed: Mapping[int, int]) -> bytes:
+    """All directories, one after the other, the main one first."""
+    order, main, exif = block.order, dict(block.main), dict(block.exif)
+    # How long a directory is doesn't depend on what its pointers say: first all get their size, then their values.
+    for tag, below in ((EXIF, exif or block.interop), (GPS, block.gps)):
+        if below:
             main[tag] = Field(LONG, bytes(4))
     if block.interop:
         exif[INTEROP] = Field(LONG, bytes(4))
-    exif_at = start + len(directory_bytes(main, start, order))
-    gps_at = exif_at + len(directory_bytes(exif, exif_at, order)) if exif else exif_at
-    interop_at = gps_at + len(directory_bytes(block.gps, gps_at, order)) if block.gps else gps_at
-    for holder, tag, at in ((main, EXIF, exif_at), (main, GPS, gps_at), (exif, INTEROP, interop_at)):
+    at = start + len(directory_bytes(main, start, order))
+    for holder, tag, below in ((main, EXIF, exif), (main, GPS, block.gps), (exif, INTEROP, block.interop)):
         if tag in holder:
             holder[tag] = Field(LONG, struct.pack(order + "I", at))
-    places = ((main, start), (exif, exif_at), (block.gps, gps_at), (block.interop, interop_at))
-    written = b"".join(directory_bytes(content, at, order) for content, at in places if content or at == start)
-    return {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", start) + written
+            at += len(directory_bytes(below, at, order, placed=placed))
+    written = b""
+    for directory in (main, exif, block.gps, block.interop):
+        if directory or not written:
+            written += directory_bytes(directory, start + len(written), order, placed=placed)
+    return written
 
 
-def directory_bytes(fields: Mapping[int, Field], at: int, order: str, *, big: bool = False) -> bytes:
-    """A directory and its values, of even length, as it must stand at ``at``; nothing follows it."""
+def directory_bytes(
+    fields: Mapping[int, Field], at: int, order: str, *, big: bool = False, placed: Mapping[int, int] | None = None
+) -> bytes:
+    """A directory and its values, of even length, as it must stand at ``at``; no other follows it.
+
+    Values that are ``placed`` lie there already; BigTIFF has ``big`` directories.
+    """
     head, entry, inline, pointer = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "I")
     size = struct.calcsize(head) + entry * len(fields) + inline
     size += size % 2
-    values = b""
-    places: dict[int, int] = {}
-    note = fields[MAKER_NOTE].at if MAKER_NOTE in fields else 0
-    outside = [tag for tag, found in fields.items() if len(found.data) > inline]
-    # in the order that they had, so that what stood before a maker's note does so again
-    for tag in sorted(outside, key=lambda tag: (tag != MAKER_NOTE and fields[tag].at > note, fields[tag].at or tag)):
-        if tag == MAKER_NOTE:
-            values += bytes(max(0, note - at - size - len(values)))
-        places[tag] = at + size + len(values)
-        values += fields[tag].data + bytes(len(fields[tag].data) % 2)
-    listed = b""
+    listed, values = b"", b""
     for tag, found in sorted(fields.items()):
-        value = struct.pack(order + pointer, places[tag]) if tag in places else found.data.ljust(inline, b"\0")
+        if len(found.data) <= inline:
+            value = found.data.ljust(inline, b"\0")
+        elif placed and tag in placed:
+            value = struct.pack(order + pointer, placed[tag])
+        else:
+            value = struct.pack(order + pointer, at + size + len(values))
+            values += found.data + bytes(len(found.data) % 2)
         listed += struct.pack(order + "HH" + pointer, tag, found.kind, found.count) + value
     written = struct.pack(order + head, len(fields)) + listed + bytes(inline)
-    return written.ljust(size, b"\0") + values + bytes(len(values) % 2)
+    return written.ljust(size, b"\0") + values
 
 
 def turned(fields: Mapping[int, Field], order: str, wanted: str) -> Directory:

@@ -106,7 +106,7 @@ def metadata_for(
         block.gps.clear()
         block.exif.pop(MAKER_NOTE, None)  # nobody can see what it holds
     resolution = None if source is None else source.resolution or resolution_of(block)
-    if resolution is not None and format not in _OWN_RESOLUTION:
+    if resolution is not None and (format not in _OWN_RESOLUTION or _X_RESOLUTION in block.main):
         _put_resolution(block, resolution)
     for tag, text in ((_ARTIST, options.artist), (_COPYRIGHT, options.copyright)):
         if text is not None:
@@ -185,8 +185,7 @@ def _put_orientation(block: ExifBlock, orientation: int) -> None:
 
 
 def _put_resolution(block: ExifBlock, resolution: Resolution) -> None:
-    if _X_RESOLUTION in block.main:
-        return
+    """Say it in EXIF, too; what the format itself says comes first where the source has two."""
     for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), resolution, strict=True):
         block.put(block.main, tag, RATIONAL, *as_fraction(value))
     block.put(block.main, _RESOLUTION_UNIT, SHORT, _INCH)

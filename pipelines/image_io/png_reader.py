@@ -198,7 +198,7 @@ def _raw_profile(chunks: _Chunks, keyword: bytes) -> bytes | None:
     """What is written as a line with its name, one with its length, and lines of hexadecimal digits."""
     text = _text(chunks, keyword)
     try:
-        return bytes.fromhex(b"".join((text or b"").split()[2:]).decode("ascii")) or None
+        return bytes.fromhex(b"".join((text or b"").strip().split(b"\n")[2:]).decode("ascii")) or None
     except ValueError:
         return None
 

@@ -55,6 +55,10 @@ def layout_of(page: Page, picture: Picture) -> Layout:
         unsupported("TIFF with a palette or CMYK in floats")
     palette = _palette(picture, page.bits) if page.photometric == PALETTE else None
     has_alpha = alpha and space != "cmyk"
+    if alpha and not has_alpha:
+        notes = (*notes, "alpha left out: CMYK becomes RGB without")
+    if page.dtype == np.float64:
+        notes = (*notes, "floats of 64 bits read as 32")
     return Layout(
         4 if has_alpha else colours,
         "uint8" if page.photometric == PALETTE else dtype,

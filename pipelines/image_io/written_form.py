@@ -101,6 +101,15 @@ def losses(
     return tuple(found)
 
 
+def expected_losses(header: ImageHeader, options: EncodeOptions | None) -> tuple[str, ...]:
+    """What writing an image may lose, as far as its header says, if operations leave its type and channels."""
+    if options is None:
+        return ()
+    dtype = np.dtype(header.dtype)
+    form = form_of(options, header, dtype)
+    return losses(form, options, header, dtype=dtype, channels=header.channels, orientation=header.orientation)
+
+
 def _lost_metadata(
     form: WrittenForm,
     options: EncodeOptions,
