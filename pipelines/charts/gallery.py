@@ -45,8 +45,9 @@ export:
 | `quality` | 1-100 | of JPEG |
 
 The title is the name of the file. Characters that can't be shown (control characters, undecodable bytes) become
-\N{REPLACEMENT CHARACTER}, long names lose their middle. The font is DejaVu Sans; in PNG and JPEG, characters that it
-lacks (Chinese, Japanese, Korean, emoji) show as \N{WHITE SQUARE}; the SVG of the fast engine has them all.
+\N{REPLACEMENT CHARACTER}, long names lose their middle. The font is DejaVu Sans; what can't be drawn with it from left
+to right (Chinese, Japanese, Korean, Thai, emoji, which it lacks; Arabic and Hebrew, which run the other way) stands as
+its code, such as `\\u6f22`, the same in both engines. The SVG of the fast engine has the characters themselves.
 
 All pictures on this page show scikit-image's `astronaut`. `make gallery` draws them again, byte for byte; `rayjobs
 charts --gallery DIR` draws page and pictures into a directory.

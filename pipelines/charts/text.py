@@ -1,9 +1,9 @@
 """Text on charts: cleaning titles, measuring and shortening them, and the pixels of glyphs.
 
-The font is the DejaVu Sans that comes with matplotlib, so that a chart looks the same on every machine. It has no
-Chinese, Japanese or Korean glyphs: in PNG and JPEG such a character shows as a hollow square; SVG keeps the text.
-Text runs from left to right without shaping, because the shaping library of Pillow is a system library that not every
-machine has. matplotlib itself isn't imported.
+The font is the DejaVu Sans that comes with matplotlib, so that a chart looks the same on every machine, whatever fonts
+and shaping libraries it has. What can't be drawn rightly with it, from left to right and without shaping, is written as
+its code: Chinese, Japanese and Korean, which it lacks, and Arabic and Hebrew, whose letters would stand in the wrong
+order. So every name is told from every other, and both engines draw the same. matplotlib itself isn't imported.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from pipelines.errors import RayjobsError
 
-MISSING_GLYPH = "\N{WHITE SQUARE}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_FROM_THE_RIGHT = ("R", "AL", "AN")
 _MOST_CHARACTERS = 1000  # far more than fits; keeps the search for the right length short
 
 
@@ -50,8 +50,16 @@ def shorten(text: str, size_px: int, width_px: float) -> str:
 
 
 def drawable(text: str) -> str:
-    """The text with a hollow square in place of each character that the font lacks."""
-    return text if text.isascii() else "".join(c if c.isascii() or _has_glyph(c) else MISSING_GLYPH for c in text)
+    """The text, composed, with a code like ``\\u6f22`` in place of each character that can't be drawn."""
+    if text.isascii():
+        return text
+    found: list[str] = []
+    is_code = False
+    for character in unicodedata.normalize("NFC", text):
+        marks = is_code and unicodedata.combining(character)  # would stand on the code before it
+        is_code = bool(marks) or not _is_drawable(character)
+        found.append(_code(character) if is_code else character)
+    return "".join(found)
 
 
 def text_width(text: str, size_px: int) -> float:
@@ -98,7 +106,17 @@ def font_path() -> str:
     raise RayjobsError("charts need the font DejaVu Sans of the package matplotlib, which isn't installed")
 
 
+def _code(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) <= 0xFFFF else f"\\U{ord(character):08x}"
+
+
 @functools.lru_cache(maxsize=4096)
+def _is_drawable(character: str) -> bool:
+    if character.isascii():
+        return True
+    return unicodedata.bidirectional(character) not in _FROM_THE_RIGHT and _has_glyph(character)
+
+
 def _has_glyph(character: str) -> bool:
     font = _font(16)
     here, missing = font.getmask(character), font.getmask("\uffff")

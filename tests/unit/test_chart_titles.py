@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import xml.etree.ElementTree as ET
+from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.charts.text import MISSING_GLYPH, clean_title, drawable, shorten, text_mask, text_width
+from pipelines.charts.text import clean_title, drawable, shorten, text_mask, text_width
 
 RESULT = {"counts": np.ones(256, np.uint32)}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -92,8 +94,68 @@ def test_a_text_that_fits_is_left_alone() -> None:
     assert shorten("IMG_0042.jpg", 14, 200) == "IMG_0042.jpg"
 
 
-def test_characters_that_the_font_lacks_become_squares() -> None:
-    assert drawable("\u6f22a\xe9\N{GREEK SMALL LETTER PI}") == f"{MISSING_GLYPH}a\xe9\N{GREEK SMALL LETTER PI}"
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("\u6f22a\xe9\N{GREEK SMALL LETTER PI}", "\\u6f22a\xe9\N{GREEK SMALL LETTER PI}"),
+        ("\u05e9\u05dc.jpg", "\\u05e9\\u05dc.jpg"),
+        ("\u0633\u0644\u0627\u0645", "\\u0633\\u0644\\u0627\\u0645"),
+        ("\u05e9\u05b0", "\\u05e9\\u05b0"),
+        ("\U0001f3b4", "\\U0001f3b4"),
+        ("Zu\u0308rich", "Z\xfcrich"),
+        ("\u1112\u1161\u11ab", "\\ud55c"),
+    ],
+    ids=["Chinese", "Hebrew", "Arabic", "vowel sign", "beyond 16 bits", "decomposed", "decomposed Korean"],
+)
+def test_what_cannot_be_drawn_becomes_its_code(text: str, drawn: str) -> None:
+    assert drawable(text) == drawn
+
+
+SCRIPTS = {
+    "Chinese": "\u6f22\u5b57",
+    "Japanese": "\u6771\u4eac\u30bf\u30ef\u30fc",
+    "Korean": "\ud55c\uad6d",
+    "Hebrew": "\u05e9\u05dc\u05d5\u05dd",
+    "Arabic": "\u0633\u0644\u0627\u0645",
+    "Persian digits": "\u06f1\u06f2\u06f3",
+    "Thai": "\u0e44\u0e17\u0e22",
+    "Hindi": "\u0939\u093f\u0928",
+    "emoji": "\U0001f3b4",
+}
+
+
+def title_pixels(title: str, engine: str) -> np.ndarray:
+    """The part of a chart where its title stands."""
+    options = ChartOptions(engine=engine, width=1200)
+    with Image.open(BytesIO(draw_chart("saturation_histogram", RESULT, title=title, options=options))) as image:
+        return np.asarray(image.convert("RGB"))[:26, :800].astype(int)
+
+
+@pytest.mark.parametrize("engine", ["fast", "matplotlib"])
+def test_names_in_every_script_are_drawn_and_never_as_boxes(engine: str) -> None:
+    pictures = {}
+    for script, name in SCRIPTS.items():
+        title = f"{name}.jpg"
+        drawn = title_pixels(title, engine)
+        np.testing.assert_array_equal(drawn, title_pixels(drawable(title), engine), err_msg=script)
+        assert drawable(title) != title or script == "Persian digits"
+        pictures[script] = drawn.tobytes()
+    assert len(set(pictures.values())) == len(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS.values(), "caf\xe9", "\u0416\u03a9", "plain"])
+def test_both_engines_write_the_same_title(name: str) -> None:
+    """The same text at the same place, though their glyphs are smoothed differently."""
+    edges = []
+    for engine in ("fast", "matplotlib"):
+        pixels = title_pixels(f"{name}.jpg", engine)
+        ink = np.abs(pixels - pixels[0, 0]).sum(axis=2) > 60
+        columns = np.flatnonzero(ink.any(axis=0))
+        edges.append((columns[0], columns[-1], ink.sum()))
+    (left, right, ink_fast), (other_left, other_right, ink_other) = edges
+    assert abs(left - other_left) <= 2
+    assert abs(right - other_right) <= 2 + 0.02 * (right - left)
+    assert 0.6 < ink_fast / ink_other < 1.7
 
 
 def test_glyphs_are_read_only_and_as_wide_as_measured() -> None:
