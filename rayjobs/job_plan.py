@@ -29,7 +29,7 @@ from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
 from pipelines.extension_adapters import ExtensionKind
 from pipelines.extension_manager import process_extensions
-from pipelines.image_io import EncodeOptions, ReadPolicy, probe_file, suffix_of
+from pipelines.image_io import DECODING_VERSION, EncodeOptions, ReadPolicy, probe_file, suffix_of
 from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, WorkItem
 from pipelines.output_names import (
@@ -49,7 +49,8 @@ from pipelines.tables import readable_path
 from rayjobs.beside import BESIDE, beside_source, place, real_directory
 from rayjobs.job_spec import JobSpec
 
-DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg")
+_OUR_DECODING = "rayjobs decoding"
+DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg", _OUR_DECODING)
 """Whose versions may decide a pixel or a number, decoding and encoding included: another one makes a product anew."""
 DRAWING_PACKAGES = ("matplotlib",)
 CONFLICTS: Mapping[str, Literal["refuse", "skip", "overwrite"]] = {
@@ -67,7 +68,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _version(package: str) -> str:
-    return metadata.version(package)
+    return DECODING_VERSION if package == _OUR_DECODING else metadata.version(package)
 
 
 def read_policy(spec: JobSpec) -> ReadPolicy:

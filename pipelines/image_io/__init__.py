@@ -16,10 +16,11 @@ from pipelines.image_io.image_decoding import decode_image
 from pipelines.image_io.image_encoding import encode_image, encoding_losses
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import probe_file, probe_header
-from pipelines.image_io.io_policies import EncodeOptions, ReadPolicy, format_of, suffix_of
+from pipelines.image_io.io_policies import DECODING_VERSION, EncodeOptions, ReadPolicy, format_of, suffix_of
 from pipelines.image_io.source_file import open_source, read_bytes
 
 __all__ = [
+    "DECODING_VERSION",
     "DecodedImage",
     "EncodeOptions",
     "ImageHeader",
