@@ -54,7 +54,7 @@ test-custody: setup
 
 # Changed files of every format, new ones each time: no crash, no hang, none decoded in two ways. CI tries some.
 fuzz-decoders: setup
-	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -s tests/unit/test_decoder_fuzz.py
+	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -o faulthandler_timeout=0 tests/unit/test_decoder_fuzz.py
 
 ci: lint types test
 

@@ -59,8 +59,10 @@ def decode_image(
 def _check(pixels: NDArray[Any], header: ImageHeader, scale_denom: int) -> None:
     """The pixels are what the header said, by which limits and memory were judged."""
     scale = scale_denom if header.format == "jpeg" else 1
-    expected = (-(-header.height // scale), -(-header.width // scale), header.dtype)
-    if (*pixels.shape[:2], pixels.dtype.name) != expected:
+    expected = (-(-header.height // scale), -(-header.width // scale), header.channels, header.dtype)
+    stored = 1 if pixels.ndim == 2 else pixels.shape[2]
+    channels = {2: 4, 4: 3 if header.space == "cmyk" else 4}.get(stored, stored)  # gray with alpha; inks
+    if (*pixels.shape[:2], channels, pixels.dtype.name) != expected:
         raise ImageError(
             FailedReason.CORRUPT,
             f"{header.format.upper()} holds {pixels.shape} {pixels.dtype}, its header says {expected}",

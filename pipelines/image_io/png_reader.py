@@ -60,7 +60,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     if depth not in _DEPTHS.get(colour, ()) or width == 0 or height == 0:
         raise ImageError(FailedReason.CORRUPT, f"PNG of {width} x {height} px, {depth} bits, colour type {colour}")
     gray = colour in (0, 4)
-    alpha = colour in (4, 6) or b"tRNS" in chunks.kept
+    alpha = colour in (4, 6) or _has_clear_colours(chunks)
     frames = _frames(chunks)
     exif, xmp = _described(chunks)
     embedded, damage = _profile(chunks.kept.get(b"iCCP"))
@@ -152,6 +152,20 @@ def _last_piece(data: bytes, found: _Chunks) -> bytes:
     for _, start, length, _ in _chunks(data):
         position = start + length + 4
     return data[position + 8 :] if data[position + 4 : position + 8] == b"IDAT" else b""
+
+
+def _has_clear_colours(chunks: _Chunks) -> bool:
+    """Whether there is a tRNS chunk that libpng takes: of the right size, after the palette and before the image."""
+    before = list(chunks.kept)
+    if b"tRNS" not in before:
+        return False
+    before = before[: before.index(b"tRNS")]
+    size, colour = len(chunks.kept[b"tRNS"]), chunks.header[3]
+    if b"IDAT" in before:
+        return False
+    if colour == _PALETTE:
+        return b"PLTE" in before and 0 < size <= len(chunks.kept[b"PLTE"]) // 3
+    return size == 2 * _SAMPLES[colour] and colour in (0, _RGB)
 
 
 def _frames(chunks: _Chunks) -> int:

@@ -83,13 +83,18 @@ def _size(chunks: dict[bytes, bytes], cut: bool) -> tuple[int, int, bool]:
             width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (4, 7))
             if len(head) < 10:
                 raise IndexError
-            return width, height, bool(head[0] & _ALPHA) or b"ALPH" in chunks
+            return width, height, bool(head[0] & _ALPHA) or _is_clear(chunks.get(b"VP8L", b""))
         if b"VP8L" in chunks:
             (bits,) = struct.unpack_from("<I", chunks[b"VP8L"], 1)
-            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, _is_clear(chunks[b"VP8L"])
         width, height = struct.unpack_from("<HH", chunks[b"VP8 "], 6)
         if (width & 0x3FFF) and (height & 0x3FFF):
             return width & 0x3FFF, height & 0x3FFF, False
     except (KeyError, IndexError, struct.error):
         pass  # reported below
     raise ImageError(FailedReason.TRUNCATED if cut else FailedReason.CORRUPT, "WebP without a readable header")
+
+
+def _is_clear(lossless: bytes) -> bool:
+    """Whether a lossless picture says that it has alpha, by which libwebp goes whatever the file's header says."""
+    return len(lossless) >= 5 and bool(lossless[4] & 0x10)

@@ -25,7 +25,7 @@ from tests.decoding_process import Poisoned, outcome
 from tests.mutants import Mutant, mutant
 
 MANY = "RAYJOBS_FUZZ_MUTANTS" in os.environ
-MUTANTS = int(os.environ.get("RAYJOBS_FUZZ_MUTANTS", "8000"))
+MUTANTS = int(os.environ.get("RAYJOBS_FUZZ_MUTANTS", "6000"))
 SEED = int(os.environ.get("RAYJOBS_FUZZ_SEED") or (random.randrange(1 << 32) if MANY else 1))
 """CI tries the same share each time."""
 BYTES = (0x2B, 0xC4)

@@ -329,6 +329,39 @@ class TestSamples:
         np.testing.assert_array_equal(decoded.pixels, RGB)
         assert decoded.degraded == "1 extra channels left out"
 
+    @pytest.mark.parametrize(
+        ("mode", "before", "content"),
+        [
+            ("L", b"IDAT", b"\0"),
+            ("L", b"IDAT", bytes(6)),
+            ("L", b"IEND", b"\0\5"),
+            ("RGB", b"IDAT", b"\0\0"),
+            ("P", b"IDAT", bytes(300)),
+            ("P", b"IDAT", b""),
+            ("P", b"PLTE", b"\0"),
+            ("RGBA", b"IDAT", bytes(6)),
+        ],
+    )
+    def test_clear_colours_that_are_none_are_passed_over(self, mode: str, before: bytes, content: bytes) -> None:
+        """Of the wrong size, or in the wrong place: as libpng does."""
+        image = Image.fromarray(RGBA).convert("RGB").quantize(6) if mode == "P" else Image.fromarray(RGBA).convert(mode)
+        data = saved(image, "PNG")
+        at = data.index(before) - 4
+        decoded = decode_image(data[:at] + png_chunk(b"tRNS", content) + data[at:], SRGB)
+        np.testing.assert_array_equal(decoded.pixels, decode_image(data, SRGB).pixels, strict=True)
+        assert decoded.header.channels == (1 if decoded.pixels.ndim == 2 else decoded.pixels.shape[2])
+
+    @pytest.mark.parametrize("lossless", [False, True])
+    def test_webp_has_alpha_where_libwebp_says_so(self, lossless: bool) -> None:
+        """A lossless picture says it itself, a lossy one has it only by the file's header."""
+        data = bytearray(saved(RGBA, "WEBP", lossless=lossless, exact=True, exif=with_orientation(1).tobytes()))
+        data[data.index(b"VP8X") + 8] &= ~0x10
+        expected = by_pillow(bytes(data), "RGBA")
+        decoded = decode_image(bytes(data), SRGB)
+        assert decoded.header.channels == (4 if lossless else 3)
+        np.testing.assert_array_equal(decoded.pixels, expected[..., : decoded.header.channels])
+        assert lossless or (expected[..., 3] == 255).all()
+
     def test_jpeg_in_tiff(self) -> None:
         for options in ({"rowsperstrip": 16}, {"tile": (32, 32)}):
             decoded = decode_image(tiff(PHOTO, compression="jpeg", compressionargs={"level": 98}, **options), SRGB)
