@@ -223,15 +223,19 @@ def produce_frames(
     first: Rendered | None = None
     results: list[Results] = []
     files: list[tuple[str, str, bytes]] = []
+    remarks: list[str] = []
     for frame in range(probe_header(data, recipe.read).frame_count):
         alive()
         rendered = render_frame(data, recipe, budget_bytes, frame)
         results.append(_measure(rendered, recipe))
+        remarks += (rendered.source.degraded or "").split("; ")
         image = item.image and frame_name(item.image, frame + 1)
         of_frame = replace(item, name=frame_name(item.name, frame + 1), image=image)
         files += _files(of_frame, rendered, results[-1], recipe)
         first = first or rendered
     assert first is not None  # a file of several images has a first one
+    every = "; ".join(filter(None, dict.fromkeys(remarks))) or None  # the row is that of all images
+    first = replace(first, source=replace(first.source, degraded=every))
     of_file = _with_frames(results, recipe)
     _check_results(of_file, recipe)
     return first, of_file, _publish(item, files, recipe, publisher)

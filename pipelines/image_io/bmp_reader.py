@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
+from pipelines.image_io.colour_statements import of_bmp
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
@@ -65,6 +66,7 @@ class _Bitmap:
 def probe(data: bytes, frame: int) -> ImageHeader:
     """The header. Raises ImageError: ``truncated``, ``corrupt`` or ``unsupported_format``."""
     bitmap = _read(data)
+    icc, note = of_bmp(data)
     return ImageHeader(
         format="bmp",
         width=bitmap.width,
@@ -72,6 +74,9 @@ def probe(data: bytes, frame: int) -> ImageHeader:
         channels=bitmap.channels,
         space="gray" if bitmap.is_gray else "rgb",
         working_copies=4 if bitmap.bits == 16 else 2,
+        icc=icc,
+        resolution=_resolution(data),
+        notes=(note,) if note else (),
     )
 
 
@@ -91,6 +96,14 @@ def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, sca
     else:
         pixels = _colours(data, bitmap)
     return RawPixels(pixels, degraded)
+
+
+def _resolution(data: bytes) -> tuple[float, float] | None:
+    """Pixels per inch; the header counts per metre."""
+    if int.from_bytes(data[14:18], "little") < 40:
+        return None
+    across, down = struct.unpack_from("<ii", data, 38)
+    return (across * 0.0254, down * 0.0254) if across > 0 and down > 0 else None
 
 
 def _read(data: bytes) -> _Bitmap:

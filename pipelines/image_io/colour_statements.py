@@ -1,8 +1,9 @@
 """What a file says of its colours other than by an ICC profile, said by one: from there on there is one way to do it.
 
-Covers code points of H.273 (PNG's cICP, AVIF's nclx), PNG's gAMA, cHRM and sRGB, Adobe RGB as EXIF says it, and TIFF's
-WhitePoint, PrimaryChromaticities and TransferFunction. What is sRGB needs no profile. HDR transfer functions (PQ, HLG)
-are refused: their numbers shown as sRGB would be wrong, and what they should become is nobody's standard.
+Covers code points of H.273 (PNG's cICP, AVIF's nclx), PNG's gAMA, cHRM and sRGB, Adobe RGB as EXIF says it, TIFF's
+WhitePoint, PrimaryChromaticities and TransferFunction, and headers of BMP. What is sRGB needs no profile. HDR transfer
+functions (PQ, HLG) are refused: their numbers shown as sRGB would be wrong, and what they should become is nobody's
+standard.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ _SAME_XY = 0.0015
 """How far chromaticities of sRGB may be rounded: files say white as 0.3127, 0.313 or 0.31273."""
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_BMP_CALIBRATED, _BMP_EMBEDDED, _BMP_LINKED = bytes(4), b"DEBM", b"KNIL"
+"""0, and MBED and LINK as little-endian numbers."""
 IGNORED = "colour statement ignored: "
 
 
@@ -125,6 +128,35 @@ def of_tiff(white: Sequence[float], primaries: Sequence[float], transfer: Sequen
         return _stated(SRGB_CURVE, stated, gray), None
     curves = tuple(_table(table) for table in tables)
     return (_gray_profile(curves[0]) if gray else _rgb_profile(stated, curves * (3 // len(curves)))), None
+
+
+def of_bmp(data: bytes) -> Statement:
+    """Colours by a BMP's header of version 4 or 5: a profile in the file, or chromaticities with gammas.
+
+    Many programs write a header that announces chromaticities and has none: that says nothing.
+    """
+    size = int.from_bytes(data[14:18], "little")
+    kind = data[70:74] if 108 <= size <= len(data) - 14 else b""
+    if kind == _BMP_EMBEDDED and size >= 124:
+        start, length = struct.unpack_from("<II", data, 14 + 112)
+        icc = data[14 + start : 14 + start + length]
+        return (icc, None) if len(icc) == length and length else (None, "colour profile ignored: it is damaged")
+    if kind == _BMP_LINKED:
+        return None, f"{IGNORED}BMP whose profile is in another file"
+    if kind != _BMP_CALIBRATED or not any(data[74:110]):
+        return None, None
+    return _calibrated(struct.unpack_from("<9i", data, 74), struct.unpack_from("<3I", data, 110))
+
+
+def _calibrated(points: Sequence[int], gammas: Sequence[int]) -> Statement:
+    """Colours by XYZ of red, green and blue in 2.30 bits, and gammas in 16.16."""
+    primaries = np.array(points, np.float64).reshape(3, 3)
+    colours = np.vstack([primaries.sum(axis=0), primaries])
+    sums = colours.sum(axis=1)
+    stated = tuple((colours[:, :2] / np.maximum(sums, 1)[:, None]).ravel().tolist())
+    if sums.min() <= 0 or not _possible(stated) or not all(1 << 13 <= gamma <= 10 << 16 for gamma in gammas):
+        return None, f"{IGNORED}BMP with impossible chromaticities or gammas"
+    return _rgb_profile(stated, tuple(_parametric((gamma / (1 << 16),)) for gamma in gammas)), None
 
 
 def _stated(curve: Curve, primaries: Chromaticities, gray: bool) -> bytes | None:

@@ -114,6 +114,9 @@ def metadata_for(
     lost: list[str] = []
     xmp = None if source is None or source.xmp is None else _true_xmp(source.xmp, size, orientation, is_srgb)
     if xmp is not None:
+        if _EXTENDED.search(xmp):
+            xmp = _EXTENDED.sub(b"", xmp)
+            lost.append("part of XMP left out: it lies in segments of its own")
         xmp = _credited_xmp(xmp, options)
         if without_gps and (xmp := _xmp_without_gps(xmp)) is None:
             lost.append("XMP left out: its GPS can't be told from the rest")
@@ -204,6 +207,8 @@ _STATED = r"(?:(\s{name}\s*=\s*)([\"'])(?:(?!\2).)*\2|(<{name}(?:\s[^>]*)?>)[^<]
 _THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails>", re.DOTALL)
 _GPS_ATTRIBUTE = re.compile(rb"\s[\w.-]+:gps[\w.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*')", re.IGNORECASE)
 _GPS_ELEMENT = re.compile(rb"<([\w.-]+:gps[\w.-]*)(?:\s[^>]*)?(?:/>|>.*?</\1\s*>)", re.IGNORECASE | re.DOTALL)
+_EXTENDED = re.compile(rb"\sxmpNote:HasExtendedXMP\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+"""In a JPEG, says that more of XMP is elsewhere."""
 _DESCRIPTION = re.compile(rb"<rdf:Description\b[^>]*?(/?)>", re.DOTALL)
 
 

@@ -364,6 +364,39 @@ class TestTiff:
         assert "colour statement ignored" in (decoded.degraded or "")
 
 
+class TestBmp:
+    @staticmethod
+    def bmp(kind: bytes, *, points: tuple[float, ...] = (0,) * 9, gamma: float = 0, profile: bytes = b"") -> bytes:
+        """A picture of 18 x 324 px of 24 bits with a header of version 5."""
+        rows = np.zeros((324, 56), np.uint8)
+        rows[:, :54] = COLOURS[::-1, :, ::-1].reshape(324, 54)
+        head = struct.pack("<IiiHHIIiiII", 124, 18, 324, 1, 24, 0, rows.size, 11811, 5906, 0, 0)
+        head += bytes(16) + kind[::-1] + struct.pack("<9i", *(round(value * (1 << 30)) for value in points))
+        head += struct.pack("<3I", *[round(gamma * 65536)] * 3)
+        head += struct.pack("<IIII", 4, 124 + rows.size, len(profile), 0)
+        return b"BM" + struct.pack("<IHHI", 138 + rows.size, 0, 0, 138) + head + rows.tobytes() + profile
+
+    def test_profile_in_the_file(self) -> None:
+        icc = bytes(imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=PRIMARIES, gamma=1.4))
+        decoded = decode_image(self.bmp(b"MBED", profile=icc), SRGB)
+        assert np.abs(decoded.pixels - expected(COLOURS / 255, power(1.4), XY_SRGB) * 255).max() <= 1.01
+        assert decoded.header.resolution == pytest.approx((300, 150), abs=0.1)
+
+    def test_chromaticities_and_gamma(self) -> None:
+        x, y = np.array(XY_P3[2::2]), np.array(XY_P3[3::2])
+        columns = np.stack([x, y, 1 - x - y])
+        white = np.array([XY_P3[0] / XY_P3[1], 1, (1 - XY_P3[0] - XY_P3[1]) / XY_P3[1]])
+        points = (columns * np.linalg.solve(columns, white)).T.ravel()
+        decoded = decode_image(self.bmp(b"\0\0\0\0", points=tuple(points), gamma=1.8), SRGB)
+        assert np.abs(decoded.pixels - expected(COLOURS / 255, power(1.8), XY_P3) * 255).max() <= 1.01
+
+    def test_what_says_nothing_or_elsewhere(self) -> None:
+        for kind, said in ((b"\0\0\0\0", False), (b"sRGB", False), (b"Win ", False), (b"LINK", True), (b"MBED", True)):
+            decoded = decode_image(self.bmp(kind), SRGB)
+            np.testing.assert_array_equal(decoded.pixels, COLOURS)
+            assert bool(decoded.degraded) == said
+
+
 def test_all_of_it_at_16_bits_within_what_is_documented() -> None:
     worst = cases = 0
     for chunks, light, xy in STATEMENTS.values():

@@ -235,6 +235,35 @@ def test_xmp_that_may_hold_places_in_other_words_is_left_out() -> None:
     assert any("XMP left out" in text for text in encoding_losses(RGB, options, source=source))
 
 
+def test_a_big_tiff_has_its_directories_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.image_io import image_encoding, tiff_writer
+
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8769)[0x9003] = "2024:02:03 04:05:06"
+    exif.get_ifd(0x8825)[1] = "N"
+    source = decode_image(saved(RGB, "JPEG", exif=exif, dpi=(300, 300)), KEEP)
+    files = []
+    for limit in (1 << 32, 0):
+        monkeypatch.setattr(tiff_writer, "_BIG_FROM", limit)
+        target = BytesIO()
+        options = EncodeOptions(format="tiff", metadata="keep", artist="me")
+        image_encoding.encode_bands(target, [RGB], RGB.shape, options, source=source, orientation=6)
+        files.append(target.getvalue())
+    small, big = (decode_image(data, KEEP) for data in files)
+    assert [data[2] for data in files] == [42, 43]
+    np.testing.assert_array_equal(big.pixels, RGB)
+    assert (big.orientation, big.header.resolution) == (small.orientation, small.header.resolution) == (6, (300, 300))
+    blocks = [parse_exif(one.exif or b"") for one in (small, big)]
+    assert blocks[0] is not None
+    assert blocks[1] is not None
+    for found in blocks:
+        assert found is not None
+        assert found.main[0x010F].data == b"Maker\0"
+        assert found.exif[0x9003].data == b"2024:02:03 04:05:06\0"
+        assert found.gps[1].data == b"N\0"
+
+
 KINDS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 9: 4, 10: 8, 12: 8}
 fields = st.sampled_from(sorted(KINDS)).flatmap(
     lambda kind: st.integers(1, 9).flatmap(
