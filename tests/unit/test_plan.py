@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
+from tests.corpus import tiff
 from tests.places import JOB, Place, picture, tree
-from tests.runs import Done, rayjobs
+from tests.runs import Done, manifest, rayjobs
 
 BODIES = {
     "ends": "os.kill(os.getpid(), 9)",
@@ -132,3 +136,22 @@ def test_it_tells_what_is_left_out_and_what_would_come_to_nothing(place: Place) 
     assert "results of the job in" in done.out
     nothing = {"operations": [], "analyses": [], "export": {"images": False, "charts": False}}
     assert "it would write a list of its inputs only" in plan(place, job={**nothing, "output": "third"}).out
+
+
+def test_what_outputs_cannot_hold_is_said_before_and_after(place: Place) -> None:
+    pixels = np.full((6, 8, 4), 30_000, np.uint16)
+    (place.base / "in/deep.png").write_bytes(imagecodecs.png_encode(pixels))
+    (place.base / "in/deep.tif").write_bytes(tiff(pixels, extrasamples=["unassalpha"]))
+    job = {"export": {**JOB["export"], "images": {"format": "jpeg"}}}
+    said = ("16 bits written as 8: jpeg is written with no more", "alpha laid on white: jpeg has none")
+    done = plan(place, "--json", job=job)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["losses"] == dict.fromkeys(said, 2)
+    shown = plan(place, job=job)
+    for text in said:
+        assert f"degraded:   {text} (2 of 6 inputs looked at)" in shown.out
+    place.run(job=job)
+    rows = {Path(row["input"]).name: row for row in manifest(place.out)}
+    assert {name: row["degraded"] for name, row in rows.items() if row["degraded"]} == dict.fromkeys(
+        ("deep.png", "deep.tif"), "; ".join(said)
+    )
