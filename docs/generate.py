@@ -33,6 +33,7 @@ from docs.reference_texts import (
     WHOLE_JOB,
     System,
 )
+from pipelines.alpha_rules import MEANINGS, AlphaRule
 from pipelines.analyses import ANALYSES, Column
 from pipelines.charts import CHARTABLE
 from pipelines.errors import FailedReason, SkippedReason
@@ -145,6 +146,16 @@ def columns(entries: Iterable[Column], prefix: str = "") -> str:
     return table(["column", "type", "unit", "meaning"], rows)
 
 
+def alpha_table(entries: Mapping[str, Any]) -> str:
+    """What transparent pixels count, by operation or analysis; the tests hold each to its rule."""
+    rows = [
+        [f"`{rule}`", MEANINGS[rule], ", ".join(f"`{name}`" for name in names)]
+        for rule in AlphaRule
+        if (names := [name for name, entry in entries.items() if entry.alpha is rule])
+    ]
+    return table(["alpha is", "what that means", "for"], rows)
+
+
 def example(section: str, step: str) -> str:
     """A step as it stands in a job file."""
     return f"```yaml\n{section}:\n  - {step}\n```\n"
@@ -158,6 +169,7 @@ def operations_page() -> str:
     parts = [
         f"{NOTE}\n# Operations\n",
         OPERATIONS_INTRODUCTION,
+        alpha_table(OPERATIONS),
         "\n".join(_contents(GROUPS, {name: entry.group for name, entry in OPERATIONS.items()})) + "\n",
     ]
     for group, heading in GROUPS.items():
@@ -179,6 +191,7 @@ def analyses_page() -> str:
     parts = [
         f"{NOTE}\n# Analyses\n",
         ANALYSES_INTRODUCTION,
+        alpha_table(ANALYSES),
         "\n".join(_contents(KINDS, {name: entry.group for name, entry in ANALYSES.items()})) + "\n",
     ]
     for group, heading in KINDS.items():

@@ -11,16 +11,25 @@ from dataclasses import dataclass
 
 OPERATIONS_INTRODUCTION = """\
 Pure functions from image to image, run in the order of the job file. An image is uint8, uint16 or float32 (0 to 1), and
-gray, RGB or RGBA; `v` is a stored value as a share of full scale. Alpha is carried along; integers are rounded and
-clipped. Unknown names and values out of range are refused before anything runs. `rayjobs operations --json` has the
-same for programs.
+gray, RGB or RGBA; `v` is a stored value as a share of full scale. Integers are rounded and clipped. Parameters in
+pixels are pixels of the image as the operations before leave it. Unknown names and values out of range are refused
+before anything runs. `rayjobs operations --json` has the same for programs.
+
+What isn't finite (float32 only) stays where it is: a NaN or an infinity spoils what its operation says, at most the
+surroundings that a pixel sees, and counts in no mean, percentile or threshold.
+
+Alpha is carried along. What is invisible (alpha 0) changes nothing that is visible:
 """
 
 ANALYSES_INTRODUCTION = """\
 Pure functions from image to numbers and arrays: the columns of `data/analyses.*`, one row per image. `objects` has a
 table of its own as well. In a job file `scopes` stands for the six scopes, `all` for everything on this page. Columns
 are those of the default parameters. Arrays are stored flat, row by row; their shape, the unit and the meaning of every
-column are in the Parquet metadata. `rayjobs analyses --json` has the same for programs.
+column are in the Parquet metadata. `rayjobs analyses --json` has the same for programs. Levels are stored levels: 0 to
+255, 0 to 65,535, or floats as they are.
+
+An analysis sees the image after the operations. Parameters in pixels are pixels of that image. What isn't finite isn't
+counted, nor its surroundings where they matter. Neither is what is invisible (alpha 0):
 """
 
 JOB_FILE_INTRODUCTION = """\

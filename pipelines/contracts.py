@@ -39,6 +39,13 @@ class ProcessorExtension(ABC):
         """Those of the keys that name a file; what such a file contains decides the result, not where it lies."""
         return []
 
+    def get_pixel_scale(self, config: dict[str, Any]) -> float | None:
+        """How many pixels before, along a side, a pixel of the result stands for: 1 when nothing is resized.
+
+        None, unless said otherwise: it isn't known, and lengths can't be given in other units than pixels after it.
+        """
+        return None
+
 
 class ResourceProvider(ABC):
     """A resource that Ray doesn't know: licence tokens, a scanner, memory of a GPU."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEngine
 from pipelines.contracts import RESOURCES, TASK_TYPES, ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.errors import FailedReason, ImageError, JobError
-from pipelines.operations.registry import OPERATIONS, Image, Operation
+from pipelines.operations.registry import OPERATIONS, Image, Operation, Scale
 from pipelines.registry import NamesFile, Parameters, Registry
 
 T = TypeVar("T")
@@ -136,9 +137,20 @@ def operation_of(found: object, origin: Origin) -> Operation:
     extension = found
     _check_name(extension.get_name(), origin)
 
+    def config_of(params: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: copy.deepcopy(value) for key, value in params.items() if value is not None}
+
     def process(image: Image, **params: Any) -> Image:
-        config = {key: copy.deepcopy(value) for key, value in params.items() if value is not None}
-        return extension.process(image, config)
+        return extension.process(image, config_of(params))
+
+    def scale(before: Scale, size: tuple[int, int], **params: Any) -> Scale | None:
+        with _Guard(origin):
+            times = extension.get_pixel_scale(config_of(params))
+            if times is None:
+                return None
+            if not isinstance(times, int | float) or not 0 < times < math.inf:
+                raise TypeError(f"get_pixel_scale() gave {times!r}, not a number above 0")
+            return before[0] * times, before[1] * times
 
     process.__name__ = origin.name
     process.__doc__ = inspect.getdoc(type(extension)) or f"Operation of the {origin}."
@@ -149,6 +161,7 @@ def operation_of(found: object, origin: Origin) -> Operation:
         parameters=_parameters(extension.get_supported_configs(), extension.get_file_configs(), origin),
         reach="geometry",  # nothing is known of it, so it gets the whole image and may change its shape
         handles_alpha=True,
+        scale=scale,
         version=origin.key,
     )
 

@@ -23,6 +23,7 @@ from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measu
 from pipelines.charts import ChartOptions, draw_chart
 from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
 from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason
+from pipelines.image_geometry import ImageGeometry, geometry_of
 from pipelines.image_io import (
     DecodedImage,
     EncodeOptions,
@@ -35,6 +36,7 @@ from pipelines.image_io import (
     read_bytes,
     suffix_of,
 )
+from pipelines.image_io.pixel_size import pixel_size_um
 from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget, decoding_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image
@@ -82,9 +84,14 @@ class Rendered:
     """An image after its operations, with what its file said that the outputs need."""
 
     pixels: Image
-    orientation: int
-    """What is left to do for a viewer (EXIF 1..8)."""
+    geometry: ImageGeometry
+    """How they lie in the picture of the file."""
     source: DecodedImage
+
+    @property
+    def orientation(self) -> int:
+        """What is left to do for a viewer (EXIF 1..8)."""
+        return self.geometry.orientation
 
 
 def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> Rendered:
@@ -129,7 +136,9 @@ def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: i
     if recipe.image is not None:
         lost = encoding_losses(result.pixels, recipe.image, source=decoded, orientation=result.orientation)
         decoded = replace(decoded, degraded="; ".join(filter(None, [decoded.degraded, *lost])) or None)
-    return Rendered(result.pixels, result.orientation, decoded)
+    asks = any(request.params.get("pixel_size") == "file" for request in measured(recipe.analyses))
+    geometry = geometry_of(result, pixel_size_um(data, frame) if asks else None)
+    return Rendered(result.pixels, geometry, decoded)
 
 
 def analyze(rendered: Rendered, recipe: Recipe) -> Results:
@@ -151,7 +160,7 @@ def _measure(rendered: Rendered, recipe: Recipe) -> Results:
     """What is measured of each image of a file."""
     requests = measured(recipe.analyses)
     analyses = tuple(ANALYSES[request.name] for request in requests)
-    return _calculator(requests, analyses).calculate_analyses(rendered.pixels)
+    return _calculator(requests, analyses).calculate_analyses(rendered.pixels, geometry=rendered.geometry)
 
 
 def _with_frames(frames: Sequence[Results], recipe: Recipe) -> Results:
@@ -282,7 +291,7 @@ def produce_in_bands(
             for request in filter(is_of_frames, recipe.analyses):
                 results[request.name] = frame_results(request, [results])  # a file of one image
             _check_results(results, recipe)
-            rendered = Rendered(giant.source.pixels, giant.orientation, giant.source)
+            rendered = Rendered(giant.source.pixels, ImageGeometry(orientation=giant.orientation), giant.source)
         charts = _charts(item, results, recipe)
         outputs = []
         if draft is not None:

@@ -45,11 +45,18 @@ def is_wide_blur(step: Step) -> bool:
 
 
 def apply_wide_blur(image: Image, step: Step) -> Image:
-    """A wide ``gaussian`` or ``unsharp_mask`` of a uint8 image, with the blur of ``reduced_blur``; alpha stays."""
+    """A wide ``gaussian`` or ``unsharp_mask`` of a uint8 image, with the blur of ``reduced_blur``; alpha stays.
+
+    Pixels that aren't opaque count by their alpha, in an image that is blurred in full.
+    """
     if image.ndim == 3 and image.shape[2] == 4:
-        from pipelines.operations.alpha import join_alpha, split_alpha
+        from pipelines.operations.alpha import join_alpha, shares_of, split_alpha
 
         colours, alpha = split_alpha(image)
+        shares = shares_of(alpha)
+        if shares is not None:
+            changed = step.operation.function(colours, shares, **step.arguments) if shares.any() else colours
+            return join_alpha(changed, alpha)
         return join_alpha(apply_wide_blur(colours, step), alpha)
     blurred = reduced_blur(image, step.arguments[_SIGMA[step.operation.name]])
     if step.operation.name == "gaussian":

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines import image_task
 from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
+from pipelines.image_geometry import ImageGeometry
 from pipelines.image_io import DecodedImage, ImageHeader
 from pipelines.image_task import Recipe, Rendered, Results, SeveralFramesError
 from pipelines.memory_need import BeyondMemoryError
@@ -171,7 +172,7 @@ class _Facts:
 
     shape: tuple[int, ...]
     dtype: str
-    orientation: int
+    geometry: Mapping[str, Any]
     degraded: str | None
     icc: str | None
     header: Mapping[str, Any]
@@ -182,7 +183,7 @@ class _Facts:
         return cls(
             shape=rendered.pixels.shape,
             dtype=rendered.pixels.dtype.name,
-            orientation=rendered.orientation,
+            geometry=asdict(rendered.geometry),
             degraded=rendered.source.degraded,
             icc=_to_text(rendered.source.icc),
             header=header | {name: _to_text(header[name]) for name in _HEADER_BYTES},
@@ -204,7 +205,8 @@ def _rendered(row: Mapping[str, Any]) -> Rendered:
         degraded=facts.degraded,
         icc=_to_bytes(facts.icc),
     )
-    return Rendered(pixels, facts.orientation, source)
+    geometry = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.geometry.items()}
+    return Rendered(pixels, cast("Any", ImageGeometry)(**geometry), source)
 
 
 def _to_text(data: bytes | None) -> str | None:

@@ -17,8 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 def example_image(dtype: DTypeLike, channels: int, shape: tuple[int, int] = (37, 53), seed: int = 0) -> NDArray[Any]:
     """A read-only picture with gradients, noise, a saturated, a black and a gray area; the same on every call.
 
-    ``channels`` 1 gives shape (M, N), 3 gives (M, N, 3), 4 gives (M, N, 4) with alpha from 0 to full; uint8, uint16 or
-    float32 in 0..1.
+    ``channels`` 1 gives shape (M, N), 3 gives (M, N, 3), 4 gives (M, N, 4) with alpha from a level of 255 to full;
+    uint8, uint16 or float32 in 0..1.
     """
     height, width = shape
     random = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def example_image(dtype: DTypeLike, channels: int, shape: tuple[int, int] = (37,
     if channels == 1:
         picture = picture.mean(axis=-1)
     elif channels == 4:
-        alpha = np.clip(1.2 * (1 - row) * (0.2 + column), 0, 1)
+        alpha = np.clip(1.2 * (1 - row) * (0.2 + column), 1 / 255, 1)
         picture = np.concatenate([picture, alpha[:, :, None]], axis=-1)
     return _read_only(_as_dtype(np.clip(picture, 0, 1), np.dtype(dtype)))
 
@@ -47,13 +47,19 @@ def images(
     min_side: int = 1,
     max_side: int = 24,
 ) -> NDArray[Any]:
-    """Read-only images of any size, dtype and number of channels among the given ones; float32 lies in 0..1."""
+    """Read-only images of any size, dtype and number of channels among the given ones; float32 lies in 0..1.
+
+    Every pixel is visible: its alpha is at least a level of 255. What is invisible: ``test_alpha_rules``.
+    """
     dtype = np.dtype(draw(st.sampled_from(dtypes)))
     side = st.integers(min_side, max_side)
     height, width, count = draw(side), draw(side), draw(st.sampled_from(channels))
     shape = (height, width) if count == 1 else (height, width, count)
     elements = st.floats(0, 1, width=32) if dtype.kind == "f" else None
-    return _read_only(draw(hnp.arrays(dtype, shape, elements=elements)))
+    image = draw(hnp.arrays(dtype, shape, elements=elements))
+    if count == 4:
+        image[..., 3] = np.maximum(image[..., 3], 1 / 255 if dtype.kind == "f" else np.iinfo(dtype).max // 255)
+    return _read_only(image)
 
 
 def _as_dtype(picture: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipelines.analyses.registry import ANALYSES, Accumulator, Analysis, Result
 from pipelines.analyses.scope_counts import SCOPES, JointScopes, count_scopes
 from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.models import AnalysisRequest
 from pipelines.operations.chain import check_image, complaints, is_out_of_memory
 
@@ -84,7 +86,9 @@ class AnalysisCalculator:
         """
         self._steps = _steps(requests)
 
-    def calculate_analyses(self, image: NDArray[Any], analyses: Iterable[Asked] | None = None) -> dict[str, Result]:
+    def calculate_analyses(
+        self, image: NDArray[Any], analyses: Iterable[Asked] | None = None, *, geometry: ImageGeometry = AS_STORED
+    ) -> dict[str, Result]:
         """The analyses of one image: name -> columns, in the order they were asked for.
 
         Parameters
@@ -93,6 +97,8 @@ class AnalysisCalculator:
             uint8, uint16 or float32; shape (M, N), (M, N, 3) or (M, N, 4); never changed.
         analyses : iterable of AnalysisRequest or str, optional
             Instead of those given to the constructor; a name, or ``scopes`` or ``all``, stands for defaults.
+        geometry : ImageGeometry
+            How the pixels lie in the picture of their file.
 
         Raises
         ------
@@ -107,7 +113,8 @@ class AnalysisCalculator:
         for step in steps:
             name = step.analysis.name
             if name not in SCOPES:
-                results[name] = _guarded(name, partial(step.analysis.function, image, **step.arguments))
+                seen = (image, geometry) if step.analysis.sees_geometry else (image,)
+                results[name] = _guarded(name, partial(step.analysis.function, *seen, **step.arguments))
         return {step.analysis.name: results[step.analysis.name] for step in steps}
 
     def whole_image_analyses(self) -> list[str]:
@@ -183,7 +190,8 @@ def _name(entry: Asked) -> str:
 
 def _guarded(name: str, compute: Callable[[], T]) -> T:
     try:
-        return compute()
+        with np.errstate(invalid="ignore", over="ignore"):  # what isn't finite isn't counted
+            return compute()
     except ImageError as error:
         raise ImageError(error.reason, f"{name}: {error}") from error
     except Exception as error:  # whatever an analysis raises, plug-ins included, is this image's failure alone

@@ -1,7 +1,8 @@
 """Perceptual hashes: 64 bits that stay nearly the same when a picture is scaled, compressed or a little retouched.
 
-Covers the hash of one image, and finding groups of duplicates among the hashes of a whole job. Rotated, mirrored or
-strongly cropped copies are not recognised. Kernels and OpenCV are imported inside functions.
+Covers the hash of one image, and finding groups of duplicates among the hashes of a whole job. Copies that are turned
+(but for an EXIF orientation), mirrored or strongly cropped are not recognised. Kernels and OpenCV are imported inside
+functions.
 """
 
 from __future__ import annotations
@@ -13,25 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.registry import Column, Result, analysis
+from pipelines.image_geometry import AS_STORED, ImageGeometry
+from pipelines.operations.geometry import auto_orient
 from pipelines.operations.samples import full_scale, luma
 
 HASH = "hash"
 GROUP = "group"
 MAX_DISTANCE = 5
 """Bits in which two pictures of one group may differ, unless told otherwise."""
-_EVEN = 1 / 255
-"""An image whose reduced luma varies by less than this share of full scale shows nothing to recognise."""
+_CLEAR = {"phash": 2.0, "dhash": 1.0}
+"""Levels of 255 by which a frequency must differ from the median, a pixel from its neighbour, to say something. Less is
+rounding and noise; a cosine of amplitude 1 has the frequency 16."""
+_CLEAR_FREQUENCIES = 12
+"""So many of the 64 must be clear. Even images have none, halves and slopes up to 9: they would all be alike."""
+_CLEAR_STEPS = 3
+"""So many of the 64 neighbours must be clearly brighter, and so many darker: a slope has steps of one kind only, and
+two with two others each are four bits apart at most."""
 
 COLUMNS = (
-    Column(HASH, "string", "", "Perceptual hash, 64 bits as 16 hexadecimal digits; nothing for an even image."),
+    Column(HASH, "string", "", "Perceptual hash, 64 bits as 16 hexadecimal digits; nothing without structure."),
     Column(GROUP, "int64", "", "Number of the group of duplicates in this job; nothing for an image without any."),
 )
 
 
-@analysis("measurements", columns=COLUMNS)
+@analysis("measurements", columns=COLUMNS, alpha=AlphaRule.WEIGHED, sees_geometry=True, version=2)
 def image_hash(
     image: NDArray[Any],
+    geometry: ImageGeometry = AS_STORED,
     *,
     method: Annotated[
         Literal["phash", "dhash"],
@@ -45,23 +56,43 @@ def image_hash(
 
     ``phash``: the 8 x 8 lowest frequencies (DCT-II) of BT.709 luma reduced to 32 x 32 pixels, each bit telling whether
     it is above their median. ``dhash``: luma reduced to 9 x 8 pixels, each bit telling whether the right neighbour is
-    brighter. Bits run by rows, the first is the highest. Reduced by area means. Alpha is ignored; a NaN counts as 0.
+    brighter. Bits run by rows, the first is the highest. Reduced by area means, of the picture upright as its EXIF
+    orientation says and laid over mid gray by its alpha, as is a pixel that isn't finite. A picture without structure
+    has no hash, as it would be like all others without (even areas, slopes, shading): one with less than 12 frequencies
+    that differ from the median by 2 of 255 levels, less than 3 steps up or less than 3 steps down of a level.
     ``group`` is filled in when the job's tables are written (see ``duplicate_groups``).
     """
     import cv2
 
-    gray = luma(image[..., :3] if image.ndim == 3 else image).astype(np.float32)
-    gray = np.nan_to_num(gray, nan=0, posinf=full_scale(image.dtype), neginf=0)
+    upright = auto_orient(image, orientation=geometry.orientation)
     size = (32, 32) if method == "phash" else (9, 8)
-    reduced = np.asarray(cv2.resize(np.ascontiguousarray(gray), size, interpolation=cv2.INTER_AREA))
-    if np.ptp(reduced) < _EVEN * full_scale(image.dtype):
-        return {HASH: None}
+    reduced = np.asarray(cv2.resize(_over_gray(upright), size, interpolation=cv2.INTER_AREA))
     if method == "phash":
         lowest = np.asarray(cv2.dct(reduced))[:8, :8]
-        bits = lowest > np.median(lowest)
+        above = lowest - np.median(lowest)
+        bits, clear = above > 0, np.abs(above) > _CLEAR[method]
+        has_structure = np.count_nonzero(clear) >= _CLEAR_FREQUENCIES
     else:
-        bits = reduced[:, 1:] > reduced[:, :-1]
-    return {HASH: np.packbits(bits).tobytes().hex()}
+        steps = np.diff(reduced, axis=1)
+        bits, clear = steps > 0, (steps > _CLEAR[method], steps < -_CLEAR[method])
+        has_structure = min(np.count_nonzero(kind) for kind in clear) >= _CLEAR_STEPS
+    return {HASH: np.packbits(bits).tobytes().hex() if has_structure else None}
+
+
+def _over_gray(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Luma in levels of 255 over mid gray."""
+    top = full_scale(image.dtype)
+    gray = luma(image[..., :3] if image.ndim == 3 else image).astype(np.float32) * np.float32(255 / top)
+    finite = np.isfinite(gray)
+    if not finite.all():
+        gray = np.where(finite, gray, np.float32(127.5))
+    if image.ndim == 3 and image.shape[2] == 4:
+        from pipelines.operations.alpha import shares_of
+
+        shares = shares_of(image[..., 3])
+        if shares is not None:
+            gray = gray * shares + np.float32(127.5) * (1 - shares)
+    return np.ascontiguousarray(gray)
 
 
 def duplicate_groups(hashes: Sequence[int | None], max_distance: int = MAX_DISTANCE) -> list[int | None]:

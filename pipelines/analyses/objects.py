@@ -7,26 +7,36 @@ scikit-image and OpenCV are imported when the analysis runs.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.object_measures import MEASURES, PIXEL, measure, measure_columns
 from pipelines.analyses.registry import ROWS, Column, Result, analysis
+from pipelines.analyses.visible_samples import visible_channels, visible_luma
+from pipelines.errors import RayjobsError
+from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.operations import thresholds
-from pipelines.operations.filters import blur
-from pipelines.operations.samples import Plane, full_scale, luma
+from pipelines.operations.filters import weighted_blur
+from pipelines.operations.geometry import is_square
+from pipelines.operations.samples import Plane, full_scale
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
 Method = Literal["otsu", "li", "local", "fixed"]
+PixelSize = Annotated[float, Field(gt=0, le=1e9)] | Literal["file"] | None
 
 PROPERTIES = ("centroid", "bounding_box", "area", "perimeter", "equivalent_diameter", "eccentricity", "mean_intensity")
 _UNIT = re.compile(r"[A-Za-z\u00b5\u03bc]{1,8}")  # both micro signs
+MICROMETRES = {"nm": 1e-3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "inch": 25_400.0}
+"""Units in which a size that a file states can be given."""
+FILE = "file"
 
 
 def _known_properties(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -38,17 +48,19 @@ def _known_properties(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _valid_unit(unit: str) -> str:
+def _valid_unit(unit: str, info: ValidationInfo) -> str:
     if not _UNIT.fullmatch(unit):
         raise ValueError("a unit is 1 to 8 letters, such as um or mm")
+    if info.data.get("pixel_size") == FILE and unit not in MICROMETRES:
+        raise ValueError(f"with pixel_size: file, one of {', '.join(MICROMETRES)}")
     return unit
 
 
-def _columns(*, pixel_size: float | None = None, unit: str = "um", **_: Any) -> Sequence[Column]:
+def _columns(*, pixel_size: PixelSize = None, unit: str = "um", **_: Any) -> Sequence[Column]:
     length = PIXEL if pixel_size is None else unit
     return (
         Column("count", "int64", "1", "Number of objects."),
-        Column("area_share", "float64", "1", "Share of the image's pixels that belong to objects."),
+        Column("area_share", "float64", "1", "Share of the image's visible, finite pixels that belong to objects."),
         Column("mean_area", "float64", f"{length}²", "Mean area of the objects; nothing without any."),
         Column("median_area", "float64", f"{length}²", "Median area of the objects; nothing without any."),
         Column("mean_diameter", "float64", length, "Mean diameter of discs of the same areas; nothing without any."),
@@ -57,35 +69,54 @@ def _columns(*, pixel_size: float | None = None, unit: str = "um", **_: Any) -> 
 
 
 def _row_columns(
-    *, properties: Sequence[str] = PROPERTIES, pixel_size: float | None = None, unit: str = "um", **_: Any
+    *, properties: Sequence[str] = PROPERTIES, pixel_size: PixelSize = None, unit: str = "um", **_: Any
 ) -> Sequence[Column]:
     label = Column("label", "uint32", "", "Number of the object in its image, from 1, by first pixel in reading order.")
     return (label, *measure_columns(properties, PIXEL if pixel_size is None else unit))
 
 
-@analysis("measurements", columns=_columns, row_columns=_row_columns)
+@analysis(
+    "measurements",
+    columns=_columns,
+    row_columns=_row_columns,
+    alpha=AlphaRule.VISIBLE,
+    sees_geometry=True,
+    version=2,
+)
 def objects(  # noqa: PLR0913 - one argument per setting of a job file
     image: NDArray[Any],
+    geometry: ImageGeometry = AS_STORED,
     *,
     polarity: Annotated[Literal["bright", "dark"], Field(description="Objects, against the background")] = "bright",
-    smoothing: Annotated[float, Field(ge=0, le=50, description="Standard deviation of a Gaussian before, px")] = 1.0,
+    smoothing: Annotated[
+        float, Field(ge=0, le=50, description="Standard deviation of a Gaussian before, px as rendered")
+    ] = 1.0,
     method: Annotated[Method, Field(description="How the threshold is found, as for the operation threshold")] = "otsu",
     level: Annotated[float, Field(ge=0, le=1, description="fixed: the threshold as a share of full scale")] = 0.5,
-    radius: Annotated[int, Field(ge=1, le=500, description="local: reach of the local mean, px")] = 25,
+    radius: Annotated[int, Field(ge=1, le=500, description="local: reach of the local mean, px as rendered")] = 25,
     offset: Annotated[
         float, Field(ge=-1, le=1, description="local: taken off the mean, as a share of full scale")
     ] = 0.0,
-    minimum_area: Annotated[int, Field(ge=1, description="Smaller objects are left out; pixels")] = 16,
+    minimum_area: Annotated[int, Field(ge=1, description="Smaller objects are left out; pixels as rendered")] = 16,
     fill_holes: Annotated[bool, Field(description="Holes belong to their object")] = True,
     border: Annotated[Literal["keep", "drop"], Field(description="Objects that touch the image's border")] = "keep",
     split: Annotated[
-        float, Field(ge=0, le=1000, description="Cut at waists whose half is this much narrower, px; 0: don't")
+        float,
+        Field(
+            ge=0,
+            le=1000,
+            description="Cut at waists whose half is this much narrower, px as rendered; 0: don't",
+        ),
     ] = 0.0,
     properties: Annotated[
         tuple[str, ...], AfterValidator(_known_properties), Field(description=f"Columns: of {', '.join(MEASURES)}")
     ] = PROPERTIES,
     pixel_size: Annotated[
-        float | None, Field(gt=0, le=1e9, description="Side of a pixel in the unit; lengths are in px without it")
+        PixelSize,
+        Field(
+            description="Side of a pixel of the input in the unit, or `file`: as the file states it. Without it, "
+            "lengths are in px as rendered"
+        ),
     ] = None,
     unit: Annotated[str, AfterValidator(_valid_unit), Field(description="Unit of pixel_size")] = "um",
 ) -> Result:
@@ -98,34 +129,65 @@ def objects(  # noqa: PLR0913 - one argument per setting of a job file
     the background, from its h-maxima: two discs of radius 15 whose waist is 10 px wide have a depth of 15 in the middle
     and 5 at the waist, and part up to a ``split`` of 10; a rod stays whole. Objects are 8-connected. Labels are those
     of ``skimage.measure.label(connectivity=2)``, measures those of ``skimage.measure.regionprops``; intensities are of
-    luma before smoothing, in stored levels. Places are pixels, lengths and areas px or ``unit``. Alpha is ignored; what
-    is not finite belongs to no object.
+    luma before smoothing, in stored levels. What is invisible or not finite belongs to no object, and counts in no
+    threshold and no mean.
+
+    Places, and parameters in px, are pixels of the image as the operations leave it. So are lengths and areas without
+    ``pixel_size``; with it they are in ``unit``, of the picture as the input shows it: what ``resize`` makes of a pixel
+    is reckoned with. An image whose pixels aren't square any more (by more than 2 %), or of which an operation of a
+    plug-in doesn't say how large its pixels are, fails. ``file`` reads the size from OME-XML, ImageJ's description or
+    the resolution tags of a TIFF; a file that states none fails.
     """
-    gray = luma(image[..., :3].astype(np.float32) if image.ndim == 3 else image.astype(np.float32))
+    gray = visible_luma(visible_channels(image, np.float32))
+    side = 1.0 if pixel_size is None else _side(pixel_size, unit, geometry)
     top = full_scale(image.dtype)
-    smooth = blur(gray, smoothing) if smoothing else gray
+    present = np.isfinite(gray)
+    shares = None if present.all() else present.astype(np.float32)
+    smooth = weighted_blur(gray, smoothing, shares) if smoothing else gray
     values = np.float32(top) - smooth if polarity == "dark" else smooth
     limit: float | None = None
     if method == "local":
-        mask = values > blur(values, radius / 3) + np.float32((thresholds.SAME - offset) * top)
+        mask = values > weighted_blur(values, radius / 3, shares) + np.float32((thresholds.SAME - offset) * top)
     else:
         share = 1 - level if polarity == "dark" else level
-        limit = share * top if method == "fixed" else _suggested(values, method)
+        limit = share * top if method == "fixed" else _suggested(values[present], method)
         mask = values > np.float32(limit)
     labels = _labelled(
-        mask, np.isfinite(gray), minimum_area, fill_holes=fill_holes, drop_border=border == "drop", split=split
+        mask & present, present, minimum_area, fill_holes=fill_holes, drop_border=border == "drop", split=split
     )
-    side = 1.0 if pixel_size is None else pixel_size
     if limit is not None:
         limit = None if np.isnan(limit) else top - limit if polarity == "dark" else limit
-    return {**_summary(labels, side), "threshold": limit, ROWS: measure(labels, gray, properties, side)}
+    counted = int(np.count_nonzero(present))
+    return {**_summary(labels, counted, side), "threshold": limit, ROWS: measure(labels, gray, properties, side)}
 
 
-def _summary(labels: Labels, side: float) -> dict[str, float | int | None]:
+def _side(pixel_size: float | Literal["file"], unit: str, geometry: ImageGeometry) -> float:
+    """The side of a pixel of the rendered image in the unit."""
+    if geometry.scale is None:
+        raise RayjobsError(
+            f"pixel_size can't be followed through {geometry.unscaled}, which doesn't say how large the pixels of its "
+            "result are (plug-ins do by get_pixel_scale); leave out one of the two"
+        )
+    scale, size = geometry.scale, (1.0, 1.0)
+    if pixel_size == FILE:
+        if geometry.pixel_size_um is None:
+            raise RayjobsError("pixel_size: file, but the file doesn't state the size of its pixels; give a number")
+        size = geometry.pixel_size_um
+    if not (is_square(scale) and is_square(size)):
+        raise RayjobsError(
+            f"pixel_size is for square pixels; those of the file are {size[0]:.4g} high and {size[1]:.4g} wide, and a "
+            f"pixel of the image stands for {scale[0]:.4g} rows and {scale[1]:.4g} columns of them. Leave pixel_size "
+            "out, or resize without changing the aspect"
+        )
+    times = math.sqrt(scale[0] * scale[1] * size[0] * size[1])
+    return times / MICROMETRES[unit] if pixel_size == FILE else times * float(pixel_size)
+
+
+def _summary(labels: Labels, counted: int, side: float) -> dict[str, float | int | None]:
     areas = np.bincount(labels.ravel())[1:] * side**2
     return {
         "count": int(areas.size),
-        "area_share": float(np.count_nonzero(labels) / labels.size),
+        "area_share": float(np.count_nonzero(labels) / max(counted, 1)),
         "mean_area": float(areas.mean()) if areas.size else None,
         "median_area": float(np.median(areas)) if areas.size else None,
         "mean_diameter": float(np.sqrt(4 * areas / np.pi).mean()) if areas.size else None,
@@ -133,15 +195,14 @@ def _summary(labels: Labels, side: float) -> dict[str, float | int | None]:
 
 
 def _suggested(values: Plane, method: Method) -> float:
-    """The threshold of the values in 65,536 steps, which keeps 16 bits apart and can be counted; NaN without values."""
-    finite = values[np.isfinite(values)]
-    if not finite.size:
+    """The threshold of finite values in 65,536 steps, which keep 16 bits apart and can be counted; NaN without any."""
+    if not values.size:
         return float("nan")
-    least, most = float(finite.min()), float(finite.max())
+    least, most = float(values.min()), float(values.max())
     if least == most:
         return most
     step = (most - least) / 65535
-    levels = np.rint((finite.astype(np.float64) - least) / step).astype(np.uint16)[None]
+    levels = np.rint((values.astype(np.float64) - least) / step).astype(np.uint16)[None]
     found = thresholds.otsu(levels) if method == "otsu" else thresholds.li(levels)
     return least + (found + 0.5) * step
 

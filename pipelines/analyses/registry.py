@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.registry import Parameters, Registry, parameters_of
 
 Result = Mapping[str, Any]
@@ -54,13 +55,16 @@ class Analysis:
     name: str
     group: Literal["scopes", "measurements"]
     function: Callable[..., Result]
-    """``function(image, **params) -> {column: value}``; image as for operations (gray, RGB or RGBA; alpha is ignored
-    unless said otherwise)."""
+    """``function(image, **params) -> {column: value}``; image as for operations (gray, RGB or RGBA)."""
     parameters: type[Parameters]
     columns: Callable[..., Sequence[Column]]
     """Parameters -> the columns of the result, in table order."""
     row_columns: Callable[..., Sequence[Column]] | None = None
     """For an analysis of objects: parameters -> the columns of the table that bears its name, in table order."""
+    alpha: AlphaRule = AlphaRule.OWN
+    """What transparent pixels count."""
+    sees_geometry: bool = False
+    """Called as ``function(image, geometry, **params)`` with the ``ImageGeometry``."""
     accumulator: Callable[..., Accumulator] | None = None
     """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from bands."""
     version: int | str = 1
@@ -85,6 +89,8 @@ def analysis(
     *,
     columns: Sequence[Column] | Callable[..., Sequence[Column]],
     row_columns: Callable[..., Sequence[Column]] | None = None,
+    alpha: AlphaRule,
+    sees_geometry: bool = False,
     accumulator: Callable[..., Accumulator] | None = None,
     version: int = 1,
 ) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
@@ -103,6 +109,8 @@ def analysis(
                 parameters=parameters_of(function),
                 columns=columns if callable(columns) else lambda **_: columns,
                 row_columns=row_columns,
+                alpha=alpha,
+                sees_geometry=sees_geometry,
                 accumulator=accumulator,
                 version=version,
             ),

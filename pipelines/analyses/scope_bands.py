@@ -43,7 +43,7 @@ class Band:
     values: tuple[Plane, Plane, Plane]
     """Red, green and blue: as stored, or float64 in 0..1 with a missing pixel black."""
     missing: NDArray[np.bool_] | None
-    """Pixels with a NaN; None when there are none."""
+    """Pixels that are invisible or have a NaN; None when there are none."""
 
     def levels(self) -> tuple[NDArray[np.uint8], ...]:
         """Red, green and blue in 256 levels: the high byte of integers, 256 equal parts of the range of floats."""
@@ -68,25 +68,45 @@ class Band:
 
 def bands(image: NDArray[Any], float_range: tuple[float, float]) -> Iterator[Band]:
     """The image from top to bottom; float samples as a share of ``float_range``, clipped to it."""
-    for planes in planes_by_band(image):
-        yield _floats(planes, float_range) if image.dtype.kind == "f" else Band(values=planes, missing=None)
+    for planes, invisible in planes_by_band(image):
+        if image.dtype.kind == "f":
+            yield _floats(planes, invisible, float_range)
+            continue
+        if invisible is not None:
+            for plane in planes:
+                plane[invisible] = 0
+        yield Band(values=planes, missing=invisible)
 
 
-def _floats(planes: tuple[Plane, Plane, Plane], float_range: tuple[float, float]) -> Band:
+def _floats(
+    planes: tuple[Plane, Plane, Plane], invisible: NDArray[np.bool_] | None, float_range: tuple[float, float]
+) -> Band:
     unknown = np.isnan(planes[0]) | np.isnan(planes[1]) | np.isnan(planes[2])
+    if invisible is not None:
+        unknown |= invisible
     missing = unknown if unknown.any() else None
     return Band(values=_each_once(planes, lambda plane: _share(plane, float_range, missing)), missing=missing)
 
 
-def planes_by_band(image: NDArray[Any]) -> Iterator[tuple[Plane, Plane, Plane]]:
-    """From top to bottom: new flat arrays of red, green and blue, thrice the same array for gray."""
+def planes_by_band(
+    image: NDArray[Any],
+) -> Iterator[tuple[tuple[Plane, Plane, Plane], NDArray[np.bool_] | None]]:
+    """From top to bottom: new flat arrays of red, green and blue, thrice the same array for gray, and which pixels are
+    invisible (alpha 0), None when there are none."""
     step = max(1, BAND_PIXELS // image.shape[1])
     for start in range(0, image.shape[0], step):
         part = image[start : start + step]
         if part.ndim == 2:
-            yield (part.flatten(),) * 3
+            yield (part.flatten(),) * 3, None
         else:
-            yield rgb_planes(part)
+            yield rgb_planes(part), _invisible(part)
+
+
+def _invisible(part: NDArray[Any]) -> NDArray[np.bool_] | None:
+    if part.shape[2] == 3:
+        return None
+    hidden = ~(part[..., 3] > 0)  # a NaN shows nothing
+    return hidden.ravel() if hidden.any() else None
 
 
 def luma_of(planes: Sequence[Plane], weights: Luma) -> Plane:

@@ -1,6 +1,7 @@
 """The six scopes of the colourist, as counts.
 
-Samples are the stored, gamma-encoded R'G'B'; a gray image counts as R = G = B, alpha is ignored. There are 256 levels:
+Samples are the stored, gamma-encoded R'G'B'; a gray image counts as R = G = B, invisible pixels (alpha 0)
+are left out. There are 256 levels:
 the sample itself (uint8), its high byte (uint16), or the share of ``float_range`` in 256 equal parts (float32), with
 values outside counted at the ends and pixels with a NaN left out. Luma is the weighted sum of R'G'B'; for integer
 samples ``numpy.rint(0.2126 * red + 0.7152 * green + 0.0722 * blue)`` in their units. All scopes that a job asks for are
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.registry import Accumulator, Column, Result, analysis
 from pipelines.analyses.scope_counts import ScopeAccumulator, ScopeOptions, count_scopes
 
@@ -55,14 +57,22 @@ def _waveform(name: str, of: str) -> Column:
 @analysis(
     "scopes",
     columns=tuple(_histogram(name) for name in ("red", "green", "blue", "luma")),
+    alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("color_histogram"),
+    version=2,
 )
 def color_histogram(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of red, green, blue and luma: 256 bins each."""
     return _one(image, "color_histogram", luma=luma, float_range=float_range)
 
 
-@analysis("scopes", columns=(_waveform("counts", "luma"),), accumulator=_accumulator("luma_waveform"))
+@analysis(
+    "scopes",
+    columns=(_waveform("counts", "luma"),),
+    alpha=AlphaRule.VISIBLE,
+    accumulator=_accumulator("luma_waveform"),
+    version=2,
+)
 def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of luma and place across the picture.
 
@@ -75,7 +85,9 @@ def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: Flo
 @analysis(
     "scopes",
     columns=tuple(_waveform(name, name) for name in ("red", "green", "blue")),
+    alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("rgb_parade"),
+    version=2,
 )
 def rgb_parade(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level and place across the picture, for red, green and blue: as luma_waveform."""
@@ -88,7 +100,9 @@ def rgb_parade(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Resul
         Column("counts", "uint32[360]", "pixels", "Pixels per degree of HSV hue; bin k holds k <= hue < k + 1."),
         Column("achromatic", "uint32", "pixels", "Pixels without a hue: R = G = B."),
     ),
+    alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("hue_histogram"),
+    version=2,
 )
 def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per degree of HSV hue, and those without a hue.
@@ -103,7 +117,9 @@ def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Re
 @analysis(
     "scopes",
     columns=(Column("counts", "uint32[256]", "pixels", "Pixels per 1/256 of HSV saturation; the last bin holds 1."),),
+    alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("saturation_histogram"),
+    version=2,
 )
 def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per 1/256 of HSV saturation: (max - min) / max of R, G and B, 0 for black."""
@@ -117,6 +133,7 @@ def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE
         Column("mean_a", "float64", "1", "Mean of a*: green below 0, magenta above."),
         Column("mean_b", "float64", "1", "Mean of b*: blue below 0, yellow above."),
     ),
+    alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("lab_chromaticity"),
     version=3,
 )

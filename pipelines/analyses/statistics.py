@@ -1,8 +1,8 @@
 """Statistics per channel: centre, spread, percentiles, clipping, entropy; dynamic range and the mean hue.
 
 Values are stored samples (0 to 255, 0 to 65,535, float32 as it is) at full precision; ``white`` tells images of
-different depth apart. A gray image counts as R = G = B, alpha is ignored. NaN and infinities are counted and left out
-of all else; a number of nothing is None.
+different depth apart. A gray image counts as R = G = B. Invisible pixels (alpha 0) are left out; NaN and infinities are
+counted and left out of all else; a number of nothing is None.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.channel_counts import ChannelCounts, FloatCounts, IntegerCounts
 from pipelines.analyses.registry import Column, Result, analysis
 from pipelines.operations.srgb import to_linear
@@ -97,7 +98,9 @@ class StatisticsAccumulator:
         """Count one tile; where it lies doesn't matter."""
         from pipelines.analyses.scope_bands import luma_of, planes_by_band
 
-        for planes in planes_by_band(tile):
+        for every, invisible in planes_by_band(tile):
+            red, green, blue = every
+            planes = every if invisible is None else (red[~invisible], green[~invisible], blue[~invisible])
             if self._gray:
                 self._channels[0].add(planes[0])
                 self._count_gray(planes[0])
@@ -143,7 +146,7 @@ class StatisticsAccumulator:
         }
 
 
-@analysis("measurements", columns=columns, accumulator=StatisticsAccumulator)
+@analysis("measurements", columns=columns, alpha=AlphaRule.VISIBLE, accumulator=StatisticsAccumulator, version=2)
 def statistics(image: NDArray[Any], *, percentiles: Percents = USUAL) -> Result:
     """Describe each channel by numbers: mean, spread, percentiles, clipping, entropy; also dynamic range and hue.
 

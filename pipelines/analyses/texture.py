@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.registry import Column, Result, analysis
+from pipelines.analyses.visible_samples import is_invisible
 from pipelines.operations.samples import luma
 
 NEIGHBOURS = 8
@@ -36,7 +38,7 @@ COLUMNS = (
 )
 
 
-@analysis("measurements", columns=COLUMNS)
+@analysis("measurements", columns=COLUMNS, alpha=AlphaRule.VISIBLE, version=2)
 def texture(
     image: NDArray[Any],
     *,
@@ -49,28 +51,54 @@ def texture(
     normed=True)`` and ``graycoprops``, the mean over the directions in which the image has pairs; None if it has none.
     Luma is reduced by floor(share of full scale * levels). Patterns: the histogram of
     ``skimage.feature.local_binary_pattern(luma, 8, 1, "uniform")``; equal neighbours count as brighter, and outside the
-    image all is 0. Float luma is cut to 0..1 and taken as 16-bit; a NaN counts as 0. Alpha is ignored.
+    image all is 0. Float luma is cut to 0..1 and taken as 16-bit. Pairs, and patterns, with an invisible pixel or one
+    that isn't finite aren't counted; None where none is left.
     """
     from skimage.feature import local_binary_pattern
 
-    gray = _integers(luma(image[..., :3] if image.ndim == 3 else image))
+    gray, missing = _integers(image)
     patterns = local_binary_pattern(gray, NEIGHBOURS, 1, "uniform").astype(np.uint8)
-    counts = np.bincount(patterns.ravel(), minlength=PATTERNS)
-    return {**_co_occurrence(gray, levels, distance), "lbp": counts / patterns.size}
+    known = patterns if missing is None else patterns[~_grown(missing)]
+    counts = np.bincount(known.ravel(), minlength=PATTERNS)
+    return {**_co_occurrence(gray, missing, levels, distance), "lbp": counts / known.size if known.size else None}
 
 
-def _integers(gray: NDArray[Any]) -> NDArray[Any]:
-    if gray.dtype.kind != "f":
-        return gray
-    return np.asarray(np.rint(np.clip(np.nan_to_num(gray, nan=0), 0, 1) * 65535), np.uint16)
+def _integers(image: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Luma as integers, and which pixels are missing, where it is 0; None when none is."""
+    colours = image[..., :3] if image.ndim == 3 else image
+    missing = is_invisible(image)
+    if image.dtype.kind == "f":
+        finite = np.isfinite(colours) if image.ndim == 2 else np.isfinite(colours).all(axis=2)
+        if not finite.all():
+            missing = ~finite if missing is None else missing | ~finite
+    if missing is not None:
+        colours = np.where(missing if image.ndim == 2 else missing[..., None], image.dtype.type(0), colours)
+    gray = luma(colours)
+    if gray.dtype.kind == "f":
+        gray = np.asarray(np.rint(np.clip(gray, 0, 1) * 65535), np.uint16)
+    return gray, missing
 
 
-def _co_occurrence(gray: NDArray[Any], levels: int, distance: int) -> dict[str, float | None]:
+def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and all pixels beside it."""
+    import cv2
+
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))) > 0
+
+
+def _co_occurrence(
+    gray: NDArray[Any], missing: NDArray[np.bool_] | None, levels: int, distance: int
+) -> dict[str, float | None]:
     from skimage.feature import graycomatrix, graycoprops
 
     top = int(np.iinfo(gray.dtype).max)
     reduced = (gray.astype(np.uint32) * levels // (top + 1)).astype(np.uint8)
-    matrix = graycomatrix(reduced, [distance], _ANGLES, levels=levels, symmetric=True, normed=True)
+    if missing is None:
+        matrix = graycomatrix(reduced, [distance], _ANGLES, levels=levels, symmetric=True, normed=True)
+    else:  # missing pixels have a level of their own, whose pairs are left out; graycoprops norms the others
+        marked = np.where(missing, levels, reduced.astype(np.uint16))
+        pairs = graycomatrix(marked, [distance], _ANGLES, levels=levels + 1, symmetric=True)
+        matrix = np.ascontiguousarray(pairs[:levels, :levels])
     has_pairs = matrix.sum(axis=(0, 1)) > 0
     if not has_pairs.any():
         return dict.fromkeys(_PROPERTIES)

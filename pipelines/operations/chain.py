@@ -21,7 +21,7 @@ from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.models import ImageOperation
 from pipelines.operations.lookup import compose, look_up
 from pipelines.operations.reduction import Reduction
-from pipelines.operations.registry import OPERATIONS, Image, Operation
+from pipelines.operations.registry import OPERATIONS, Image, Operation, Scale
 
 UPRIGHT = 1
 """The EXIF orientation of an image that needs no turning."""
@@ -50,6 +50,10 @@ class ChainResult:
     """The EXIF orientation still to be applied by whoever shows the pixels: 1 after auto_orient."""
     reduction: Reduction | None = None
     """How much smaller the pixels are than those that the chain is about; None from ``resize`` on."""
+    scale: Scale | None = (1.0, 1.0)
+    """Rows and columns of pixels before the chain that one pixel stands for; None when an operation doesn't say."""
+    unscaled: str = ""
+    """That operation, for messages."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +139,9 @@ def apply_operations(
     except ChainError as error:
         raise image_error_of(error, operations) from error
     result = ChainResult(image, orientation, reduction)
-    for stage in stages:
-        result = _run(stage, result)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities and NaN of a float image are carried through
+        for stage in stages:
+            result = _run(stage, result)
     return result
 
 
@@ -216,17 +221,32 @@ def _table(step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
     try:
+        scale = _scale_after(stage, before)
+        if scale is None and before.scale is not None:
+            before = replace(before, unscaled=stage.label)
         if before.reduction is not None:
-            return _on_reduced(stage, before, before.reduction)
+            return replace(_on_reduced(stage, before, before.reduction), scale=scale)
         if isinstance(stage, LookUp) or not stage.operation.handles_alpha:
-            return replace(before, pixels=_on_colours(stage, before.pixels))
-        return _with_alpha(stage, before)
+            return replace(before, pixels=_on_colours(stage, before.pixels), scale=scale)
+        return replace(_with_alpha(stage, before), scale=scale)
     except ImageError as error:
         raise ImageError(error.reason, f"{stage.label}: {error}") from error
     except Exception as error:  # whatever an operation raises, plug-ins included, is this image's failure alone
         reason = FailedReason.OUT_OF_MEMORY if is_out_of_memory(error) else FailedReason.OPERATION_ERROR
         text = str(error) if isinstance(error, RayjobsError) else f"{type(error).__name__}: {error}"
         raise ImageError(reason, f"{stage.label}: {text}") from error
+
+
+def _scale_after(stage: Step | LookUp, before: ChainResult) -> Scale | None:
+    if before.scale is None or isinstance(stage, LookUp):
+        return before.scale
+    if stage.operation.scale is None:
+        return None if stage.operation.reach == "geometry" else before.scale
+    arguments = dict(stage.arguments)
+    if stage.operation.name == AUTO_ORIENT:
+        arguments["orientation"] = turn_of(stage, before.orientation)
+    size = before.pixels.shape[:2] if before.reduction is None else (before.reduction.rows, before.reduction.columns)
+    return stage.operation.scale(before.scale, size, **arguments)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -257,16 +277,21 @@ def _with_alpha(step: Step, before: ChainResult) -> ChainResult:
         return replace(before, pixels=_checked(step.operation.function(before.pixels, **step.arguments), before.pixels))
     turn = turn_of(step, before.orientation)
     turned = step.operation.function(before.pixels, **{**step.arguments, "orientation": turn})
-    return ChainResult(_checked(turned, before.pixels), UPRIGHT)
+    return replace(before, pixels=_checked(turned, before.pixels), orientation=UPRIGHT)
 
 
 def _on_colours(stage: Step | LookUp, image: Image) -> Image:
     if image.ndim == 2 or image.shape[2] == 3:
         return _changed(stage, image)
-    from pipelines.operations.alpha import join_alpha, split_alpha
+    from pipelines.operations.alpha import join_alpha, shares_of, split_alpha
 
     colours, alpha = split_alpha(image)
-    changed = _changed(stage, colours)
+    if isinstance(stage, Step) and stage.operation.takes_shares and (shares := shares_of(alpha)) is not None:
+        if not shares.any():  # nothing is to be seen
+            return image
+        changed = _checked(stage.operation.function(colours, shares, **stage.arguments), colours)
+    else:
+        changed = _changed(stage, colours)
     if changed.shape[:2] != alpha.shape:
         raise RayjobsError(f"made {changed.shape[:2]} of {alpha.shape} pixels, but doesn't handle alpha")
     return join_alpha(changed, alpha)

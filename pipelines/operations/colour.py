@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.operations import cube_lut
 from pipelines.operations.lookup import Values, apply_curve, signed_power, tabulated
-from pipelines.operations.registry import Image, operation
+from pipelines.operations.registry import Image, Shares, operation
 from pipelines.operations.srgb import from_linear, to_linear
 from pipelines.operations.white_point import gray_world_gains, temperature_gains, white_patch_gains
 from pipelines.registry import NamesFile
@@ -65,9 +66,10 @@ def _scale(values: Values, *, factor: float | Values) -> Values:
     return values * factor
 
 
-@operation("colour", reach="whole")
+@operation("colour", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
 def white_balance(
     image: Image,
+    shares: Shares | None = None,
     *,
     method: Annotated[
         Literal["gray_world", "white_patch", "temperature"],
@@ -89,10 +91,11 @@ def white_balance(
         return image
     if method == "temperature":
         gains = temperature_gains(kelvin, tint)
-    elif method == "white_patch":
-        gains = white_patch_gains(image, percentile)
     else:
-        gains = gray_world_gains(image)
+        from pipelines.operations import alpha
+
+        seen = alpha.counted(image, shares)
+        gains = white_patch_gains(seen, percentile) if method == "white_patch" else gray_world_gains(seen)
     return apply_curve(image, _scale_light, gains=gains)
 
 

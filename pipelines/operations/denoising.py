@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from pipelines.operations.registry import Image, operation
+from pipelines.alpha_rules import AlphaRule
+from pipelines.operations.registry import Image, Shares, operation
 from pipelines.operations.samples import Plane, float_planes, full_scale, interleaved
 
 TV_ITERATIONS = 30
@@ -24,12 +25,13 @@ BAND = 256
 
 
 def _halo(*, method: str, strength: float) -> int:
-    return HALO[method]
+    return 2 * HALO[method]  # what an invisible pixel within reach is given lies no further from it
 
 
-@operation("filters", reach="local", halo=_halo)
+@operation("filters", reach="local", halo=_halo, alpha=AlphaRule.VISIBLE, version=2)
 def denoise(
     image: Image,
+    shares: Shares | None = None,
     *,
     method: Annotated[
         Literal["tv", "nl_means", "wavelet"],
@@ -49,8 +51,13 @@ def denoise(
     ``skimage.restoration.denoise_nl_means(fast_mode=True)`` within 0.3 dB.
     ``wavelet`` sets coefficients below 3 standard deviations of the noise to 0 in an undecimated Haar transform of
     three levels per channel (Coifman and Donoho 1995); the mean over all shifts of the plain transform within 1e-4.
-    Integers are rounded half to even. A NaN spreads as far as the method looks.
+    Integers are rounded half to even. A NaN spreads as far as the method looks. Invisible pixels are given the mean
+    of the visible ones nearest to them before.
     """
+    if shares is not None:
+        from pipelines.operations import alpha
+
+        image = alpha.extended(image, shares, HALO[method])
     sigma = np.float32(strength * full_scale(image.dtype))
     if method == "nl_means":
         return _non_local_means(image, sigma)

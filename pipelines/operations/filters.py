@@ -9,13 +9,15 @@ Kernels and OpenCV are imported when an operation runs, so that listing operatio
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.operations.registry import Image, operation
-from pipelines.operations.samples import full_scale
+from pipelines.alpha_rules import AlphaRule
+from pipelines.operations.registry import Image, Shares, operation
+from pipelines.operations.samples import full_scale, stored
 
 TRUNCATE = 4
 """Gaussians end after this many standard deviations, as in scipy and scikit-image."""
@@ -37,13 +39,30 @@ def blur(image: Image, sigma: float) -> Image:
     return np.asarray(cv2.GaussianBlur(image, (side, side), sigma, borderType=cv2.BORDER_REFLECT_101))
 
 
+def weighted_blur(image: Image, sigma: float, shares: Shares | None) -> NDArray[Any]:
+    """Gaussian means around each pixel, of the pixels that there are: floats in stored units.
+
+    Where all within reach have no share, the pixel stays as it is. What has no share may be NaN. Of integers and shares
+    it is computed in float64, so that tiles are rounded like the whole image.
+    """
+    if shares is None:
+        return blur(np.asarray(image, np.float32), sigma)
+    wide = np.float32 if image.dtype.kind == "f" else np.float64
+    each = shares if image.ndim == 2 else shares[..., None]
+    values = np.where(each > 0, image, image.dtype.type(0)) * each.astype(wide)
+    total, norm = blur(values, sigma), blur(shares.astype(wide), sigma)
+    norm = norm if image.ndim == 2 else norm[..., None]
+    return np.asarray(np.divide(total, norm, out=image.astype(wide), where=norm > 0))
+
+
 def _gaussian_halo(*, sigma: float) -> int:
     return gaussian_radius(sigma)
 
 
-@operation("filters", reach="local", halo=_gaussian_halo)
+@operation("filters", reach="local", halo=_gaussian_halo, alpha=AlphaRule.WEIGHED, version=2)
 def gaussian(
     image: Image,
+    shares: Shares | None = None,
     *,
     sigma: Annotated[float, Field(gt=0, le=200, description="Standard deviation in pixels")] = 1.0,
 ) -> Image:
@@ -53,26 +72,31 @@ def gaussian(
     (computed in fixed point, with weights of 1/256 and 1/65,536) and within 1e-5 for float32. A NaN spreads as far as
     the Gaussian.
     """
-    return blur(image, sigma)
+    return blur(image, sigma) if shares is None else stored(weighted_blur(image, sigma, shares), image.dtype)
 
 
 def _window_halo(*, radius: int) -> int:
     return radius
 
 
-@operation("filters", reach="local", halo=_window_halo)
+@operation("filters", reach="local", halo=_window_halo, alpha=AlphaRule.VISIBLE, version=2)
 def median(
     image: Image,
+    shares: Shares | None = None,
     *,
     radius: Annotated[int, Field(ge=1, le=50, description="The window is 2 radius + 1 pixels wide and high")] = 1,
 ) -> Image:
     """Replace each sample by the median of a square window: removes specks and keeps edges.
 
     Equals ``skimage.filters.median(image, np.ones((2 * radius + 1,) * 2), mode="nearest")`` per channel, exactly. A NaN
-    counts as larger than every number.
+    counts as larger than every number. Of an even number of visible pixels it is the larger of the middle two.
     """
     import cv2
 
+    if shares is not None:
+        from pipelines.operations import smoothing_kernels
+
+        return smoothing_kernels.wide_median(image, radius, shares > 0)
     fast = image.dtype == np.uint8 or radius <= 2
     if fast and not (image.dtype.kind == "f" and np.isnan(image.min())):
         return np.asarray(cv2.medianBlur(image, 2 * radius + 1))
@@ -85,9 +109,10 @@ def _bilateral_halo(*, sigma_space: float, sigma_color: float) -> int:
     return math.ceil(2 * sigma_space)
 
 
-@operation("filters", reach="local", halo=_bilateral_halo)
+@operation("filters", reach="local", halo=_bilateral_halo, alpha=AlphaRule.WEIGHED, version=2)
 def bilateral(
     image: Image,
+    shares: Shares | None = None,
     *,
     sigma_space: Annotated[float, Field(gt=0, le=25, description="Standard deviation of the place, pixels")] = 2.0,
     sigma_color: Annotated[float, Field(gt=0, le=10, description="Of the difference; 1 is full scale")] = 0.1,
@@ -100,16 +125,17 @@ def bilateral(
     """
     from pipelines.operations import smoothing_kernels
 
-    return smoothing_kernels.smooth_alike(image, sigma_space, sigma_color * full_scale(image.dtype))
+    return smoothing_kernels.smooth_alike(image, sigma_space, sigma_color * full_scale(image.dtype), shares)
 
 
 def _unsharp_halo(*, radius: float, amount: float, threshold: float) -> int:
     return gaussian_radius(radius)
 
 
-@operation("filters", reach="local", halo=_unsharp_halo, version=2)
+@operation("filters", reach="local", halo=_unsharp_halo, alpha=AlphaRule.WEIGHED, version=3)
 def unsharp_mask(
     image: Image,
+    shares: Shares | None = None,
     *,
     radius: Annotated[float, Field(gt=0, le=200, description="Standard deviation of the blur, pixels")] = 1.0,
     amount: Annotated[float, Field(ge=-1, le=20, description="Share of the difference that is added")] = 1.0,
@@ -125,6 +151,8 @@ def unsharp_mask(
     from pipelines.operations import smoothing_kernels
 
     levels = threshold * full_scale(image.dtype)
+    if shares is not None:
+        return smoothing_kernels.sharpened(image, weighted_blur(image, radius, shares), amount, levels)
     if image.dtype == np.uint8 and radius <= smoothing_kernels.MASK_SIGMA:
         return smoothing_kernels.sharpened_bytes(image, radius, amount, levels)
     return smoothing_kernels.sharpened(image, blur(image, radius), amount, levels)

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.errors import FailedReason, ImageError
 from pipelines.operations.reduction import Reduction, Span
-from pipelines.operations.registry import Image, operation
+from pipelines.operations.registry import Image, Scale, operation
 from pipelines.operations.samples import LUMA, full_scale
 
 Length = Annotated[int, Field(ge=1, le=65_535)]
@@ -39,8 +40,19 @@ ORIENTATIONS = {
 }
 """EXIF orientation -> transpose first?, then the axis to mirror: 1 columns, 0 rows, -1 both."""
 
+SQUARE = 0.02
+"""Pixels whose sides differ by no more than this share count as square: sizes are rounded to whole pixels."""
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+
+def _same_scale(scale: Scale, size: tuple[int, int], **_: Any) -> Scale:
+    return scale
+
+
+def _oriented_scale(scale: Scale, size: tuple[int, int], *, orientation: int | None) -> Scale:
+    return scale[::-1] if ORIENTATIONS[orientation or 1][0] else scale
+
+
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_oriented_scale)
 def auto_orient(
     image: Image,
     *,
@@ -63,7 +75,7 @@ def auto_orient(
     return image
 
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_same_scale)
 def flip(
     image: Image,
     *,
@@ -90,7 +102,13 @@ def _valid_mode(mode: str, info: ValidationInfo) -> str:
     return mode
 
 
-@operation("geometry", reach="geometry", handles_alpha=True, version=2)
+def _resized_scale(scale: Scale, size: tuple[int, int], **arguments: Any) -> Scale:
+    made, spans = resize_target(*size, arguments)
+    down, across = (length / count for count, (_, length) in zip(made, spans, strict=True))
+    return scale[0] * down, scale[1] * across
+
+
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_resized_scale, version=3)
 def resize(
     image: Image,
     *,
@@ -184,7 +202,7 @@ def _valid_ratio(ratio: tuple[float, float] | None, info: ValidationInfo) -> tup
     return ratio
 
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_same_scale)
 def crop(
     image: Image,
     *,
@@ -223,7 +241,7 @@ def _interval(start: int | None, length: int | None, available: int) -> tuple[in
     return start, available if length is None else start + length
 
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_same_scale)
 def pad(  # noqa: PLR0913
     image: Image,
     *,
@@ -256,7 +274,27 @@ def pad(  # noqa: PLR0913
     return np.asarray(cv2.copyMakeBorder(image, above, below, before, after, border, value=colour))
 
 
-@operation("geometry", reach="geometry", handles_alpha=True)
+def _rotated_scale(scale: Scale, size: tuple[int, int], *, angle: float, expand: bool, **_: Any) -> Scale | None:
+    if is_square(scale):
+        return scale
+    if _quarters(angle, size, expand) is None:
+        return None
+    return scale[::-1] if angle / 90 % 2 else scale
+
+
+def is_square(scale: Scale) -> bool:
+    """Whether pixels of this scale count as square."""
+    return abs(scale[0] / scale[1] - 1) <= SQUARE
+
+
+def _quarters(angle: float, size: tuple[int, int], expand: bool) -> int | None:
+    """Whole quarter turns that move pixels without mixing them; None for other turns."""
+    quarters = angle / 90 % 4
+    exact = quarters in (0, 2) or (quarters in (1, 3) and (expand or size[0] == size[1]))
+    return int(quarters) if exact else None
+
+
+@operation("geometry", reach="geometry", handles_alpha=True, alpha=AlphaRule.MOVED, scale=_rotated_scale, version=2)
 def rotate(
     image: Image,
     *,
@@ -277,9 +315,9 @@ def rotate(
     import cv2
 
     rows, columns = image.shape[:2]
-    quarters = angle / 90 % 4
-    if quarters in (0, 2) or (quarters in (1, 3) and (expand or rows == columns)):
-        turns = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[int(quarters)]
+    quarters = _quarters(angle, (rows, columns), expand)
+    if quarters is not None:
+        turns = (None, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)[quarters]
         return image if turns is None else np.asarray(cv2.rotate(image, turns))
     size = (rows, columns)
     if expand:

@@ -10,13 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.registry import Parameters, Registry, parameters_of
 
 Image = NDArray[Any]
 """uint8, uint16 or float32 (nominal range 0..1); shape (M, N), (M, N, 3) RGB or (M, N, 4) RGBA with straight alpha."""
 
+Shares = NDArray[np.float32]
+"""How much of each pixel is there, shape (M, N): alpha from 0, invisible, to 1, opaque."""
+
 Reach = Literal["point", "local", "whole", "geometry"]
 Table = Callable[..., NDArray[Any]]
+Scale = tuple[float, float]
+"""Rows and columns of the file's pixels that one pixel stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,13 @@ class Operation:
     entries of that dtype, shape (levels,) or (levels, 3). The chain composes neighbouring tables into one look-up."""
     handles_alpha: bool = False
     """Gets RGBA as it is (geometry); else the chain takes alpha off before and puts it back after."""
+    alpha: AlphaRule = AlphaRule.OWN
+    """What transparent pixels count."""
+    takes_shares: bool = False
+    """Called as ``function(colours, shares, **params)`` where pixels aren't opaque; it gives colours."""
+    scale: Callable[..., Scale | None] | None = None
+    """For ``geometry``: (scale before, (rows, columns) before, **params) -> scale after; None if it can't be said.
+    Without it nothing is known, and what an analysis measures can't be given in other units than pixels."""
     version: int | str = 1
     """Raised whenever the resulting pixels change; part of every cache key. Of a plug-in: its package's version."""
 
@@ -60,9 +73,15 @@ def operation(
     halo: Callable[..., int] | None = None,
     table: Table | None = None,
     handles_alpha: bool = False,
+    alpha: AlphaRule = AlphaRule.APART,
+    scale: Callable[..., Scale | None] | None = None,
     version: int = 1,
 ) -> Callable[[Callable[..., Image]], Callable[..., Image]]:
-    """Register a function as an operation under its own name; the function itself stays as it is."""
+    """Register a function as an operation under its own name; the function itself stays as it is.
+
+    Where pixels count by ``alpha``, the function's second argument are the ``Shares`` of the pixels, None when all are
+    opaque.
+    """
 
     def decorate(function: Callable[..., Image]) -> Callable[..., Image]:
         OPERATIONS.register(
@@ -76,6 +95,9 @@ def operation(
                 halo=halo,
                 table=table,
                 handles_alpha=handles_alpha,
+                alpha=alpha,
+                takes_shares=alpha in (AlphaRule.VISIBLE, AlphaRule.WEIGHED),
+                scale=scale,
                 version=version,
             ),
         )

@@ -24,6 +24,8 @@ Pixels = NDArray[Any]
 """Shape (rows, columns, channels)."""
 
 LOBES = 3
+LEAST_ALPHA = 1e-4
+"""Less alpha than this share of full scale is none: what was mixed leaves no colour to tell."""
 
 
 def resample(
@@ -95,6 +97,8 @@ def _weigh_rows(source: Pixels, first: NDArray[np.int64], weights: Values, resul
     for row in range(first.size):
         target = result[row]
         for tap in range(weights.shape[1]):
+            if weights[row, tap] == 0:  # a NaN there counts for nothing
+                continue
             _add_weighted(source[first[row] + tap], weights[row, tap], target)
 
 
@@ -109,19 +113,38 @@ def premultiplied(image: Image) -> Pixels:
     if image.ndim == 2 or image.shape[2] == 3:
         return image
     alpha = image[..., 3:].astype(np.float32)
-    values = image.astype(np.float32)
+    values = np.where(alpha > 0, image, image.dtype.type(0)).astype(np.float32)  # what is invisible may be NaN
     values[..., :3] *= alpha * np.float32(1 / full_scale(image.dtype))
+    values[..., 3:] = alpha
     return values
 
 
 def unpremultiplied(values: Pixels, like: Image) -> Image:
-    """Back to samples of the dtype of ``like``; alpha is clipped, and where it is 0 the colour is black."""
+    """Back to samples of the dtype of ``like``; alpha is clipped, and where it is 0 the colour is black.
+
+    Colours are divided by alpha as it was mixed, overshoot and all: so one colour stays that colour. What overshoots
+    beyond the colours that are there, near alpha's edges, is clipped to them.
+    """
     if values.ndim == 3 and values.shape[2] == 4:
         top = np.float32(full_scale(like.dtype))
-        alpha = np.clip(values[..., 3:], 0, top)
-        colours = np.divide(values[..., :3] * top, alpha, out=np.zeros_like(values[..., :3]), where=alpha > 0)
-        values = np.concatenate([colours, alpha], axis=-1)
+        mixed = values[..., 3:]
+        defined = mixed > top * np.float32(LEAST_ALPHA)
+        colours = np.divide(values[..., :3] * top, mixed, out=np.zeros_like(values[..., :3]), where=defined)
+        partly = (mixed < top * np.float32(1 - LEAST_ALPHA)) & defined
+        if partly.any():
+            colours = np.where(partly, np.clip(colours, *_visible_range(like)), colours)
+        values = np.concatenate([colours, np.where(defined, np.clip(mixed, 0, top), np.float32(0))], axis=-1)
     return stored(values, like.dtype)
+
+
+def _visible_range(image: Image) -> tuple[Values, Values]:
+    """The least and the largest finite sample of each colour among the visible pixels of an RGBA image."""
+    colours = image[..., :3]
+    counted = (image[..., 3:] > 0) & np.isfinite(colours)
+    ends = (-np.inf, np.inf) if image.dtype.kind == "f" else (0, full_scale(image.dtype))
+    low = np.min(colours, axis=(0, 1), where=counted, initial=ends[1])
+    high = np.max(colours, axis=(0, 1), where=counted, initial=ends[0])
+    return np.asarray(low, np.float32), np.asarray(high, np.float32)
 
 
 def rotate(image: Image, degrees: float, size: tuple[int, int], fill: NDArray[np.float32]) -> Image:

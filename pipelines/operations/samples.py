@@ -38,7 +38,8 @@ def luma(image: Image) -> Image:
         return image
     red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
     weights = tuple(np.float32(weight) for weight in LUMA)
-    return stored(red * weights[0] + green * weights[1] + blue * weights[2], image.dtype)
+    with np.errstate(invalid="ignore"):  # infinities of both signs have no luma
+        return stored(red * weights[0] + green * weights[1] + blue * weights[2], image.dtype)
 
 
 def reflected(image: Image, margin: int) -> Image:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.operations.colour import GRAY_WEIGHTS
-from pipelines.operations.filters import blur
-from pipelines.operations.registry import Image, operation
+from pipelines.operations.filters import weighted_blur
+from pipelines.operations.registry import Image, Shares, operation
 from pipelines.operations.samples import full_scale, stored
 
 Plane = NDArray[np.float32]
@@ -49,9 +50,10 @@ def _valid_high(high: float, info: ValidationInfo) -> float:
     return high
 
 
-@operation("filters", reach="whole")
+@operation("filters", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
 def edges(
     image: Image,
+    shares: Shares | None = None,
     *,
     method: Annotated[
         Literal["sobel", "canny"], Field(description="sobel: strength of the edge; canny: thin lines, black and white")
@@ -70,14 +72,17 @@ def edges(
     rounding; a step from black to white along an axis gives 0.71. ``canny`` (Canny 1986): full scale on edges, 0
     elsewhere; gradients are the Sobel sums (weights 1 2 1) of the blurred luma in 0..1, as in
     ``skimage.feature.canny``, whose lines lie within a pixel of these. Outside the border lies a mirror image. A NaN
-    is no edge for ``canny``, and spreads by a pixel for ``sobel``.
+    costs its own pixel for ``canny``, and spreads by a pixel for ``sobel``. Invisible pixels count as the mean of the
+    visible ones beside them: there is no edge where visibility ends.
     """
+    from pipelines.operations import alpha
+
     _check_limits(low, high)
     top = full_scale(image.dtype)
     gray = _luma(image).astype(np.float32)
     if method == "canny":
-        return _black_and_white(_canny(gray / np.float32(top), sigma, (low, high)), image.dtype)
-    right, down = _gradients(gray)
+        return _black_and_white(_canny(gray / np.float32(top), shares, sigma, (low, high)), image.dtype)
+    right, down = _gradients(gray if shares is None else alpha.extended(gray, shares, 1))
     squares = right * right + down * down  # not cv2.magnitude: its last bits depend on where the array lies in memory
     return stored(np.sqrt(squares) * np.float32(1 / (4 * math.sqrt(2))), image.dtype)
 
@@ -90,20 +95,27 @@ def _gradients(gray: Plane) -> tuple[Plane, Plane]:
     return np.asarray(cv2.Sobel(gray, dx=1, dy=0, **options)), np.asarray(cv2.Sobel(gray, dx=0, dy=1, **options))
 
 
-def _canny(gray: Plane, sigma: float, limits: tuple[float, float]) -> NDArray[np.bool_]:
+def _canny(gray: Plane, shares: Shares | None, sigma: float, limits: tuple[float, float]) -> NDArray[np.bool_]:
     import cv2
 
+    from pipelines.operations import alpha
+
+    shares = alpha.present(gray, shares)
+    smooth = alpha.extended(weighted_blur(gray, sigma, shares), shares, 1)
     right, down = (
         np.rint(np.clip(np.nan_to_num(plane * np.float32(CANNY_UNIT), nan=0), -32_000, 32_000)).astype(np.int16)
-        for plane in _gradients(blur(gray, sigma))
+        for plane in _gradients(smooth)
     )
+    if shares is not None:
+        right[shares == 0] = down[shares == 0] = 0
     lines = cv2.Canny(right, down, limits[0] * CANNY_UNIT, limits[1] * CANNY_UNIT, L2gradient=True)
     return np.asarray(lines) > 0
 
 
-@operation("filters", reach="whole")
+@operation("filters", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
 def threshold(
     image: Image,
+    shares: Shares | None = None,
     *,
     method: Annotated[
         Literal["otsu", "li", "local"],
@@ -118,17 +130,20 @@ def threshold(
 
     ``otsu`` and ``li``: one threshold for the image's luma, see ``thresholds``. ``local``: the mean around each pixel,
     weighted by a Gaussian of radius / 3, minus the offset, as ``skimage.filters.threshold_local(2 * radius + 1,
-    mode="mirror")``; what equals the mean within 1e-5 of full scale is black. White is full scale. NaN becomes black.
+    mode="mirror")``; what equals the mean within 1e-5 of full scale is black. White is full scale. NaN becomes black,
+    an infinity what its sign says; both count in no threshold and no mean.
     """
-    from pipelines.operations import thresholds
+    from pipelines.operations import alpha, thresholds
 
     gray = _luma(image)
     top = full_scale(image.dtype)
     if method == "local":
         floats = gray.astype(np.float32)
-        white = floats > blur(floats, radius / 3) + np.float32((thresholds.SAME - offset) * top)
+        mean = weighted_blur(floats, radius / 3, alpha.present(floats, shares))
+        white = floats > np.nan_to_num(mean, nan=0) + np.float32((thresholds.SAME - offset) * top)
     else:
-        white = gray > (thresholds.otsu(gray) if method == "otsu" else thresholds.li(gray))
+        seen = alpha.counted(gray, shares)
+        white = gray > (thresholds.otsu(seen) if method == "otsu" else thresholds.li(seen))
     return _black_and_white(white, image.dtype)
 
 
@@ -136,9 +151,10 @@ def _morphology_halo(*, method: str, radius: int, shape: str) -> int:
     return radius if method in {"erode", "dilate"} else 2 * radius
 
 
-@operation("filters", reach="local", halo=_morphology_halo)
+@operation("filters", reach="local", halo=_morphology_halo, alpha=AlphaRule.VISIBLE, version=2)
 def morphology(
     image: Image,
+    shares: Shares | None = None,
     *,
     method: Annotated[
         Literal["erode", "dilate", "open", "close", "tophat"],
@@ -150,11 +166,15 @@ def morphology(
     """Shrink or grow bright areas: the least or largest value under a shape, per channel.
 
     Equals ``skimage.morphology`` (erosion, dilation, opening, closing, white_tophat) with ``disk(radius)``, or the
-    square or diamond of that radius, and ``mode="ignore"``: what lies outside the image doesn't count. Exact. NaN:
-    unspecified within the halo.
+    square or diamond of that radius, and ``mode="ignore"``: what lies outside the image doesn't count. Exact. A NaN
+    doesn't count either, and stays.
     """
     import cv2
 
+    around = footprint(radius, shape)
+    absent = _absent(image, shares)
+    if absent is not None:
+        return _morphology_of_present(image, absent, method, around)
     kinds = {
         "erode": cv2.MORPH_ERODE,
         "dilate": cv2.MORPH_DILATE,
@@ -162,7 +182,38 @@ def morphology(
         "close": cv2.MORPH_CLOSE,
         "tophat": cv2.MORPH_TOPHAT,
     }
-    return np.asarray(cv2.morphologyEx(image, kinds[method], footprint(radius, shape)))
+    return np.asarray(cv2.morphologyEx(image, kinds[method], around))
+
+
+def _absent(image: Image, shares: Shares | None) -> NDArray[np.bool_] | None:
+    """The samples that are invisible or NaN; None when there are none."""
+    unknown = np.isnan(image) if image.dtype.kind == "f" else np.zeros((), bool)
+    if shares is not None:
+        unknown = unknown | (shares <= 0 if image.ndim == 2 else (shares <= 0)[..., None])
+    return np.broadcast_to(unknown, image.shape) if unknown.any() else None
+
+
+def _morphology_of_present(
+    image: Image, absent: NDArray[np.bool_], method: str, around: NDArray[np.uint8]
+) -> NDArray[Any]:
+    """``morphology`` of the samples that aren't absent; the others stay as they are."""
+    import cv2
+
+    low, high = (-np.inf, np.inf) if image.dtype.kind == "f" else (0, np.iinfo(image.dtype).max)
+
+    def erode(values: Image) -> Image:
+        return np.asarray(cv2.erode(np.where(absent, image.dtype.type(high), values), around))
+
+    def dilate(values: Image) -> Image:
+        return np.asarray(cv2.dilate(np.where(absent, image.dtype.type(low), values), around))
+
+    steps = {"erode": (erode,), "dilate": (dilate,), "close": (dilate, erode)}
+    result = image
+    for step in steps.get(method, (erode, dilate)):
+        result = step(result)
+    if method == "tophat":
+        result = np.where(absent, image, image - np.where(absent, image, result))
+    return np.where(absent, image, result)
 
 
 def footprint(radius: int, shape: Shape) -> NDArray[np.uint8]:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pipelines.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.planes import flat
-from pipelines.operations.registry import Image
-from pipelines.operations.samples import float_planes, full_scale, interleaved
+from pipelines.operations.registry import Image, Shares
+from pipelines.operations.samples import float_planes, full_scale, interleaved, reflected
 
 Samples = NDArray[Any]
 Plane = NDArray[np.float32]
@@ -186,66 +186,92 @@ BLOCK = 256
 """Side of the blocks, margins included, in which float samples are ranked: their ranks fit in 16 bits."""
 
 
-def wide_median(image: Image, radius: int) -> Image:
-    """The median of square windows of a uint16 or float32 image, the border pixel repeated outside."""
+def wide_median(image: Image, radius: int, visible: NDArray[np.bool_] | None = None) -> Image:
+    """The median of square windows, the border pixel repeated outside; of the visible pixels alone where some aren't.
+
+    Pixels with none within reach stay as they are.
+    """
+    around = None if visible is None else _framed(visible.astype(np.uint16), radius)
     channels = (image,) if image.ndim == 2 else tuple(image[..., channel] for channel in range(image.shape[-1]))
     planes = []
     for channel in channels:
-        plane = np.ascontiguousarray(channel)
-        padded = np.asarray(cv2.copyMakeBorder(plane, radius, radius, radius, radius, cv2.BORDER_REPLICATE))
-        result = np.empty(plane.shape, plane.dtype)
-        if plane.dtype.kind == "f":
-            _median_by_rank(padded, radius, result)
+        if channel.dtype.kind == "f":
+            result = np.array(channel)
+            _median_by_rank(_framed(channel, radius), radius, around, result)
         else:
-            _window_median(padded, radius, result)
+            result = np.array(channel, np.uint16)
+            _window_median(_framed(channel.astype(np.uint16), radius), radius, around, result)
         planes.append(result)
     return interleaved(tuple(planes), image.dtype)
 
 
-def _median_by_rank(padded: Plane, radius: int, result: Plane) -> None:
+def _framed(plane: NDArray[Any], radius: int) -> NDArray[Any]:
+    margins = (radius,) * 4
+    return np.asarray(cv2.copyMakeBorder(np.ascontiguousarray(plane), *margins, cv2.BORDER_REPLICATE))
+
+
+def _median_by_rank(padded: Plane, radius: int, visible: NDArray[np.uint16] | None, result: Plane) -> None:
     step = BLOCK - 2 * radius
     for row in range(0, result.shape[0], step):
         for column in range(0, result.shape[1], step):
             target = result[row : row + step, column : column + step]
             rows, columns = target.shape
-            block = padded[row : row + rows + 2 * radius, column : column + columns + 2 * radius]
-            values, ranks = np.unique(block, return_inverse=True)
-            medians = np.empty(target.shape, np.uint16)
-            _window_median(ranks.reshape(block.shape).astype(np.uint16), radius, medians)
+            place = np.s_[row : row + rows + 2 * radius, column : column + columns + 2 * radius]
+            values, ranks = np.unique(padded[place], return_inverse=True)
+            ranks = ranks.reshape(rows + 2 * radius, -1).astype(np.uint16)
+            medians = ranks[radius : radius + rows, radius : radius + columns].copy()
+            _window_median(ranks, radius, None if visible is None else visible[place].copy(), medians)
             target[:] = values[medians]
 
 
 @numba.njit(cache=True, nogil=True)
-def _window_median(padded: NDArray[np.uint16], radius: int, result: NDArray[np.uint16]) -> None:
+def _window_median(
+    padded: NDArray[np.uint16], radius: int, visible: NDArray[np.uint16] | None, result: NDArray[np.uint16]
+) -> None:
     """The median of each window of 2 radius + 1; ``padded`` is larger than ``result`` by ``radius`` on each side.
+
+    ``visible`` is 1 for pixels that count and 0 for others, None when all do: then the compiler leaves it out.
 
     A running histogram in four levels of 16 bins each: a column of the window enters, one leaves, and the median is
     found in at most 64 steps (after Huang, Yang and Tang 1979).
     """
     side = 2 * radius + 1
-    half = side * side // 2
     counts = np.zeros((4, 65536), np.uint16)
     for row in range(result.shape[0]):
         counts[:] = 0
+        number = 0
         for column in range(side):
-            _count_column(padded, row, side, column, counts, 1)
+            number += _count_column(padded, row, side, column, visible, counts, 1)
         for column in range(result.shape[1]):
-            result[row, column] = _at_rank(counts, half)
+            if number > 0:
+                result[row, column] = _at_rank(counts, number // 2)
             if column + 1 < result.shape[1]:
-                _count_column(padded, row, side, column, counts, -1)
-                _count_column(padded, row, side, column + side, counts, 1)
+                number += _count_column(padded, row, side, column, visible, counts, -1)
+                number += _count_column(padded, row, side, column + side, visible, counts, 1)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _count_column(
-    padded: NDArray[np.uint16], row: int, side: int, column: int, counts: NDArray[np.uint16], change: int
-) -> None:
+    padded: NDArray[np.uint16],
+    row: int,
+    side: int,
+    column: int,
+    visible: NDArray[np.uint16] | None,
+    counts: NDArray[np.uint16],
+    change: int,
+) -> int:
+    """Add ``change`` to the counts of a column's pixels; gives what that adds up to."""
+    total = 0
     for line in range(row, row + side):
+        if visible is not None and visible[line, column] == 0:
+            continue
         value = padded[line, column]
         counts[0, value >> 12] += change
         counts[1, value >> 8] += change
         counts[2, value >> 4] += change
         counts[3, value] += change
+        total += change
+    return total
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -259,14 +285,17 @@ def _at_rank(counts: NDArray[np.uint16], rank: int) -> int:
     return place
 
 
-def smooth_alike(image: Image, sigma_space: float, sigma_color: float) -> Image:
-    """The bilateral filter; ``sigma_color`` in stored units."""
+def smooth_alike(image: Image, sigma_space: float, sigma_color: float, shares: Shares | None = None) -> Image:
+    """The bilateral filter; ``sigma_color`` in stored units. Pixels without a share may be NaN."""
     radius = ceil(2 * sigma_space)
     offsets = np.arange(-radius, radius + 1) ** 2
     weights = np.exp(-(offsets[:, None] + offsets[None, :]) / (2 * sigma_space**2)).astype(np.float32)
+    present = None if shares is None else reflected(shares, radius)
+    if shares is not None:
+        image = np.where(shares > 0 if image.ndim == 2 else shares[..., None] > 0, image, image.dtype.type(0))
     padded = np.stack(float_planes(image, radius))
     result = np.empty((len(padded), *image.shape[:2]), np.float32)
-    _bilateral(padded, weights, np.float32(1 / (2 * sigma_color**2)), result)
+    _bilateral(padded, weights, np.float32(1 / (2 * sigma_color**2)), present, result)
     return interleaved(tuple(result), image.dtype)
 
 
@@ -275,19 +304,17 @@ STRIP = 512
 
 
 @numba.njit(cache=True, nogil=True)
-def _bilateral(padded: Plane, weights: Plane, scale: np.float32, result: Plane) -> None:
+def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane | None, result: Plane) -> None:
     """Mean of each window, weighted by place (``weights``) and by exp(-scale * squared distance of the colours).
 
     ``padded`` (channels, rows, columns) is larger than ``result`` by half of ``weights`` on each side. The exponential
-    is the power (1 - t / 64 + (t / 64) ** 2 / 2) ** 64, within 1e-4.
+    is the power (1 - t / 64 + (t / 64) ** 2 / 2) ** 64, within 1e-4. ``shares``, as large as ``padded``, are weights as
+    well.
     """
     channels, rows, columns = result.shape
     radius = weights.shape[0] // 2
-    total, norm, near = (
-        np.empty((channels, STRIP), np.float32),
-        np.empty(STRIP, np.float32),
-        np.empty(STRIP, np.float32),
-    )
+    total = np.empty((channels, STRIP), np.float32)
+    norm, near = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
     for row in range(rows):
         for start in range(0, columns, STRIP):
             width = min(STRIP, columns - start)
@@ -300,13 +327,21 @@ def _bilateral(padded: Plane, weights: Plane, scale: np.float32, result: Plane) 
                         here = padded[channel, row + radius, start + radius : start + radius + width]
                         there = padded[channel, row + dy, start + dx : start + dx + width]
                         _add_squared_difference(here, there, near)
-                    _weigh(near, scale / np.float32(64), weights[dy, dx], norm)
+                    _weigh(near, scale / np.float32(64), weights[dy, dx])
+                    if shares is not None:
+                        present = shares[row + dy, start + dx : start + dx + width]
+                        for i in range(width):
+                            near[i] *= present[i]
+                    _add(near, norm)
                     for channel in range(channels):
                         there = padded[channel, row + dy, start + dx : start + dx + width]
                         _accumulate(there, near, total[channel])
             for channel in range(channels):
                 for i in range(width):
-                    result[channel, row, start + i] = total[channel, i] / norm[i]
+                    if norm[i] == 0:  # nothing within reach has a share
+                        result[channel, row, start + i] = padded[channel, row + radius, start + i + radius]
+                    else:
+                        result[channel, row, start + i] = total[channel, i] / norm[i]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -317,7 +352,7 @@ def _add_squared_difference(here: Plane, there: Plane, near: Plane) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _weigh(near: Plane, scale: np.float32, weight: np.float32, norm: Plane) -> None:
+def _weigh(near: Plane, scale: np.float32, weight: np.float32) -> None:
     for i in range(near.size):
         t = near[i] * scale
         t = np.float32(1) if t > np.float32(1) else t
@@ -329,6 +364,11 @@ def _weigh(near: Plane, scale: np.float32, weight: np.float32, norm: Plane) -> N
         power *= power
         power *= power
         near[i] = power * weight
+
+
+@numba.njit(cache=True, nogil=True)
+def _add(near: Plane, norm: Plane) -> None:
+    for i in range(near.size):
         norm[i] += near[i]
 
 

@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from pipelines.alpha_rules import AlphaRule
 from pipelines.operations.lookup import Values, apply_curve, look_up, signed_power, tabulated
-from pipelines.operations.registry import Image, operation
+from pipelines.operations.registry import Image, Shares, operation
 from pipelines.operations.srgb import from_linear, to_linear
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -196,9 +197,10 @@ def sigmoid(
     return apply_curve(image, _sigmoid, cutoff=cutoff, gain=gain)
 
 
-@operation("tone", reach="whole")
+@operation("tone", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
 def autocontrast(
     image: Image,
+    shares: Shares | None = None,
     *,
     low: Annotated[float, Field(ge=0, le=49, description="Percentile that becomes black")] = 0.5,
     high: Annotated[float, Field(ge=51, le=100, description="Percentile that becomes white")] = 99.5,
@@ -207,11 +209,11 @@ def autocontrast(
 
     v' = (v - a) / (b - a), where a and b are the percentiles ``low`` and ``high`` of all samples of all channels
     together (numpy's method ``inverted_cdf``: values that occur), so that colours keep their balance. Integers are
-    clipped to 0..1. An image of which a = b stays as it is; NaN isn't counted.
+    clipped to 0..1. An image of which a = b stays as it is; what isn't finite isn't counted.
     """
-    from pipelines.operations import tone_kernels
+    from pipelines.operations import alpha, tone_kernels
 
-    black, white = tone_kernels.percentiles(image, (low, high))
+    black, white = tone_kernels.percentiles(alpha.counted(image, shares), (low, high))
     if not white > black:
         return image
     return apply_curve(image, _stretch, black=black, white=white)
@@ -221,26 +223,28 @@ def _stretch(values: Values, *, black: float, white: float) -> Values:
     return (values - black) / (white - black)
 
 
-@operation("tone", reach="whole")
-def equalize(image: Image) -> Image:
+@operation("tone", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
+def equalize(image: Image, shares: Shares | None = None) -> Image:
     """Spread the values so that each brightness is equally frequent (histogram equalization).
 
     v' = the share of pixels whose value is v or less, as ``skimage.exposure.equalize_hist``: equal for integers (within
     the rounding to a level), with 256 bins over the image's range for float32. Of a colour image the HSV value is
-    equalized; hue and saturation stay. An image of a single value stays as it is; NaN isn't counted.
+    equalized; hue and saturation stay. An image of a single value stays as it is; what isn't finite isn't counted.
     """
-    from pipelines.operations import tone_kernels
+    from pipelines.operations import alpha, tone_kernels
 
     value = tone_kernels.value_of(image)
+    seen = alpha.counted(value, shares)
     if value.dtype.kind == "f":
-        return tone_kernels.with_value(image, tone_kernels.equalized_floats(value))
-    table = tone_kernels.equalizing_table(value)
+        return tone_kernels.with_value(image, tone_kernels.equalized_floats(value, seen))
+    table = tone_kernels.equalizing_table(seen)
     return tone_kernels.with_value(image, look_up(value, table))
 
 
-@operation("tone", reach="whole")
+@operation("tone", reach="whole", alpha=AlphaRule.VISIBLE, version=2)
 def clahe(
     image: Image,
+    shares: Shares | None = None,
     *,
     clip_limit: Annotated[float, Field(gt=0, le=1, description="Largest share of a tile's pixels in one bin")] = 0.01,
     tiles: Annotated[int, Field(ge=1, le=64, description="Tiles across and down the image")] = 8,
@@ -251,8 +255,9 @@ def clahe(
     excess spread over all bins; values between bins and places between tile centres are interpolated linearly. Of a
     colour image the HSV value is equalized; hue and saturation stay. ``skimage.exposure.equalize_adapthist`` also
     stretches the result to 0..1 and counts reflected borders: its result differs by less than 3 % of full scale on
-    average. Float32 values are clipped to 0..1; NaN stays NaN and isn't counted. ``clip_limit: 1`` limits nothing.
+    average. Float32 values are clipped to 0..1; NaN stays NaN and isn't counted. A tile of which nothing counts leaves
+    values as they are. ``clip_limit: 1`` limits nothing.
     """
     from pipelines.operations import tone_kernels
 
-    return tone_kernels.with_value(image, tone_kernels.clahe(tone_kernels.value_of(image), clip_limit, tiles))
+    return tone_kernels.with_value(image, tone_kernels.clahe(tone_kernels.value_of(image), clip_limit, tiles, shares))

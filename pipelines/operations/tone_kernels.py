@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.operations.planes import Plane, change_by_bands, clipping
-from pipelines.operations.registry import Image, levels
+from pipelines.operations.registry import Image, Shares, levels
 
 BINS = 256
 
@@ -34,12 +34,12 @@ def _count(samples: Plane, counts: NDArray[np.int64]) -> None:
 
 
 def percentiles(image: Image, percents: tuple[float, ...]) -> tuple[float, ...]:
-    """Percentiles of all samples as a share of full scale (float: as they are; without NaN), method inverted_cdf.
+    """Percentiles of all samples as a share of full scale (float: as they are; finite ones), method inverted_cdf.
 
-    All are NaN if the image holds nothing but NaN.
+    All are NaN if the image holds nothing finite.
     """
     if image.dtype.kind == "f":
-        samples = image[~np.isnan(image)]
+        samples = image[np.isfinite(image)]
         if not samples.size:
             return (float("nan"),) * len(percents)
         return tuple(float(value) for value in np.percentile(samples, percents, method="inverted_cdf"))
@@ -88,9 +88,9 @@ def equalizing_table(value: Image) -> NDArray[Any]:
     return np.asarray(np.rint(counts.cumsum() / counts.sum() * top), value.dtype)
 
 
-def equalized_floats(value: Image) -> Image:
-    """The same for float32: share of the finite pixels up to the value, interpolated between 256 bins."""
-    finite = value[np.isfinite(value)]
+def equalized_floats(value: Image, counted: Image) -> Image:
+    """The same for float32: share of the finite ``counted`` up to the value, interpolated between 256 bins."""
+    finite = counted[np.isfinite(counted)]
     if not finite.size or finite.min() == finite.max():
         return value
     counts, edges = np.histogram(finite, BINS)
@@ -98,7 +98,7 @@ def equalized_floats(value: Image) -> Image:
     return np.asarray(np.interp(value, centres, counts.cumsum() / finite.size), value.dtype)
 
 
-def clahe(value: Image, clip_limit: float, tiles: int) -> Image:
+def clahe(value: Image, clip_limit: float, tiles: int, shares: Shares | None = None) -> Image:
     """Contrast limited adaptive histogram equalization of a gray image; see the operation for the maths."""
     full = 1.0 if value.dtype.kind == "f" else levels(value.dtype) - 1
     height, width = value.shape
@@ -108,7 +108,8 @@ def clahe(value: Image, clip_limit: float, tiles: int) -> Image:
     tables = np.empty((down, across, BINS), np.float32)
     rows = np.linspace(0, height, down + 1).astype(np.int64)
     columns = np.linspace(0, width, across + 1).astype(np.int64)
-    _tile_tables(position, rows, columns, clip_limit, tables)
+    counted = position if shares is None else np.where(shares > 0, position, np.float32(np.nan))
+    _tile_tables(counted, rows, columns, clip_limit, tables)
     low_row, row_weight = _between_centres(rows)
     low_column, column_weight = _between_centres(columns)
     share = np.empty(value.shape, np.float32)
@@ -148,7 +149,7 @@ def _tile_tables(
             reached = 0.0
             for level in range(256):
                 reached += min(counts[level], limit) + excess / 256
-                tables[i, j, level] = min(reached / max(total, 1), 1.0)
+                tables[i, j, level] = min(reached / total, 1.0) if total else level / 255
 
 
 @numba.njit(cache=True, nogil=True)

@@ -70,7 +70,7 @@ def _planckian_rgb(kelvin: float) -> NDArray[np.float64]:
 
 def _linear_mean(channel: NDArray[Any]) -> float:
     if channel.dtype.kind == "f":
-        samples = channel[~np.isnan(channel)]
+        samples = channel[np.isfinite(channel)]
         return float(to_linear(samples.astype(np.float64)).mean()) if samples.size else float("nan")
     from pipelines.operations import tone_kernels
 

@@ -46,7 +46,7 @@ def test_shape_and_dtype_stay(params: Any, dtype: str, channels: int, shape: Any
 
 @pytest.mark.parametrize("params", CASES)
 def test_alpha_is_kept(params: Any) -> None:
-    image = example_image("uint8", 4)
+    image = np.maximum(example_image("uint8", 4), 1)
     result = apply_operations(image, [ImageOperation("background", params)]).pixels
     np.testing.assert_array_equal(result[..., 3], image[..., 3])
     np.testing.assert_array_equal(result[..., :3], background(image[..., :3], **params))

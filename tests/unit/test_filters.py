@@ -144,7 +144,7 @@ def test_bilateral_agrees_with_scikit_image_where_place_counts_for_nothing(chann
     image = np.atleast_3d(example_image("float32", channels))
     padded = np.stack([np.pad(image[..., channel], 3, mode="reflect") for channel in range(channels)])
     result = np.empty((channels, *image.shape[:2]), np.float32)
-    smoothing_kernels._bilateral(padded, np.ones((7, 7), np.float32), np.float32(1 / (2 * 0.3**2)), result)
+    smoothing_kernels._bilateral(padded, np.ones((7, 7), np.float32), np.float32(1 / (2 * 0.3**2)), None, result)
     options = {"win_size": 7, "sigma_color": 0.3 / channels, "sigma_spatial": 1e6, "mode": "reflect", "bins": 100_000}
     expected = denoise_bilateral(
         np.squeeze(image).astype(np.float64), channel_axis=-1 if channels > 1 else None, **options
