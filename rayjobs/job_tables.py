@@ -162,21 +162,22 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
         found = store.sealed_part(number)
         if found is None:
             return None
-        is_final = found[1] == store.requests and groups is None
+        is_final = found[1] == store.requests and TABLE not in groups
         return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
 
     def of_objects(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
         def sealed(number: int) -> _Sealed | None:
             path = store.sealed_objects(number, request)
-            return None if path is None else _Sealed(path, is_final=True)
+            return None if path is None else _Sealed(path, is_final=request.name not in groups)
 
         return sealed
 
     def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None]) -> _Table:
         per_file = store.file_rows // store.range_rows
-        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed)
+        of_table = groups.get(name)
+        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=of_table)
 
-    images = replace(table(TABLE, analyses_schema(store.requests), of_images), groups=groups)
+    images = table(TABLE, analyses_schema(store.requests), of_images)
     objects = [table(request.name, schema, of_objects(request)) for request, schema in store.object_schemas.items()]
     return [images, *objects]
 

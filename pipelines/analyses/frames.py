@@ -21,7 +21,8 @@ FRAMES = "frames"
 OBJECTS_PREFIX = "frames_"
 """Of the tables with the objects of frames."""
 _FRAME = Column("frame", "uint32", "1", "Place of the image in its file, from 1.")
-_COUNT = Column("count", "uint32", "1", "Images in the file; those of files with several are rows of the table frames.")
+COUNT = "count"
+_COUNT = Column(COUNT, "uint32", "1", "Images in the file; those of files with several are rows of the table frames.")
 _OF = "of"
 """Parameter: what is measured of each frame, as [name, parameters] each."""
 

@@ -26,7 +26,7 @@ from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.models import AnalysisRequest, WorkItem
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
-from rayjobs.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job_plan import RecipeBook, naming, table_requests, wanted_products
 from rayjobs.job_tables import seal_results, write_tables
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
@@ -63,6 +63,7 @@ class Job:
     root: Path
     name: str = "out"
     range_rows: int | None = None
+    frames: str = "first"
     epoch: int = 0
 
     @property
@@ -72,7 +73,8 @@ class Job:
     def run(self, analyses: Sequence[Any], formats: Sequence[str] = ("parquet",), cut: Cut = all_at_once) -> list[str]:
         """Work on what is lacking, write the tables and return their names."""
         self.epoch += 1
-        job = {"name": "probe", "inputs": ["in/"], "analyses": analyses, "output": self.name}
+        read = {"frames": self.frames}
+        job = {"name": "probe", "inputs": ["in/"], "analyses": analyses, "output": self.name, "read": read}
         spec = parse_job(json.dumps(job), base=self.root)
         ledger = JobLedger(self.output.ledger)
         try:
@@ -80,7 +82,7 @@ class Job:
             seal_inputs(ledger, found, naming(spec, self.output.root, ledger))
             wanted = wanted_products(spec, {})
             apply_products(ledger, wanted)
-            store = ResultsStore(ledger, self.output, spec.analyses)
+            store = ResultsStore(ledger, self.output, table_requests(spec))
             if self.range_rows:
                 store.range_rows = store.file_rows = self.range_rows
             book = RecipeBook(spec, wanted, ledger)
@@ -258,6 +260,24 @@ def test_duplicates_are_numbered_over_the_whole_job(root: Path, range_rows: int 
     with (job.output.data / "analyses.csv").open(newline="", encoding="utf-8-sig") as file:
         found = {Path(row["input"]).stem: row["image_hash_group"] for row in csv.DictReader(file)}
     assert {name for name, group in found.items() if group == "2"} == {"01", "02", "09"}
+
+
+@pytest.mark.parametrize("range_rows", [None, 2, 4])
+def test_frames_have_the_groups_of_the_whole_job(root: Path, range_rows: int | None) -> None:
+    """Two files of several images among others: each image counts once, whatever the table."""
+    for number, sources in ((2, (1, 4, 1)), (8, (8, 2))):
+        first, *others = (Image.fromarray(picture(source)) for source in sources)
+        (root / f"in/{number:02d}.png").unlink()
+        first.save(root / f"in/{number:02d}.tif", save_all=True, append_images=others)
+    job = Job(root, range_rows=range_rows, frames="all")
+    job.run([{"image_hash": {"max_distance": 0}}], ("parquet", "csv", "xlsx"), in_threes_mixed)
+    images = {Path(row["input"]).stem: row["image_hash_group"] for row in job.rows("analyses")}
+    frames = {(Path(row["input"]).stem, row["frame"]): row["image_hash_group"] for row in job.rows("frames")}
+    same = {"00": 1, "06": 1, "01": 2, "02": 2, "04": 3, "10": 3, "08": 4}  # 4 and 10, 8 and 2 are one picture
+    assert images == dict.fromkeys(images, None) | same
+    assert frames == {("02", 1): 2, ("02", 2): 3, ("02", 3): 2, ("08", 1): 4, ("08", 2): 4}
+    with (job.output.data / "frames.csv").open(newline="", encoding="utf-8-sig") as file:
+        assert [row["image_hash_group"] for row in csv.DictReader(file)] == ["2", "3", "2", "4", "4"]
 
 
 def change_last(root: Path, change: str) -> None:
