@@ -71,7 +71,7 @@ def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
     files.write(JOB_JSON, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
-_NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white", "sharpness_white"))
+_NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white", "statistics_significant_bits", "sharpness_white"))
 """Numbers only by type: the group of duplicates, which isn't in the store either, and the level of white."""
 
 

@@ -29,9 +29,9 @@ _CLEAR = {"phash": 2.0, "dhash": 1.0}
 rounding and noise; a cosine of amplitude 1 has the frequency 16."""
 _CLEAR_FREQUENCIES = 12
 """So many of the 64 must be clear. Even images have none, halves and slopes up to 9: they would all be alike."""
-_CLEAR_STEPS = 3
-"""So many of the 64 neighbours must be clearly brighter, and so many darker: a slope has steps of one kind only, and
-two with two others each are four bits apart at most."""
+_CLEAR_TURNS = 9
+"""So often the rows must turn from clearly brighter to darker or back: slopes never do, vignettes do it once in each of
+the 8 rows, and all of them are alike."""
 
 COLUMNS = (
     Column(HASH, "string", "", "Perceptual hash, 64 bits as 16 hexadecimal digits; nothing without structure."),
@@ -59,7 +59,7 @@ def image_hash(
     brighter. Bits run by rows, the first is the highest. Reduced by area means, of the picture upright as its EXIF
     orientation says and laid over mid gray by its alpha, as is a pixel that isn't finite. A picture without structure
     has no hash, as it would be like all others without (even areas, slopes, shading): one with less than 12 frequencies
-    that differ from the median by 2 of 255 levels, less than 3 steps up or less than 3 steps down of a level.
+    that differ from the median by 2 of 255 levels, or less than 9 turns from brighter to darker or back by a level.
     ``group`` is filled in when the job's tables are written (see ``duplicate_groups``).
     """
     import cv2
@@ -71,12 +71,18 @@ def image_hash(
         lowest = np.asarray(cv2.dct(reduced))[:8, :8]
         above = lowest - np.median(lowest)
         bits, clear = above > 0, np.abs(above) > _CLEAR[method]
-        has_structure = np.count_nonzero(clear) >= _CLEAR_FREQUENCIES
+        has_structure = int(np.count_nonzero(clear)) >= _CLEAR_FREQUENCIES
     else:
         steps = np.diff(reduced, axis=1)
-        bits, clear = steps > 0, (steps > _CLEAR[method], steps < -_CLEAR[method])
-        has_structure = min(np.count_nonzero(kind) for kind in clear) >= _CLEAR_STEPS
+        bits, signs = steps > 0, np.sign(steps) * (np.abs(steps) > _CLEAR[method])
+        has_structure = sum(_turns(row) for row in signs) >= _CLEAR_TURNS
     return {HASH: np.packbits(bits).tobytes().hex() if has_structure else None}
+
+
+def _turns(signs: NDArray[Any]) -> int:
+    """How often the sign changes in a row, zeros left out."""
+    clear = signs[signs != 0]
+    return int(np.count_nonzero(clear[1:] != clear[:-1]))
 
 
 def _over_gray(image: NDArray[Any]) -> NDArray[np.float32]:

@@ -39,6 +39,12 @@ Percents = Annotated[
     AfterValidator(_rising),
 ]
 USUAL = (1.0, 25.0, 50.0, 75.0, 99.0)
+Bits = Annotated[
+    int | None,
+    Field(
+        ge=1, le=16, description="Bits of an integer sample that carry the signal, as 12 or 14 of 16: white is theirs"
+    ),
+]
 
 
 def _percentile_name(percent: float) -> str:
@@ -46,9 +52,12 @@ def _percentile_name(percent: float) -> str:
     return "p" + f"{percent:.10f}".rstrip("0").rstrip(".").replace(".", "_")
 
 
-def columns(*, percentiles: tuple[float, ...] = USUAL) -> list[Column]:
+def columns(*, percentiles: tuple[float, ...] = USUAL, significant_bits: int | None = None) -> list[Column]:
     """The columns for these percentiles."""
-    found = [Column("white", "float64", "level", "The level of white: 255, 65535, or 1 for floats.")]
+    found = [
+        Column("white", "float64", "level", "The level of white: 255, 65535, or 1 for floats; less of less bits."),
+        Column("significant_bits", "int64", "bit", "Bits of a sample that carry the signal; nothing for floats."),
+    ]
     for channel in CHANNELS:
         found += [
             Column(f"{channel}_mean", "float64", "level", f"Mean of {channel}."),
@@ -81,9 +90,17 @@ class StatisticsAccumulator:
     """The statistics, tile by tile."""
 
     def __init__(
-        self, *, height: int, width: int, dtype: Any, channels: int, percentiles: tuple[float, ...] = USUAL
+        self,
+        *,
+        height: int,
+        width: int,
+        dtype: Any,
+        channels: int,
+        percentiles: tuple[float, ...] = USUAL,
+        significant_bits: int | None = None,
     ) -> None:
         self._dtype = np.dtype(dtype)
+        self._bits = None if self._dtype.kind == "f" else min(significant_bits or 16, 8 * self._dtype.itemsize)
         self._percentiles = percentiles
         self._gray = channels == 1
         self._channels = [self._new_channel() for _ in range(1 if self._gray else len(CHANNELS))]
@@ -131,8 +148,8 @@ class StatisticsAccumulator:
 
     def result(self) -> Result:
         """The finished columns."""
-        white = 1.0 if self._dtype.kind == "f" else float(np.iinfo(self._dtype).max)
-        found: dict[str, Any] = {"white": white}
+        white = 1.0 if self._bits is None else float(2**self._bits - 1)
+        found: dict[str, Any] = {"white": white, "significant_bits": self._bits}
         each = [_channel_numbers(counts, self._percentiles, white) for counts in self._channels]
         for name, numbers in zip(CHANNELS, each * 4 if self._gray else each, strict=True):
             found |= {f"{name}_{key}": value for key, value in numbers.items()}
@@ -147,7 +164,7 @@ class StatisticsAccumulator:
 
 
 @analysis("measurements", columns=columns, alpha=AlphaRule.VISIBLE, accumulator=StatisticsAccumulator, version=2)
-def statistics(image: NDArray[Any], *, percentiles: Percents = USUAL) -> Result:
+def statistics(image: NDArray[Any], *, percentiles: Percents = USUAL, significant_bits: Bits = None) -> Result:
     """Describe each channel by numbers: mean, spread, percentiles, clipping, entropy; also dynamic range and hue.
 
     Channels are red, green, blue and luma (BT.709, rounded for integers). Mean and standard deviation are exact up to
@@ -155,11 +172,19 @@ def statistics(image: NDArray[Any], *, percentiles: Percents = USUAL) -> Result:
     significant bits. Dynamic range: log2 of the ratio of the linear light (sRGB) at the 99.9 and 0.1 percentile of
     luma, both at least one level (of 16 bits for floats). Hues are rounded to 1/16 degree; their standard
     deviation is sqrt(-2 ln R), R the concentration (Mardia and Jupp, "Directional Statistics", 2000, 2.3).
+
+    ``significant_bits`` declares that a camera of 12 or 14 bits wrote into 16: white, to which clipping and the dynamic
+    range refer, is 4,095 or 16,383 then. Samples are left as they are.
     """
     height, width = image.shape[:2]
     channels = 1 if image.ndim == 2 else image.shape[2]
     counts = StatisticsAccumulator(
-        height=height, width=width, dtype=image.dtype, channels=channels, percentiles=percentiles
+        height=height,
+        width=width,
+        dtype=image.dtype,
+        channels=channels,
+        percentiles=percentiles,
+        significant_bits=significant_bits,
     )
     counts.update(image, row=0, column=0)
     return counts.result()

@@ -15,6 +15,8 @@ from skimage.transform import rescale
 
 from pipelines.analyses.image_hash import COLUMNS, duplicate_groups, image_hash
 from pipelines.analyses.registry import ANALYSES
+from pipelines.image_geometry import ImageGeometry
+from pipelines.operations.geometry import auto_orient
 from tests.strategies import example_image, images
 
 DTYPES = ("uint8", "uint16", "float32")
@@ -55,7 +57,7 @@ def test_phash_is_the_sign_of_the_lowest_frequencies(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dhash_tells_what_gets_brighter(dtype: str) -> None:
-    image = example_image(dtype, 1, (16, 27), seed=5)
+    image = (data.camera()[::32, ::18][:, :27] / 255 * (1 if dtype == "float32" else np.iinfo(dtype).max)).astype(dtype)
     reduced = image.astype(np.float64).reshape(8, 2, 9, 3).mean(axis=(1, 3))
     bits = np.diff(reduced, axis=1) > 0
     found = int(image_hash(image, method="dhash")["hash"], 16)
@@ -72,6 +74,43 @@ def test_known_hashes() -> None:
         np.full((5, 5), np.nan, np.float32),
     ):
         assert image_hash(even)["hash"] is None
+
+
+def structureless() -> dict[str, NDArray[Any]]:
+    """Pictures that show nothing: even ones, with noise, shading of every kind, and halves."""
+    y, x = np.mgrid[0:1:120j, 0:1:160j]
+    random = np.random.default_rng(0)
+    shades = {
+        "even": np.full_like(x, 0.9),
+        "noise": 0.9 + random.normal(0, 0.004, x.shape),
+        "right": x,
+        "faint": 0.9 + 0.03 * y,
+        "down": 1 - y,
+        "tilted": 0.2 + 0.3 * x + 0.4 * y,
+        "vignette": 1 - 0.6 * ((x - 0.5) ** 2 + (y - 0.5) ** 2),
+        "scan": 0.95 - 0.05 * x**2 + random.normal(0, 0.004, x.shape),
+        "halves": (x > 0.5) * 1.0,
+    }
+    return {name: np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8) for name, values in shades.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", structureless())
+def test_pictures_without_structure_have_no_hash(name: str, method: Any) -> None:
+    picture = structureless()[name]
+    for turned in (picture, picture[::-1, ::-1], np.stack([picture] * 3, -1)):
+        assert image_hash(turned, method=method)["hash"] is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_seen_upright(orientation: int, method: Any) -> None:
+    upright = data.astronaut()[:400]
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = auto_orient(upright, orientation=inverse)
+    assert image_hash(stored, ImageGeometry(orientation=orientation), method=method) == image_hash(
+        upright, method=method
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import data
@@ -38,7 +39,7 @@ def by_wavelet(plane: NDArray[Any]) -> float:
         details = np.apply_along_axis(
             lambda line: np.convolve(np.pad(line, 3, mode="symmetric"), HIGH_PASS, mode="valid")[1::2], axis, details
         )
-    found = np.abs(details[np.abs(details) > 1e-9])
+    found = np.abs(details[np.abs(details) > 1e-12 * np.abs(plane).max()])
     return float(np.median(found) / 0.6744897501960817)
 
 
@@ -89,6 +90,28 @@ def test_a_known_noise_is_found(sigma: float, dtype: str) -> None:
     result = noise(image)
     for name in ("sigma", "sigma_wavelet"):
         assert result[name] / scale(dtype) * 255 == pytest.approx(sigma, rel=0.03)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    dtype=st.sampled_from(["uint16", "float32"]),
+    level=st.floats(0.05, 0.9),
+    grains=st.floats(0.6, 40),
+    slope=st.floats(0, 1),
+    channels=st.sampled_from([1, 3]),
+)
+def test_small_noise_is_that_of_scikit_image(
+    dtype: str, level: float, grains: float, slope: float, channels: int
+) -> None:
+    """Down to what the samples can hold: noise of ``grains`` levels of 16 bits, of floats 1/1000 of that."""
+    unit = 1 / 65535 if dtype == "uint16" else 1e-3 / 65535
+    shape = (64, 70) if channels == 1 else (64, 70, 3)
+    values = np.random.default_rng(0).normal(level, grains * unit, shape)
+    values += (slope * 0.05 * np.linspace(0, 1, 70))[:, None] if channels == 3 else slope * 0.05 * np.linspace(0, 1, 70)
+    image = np.rint(values * 65535).astype(np.uint16) if dtype == "uint16" else values.astype(np.float32)
+    gray = image.astype(np.float64) if channels == 1 else image.astype(np.float64) @ [0.2126, 0.7152, 0.0722]
+    assert noise(image)["sigma_wavelet"] == pytest.approx(by_wavelet(gray), rel=1e-3)
+    assert noise(image)["sigma"] == pytest.approx(by_mask(gray), rel=1e-6)
 
 
 def test_edges_move_the_wavelet_estimate_less() -> None:

@@ -196,3 +196,14 @@ def test_layout_in_memory_and_alpha_do_not_matter(dtype: str) -> None:
     plain = measure(np.ascontiguousarray(image[..., :3]))
     for same in (image, np.asfortranarray(image), np.flipud(image), np.fliplr(image)):
         assert measure(same) == plain
+
+
+@pytest.mark.parametrize(("bits", "white"), [(12, 4095), (14, 16383), (None, 65535)])
+def test_significant_bits_decide_white(bits: int | None, white: int) -> None:
+    image = np.minimum(np.arange(6400, dtype=np.uint16).reshape(80, 80), 4095)
+    found = statistics(image, significant_bits=bits)
+    assert (found["white"], found["significant_bits"]) == (white, bits or 16)
+    assert found["red_clipped_high"] == ((image == 4095).mean() if bits == 12 else 0)
+    assert found["red_mean"] == image.mean()
+    assert statistics((image >> 4).astype(np.uint8), significant_bits=12)["significant_bits"] == 8
+    assert statistics(image.astype(np.float32), significant_bits=12)["significant_bits"] is None
