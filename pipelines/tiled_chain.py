@@ -1,8 +1,8 @@
 """Running a chain tile by tile: between the operations there are copies of a tile, not of the whole image.
 
 Each tile is cut out with the surroundings that the chain needs (``chain_halo``), so the pixels are those of the whole
-image: exactly for integers, within 1e-6 for float32. Chains with an operation that needs the whole image can't be cut;
-``segments`` finds the parts of a chain that can.
+image: exactly for integers, for float32 as ``filters`` says. Chains with an operation that needs the whole image can't
+be cut; ``segments`` finds the parts of a chain that can.
 """
 
 from __future__ import annotations

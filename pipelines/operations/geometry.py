@@ -145,7 +145,8 @@ def resize(
     decoder gives half of the size, a quarter from 12 times on, an eighth from 24 times on; the rest is done here. Size
     and place are those of the full decode. The 8-bit levels differ from it by less than 1 on average in photographs,
     by at most 6 in 99 of 100 samples and 13 in all; in stripes, noise and zone plates of full contrast by up to 13 on
-    average and 25 in all; in mosaics of pure colours that sRGB doesn't have by up to 60. CMYK, and profiles whose
+    average and 25 in all; in mosaics of pure colours that sRGB doesn't have by up to 60: that is the worst that searches
+    found, and no bound. CMYK, and profiles whose
     grays are more than 10 levels from those of sRGB, are decoded in full, and so is what ``area`` and ``nearest`` get.
     """
     _check_size(max_side, width, height, mode)
@@ -309,8 +310,8 @@ def rotate(
     """Turn the image about its centre.
 
     Whole quarter turns that keep or may change the size are exact. All others are interpolated bicubically (Keys 1981,
-    a = -1/2), as ``skimage.transform.rotate(order=3, clip=False)`` within 1e-5 of full scale. An expanded image is the
-    smallest that holds the corners.
+    a = -1/2): float32 as ``skimage.transform.rotate(order=3, clip=False)`` within 1e-5 of the largest value near,
+    integers rounded from that. An expanded image is the smallest that holds the corners.
     """
     import cv2
 
