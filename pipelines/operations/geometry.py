@@ -145,9 +145,9 @@ def resize(
     decoder gives half of the size, a quarter from 12 times on, an eighth from 24 times on; the rest is done here. Size
     and place are those of the full decode. The 8-bit levels differ from it by less than 1 on average in photographs,
     by at most 6 in 99 of 100 samples and 13 in all; in stripes, noise and zone plates of full contrast by up to 13 on
-    average and 25 in all; in mosaics of pure colours that sRGB doesn't have by up to 60: that is the worst that searches
-    found, and no bound. CMYK, and profiles whose
-    grays are more than 10 levels from those of sRGB, are decoded in full, and so is what ``area`` and ``nearest`` get.
+    average and 25 in all; in mosaics of pure colours that sRGB doesn't have by up to 60: the worst that searches found,
+    and no bound. CMYK, and profiles whose grays are more than 10 levels from those of sRGB, are decoded in full, and so
+    is what ``area`` and ``nearest`` get.
     """
     _check_size(max_side, width, height, mode)
     size, spans = _target(image.shape[0], image.shape[1], (max_side, width, height), mode, enlarge)
