@@ -57,6 +57,12 @@ def ledger_path(home: Path, cluster_id: str) -> Path:
     return home / "clusters" / f"{hashlib.sha256(cluster_id.encode()).hexdigest()[:16]}.sqlite"
 
 
+def remove_ledger(path: Path) -> None:
+    """Remove the ledger of a cluster that is gone, and what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 class ClusterLedger:
     """One cluster's SQLite file, used by one thread."""
 
@@ -73,8 +79,7 @@ class ClusterLedger:
         """Close the file; ``remove`` it when nobody will ask for it again."""
         self._db.close()
         if remove:
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            remove_ledger(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ class CoordinatorActor:
     """See the module's text; its constructor takes strings only, since Ray keeps the arguments for restarts."""
 
     def __init__(self, home: str, cluster_id: str) -> None:
+        _forget_directories_of_creator()
         path = ledger_path(Path(home) if home else rayjobs_home(), cluster_id)
         self._service = CoordinatorService(ClusterLedger(path), time.monotonic())
         self._told: dict[str, asyncio.Event] = {}
@@ -136,6 +138,17 @@ class CoordinatorActor:
                 log.exception("the coordinator's clock failed at a tick; it goes on with the next")
         self._service.shut()
         ray.kill(ray.get_actor(NAME, namespace=NAMESPACE), no_restart=True)
+
+
+def _forget_directories_of_creator() -> None:
+    """Let no code come from where the driver that happened to create the coordinator was started; it outlives that.
+
+    Ray puts those directories before all others. One that these packages themselves lie in stays.
+    """
+    ours = Path(__file__).resolve().parents[1]
+    for directory in ray._private.worker.global_worker.core_worker.get_job_config().py_driver_sys_path:
+        if directory in sys.path and Path(directory).resolve() != ours:
+            sys.path.remove(directory)
 
 
 def _amounts(resources: dict[str, float]) -> dict[str, float]:

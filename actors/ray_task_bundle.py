@@ -27,6 +27,7 @@ from actors.bundle_state import BundleState, End, Step
 from actors.queue_events import Grant, Outcome, TaskReport
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
+from pipelines.kernel_cache import keep_kernels
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,7 @@ def _run_all(
     handler: TaskHandler, tasks: Sequence[ExtensibleTask], number: int, cpus: float
 ) -> Iterator[list[TaskReport]]:
     limit_threads(cpus)
+    keep_kernels()
     yield []  # it begins: from now on the time of the first counts
     reports: list[TaskReport] = []
     told = time.monotonic()

@@ -23,6 +23,8 @@ from pipelines.errors import FailedReason
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
 from pipelines.image_task import Recipe, process, result_schemas
+from pipelines.kernel_cache import keep_kernels
+from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
 from pipelines.tables import (
@@ -132,6 +134,7 @@ def open_worker(workspace: Workspace) -> Worker:
             other.journal.close()
         _open.clear()
         limit_threads()
+        keep_kernels()
         keep_freed_memory()
         load_extensions(workspace.extensions)
         workspace.parts.mkdir(parents=True, exist_ok=True)
@@ -220,6 +223,9 @@ class RowBuffer:
 
 def _unsaved(row: ImageStatus, error: OSError) -> ImageStatus:
     """The row of an image whose results could not be written; its files are no outputs then."""
+    fault = fault_in(error)
+    if fault is not None:
+        raise MachineFaultError(fault) from error
     full = error.errno in NO_SPACE
     reason = FailedReason.NO_SPACE if full else FailedReason.WRITE_ERROR
     message = f"its results can't be written: {error.strerror or error}"

@@ -37,6 +37,7 @@ from pipelines.image_io import (
     suffix_of,
 )
 from pipelines.image_io.pixel_size import pixel_size_um
+from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget, decoding_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image
@@ -320,7 +321,7 @@ def process(
     budget_bytes: int | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> tuple[ImageStatus, Results]:
-    """All three stages of one input; never raises for anything that the input may cause.
+    """All three stages of one input; never raises for anything that the input may cause, only for the machine's faults.
 
     An input that needs more memory than ``budget_bytes`` is handed back undecoded. ``alive`` is called while a large
     one makes progress.
@@ -380,7 +381,15 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
     """The row of an input that failed, with a reason of the fixed list and one line of text.
 
     One that needs more memory than its task has is released instead.
+
+    Raises
+    ------
+    MachineFaultError
+        The input isn't at fault: this machine is.
     """
+    fault = fault_in(error)
+    if fault is not None:
+        raise MachineFaultError(fault) from error
     if isinstance(error, MoreMemoryNeededError):
         return ImageStatus(
             id=item.id, status="released", needs_bytes=error.needed_bytes, recipe=recipe.id, worker=worker

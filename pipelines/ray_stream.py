@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import wraps
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from ray.data import DataContext, Dataset, ExecutionResources
 from pipelines import block_task, staged_task
 from pipelines.block_task import Workspace
 from pipelines.image_task import Recipe
+from pipelines.machine_faults import note_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.tables import SAVED_ROWS
 
@@ -39,6 +41,8 @@ STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
+
+Operator = Callable[[pa.Table, Mapping[int, Recipe], Workspace], Iterator[pa.Table]]
 
 _ITEMS = pa.schema(
     [
@@ -166,6 +170,21 @@ def _operators(
     return dataset
 
 
+def _telling(operator: Operator) -> Operator:
+    """An operator whose errors the driver hears of: none is an input's, and Ray Data passes them over."""
+
+    @wraps(operator)
+    def told(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
+        try:
+            yield from operator(table, recipes, workspace)
+        except Exception as error:
+            note_fault(workspace.temporary, error)
+            raise
+
+    return told
+
+
+@_telling
 def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """The fused operator."""
     for rows in block_task.render_analyze_export(_to_items(table), recipes, workspace):
@@ -173,16 +192,19 @@ def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], worksp
             yield _from_statuses(rows)
 
 
+@_telling
 def render(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """First staged operator: inputs -> pixels."""
     return staged_task.render(table, _to_items(table), recipes, workspace)
 
 
+@_telling
 def analyze(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Second staged operator: pixels -> pixels and results."""
     return staged_task.analyze(table, _to_items(table), recipes, workspace)
 
 
+@_telling
 def export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Third staged operator: pixels and results -> files and rows."""
     for rows in staged_task.export(table, _to_items(table), recipes, workspace):

@@ -25,6 +25,7 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.extension_adapters import ExtensionKind, install
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
+from pipelines.kernel_cache import keep_kernels
 from pipelines.operations.registry import Image
 from pipelines.processing_pool import PoolError, RenderRecipe
 
@@ -131,6 +132,7 @@ def render_images(
 @cache
 def _prepare_process() -> None:
     limit_threads(1)
+    keep_kernels()
     keep_freed_memory()
 
 

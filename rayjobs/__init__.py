@@ -7,6 +7,13 @@ Imports only go down: ``rayjobs -> actors -> pipelines``.
 
 from __future__ import annotations
 
+import sys
+
+if "rayjobs" in sys.orig_argv and sys.argv[:1] == ["-m"]:  # `python -m rayjobs` imports this first of all
+    from rayjobs.program import drop_start_directory
+
+    drop_start_directory()
+
 from typing import TYPE_CHECKING
 
 from pipelines.lazy_names import lazy_names

@@ -1,8 +1,8 @@
 """The command line: arguments in, one clear message or JSON out, an exit code back.
 
-Covers parsing and dispatch; what a command does is in ``commands``. Exit codes: 0 all done, or failures within
-``max_failures``; 1 the job could not run; 2 finished, but more inputs failed, or an output isn't as it was published;
-130 cancelled or interrupted.
+Covers parsing and dispatch; what a command does is in ``commands``, which is imported only where an error is told like
+any other. Exit codes: 0 all done, or failures within ``max_failures``; 1 the job could not run; 2 finished, but more
+inputs failed, or an output isn't as it was published; 130 cancelled or interrupted.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.errors import FailedReason, RayjobsError
-from pipelines.extension_manager import process_extensions
-from rayjobs import commands
-from rayjobs.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+from pipelines.errors import FailedReason, JobError
+from rayjobs import program
+from rayjobs.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEM
 
 ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
 """Names of extensions that any job may use, with commas between."""
+
+_WORKING = ("run", "resume", "retry_failed", "submit")
+"""Commands whose exit code says how their work ended, even if nobody got to read it."""
 
 Command = Callable[[argparse.Namespace], int]
 PRIORITIES = ("urgent", "high", "normal", "low")
@@ -30,25 +32,57 @@ Add = Callable[[str, Command, str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
-        gc.freeze()
-    arguments = parser().parse_args(argv)
-    command: Command = arguments.command
-    if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
-        arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
-    process_extensions().allow(getattr(arguments, "allowed", _allowed_by_environment()))
+    """Run one command and return its exit code; ``argv`` None: as the program, with its process to itself."""
+    if argv is None:
+        program.drop_start_directory()
+        program.begin_again()
+        program.open_streams()
+    return _guarded(argv)
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    """Whatever happens is told in one line."""
     try:
-        return command(arguments)
-    except RayjobsError as error:
-        print(f"rayjobs: {error}", file=sys.stderr)
-        return EXIT_PROBLEM
+        return _dispatch(argv)
     except KeyboardInterrupt:
         print("rayjobs: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `rayjobs list | head`
-        sys.stderr.close()
-        return EXIT_OK
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        from rayjobs.last_words import explained
+
+        print(f"rayjobs: {explained(error)}", file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    _check_current_directory()
+    top = parser()
+    if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
+        gc.freeze()
+    arguments = top.parse_args(argv)
+    command: Command = arguments.command
+    if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
+        arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
+    from pipelines.extension_manager import process_extensions
+    from pipelines.kernel_cache import keep_kernels
+
+    keep_kernels()  # for this process, and for those that inherit its environment
+    process_extensions().allow(getattr(arguments, "allowed", _allowed_by_environment()))
+    code = command(arguments)
+    lost = program.lost_output()
+    if lost is None:
+        return code
+    print(f"rayjobs: {lost}", file=sys.stderr)
+    return code if command.__name__ in _WORKING else code or EXIT_PROBLEM
+
+
+def _check_current_directory() -> None:
+    """Ray and relative paths need one."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        text = f"the current directory is gone ({error.strerror}); change to one that is there, then try again"
+        raise JobError(text) from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +95,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
+    from rayjobs import commands
+
     top = _Parser(
         prog="rayjobs",
         description="Renders, analyses and exports image collections in parallel on Ray.",
@@ -125,14 +161,15 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--deep", action="store_true", help="compare contents, not only sizes and times")
     prune = add_for_job("prune", commands.prune, "List what a job made and doesn't want any more")
     prune.add_argument("--yes", action="store_true", help="remove it")
-    rebuild = add_for_job("rebuild", commands.rebuild, "Make a damaged or lost ledger again; no other file is touched")
-    _allow(rebuild)
+    _allow(add_for_job("rebuild", commands.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
     _add_references(add)
     return top
 
 
 def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
+    from rayjobs import commands
+
     _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
     operations = add("operations", commands.operations, "List the operations with their parameters")
     _json(operations)

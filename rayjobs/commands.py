@@ -18,14 +18,17 @@ from actors.job_registry import job_id_of
 from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
+from pipelines.kernel_cache import unusual_place
 from pipelines.operations import OPERATIONS
 from pipelines.quantity_texts import duration_text
 from pipelines.tables import printable, readable_path
 from rayjobs.exit_codes import EXIT_FAILURES, EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from rayjobs.job_file import load_job
 from rayjobs.job_state import COMPLETE, TERMINAL, JobState, JobStatus, find_output, read_state
+from rayjobs.last_words import explained
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.planning import RunRequest
+from rayjobs.program import nobody_listens, outlive_the_terminal
 from rayjobs.progress import Rate, Snapshot, open_display
 from rayjobs.run import (
     InterruptedBySignalError,
@@ -91,6 +94,10 @@ def _request(arguments: argparse.Namespace) -> RunRequest:
 
 
 def _run(request: RunRequest, *, as_json: bool) -> int:
+    outlive_the_terminal()
+    unusual = unusual_place()
+    if unusual is not None:
+        print(f"rayjobs: {unusual}", file=sys.stderr)
     interrupted = threading.Event()
     display = open_display(quiet=as_json)
     try:
@@ -102,10 +109,11 @@ def _run(request: RunRequest, *, as_json: bool) -> int:
         if as_json:
             _print_json(_state_after(error, JobStatus.INTERRUPTED, request))
         return EXIT_INTERRUPTED
-    except RayjobsError as error:
+    except Exception as error:
+        told = explained(error)
         if as_json:
-            _print_json(_state_after(error, JobStatus.FAILED, request))
-        raise
+            _print_json(_state_after(told, JobStatus.FAILED, request))
+        raise told from error
     finally:
         display.close()
     if as_json:
@@ -214,7 +222,7 @@ def watch(arguments: argparse.Namespace) -> int:
                 _print_json(state.to_json())
             finished = state.done + state.failed + state.skipped
             display.show(Snapshot.of(state.name, state.status, state, rate.update(finished, time.monotonic())))
-            if not output.running:
+            if not output.running or nobody_listens():
                 break
             time.sleep(WATCH_INTERVAL_S)
     finally:
@@ -553,4 +561,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    # where the encoding has not every letter, JSON has its own way to spell them
+    escaped = (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
+    text = json.dumps(value, ensure_ascii=escaped)
+    print(text, flush=True)

@@ -17,10 +17,12 @@ from urllib.parse import urlparse
 
 from actors.home import rayjobs_home
 from pipelines.errors import RayjobsError
+from pipelines.machine_faults import fault_in
 
 Verdict = Literal["ok", "warning", "problem"]
 
 PACKAGES = ("ray", "numpy", "scikit-image", "pyarrow", "opencv-python-headless", "numba", "Pillow", "tifffile")
+LIBRARIES = ("cv2", "PIL.Image", "simplejpeg", "imagecodecs", "tifffile", "scipy.ndimage", "skimage", "numba")
 _MIN_RAY = (2, 60)
 _MIN_SHM_BYTES = 512 * 2**20
 _MIN_FREE_BYTES = 2 * 2**30
@@ -68,6 +70,9 @@ def _packages() -> Finding:
             missing.append(name)
     if missing:
         return Finding("problem", "packages", f"missing: {', '.join(missing)}; run `make setup`")
+    broken = _broken_library()
+    if broken is not None:
+        return Finding("problem", "packages", broken)
     version = tuple(int(part) for part in importlib.metadata.version("ray").split(".")[:2])
     if version != _MIN_RAY:
         return Finding("warning", "packages", f"{found[0]} is not the tested version 2.60")
@@ -95,9 +100,20 @@ def _kernels() -> Finding:
     """Compiled kernels are kept beside the source, or else in the user's cache directory."""
     try:
         from pipelines.analyses import scope_kernels
-    except RuntimeError as error:  # numba found no directory that it may write
-        return Finding("problem", "compiled kernels", f"{error}; set NUMBA_CACHE_DIR to a writable directory")
+    except Exception as error:  # noqa: BLE001 - a broken library, or no directory that numba may write
+        text = fault_in(error) or f"{type(error).__name__}: {error}"
+        return Finding("problem", "compiled kernels", f"{text}; or set NUMBA_CACHE_DIR to a writable directory")
     return Finding("ok", "compiled kernels", str(scope_kernels.count_bins.stats.cache_path))
+
+
+def _broken_library() -> str | None:
+    """What reads, computes or writes and can't be imported: a package may be installed and broken."""
+    for name in LIBRARIES:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # noqa: BLE001 - whatever a broken library raises
+            return fault_in(error) or f"{name}: {type(error).__name__}: {error}"
+    return None
 
 
 def _temporary_space() -> Finding:
@@ -121,7 +137,10 @@ def _shared_memory() -> Finding:
 
 
 def _home() -> Finding:
-    home = rayjobs_home()
+    try:
+        home = rayjobs_home()
+    except RayjobsError as error:
+        return Finding("problem", "RAYJOBS_HOME", str(error))
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -168,7 +187,7 @@ def _has_token() -> bool:
     return bool(
         os.environ.get("RAY_AUTH_TOKEN")
         or os.environ.get("RAY_AUTH_TOKEN_PATH")
-        or (Path.home() / ".ray" / "auth_token").is_file()
+        or os.path.isfile(os.path.expanduser("~/.ray/auth_token"))
     )
 
 

@@ -165,7 +165,7 @@ def check_possible(root: Path) -> None:
     if not above.is_dir():
         raise JobError(f"output {root}: {above} is not a directory; choose another with --output")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise JobError(f"output {root}: no permission to write in {above}; choose another with --output")
+        raise JobError(f"output {root}: {_why_not(above)} in {above}; choose another with --output")
     control = root / ".rayjobs"
     kind = look(control).kind
     if kind not in (Kind.NOTHING, Kind.DIRECTORY):
@@ -175,7 +175,12 @@ def check_possible(root: Path) -> None:
         if present in (Kind.LINK, Kind.OTHER):
             raise JobError(f"output {root}: .rayjobs/{name} is {present}; move it away, or choose another output")
     if kind is Kind.DIRECTORY and not os.access(control, os.W_OK | os.X_OK):
-        raise JobError(f"output {root}: no permission to write in .rayjobs; choose another with --output")
+        raise JobError(f"output {root}: {_why_not(control)} in .rayjobs; choose another with --output")
+
+
+def _why_not(directory: Path) -> str:
+    read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+    return "the file system can only be read" if read_only else "no permission to write"
 
 
 def make_directory(root: Path) -> None:

@@ -27,6 +27,7 @@ from pipelines.errors import ImageError
 from pipelines.image_io import probe_file
 from pipelines.image_io.written_form import expected_losses
 from pipelines.image_task import Recipe, process
+from pipelines.machine_faults import MachineFaultError
 from pipelines.models import WorkItem
 from pipelines.publish import Publisher
 from pipelines.worker_journal import WorkerJournal
@@ -70,7 +71,13 @@ class _Trial:
 
 
 def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, timed: int) -> Sample:
-    """Look at the headers of some inputs, and work on the first ``timed`` of them."""
+    """Look at the headers of some inputs, and work on the first ``timed`` of them.
+
+    Raises
+    ------
+    MachineFaultError
+        A run would end with it as well.
+    """
     if not inputs:
         return Sample()
     # Images go below images/ whatever the layout, so that nothing appears beside a source.
@@ -86,6 +93,9 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, 
     headers = [line for line in lines if line["what"] == "header"]
     needs = [line["bytes"] for line in headers]
     seconds = [line["seconds"] for line in lines if line["what"] == "done"]
+    for line in lines:
+        if line["what"] == "fault":
+            raise MachineFaultError(line["text"])
     failures = [line["text"] for line in lines if line["what"] == "failed"]
     if problem is None and failures:
         problem = f"of {trial.timed} inputs that were tried {len(failures)} failed: {failures[0]}"
@@ -169,7 +179,11 @@ def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
     with closing(WorkerJournal(temporary)) as journal:
         publisher = Publisher(directory / "out", temporary, journal)
         for item in trial.items[: trial.timed]:
-            status, _ = process(item, trial.recipes[item.recipe], publisher)
+            try:
+                status, _ = process(item, trial.recipes[item.recipe], publisher)
+            except MachineFaultError as fault:
+                say("fault", text=str(fault))
+                return
             if status.status == "failed":
                 say("failed", text=f"{item.title}: {status.reason}: {status.message}")
             else:

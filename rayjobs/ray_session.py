@@ -12,12 +12,13 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import JobError
+from rayjobs.embedded_sessions import EmbeddedSession
 
 NAMESPACE = "rayjobs"
 STAGE_RESOURCES = ("render", "analyze", "export_io")
@@ -54,6 +55,10 @@ class _Connection:
     cluster: Cluster | None = None
     ours: bool = False
     """Whether we connected, so that we disconnect; a program that had called ``ray.init`` keeps its connection."""
+    embedded: EmbeddedSession | None = None
+    """The cluster that was started for it."""
+    failed: bool = False
+    """Whether an error ended one of its sessions."""
 
 
 _CONNECTION = _Connection(threading.Lock())
@@ -67,6 +72,17 @@ def in_submitted_job() -> bool:
 def cluster_address() -> str | None:
     """The address of the cluster to use, or None for an embedded one."""
     return os.environ.get("RAY_ADDRESS") or None
+
+
+def starts_embedded() -> bool:
+    """Whether a session starts a cluster of its own on this machine."""
+    return cluster_address() is None and not in_submitted_job()
+
+
+def before_importing_ray() -> None:
+    """Decide what Ray reads when it is imported; for whoever imports it before a session does."""
+    _settings_of_ray()
+    decide_authentication(embedded=starts_embedded())
 
 
 @contextmanager
@@ -93,32 +109,43 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     _settings_of_ray()
     with _CONNECTION.lock:
         if _CONNECTION.cluster is None:
-            _CONNECTION.ours, embedded = _connect(name=name, workers=workers, dashboard=dashboard)
-            _CONNECTION.cluster = _describe(embedded)
+            _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
+            _CONNECTION.embedded = None if directory is None else EmbeddedSession.begin(directory)
+            _CONNECTION.cluster = _describe(directory is not None)
         cluster = _CONNECTION.cluster
         _CONNECTION.sessions += 1
     try:
         yield cluster
+    except Exception:
+        _CONNECTION.failed = True
+        raise
     finally:
         with _CONNECTION.lock:
             _CONNECTION.sessions -= 1
             if _CONNECTION.sessions == 0:
-                _CONNECTION.cluster = None
-                if _CONNECTION.ours:
-                    import ray
-
-                    ray.shutdown()
+                _disconnect()
 
 
-def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, bool]:
-    """Connect unless the program has; (whether we did, whether the cluster is an embedded one)."""
+def _disconnect() -> None:
+    _CONNECTION.cluster = None
+    embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
+    _CONNECTION.embedded, _CONNECTION.failed = None, False
+    if _CONNECTION.ours:
+        import ray
+
+        ray.shutdown()
+    if embedded is not None:
+        embedded.end(failed=failed)
+
+
+def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, Path | None]:
+    """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
     if "ray" in sys.modules:
         import ray
 
         if ray.is_initialized():
-            return False, False
-    address = cluster_address()
-    embedded = address is None and not in_submitted_job()
+            return False, None
+    address, embedded = cluster_address(), starts_embedded()
     if address is not None:
         _check_reachable(address)
     decide_authentication(embedded=embedded)
@@ -127,31 +154,55 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
         # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
         # one node nothing is far away, so the loop may fetch them itself.
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
+    for last in (False, True):
+        try:
+            return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
+        except Exception as error:
+            import ray
+
+            ray.shutdown()
+            if last or not embedded or isinstance(error, OSError | ValueError):
+                raise JobError(_unreachable(address, error)) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -> Path | None:
+    """Start Ray or connect to it; the session directory of an embedded cluster."""
     import ray
     from ray.job_config import JobConfig
 
-    try:
-        if embedded:
-            cpus = workers or os.cpu_count() or 1
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                resources=dict.fromkeys(STAGE_RESOURCES, cpus),
-                object_store_memory=EMBEDDED_STORE_BYTES,
-                include_dashboard=dashboard,
-                namespace=NAMESPACE,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                job_config=JobConfig(metadata={"name": name}),
-                _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
-            )
-        else:
-            # A submitted job has the configuration that it was submitted with, its name among it by `rayjobs submit`.
-            named = None if in_submitted_job() else JobConfig(metadata={"name": name})
-            ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=named)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise JobError(_unreachable(address, error)) from error
-    return True, embedded
+    # A submitted job has the metadata that it was submitted with, its name among it by `rayjobs submit`.
+    config = JobConfig() if in_submitted_job() else JobConfig(metadata={"name": name})
+    config._py_driver_sys_path = _OwnPath()
+    if not embedded:
+        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
+        return None
+    cpus = workers or os.cpu_count() or 1
+    context = ray.init(
+        address="local",
+        num_cpus=cpus,
+        resources=dict.fromkeys(STAGE_RESOURCES, cpus),
+        object_store_memory=EMBEDDED_STORE_BYTES,
+        include_dashboard=dashboard,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        job_config=config,
+        _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
+    )
+    return Path(context.address_info["session_dir"])
+
+
+class _OwnPath(list[str]):
+    """Where workers look for modules before anywhere else, as Ray tells them.
+
+    Ray adds the current directory and the script's, whether the driver looks there or not; this takes those alone where
+    it does: what the user put on its path, and a program of theirs.
+    """
+
+    def extend(self, directories: Iterable[str]) -> None:
+        own = {os.path.abspath(entry) for entry in sys.path}
+        super().extend(directory for directory in directories if os.path.abspath(directory) in own)
 
 
 def check_temporary_directory(environment: Mapping[str, str]) -> None:
@@ -162,8 +213,7 @@ def check_temporary_directory(environment: Mapping[str, str]) -> None:
     JobError
         Naming the variable that says where.
     """
-    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
-    directory = environment.get(variable, "/tmp")  # as Ray itself decides
+    variable, directory = _temporary_directory(environment)
     longest = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
     if len(os.fsencode(directory)) + len(longest) > SOCKET_PATH_BYTES:
         most = SOCKET_PATH_BYTES - len(longest)
@@ -171,6 +221,12 @@ def check_temporary_directory(environment: Mapping[str, str]) -> None:
             f"{variable}={directory}: too long for the sockets of Ray, which take {most} bytes; set RAY_TMPDIR to a "
             "shorter directory, such as /tmp"
         )
+
+
+def _temporary_directory(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Below which directory Ray keeps its own, as Ray itself decides, and the variable that says so."""
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    return variable, environment.get(variable, "/tmp")
 
 
 def _check_reachable(address: str) -> None:
@@ -207,7 +263,7 @@ def decide_authentication(*, embedded: bool) -> None:
     has_token = (
         "RAY_AUTH_TOKEN" in os.environ
         or "RAY_AUTH_TOKEN_PATH" in os.environ
-        or (Path.home() / ".ray" / "auth_token").is_file()
+        or os.path.isfile(os.path.expanduser("~/.ray/auth_token"))
     )
     os.environ["RAY_AUTH_MODE"] = "token" if has_token else "disabled"
 
@@ -226,5 +282,10 @@ def _settings_of_ray() -> None:
 def _unreachable(address: str | None, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if address is None:
-        return f"Ray can't start on this machine: {first}; `rayjobs doctor` looks for the cause"
+        variable, directory = _temporary_directory(os.environ)
+        if isinstance(error, OSError) and str(error.filename or "").startswith(directory):
+            where = f"{error.filename}: {error.strerror}; set {variable} to a directory of yours"
+            return f"Ray can't start on this machine: {where}"
+        where = f"its logs: {directory}/ray/session_latest/logs"
+        return f"Ray can't start on this machine: {first}; {where}; `rayjobs doctor` looks for the cause"
     return f"the Ray cluster at RAY_ADDRESS={address} can't be used: {first}; check the address and RAY_AUTH_TOKEN"

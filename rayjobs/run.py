@@ -22,8 +22,9 @@ from actors.job_facts import JobFacts
 from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry
 from actors.output_lock import OutputLock
-from pipelines.errors import JobError
+from pipelines.errors import JobError, RayjobsError
 from pipelines.extension_manager import process_extensions
+from pipelines.publish import NO_SPACE
 from pipelines.storage.local_files import (
     close_directory,
     discard_directory,
@@ -42,6 +43,7 @@ from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job_tables import seal_results, table_paths, write_tables
 from rayjobs.job_tasks import PlannedTask, completed, planned_tasks, task_files
+from rayjobs.last_words import explained
 from rayjobs.output_directory import OutputDirectory, check_possible, make_directory
 from rayjobs.path_spelling import expanded
 from rayjobs.planning import RunPlan, RunRequest, plan_run, planned_elsewhere
@@ -103,6 +105,9 @@ Work = Callable[..., RunEnd]
 
 def _ray() -> Work:
     # Ray is imported here alone: a job with nothing left to do never waits for it.
+    from rayjobs.ray_session import before_importing_ray
+
+    before_importing_ray()
     from rayjobs.ray_work import work_on_ray
 
     return work_on_ray
@@ -209,10 +214,27 @@ class _Run:
     """Of a first run, made before the output was."""
 
     def run(self) -> JobState:
-        spec = self.request.spec
-        started = time.time()
         self.output.clear_requests()
         _clear_temporary(self.ledger, self.output)
+        try:
+            state = self._run()
+        except Exception:
+            with suppress(RayjobsError, OSError):  # else whoever runs it next does it
+                self._clear()
+            raise
+        self._clear(finished=state.status in COMPLETE)
+        return state
+
+    def _clear(self, *, finished: bool = False) -> None:
+        """Leave nothing that only the run itself needed; of a finished one everything is in the record."""
+        if not finished:
+            _clear_temporary(self.ledger, self.output)
+        discard_runs(self.output.temporary)
+        self.output.clear_requests()
+
+    def _run(self) -> JobState:
+        spec = self.request.spec
+        started = time.time()
         plan = self.plan or plan_run(self.ledger, self.request)
         self._stop_if_interrupted()
         facts = self.ledger.facts.read()
@@ -224,7 +246,6 @@ class _Run:
         done = completed(tasks, facts.tasks) if written else []
         to_run = [task for task in tasks if task.digest not in {entry["digest"] for entry in done}]
         if written and not to_run and facts.status in COMPLETE:
-            discard_runs(self.output.temporary)
             return replace(self._state(), unchanged=True)  # as the last run left it, to the byte
         epoch = facts.epoch + 1
         self._note(replace(facts, epoch=epoch))
@@ -246,8 +267,6 @@ class _Run:
                     ended = replace(self._facts(), status=_STATUS_OF_END[end], finished=time.time(), error=why)
                     self._note(ended)
                     self._seal_ledger()
-        if end is RunEnd.FINISHED:
-            discard_runs(self.output.temporary)
         return self._state()
 
     def _facts(self) -> JobFacts:
@@ -273,13 +292,22 @@ class _Run:
         """Note why the run could not go on, as far as the ledger can still be written."""
         try:
             yield
-        except (JobError, OSError) as error:
-            text = f"output {self.output.root}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        except Exception as error:
+            told = self._told(error)
             with suppress(JobError):  # on a full disk the ledger stays as it is: a run that didn't end
-                self._note(replace(self._facts(), status=JobStatus.FAILED, error=text, finished=time.time()))
-            if isinstance(error, JobError):
-                raise
-            raise JobError(f"{text}; run it again, it goes on") from error
+                self._note(replace(self._facts(), status=JobStatus.FAILED, error=str(told), finished=time.time()))
+            raise told from error
+
+    def _told(self, error: Exception) -> RayjobsError:
+        """The error as a person is told it; an OSError is the output's if it is about a file there, or names none."""
+        if not isinstance(error, OSError) or isinstance(error, ConnectionError):
+            return explained(error)
+        if isinstance(error.filename, str | bytes):
+            path = Path(os.path.realpath(os.fsdecode(error.filename)))
+            ours = path.is_relative_to(os.path.realpath(self.output.root))
+        else:
+            path, ours = self.output.root, error.errno in NO_SPACE
+        return JobError(f"output {path}: {error.strerror}; run it again, it goes on") if ours else explained(error)
 
     @contextmanager
     def _connected(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from actors.job_ledger import JobLedger, OpenInput
 from pipelines.block_task import Workspace
 from pipelines.errors import FailedReason, JobError
 from pipelines.image_task import Recipe
+from pipelines.machine_faults import MachineFaultError, noted_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.tables import SealRequest
 from pipelines.worker_journal import inputs_in_hand
@@ -91,7 +92,7 @@ def run_shard(
     Raises
     ------
     JobError
-        Workers die again and again without having started an input.
+        Workers die again and again without having started an input, or their machine is at fault.
     """
     fruitless = 0
     while open_inputs := context.ledger.open_inputs(first_seq, end_seq, engine.stream_rows):
@@ -100,6 +101,9 @@ def run_shard(
         for rows in engine.stream(items):
             gained += context.ledger.commit(rows, epoch=context.epoch)
             context.committed(rows)
+        fault = noted_fault(engine.workspace.temporary)
+        if fault is not None:
+            raise MachineFaultError(fault)
         if stopped():
             return False
         suspects = _suspects(items, engine, context)
@@ -109,6 +113,7 @@ def run_shard(
                 return False
         fruitless = 0 if gained or suspects else fruitless + 1
         if fruitless >= FRUITLESS_ROUNDS:
+            engine.alone(items[0])  # a worker that can't work at all, for lack of a library, is told by this JobError
             raise JobError(
                 "workers end before they start an image; `rayjobs doctor` and the logs of Ray's session tell why"
             )

@@ -8,8 +8,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
+
+from rayjobs.embedded_sessions import KEPT
 
 MARK = "TEST_RUN_OF_RAYJOBS"
 """Environment variable that every process below this one inherits, also when its parent is gone."""
@@ -47,6 +50,40 @@ def nothing_left_behind(*, timeout_s: float = 15.0) -> Iterator[None]:
             told = [f"process {number}: {command}" for (number, _), command in left.items()]
             raise AssertionError("left behind: " + "; ".join([*told, *(f"thread {name}" for name in alive)]))
         time.sleep(0.1)
+
+
+def output_left(output: Path) -> list[str]:
+    """What only a run itself needed of what lies in an output."""
+    control = output / ".rayjobs"
+    left = [*control.glob("tmp"), *control.glob("request-*"), *control.glob(".*.tmp"), *control.glob(".ledger-*")]
+    left += [path for pattern in ("*.journal", "*.hung", "stop-*") for path in output.rglob(pattern)]
+    return sorted({str(path) for path in left})
+
+
+def files_left(output: Path, home: Path, ray: Path, *, failed: int = 0) -> list[str]:
+    """What runs should have taken with them: below an output, ``RAYJOBS_HOME`` and Ray's directory for temporary files.
+
+    ``failed`` is how many runs failed or were killed: the session directories of the last few of those stay.
+    """
+    sessions = [path for path in ray.glob("ray/session_*") if not path.is_symlink()]
+    kept = min(failed, KEPT)
+    told = output_left(output) + [str(path) for path in (home / "clusters").glob("*")]
+    if len(sessions) != kept:
+        told.append(f"{len(sessions)} session directories below {ray}, {kept} should be")
+    if len(list((home / "sessions").glob("*"))) != kept:
+        told.append(f"records of sessions below {home} other than the {kept} of those directories")
+    return told
+
+
+def processes_left(directory: Path) -> list[str]:
+    """Processes of Ray whose session lies below a directory."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if process.status() != psutil.STATUS_ZOMBIE and any(str(directory) in word for word in words):
+                found.append(f"process {process.pid}: {' '.join(words)[:200]}")
+    return found
 
 
 def _processes() -> dict[tuple[int, float], str]:

@@ -71,6 +71,10 @@ CUSTODIANS = {
 WRITERS = {
     "pipelines/publish.py": "a temporary file of the run, opened exclusively",
     "pipelines/worker_journal.py": "a journal of the run, opened exclusively",
+    "pipelines/machine_faults.py": "a note to the driver in the run's temporary directory, opened exclusively",
+    "rayjobs/program.py": "standard streams, and nothing in their place",
+    "rayjobs/last_words.py": "a traceback, in a file of its own, created exclusively",
+    "rayjobs/embedded_sessions.py": "a record in RAYJOBS_HOME, of which only its own bytes are written",
     "actors/output_lock.py": "the lock, of which only its own bytes are written",
     "rayjobs/output_directory.py": "a request to the driver, below .rayjobs",
     "rayjobs/fixed_files.py": "a temporary file of the run",

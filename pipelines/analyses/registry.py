@@ -77,8 +77,8 @@ class Analysis:
 
     @property
     def summary(self) -> str:
-        """The first line of the function's docstring."""
-        return inspect.getdoc(self.function).partition("\n")[0]  # type: ignore[union-attr]
+        """The first line of the function's docstring; empty where Python was told to leave docstrings out."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
 
 ANALYSES: Registry[Analysis] = Registry("analysis")

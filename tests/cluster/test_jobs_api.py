@@ -10,8 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from rayjobs.output_directory import OutputDirectory
+from tests.leaks import output_left, wait_until
 from tests.ray_clusters import HeadNode, head_node, in_checkout
-from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs
+from tests.runs import (
+    ROOT,
+    check_outputs,
+    final_rows,
+    golden_tree,
+    manifest,
+    rayjobs,
+    write_job,
+    write_photographs,
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,31 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
         assert any(f"({stage})" in name for name in tasks), sorted(tasks)
     images = {p: d for p, d in golden_tree(home / "staged").items() if p.startswith(("images", "charts"))}
     assert images == {p: d for p, d in golden_tree(local).items() if p.startswith(("images", "charts"))}
+
+
+def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNode, home: Path) -> None:
+    base, output = home / "stopped", home / "stopped/out"
+    write_photographs(base / "photos", 200, size=(900, 600))
+    job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False})
+    ray, address = Path(sys.executable).with_name("ray"), ("--address", cluster.dashboard)
+    submitted = in_checkout(
+        *(ray, "job", "submit", *address, "--no-wait", "--submission-id", "stopped"),
+        *("--", "python", "-m", "rayjobs", "run", job, "--output", output),
+        variables=cluster.variables,
+    )
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    wait_until(lambda: final_rows(output) >= 10, timeout_s=120)
+    stop = in_checkout(ray, "job", "stop", *address, "stopped", variables=cluster.variables)
+    assert stop.returncode == 0, stop.stdout + stop.stderr
+    wait_until(lambda: not OutputDirectory(output).running, timeout_s=60)
+    state = rayjobs("status", output, "--json", home=home).json
+    assert state["status"] == "interrupted"
+    assert state["done"] < 200
+    wait_until(lambda: output_left(output) == [], timeout_s=15)
+    resumed = rayjobs("resume", output, "--json", home=home)
+    assert resumed.code == 0, resumed.err
+    assert resumed.json["done"] == 200
+    assert output_left(output) == []
 
 
 def test_without_the_token_nothing_is_taken(cluster: HeadNode, home: Path) -> None:

@@ -1,0 +1,152 @@
+"""However a run ends, nothing of it is left: files in the output, in the home, of Ray's session, and processes.
+
+Bounds: Ray's processes are gone 15 s after a driver was killed. Also here, since they need a Ray: code from where the
+program was started, and libraries that can't be imported.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.leaks import files_left, processes_left, wait_until
+from tests.runs import (
+    command,
+    environment,
+    final_rows,
+    golden_tree,
+    manifest,
+    rayjobs,
+    write_job,
+    write_photographs,
+)
+
+COUNT = 120
+AGENTS_S = 15.0
+"""How long Ray's processes may outlive a killed driver."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    write_photographs(tmp_path / "photos", COUNT, size=(900, 600))  # long enough to be stopped in the middle
+    write_job(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def ray() -> Iterator[str]:
+    """Where Ray keeps its sessions, for ``RAY_TMPDIR``; a short path, since sockets lie below it."""
+    directory = tempfile.mkdtemp(prefix="rj", dir="/tmp")
+    yield directory
+    shutil.rmtree(directory)
+
+
+def started(place: Path, ray: str, *arguments: str | Path) -> tuple[subprocess.Popen[str], int]:
+    """A run that has made some progress, and how many rows were final before."""
+    output = place / "out"
+    before = final_rows(output)
+    process = subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(place, RAY_TMPDIR=ray),
+        cwd=place,
+    )
+    wait_until(lambda: final_rows(output) > before or process.poll() is not None, timeout_s=120)
+    assert process.poll() is None, process.communicate()
+    return process, before
+
+
+def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
+    output = place / "out"
+
+    def check(*, failed: int = 0) -> None:
+        assert files_left(output, place, Path(ray), failed=failed) == []
+        assert processes_left(Path(ray)) == []
+
+    process, _ = started(place, ray, "run", "job.yaml", "--json")
+    assert rayjobs("pause", output, home=place).code == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    check()
+
+    process, _ = started(place, ray, "resume", output)
+    assert rayjobs("cancel", output, home=place).code == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    check()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process, _ = started(place, ray, "resume", output)
+        os.kill(process.pid, number)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        check()
+
+    process, _ = started(place, ray, "resume", output)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(lambda: processes_left(Path(ray)) == [], timeout_s=AGENTS_S)
+
+    ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray)
+    assert ended.code == 0, ended.err
+    assert {row["status"] for row in manifest(output)} == {"done"}
+    check(failed=1)  # the killed run's logs stay
+    tree = golden_tree(output)
+    again = rayjobs("run", "job.yaml", "--output", place / "unbroken", home=place, RAY_TMPDIR=ray)
+    assert again.code == 0, again.err
+    assert golden_tree(place / "unbroken") == tree
+
+
+def test_a_library_that_cannot_be_imported_ends_the_job_once_and_before_any_row(tmp_path: Path, ray: str) -> None:
+    place, output, stands = tmp_path, tmp_path / "out", tmp_path / "stands"
+    write_photographs(place / "photos", 6)
+    write_job(place)
+    stands.mkdir()
+    (stands / "simplejpeg.py").write_text("raise OSError('libjpeg.so.9: cannot open shared object file')\n")
+    path = f"{stands}{os.pathsep}{environment(place)['PYTHONPATH']}"
+    done = rayjobs("run", "job.yaml", home=place, RAY_TMPDIR=ray, PYTHONPATH=path)
+    assert done.code == 1, done.out + done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("rayjobs: ")]
+    assert line.startswith("rayjobs: simplejpeg can't be imported on ")
+    assert "libjpeg.so.9: cannot open shared object file" in line
+    assert "Traceback" not in done.err
+    assert final_rows(output) == 0
+    assert files_left(output, place, Path(ray), failed=1) == []  # its logs stay
+    assert rayjobs("status", output, "--json", home=place).json["status"] == "failed"
+    assert rayjobs("run", "job.yaml", "--json", home=place, RAY_TMPDIR=ray).code == 0
+
+
+def test_no_code_comes_from_where_the_program_was_started(tmp_path: Path, ray: str) -> None:
+    """A file for every module of the standard library and of every installed package; none of them is ever run."""
+    write_photographs(tmp_path / "photos", 4)
+    job = write_job(tmp_path, export={"images": {"format": "png"}, "data": ["parquet", "csv", "xlsx"], "charts": True})
+    here = tmp_path / "here"
+    here.mkdir()
+    mark = tmp_path / "ran"
+    packages = Path(str(sys.modules["numpy"].__file__)).parent.parent
+    names = {*sys.stdlib_module_names, "sitecustomize", "usercustomize", "ray_stream", "actors", "pipelines"}
+    names |= {path.stem for path in packages.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    for name in names - {"rayjobs"}:
+        (here / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r} + ' ')\nraise ImportError\n")
+    for word in ([str(Path(sys.executable).with_name("rayjobs"))], [sys.executable, "-m", "rayjobs"]):
+        variables = {k: v for k, v in environment(tmp_path, RAY_TMPDIR=ray).items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [*word, "run", str(job), "--output", str(tmp_path / f"out{len(word)}")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=variables,
+            cwd=here,
+        )
+        assert done.returncode == 0, done.stderr
+        assert not mark.exists(), mark.read_text()
