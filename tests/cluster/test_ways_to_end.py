@@ -22,14 +22,13 @@ from tests.runs import (
     command,
     environment,
     final_rows,
-    golden_tree,
     manifest,
     rayjobs,
     write_job,
     write_photographs,
 )
 
-COUNT = 120
+COUNT = 100
 AGENTS_S = 15.0
 """How long Ray's processes may outlive a killed driver."""
 
@@ -101,10 +100,6 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
     assert ended.code == 0, ended.err
     assert {row["status"] for row in manifest(output)} == {"done"}
     check(failed=1)  # the killed run's logs stay
-    tree = golden_tree(output)
-    again = rayjobs("run", "job.yaml", "--output", place / "unbroken", home=place, RAY_TMPDIR=ray)
-    assert again.code == 0, again.err
-    assert golden_tree(place / "unbroken") == tree
 
 
 def test_a_library_that_cannot_be_imported_ends_the_job_once_and_before_any_row(tmp_path: Path, ray: str) -> None:
