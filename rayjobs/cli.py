@@ -48,10 +48,17 @@ def _guarded(argv: Sequence[str] | None) -> int:
         print("rayjobs: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence
+        print(f"rayjobs: {_told(error)}", file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def _told(error: Exception) -> str:
+    try:
         from rayjobs.last_words import explained
 
-        print(f"rayjobs: {explained(error)}", file=sys.stderr)
-        return EXIT_PROBLEM
+        return str(explained(error))
+    except Exception:  # noqa: BLE001 - an installation so broken that it can't even tell
+        return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
