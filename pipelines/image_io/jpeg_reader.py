@@ -31,6 +31,8 @@ _CM_PER_INCH = {1: 1.0, 2: 2.54}
 """Unit of JFIF's density -> factor to pixels per inch."""
 _IPTC_RESOURCE = 0x0404
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MARKER = re.compile(rb"\xff+[\xc0-\xcf\xd8-\xfe]")
+"""Not the zeros and restarts that stand in coded data."""
 _SPACES: dict[int, ColourSpace] = {1: "gray", 3: "rgb", 4: "cmyk"}
 
 
@@ -94,7 +96,8 @@ def decode(data: bytes, header: ImageHeader, frame: int, policy: ReadPolicy, sca
         return RawPixels(_checked(data, header, scale_denom))
     if policy.truncated == "strict":
         raise ImageError(FailedReason.TRUNCATED, "JPEG ends in the middle of a scan; read.truncated: salvage shows it")
-    pixels = _turbo(data, header, scale_denom, strict=False)
+    data = _before_cut_segment(data, scan)
+    pixels = _lenient(data, header, scale_denom)
     if policy.truncated == "flag":
         return RawPixels(pixels, "truncated")
     valid = _valid_share(data, header)
@@ -164,7 +167,7 @@ def _checked(data: bytes, header: ImageHeader, scale_denom: int) -> NDArray[Any]
     except ValueError as error:
         if not _is_padding(data, str(error)):
             raise ImageError(FailedReason.CORRUPT, f"JPEG is damaged: {error}") from error
-    return _turbo(data, header, scale_denom, strict=False)
+    return _lenient(data, header, scale_denom)
 
 
 def _is_padding(data: bytes, message: str) -> bool:
@@ -177,10 +180,40 @@ def _is_padding(data: bytes, message: str) -> bool:
     return padding.strip(b"\0") == b"" or padding.strip(b"\xff") == b""
 
 
-def _turbo(data: bytes, header: ImageHeader, scale_denom: int, *, strict: bool) -> NDArray[Any]:
-    size = {"min_height": -(-header.height // scale_denom), "min_width": -(-header.width // scale_denom)}
-    scaling: dict[str, int] = {} if scale_denom == 1 else size
-    pixels = turbo_decode(data, header.space, strict=strict, **scaling)
+def _before_cut_segment(data: bytes, scan: int) -> bytes:
+    """Without the segment that the cut goes through: libjpeg gives up on it, and on all that stands before."""
+    at = scan
+    while at + 4 <= len(data):
+        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+        if end > len(data):
+            return data[:at]
+        following = _MARKER.search(data, end) if data[at + 1] == _SCAN else _MARKER.match(data, end)
+        if following is None:
+            return data
+        at = following.end() - 2
+    return data[:at]
+
+
+def _lenient(data: bytes, header: ImageHeader, scale_denom: int) -> NDArray[Any]:
+    """The pixels with all gaps filled in. Raises ImageError: ``corrupt``, where the decoder gave up.
+
+    simplejpeg then says nothing and returns what lay in memory: what it leaves alone shows over two grounds.
+    """
+    first, second = (_turbo(data, header, scale_denom, strict=False, ground=ground) for ground in (0, 255))
+    if not np.array_equal(first, second):
+        raise ImageError(FailedReason.CORRUPT, "JPEG is damaged where it is cut off: its decoder gives up")
+    return first
+
+
+def _turbo(
+    data: bytes, header: ImageHeader, scale_denom: int, *, strict: bool, ground: int | None = None
+) -> NDArray[Any]:
+    rows, columns = -(-header.height // scale_denom), -(-header.width // scale_denom)
+    options: dict[str, Any] = {} if scale_denom == 1 else {"min_height": rows, "min_width": columns}
+    if ground is not None:
+        stored = {"gray": 1, "rgb": 3, "cmyk": 4}[header.space]
+        options["buffer"] = np.full((rows, columns, stored), ground, np.uint8)
+    pixels = turbo_decode(data, header.space, strict=strict, **options)
     # Adobe stores the inks inverted, and everyone follows
     return np.subtract(255, pixels, dtype=np.uint8) if header.space == "cmyk" else pixels
 
@@ -193,12 +226,12 @@ def shape_of(data: bytes) -> tuple[int, int, int]:
     return frame[2], frame[3], frame[4]
 
 
-def turbo_decode(data: bytes, space: ColourSpace, *, strict: bool = True, **scaling: int) -> NDArray[Any]:
+def turbo_decode(data: bytes, space: ColourSpace, *, strict: bool = True, **options: Any) -> NDArray[Any]:
     """libjpeg-turbo's pixels; strict: ValueError for everything that it warns of and fills in."""
     import simplejpeg  # type: ignore[import-untyped]
 
     colours = {"gray": "GRAY", "rgb": "RGB", "cmyk": "CMYK"}[space]
-    pixels: NDArray[Any] = simplejpeg.decode_jpeg(data, colours, strict=strict, **scaling)
+    pixels: NDArray[Any] = simplejpeg.decode_jpeg(data, colours, strict=strict, **options)
     return pixels[..., 0] if space == "gray" else pixels
 
 
@@ -206,7 +239,7 @@ def _valid_share(data: bytes, header: ImageHeader) -> float:
     """Share of the rows that don't depend on what follows the cut: two different endings leave them the same."""
     endings = (b"\x00" * 4096, b"\xaa" * 4096)
     cut = data[:-2] if len(data) > 2 else data  # the last bytes may be half a code
-    first, second = (_turbo(cut + ending + b"\xff\xd9", header, 1, strict=False) for ending in endings)
+    first, second = (_lenient(cut + ending + b"\xff\xd9", header, 1) for ending in endings)
     same = (first == second).reshape(header.height, -1).all(axis=1)
     differing = np.flatnonzero(~same)
     return float(differing[0] / header.height) if differing.size else 1.0
