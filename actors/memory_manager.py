@@ -22,6 +22,8 @@ WORKER_BYTES = 384 * MIB
 SMALLEST_BUCKET_BYTES = 256 * MIB
 ESCALATION = 4
 """After a kill, so many times what was reserved before."""
+MANY = 10
+"""More tries than the ladder has steps."""
 ALIKE = 1.1
 """A node with hardly more than the shard's share isn't worth a step of its own."""
 
@@ -65,6 +67,39 @@ def ladder(reserved_bytes: int, share_bytes: int, node_bytes: int) -> list[Memor
     return [*(MemoryStep(memory_bytes=size) for size in sizes), MemoryStep(memory_bytes=most, fewer_outputs=True)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """How far up the ladder an image has come."""
+
+    reserved_bytes: int
+    """What it was tried with at first."""
+    step: MemoryStep | None = None
+    memory: bool = False
+    """Whether an attempt ended for want of memory."""
+
+
+def step_after(
+    tried: Tried, share_bytes: int, node_bytes: int, *, tries_left: int, has_lighter: bool
+) -> MemoryStep | None:
+    """The step of the ladder that follows; the ladder is that of the nodes alive now.
+
+    Fewer outputs, and None for nothing left to try, follow only once it is known that memory was the reason; until then
+    the largest step comes again, and how often is the caller's to bound. When fewer tries are left than steps, those
+    between are left out, so that the last try is the one with fewer outputs.
+    """
+    *whole, last = ladder(tried.reserved_bytes, share_bytes, node_bytes)
+    done = 0 if tried.step is None else tried.step.memory_bytes
+    higher = [step for step in whole if step.memory_bytes > done]
+    if not tried.memory:
+        return higher[0] if higher else MemoryStep(memory_bytes=min(max(share_bytes, tried.reserved_bytes), node_bytes))
+    if tried.step is not None and tried.step.fewer_outputs:
+        return None
+    if has_lighter and (not higher or tries_left <= 1):
+        return last
+    kept = max(tries_left - has_lighter, 1)
+    return higher[-kept:][0] if higher else None
+
+
 def lighter(recipe: Recipe) -> tuple[Recipe, str] | None:
     """A recipe with fewer outputs, and in words what it leaves out; None when there is nothing lesser.
 
@@ -83,12 +118,19 @@ class MemoryManager:
     Parameters
     ----------
     nodes
-        The nodes with what they have.
+        The nodes with what they have; ``set_nodes`` says so again when some came or went.
     slots
         CPUs that the shard was granted.
     """
 
     def __init__(self, nodes: Sequence[Node], slots: int) -> None:
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._tried: dict[int, Tried] = {}
+        self.set_nodes(nodes)
+
+    def set_nodes(self, nodes: Sequence[Node]) -> None:
+        """Say which nodes are alive."""
         shares = [
             int(node.total[MEMORY] / node.total[CPU])
             for node in nodes
@@ -97,11 +139,6 @@ class MemoryManager:
         self.task_bytes: int | None = min(shares) // MIB * MIB if shares else None
         """What each task of a stream reserves; None: nodes don't say what memory they have."""
         self.node_bytes = max((int(node.total.get(MEMORY, 0)) for node in nodes), default=0)
-        self._slots = slots
-        self._lock = threading.Lock()
-        self._reserved: dict[int, int] = {}
-        self._steps: dict[int, list[MemoryStep]] = {}
-        self._killed: set[int] = set()
 
     @property
     def image_bytes(self) -> int | None:
@@ -129,36 +166,41 @@ class MemoryManager:
         # More than the shard's own share could wait for others for ever: it runs alone in the shard in any case.
         reserved = min(bucket(needed_bytes + WORKER_BYTES), self.share_bytes)
         with self._lock:
-            self._reserved[number] = reserved
+            self._tried[number] = Tried(reserved_bytes=reserved)
         return reserved
 
-    def next_step(self, number: int) -> MemoryStep | None:
-        """How to try an image whose process ended; each call is a step up.
+    def next_step(self, number: int, tries_left: int = MANY, *, has_lighter: bool = True) -> MemoryStep | None:
+        """How to try an image whose process ended; each call is a step up, with the nodes that are alive now.
 
-        Fewer outputs, and None for nothing left to try, follow only once it is known that memory was the reason; until
-        then the largest step comes again, and how often is the caller's to bound.
+        Parameters
+        ----------
+        tries_left
+            How often it may be tried, this time included; see ``step_after``.
+        has_lighter
+            Whether there is a lesser result.
         """
         if self.task_bytes is None:
             return MemoryStep(memory_bytes=0)
         with self._lock:
-            if number not in self._steps:
-                reserved = self._reserved.get(number, self.task_bytes)
-                self._steps[number] = ladder(reserved, self.share_bytes, self.node_bytes)
-            steps = self._steps[number]
-            if len(steps) > 1:
-                return steps.pop(0)
-            if number not in self._killed:
-                return MemoryStep(memory_bytes=max(self.share_bytes, self._reserved.get(number, 0)))
-            return steps.pop() if steps else None
+            tried = self._of(number)
+            step = step_after(tried, self.share_bytes, self.node_bytes, tries_left=tries_left, has_lighter=has_lighter)
+            if step is not None:
+                self._tried[number] = replace(tried, step=step)
+            return step
 
     def killed(self, number: int) -> None:
-        """The image's process was ended for want of memory."""
+        """The image's process was ended for want of memory, or found none."""
         with self._lock:
-            self._killed.add(number)
+            self._tried[number] = replace(self._of(number), memory=True)
+
+    def _of(self, number: int) -> Tried:
+        return self._tried.get(number) or Tried(reserved_bytes=self.task_bytes or 0)
+
+    def within(self, memory_bytes: int, *, waited: bool) -> int:
+        """A reservation as the nodes alive can give it; what ``waited`` in vain gets the shard's own share at most."""
+        return min(memory_bytes, self.share_bytes if waited else self.node_bytes)
 
     def forget(self, number: int) -> None:
         """The image has its final row."""
         with self._lock:
-            self._reserved.pop(number, None)
-            self._steps.pop(number, None)
-            self._killed.discard(number)
+            self._tried.pop(number, None)

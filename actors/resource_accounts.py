@@ -146,6 +146,12 @@ def refusal(demand: Mapping[str, float], supply: Supply, *, spread: bool = False
     return _disk_refusal(demand, supply)
 
 
+def able_nodes(nodes: Sequence[Node], estimate: ResourceEstimate) -> list[Node]:
+    """The nodes that could serve an estimate, once whoever holds what it asks for has given it back."""
+    demand = demand_of(estimate)
+    return [node for node in nodes if _fits(demand, node.total)]
+
+
 def shortage(demand: Mapping[str, float], supply: Supply, held: Mapping[str, float]) -> str | None:
     """Why a feasible demand has to wait; None: it can have what it asks for."""
     total = supply.total()

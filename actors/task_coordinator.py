@@ -187,6 +187,10 @@ class TaskCoordinator(ClosedOnExit):
         elif outcome is not Outcome.RELEASED:
             self._link.change("cancel", self.owner, task_id)
 
+    def give_up(self) -> None:
+        """Ray is dead: don't wait for the coordinator any more, not even to take leave."""
+        self._link.give_up()
+
     def close(self) -> None:
         """Cancel what is open and end the lease. Safe to call twice."""
         if self._closed.is_set():
@@ -200,7 +204,7 @@ class TaskCoordinator(ClosedOnExit):
         for bundle in bundles:
             bundle.stop(at_once=True)
         self._reports.put(None)
-        if not ray.is_initialized():
+        if not ray.is_initialized() or self._link.given_up:
             return
         try:
             self._threads[1].join()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from benchmarks import standard_work
 from pipelines.block_task import Workspace
+from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
@@ -30,7 +31,8 @@ from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import Snapshot
 from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, Crash, ShardContext
+from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, ShardContext
+from rayjobs.worker_watch import Crash
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,17 @@ class InstantEngine:
 
     workspace: Workspace
     stream_rows: int = SMALLEST_STREAM_ROWS
+    waits: bool = False
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
         for at in range(0, len(items), SAVED_ROWS):
             yield [self._done(item) for item in items[at : at + SAVED_ROWS]]
 
-    def alone(self, item: WorkItem) -> list[ImageStatus] | Crash:
+    def alone(self, item: WorkItem, reason: FailedReason, tries_left: int) -> list[ImageStatus] | Crash:
         return [self._done(item)]
+
+    def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
+        return {}
 
     def seal(self, requests: Sequence[SealRequest]) -> None:
         """There are no results."""

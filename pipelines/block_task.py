@@ -60,6 +60,8 @@ class Workspace:
     """Memory that an image may need; one that needs more is handed back. None: there is no bound."""
     extensions: Mapping[str, str] = field(default_factory=dict)
     """The plug-ins that the job uses, with the versions that it was planned with."""
+    node: str = ""
+    """Ray's name of the node that the worker runs on; set there."""
 
     @property
     def temporary(self) -> Path:
@@ -76,7 +78,7 @@ def render_analyze_export(
     """Exactly one row per item, in order, in groups; ``released`` ones were handed back."""
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
-    try:
+    with worker.journal.block():
         for item in items:
             if os.path.exists(workspace.stop):
                 rows.add(item, ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
@@ -94,11 +96,13 @@ def render_analyze_export(
             )
             rows.add(item, status, results, recipes[item.recipe])
             if rows.due():
-                yield rows.flush()
+                ready = rows.flush()
+                worker.journal.idle()
+                yield ready
                 _spare_the_collector()
-        yield rows.flush()
-    finally:
+        ready = rows.flush()
         worker.journal.idle()
+        yield ready
 
 
 @cache
@@ -138,7 +142,7 @@ def open_worker(workspace: Workspace) -> Worker:
         keep_freed_memory()
         load_extensions(workspace.extensions)
         workspace.parts.mkdir(parents=True, exist_ok=True)
-        journal = WorkerJournal(workspace.temporary)
+        journal = WorkerJournal(workspace.temporary, workspace.node)
         publisher = Publisher(workspace.root, workspace.temporary, journal, durable=workspace.durable)
         _open[workspace.temporary] = Worker(journal.name, journal, publisher)
     return _open[workspace.temporary]

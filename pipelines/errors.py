@@ -5,7 +5,11 @@ Covers what may happen to a job or to one input; the policy (retry, degrade, giv
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
+
+CV_OUT_OF_MEMORY = -4
+"""``cv2.Error.StsNoMem``."""
 
 
 class FailedReason(StrEnum):
@@ -61,3 +65,11 @@ class ImageError(RayjobsError):
 
     def __reduce__(self) -> tuple[type[ImageError], tuple[FailedReason, str]]:
         return type(self), (self.reason, str(self))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was what failed: in Python, numpy, OpenCV or the system."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    from_opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == CV_OUT_OF_MEMORY
+    return isinstance(error, MemoryError) or from_opencv

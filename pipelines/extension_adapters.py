@@ -25,7 +25,7 @@ from pipelines.charts.data import ChartData
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEngine
 from pipelines.contracts import RESOURCES, TASK_TYPES, ProcessorExtension, ResourceProvider, TaskHandler
-from pipelines.errors import FailedReason, ImageError, JobError
+from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 from pipelines.operations.registry import OPERATIONS, Image, Operation, Scale
 from pipelines.registry import NamesFile, Parameters, Registry
 
@@ -249,7 +249,7 @@ class _Guard:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ImageError):
             raise ImageError(error.reason, f"{self.origin}: {error}") from error
-        if error is not None and not isinstance(error, MemoryError):  # SystemExit and its like as well
+        if error is not None and not is_out_of_memory(error):  # SystemExit and its like as well
             text = f"{self.origin}: {type(error).__name__}: {_text_of(error)}"
             raise ImageError(FailedReason.PLUGIN_ERROR, text) from error
 

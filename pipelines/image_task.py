@@ -22,7 +22,7 @@ from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measured
 from pipelines.charts import ChartOptions, draw_chart
 from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
-from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason
+from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason, is_out_of_memory
 from pipelines.image_geometry import ImageGeometry, geometry_of
 from pipelines.image_io import (
     DecodedImage,
@@ -396,7 +396,7 @@ def failed_status(item: WorkItem, recipe: Recipe, error: Exception, started: flo
         )
     if isinstance(error, ImageError):
         reason, message = error.reason, str(error)
-    elif isinstance(error, MemoryError):
+    elif is_out_of_memory(error):
         reason, message = FailedReason.OUT_OF_MEMORY, "not enough memory for this image"
     elif isinstance(error, UnknownNameError):  # the job was checked: this process couldn't load a plug-in
         reason, message = FailedReason.PLUGIN_ERROR, str(error)
@@ -442,11 +442,11 @@ def _draw(analysis: str, results: Results, item: WorkItem, recipe: Recipe) -> by
     assert recipe.charts is not None
     try:
         return draw_chart(analysis, results[analysis], title=PurePosixPath(item.title).name, options=recipe.charts)
-    except MemoryError:
-        raise
     except ImageError as error:
         raise ImageError(error.reason, f"chart of {analysis}: {error}") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ImageError(FailedReason.CHART_ERROR, f"chart of {analysis}: {type(error).__name__}: {error}") from error
 
 

@@ -7,15 +7,21 @@ store. Both do the same to an image. Which inputs, and what to do about rows tha
 from __future__ import annotations
 
 import json
+import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import wraps
 from typing import Any, Literal
 
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import DataContext, Dataset, ExecutionResources
+
+# What Ray Data calls at each step of its loop; the one way into a stream that waits, and it has no other name.
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines import block_task, staged_task
 from pipelines.block_task import Workspace
@@ -78,14 +84,82 @@ class StreamOptions:
     """Units of resources that nodes declare, held by each task that renders, and GPUs."""
 
 
+class StreamExit:
+    """A way out of a stream for another thread, while the one that takes its rows waits for the next."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
+        self._leaving = threading.Event()
+
+    def leave(self) -> None:
+        """End the stream as if its workers had died, with all of their tasks; a stopped process is ended as well."""
+        self._leaving.set()
+
+    @property
+    def left(self) -> bool:
+        return self._leaving.is_set()
+
+
+class _StreamLeftError(Exception):
+    """Raised in Ray Data's loop to end it."""
+
+
+_exits: dict[str, StreamExit] = {}
+"""Of the streams that run now: Ray Data makes its callbacks itself, and sends their class to the workers."""
+_EXIT = "rayjobs_stream_exit"
+
+
+class _Leaving(ExecutionCallback):  # type: ignore[misc]
+    """Ends a stream that is to be left; called ten times a second, whatever its workers do."""
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Cancel what runs, by force: that ends even a stopped process, which does not hear anything else."""
+        exit = _exits.get(executor._data_context.get_config(_EXIT, ""))
+        if exit is None or not exit.left:
+            return
+        for operator in executor._topology:
+            for task in operator.get_active_tasks():
+                ray.cancel(task.get_waitable(), force=True)
+        raise _StreamLeftError
+
+
+def here(workspace: Workspace) -> Workspace:
+    """The same for a worker on this node."""
+    return replace(workspace, node=ray.get_runtime_context().get_node_id())
+
+
 def stream_statuses(
-    items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace, options: StreamOptions
+    items: Sequence[WorkItem],
+    recipes: Mapping[int, Recipe],
+    workspace: Workspace,
+    options: StreamOptions,
+    exit: StreamExit | None = None,
 ) -> Iterator[list[ImageStatus]]:
     """Yield status rows while the shard runs; rows of a worker that died don't come.
 
-    Leaving the iterator early (``close``) stops the stream and cancels its tasks.
+    Leaving the iterator early (``close``) stops the stream and cancels its tasks; ``exit`` does so from outside.
     """
+    exit = exit or StreamExit()
+    _exits[exit.id] = exit
+    try:
+        yield from _statuses(items, recipes, workspace, options, exit)
+    except Exception:
+        if not exit.left:
+            raise
+    finally:
+        del _exits[exit.id]
+
+
+def _statuses(
+    items: Sequence[WorkItem],
+    recipes: Mapping[int, Recipe],
+    workspace: Workspace,
+    options: StreamOptions,
+    exit: StreamExit,
+) -> Iterator[list[ImageStatus]]:
     context = _context(options.stages)
+    context.set_config(_EXIT, exit.id)
+    context.custom_execution_callback_classes.append(_Leaving)
     most = BLOCK_ROWS if options.stages == "fused" else STAGED_BLOCK_ROWS
     blocks = [_to_table(block) for block in blocks_of(items, options.slots, most)]
     with DataContext.current(context):
@@ -187,7 +261,7 @@ def _telling(operator: Operator) -> Operator:
 @_telling
 def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """The fused operator."""
-    for rows in block_task.render_analyze_export(_to_items(table), recipes, workspace):
+    for rows in block_task.render_analyze_export(_to_items(table), recipes, here(workspace)):
         if rows:
             yield _from_statuses(rows)
 
@@ -195,19 +269,19 @@ def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], worksp
 @_telling
 def render(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """First staged operator: inputs -> pixels."""
-    return staged_task.render(table, _to_items(table), recipes, workspace)
+    return staged_task.render(table, _to_items(table), recipes, here(workspace))
 
 
 @_telling
 def analyze(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Second staged operator: pixels -> pixels and results."""
-    return staged_task.analyze(table, _to_items(table), recipes, workspace)
+    return staged_task.analyze(table, _to_items(table), recipes, here(workspace))
 
 
 @_telling
 def export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Third staged operator: pixels and results -> files and rows."""
-    for rows in staged_task.export(table, _to_items(table), recipes, workspace):
+    for rows in staged_task.export(table, _to_items(table), recipes, here(workspace)):
         if rows:
             yield _from_statuses(rows)
 

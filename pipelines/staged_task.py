@@ -45,11 +45,11 @@ def render(
 ) -> Iterator[pa.Table]:
     """Items -> pixels, one table of one row per image."""
     worker = open_worker(workspace)
-    try:
+    with worker.journal.block():
         for place, item in enumerate(items):
-            yield _joined(table, place, _render(item, recipes[item.recipe], workspace, worker))
-    finally:
-        worker.journal.idle()
+            joined = _joined(table, place, _render(item, recipes[item.recipe], workspace, worker))
+            worker.journal.idle()  # whoever takes the pixels may take longer than an image may
+            yield joined
 
 
 def analyze(
@@ -57,14 +57,14 @@ def analyze(
 ) -> Iterator[pa.Table]:
     """Pixels -> pixels and results."""
     worker = open_worker(workspace)
-    try:
+    with worker.journal.block():
         for place, item in enumerate(items):
             row = _row(table, place)
             if row["status"] is None:
                 row |= _analyze(item, row, recipes[item.recipe], workspace, worker)
-            yield _joined(table, place, row)
-    finally:
-        worker.journal.idle()
+            joined = _joined(table, place, row)
+            worker.journal.idle()
+            yield joined
 
 
 def export(
@@ -73,16 +73,18 @@ def export(
     """Pixels and results -> files and rows."""
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
-    try:
+    with worker.journal.block():
         for place, item in enumerate(items):
             recipe = recipes[item.recipe]
             status, results = _export(item, _row(table, place), recipe, workspace, worker)
             rows.add(item, status, results, recipe)
             if rows.due():
-                yield rows.flush()
-        yield rows.flush()
-    finally:
+                ready = rows.flush()
+                worker.journal.idle()
+                yield ready
+        ready = rows.flush()
         worker.journal.idle()
+        yield ready
 
 
 def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker) -> dict[str, Any]:

@@ -4,7 +4,9 @@ One append-only file per worker and epoch, below the output's temporary director
 process loses nothing of it. The driver reads the journals after a stream lost rows, and after a crash of its own.
 
 A hang is ended from outside the interpreter: ``faulthandler``'s watchdog, a C thread that needs no interpreter lock,
-writes where every thread stood into a file beside the journal and ends the process.
+writes where every thread stood into a file beside the journal and ends the process. A process that can't even do that,
+being stopped or in the kernel, is ended by the driver, which sees that its journal doesn't grow: so the journal begins
+with who writes it (see ``worker_process``), and how many processes the kernel had ended there for want of memory.
 """
 
 from __future__ import annotations
@@ -15,8 +17,12 @@ import os
 import socket
 import uuid
 from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipelines.errors import is_out_of_memory
+from pipelines.worker_process import WorkerProcess, oom_kills, this_process
 
 SUFFIX = ".journal"
 HUNG_SUFFIX = ".hung"
@@ -31,26 +37,46 @@ class WorkerJournal:
         The directory is gone: another driver has taken over since.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, node: str = "") -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         name = f"{self.name}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.open(directory / name, flags, 0o600)
         self._hung = os.open(directory / (name + HUNG_SUFFIX), flags, 0o600)
+        self._in_hand: int | None = None
+        process = this_process(node)
+        self._append("worker", process.node, process.pid, process.started, oom_kills())
 
     def _append(self, *entry: object) -> None:
         os.write(self._file, json.dumps(entry).encode() + b"\n")
 
     def started(self, number: int, timeout_s: float | None = None) -> None:
         """This input is in hand now; the process ends itself if it still is after ``timeout_s``."""
+        self._in_hand = number
         self._append("started", number)
         if timeout_s is not None:
             faulthandler.dump_traceback_later(timeout_s, exit=True, file=self._hung)
 
     def idle(self) -> None:
-        """Nothing is in hand: every started input has its row."""
+        """Nothing is in hand: every started input has its row, and whoever takes the rows may take their time."""
         faulthandler.cancel_dump_traceback_later()
-        self._append("idle")
+        if self._in_hand is not None:
+            self._in_hand = None
+            self._append("idle")
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Around the work on several inputs: what ends it before its end is noted with the input in hand."""
+        try:
+            yield
+        except GeneratorExit:  # nobody wants the rest
+            raise
+        except BaseException as error:
+            if self._in_hand is not None:
+                self._append("lost", self._in_hand, is_out_of_memory(error))
+            raise
+        finally:
+            self.idle()
 
     def publishing(self, path: str, sha256: str) -> None:
         """This file (path relative to the output) is about to appear, and is ours."""
@@ -61,22 +87,64 @@ class WorkerJournal:
         os.close(self._hung)
 
 
-def inputs_in_hand(directory: Path) -> dict[int, bool]:
-    """Inputs that workers had in hand when they ended -> whether the worker ended itself over the time limit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InHand:
+    """An input that a worker had in hand when its journal ended, or when the work on its block did."""
+
+    input: int
+    journal: str
+    process: WorkerProcess
+    noted_ns: int
+    """When the journal was written last: of several that name an input, the latest counts."""
+    oom_kills: int | None = None
+    """When the worker began; see ``worker_process``."""
+    hung: bool = False
+    """Whether the worker ended itself over the time limit."""
+    lost: bool = False
+    """The process may live on: an error ended the work on the block."""
+    out_of_memory: bool = False
+    """That error was a want of memory."""
+
+
+def inputs_in_hand(directory: Path) -> list[InHand]:
+    """What workers had in hand when they ended, or have now.
 
     A torn last line is what a kill leaves and is passed over.
     """
-    found: dict[int, bool] = {}
-    for path in sorted(directory.glob(f"*{SUFFIX}")):
-        in_hand: int | None = None
-        for entry in _entries(path):
-            match entry:
-                case ["started", int(number)]:
-                    in_hand = number
-                case ["idle"]:
-                    in_hand = None
-        if in_hand is not None:
-            found[in_hand] = path.with_name(path.name + HUNG_SUFFIX).stat().st_size > 0
+    return [found for path in sorted(directory.glob(f"*{SUFFIX}")) for found in in_hand_of(path)]
+
+
+def in_hand_of(path: Path) -> list[InHand]:
+    """As ``inputs_in_hand``, of one journal."""
+    found: list[InHand] = []
+    in_hand: int | None = None
+    process, noted_ns = WorkerProcess("", 0, None), path.stat().st_mtime_ns
+    kills: int | None = None
+    for entry in _entries(path):
+        match entry:
+            case ["worker", str(node), int(pid), int() | None as started, int() | None as before]:
+                process, kills = WorkerProcess(node, pid, started), before
+            case ["started", int(number)]:
+                in_hand = number
+            case ["idle"]:
+                in_hand = None
+            case ["lost", int(number), bool(memory)]:
+                found.append(
+                    InHand(
+                        input=number,
+                        journal=path.name,
+                        process=process,
+                        noted_ns=noted_ns,
+                        oom_kills=kills,
+                        lost=True,
+                        out_of_memory=memory,
+                    )
+                )
+    if in_hand is not None:
+        hung = path.with_name(path.name + HUNG_SUFFIX).stat().st_size > 0
+        found.append(
+            InHand(input=in_hand, journal=path.name, process=process, noted_ns=noted_ns, oom_kills=kills, hung=hung)
+        )
     return found
 
 

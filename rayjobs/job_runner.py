@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.output_lock import LEASE_S, OutputLock
+from pipelines.errors import JobError
 from pipelines.storage.local_files import remove_own
 from pipelines.tasks import TaskPriority
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
@@ -119,6 +120,10 @@ class JobRunner:
     """Why the output's disk is too full to go on; None: there is room."""
     held: Callable[[], str | None] = lambda: None
     """Why this machine takes no further shard for now, whatever its turn; None: it does."""
+    look_after: Callable[[], None] = lambda: None
+    """Looks after the workers; called again and again."""
+    trouble: Callable[[], str | None] = lambda: None
+    """Why the run can't go on at all; None: it can."""
     shard_rows: int = SMALLEST_STREAM_ROWS
     """Inputs per shard, about: what one grant is for."""
     ahead: int = 2
@@ -152,7 +157,7 @@ class JobRunner:
             yielding = any(shard.yielding for shard in self._shards.values())
             for decision in self.grants.decisions(YIELDING_POLL_S if yielding else POLL_S):
                 self._follow(decision, stopping=end is not None)
-            error = self._reap()
+            error = self._reap() or self._trouble()
             if error is not None:
                 self._stop_all()
                 raise error
@@ -241,7 +246,12 @@ class JobRunner:
                 return shard.error
         return None
 
+    def _trouble(self) -> Exception | None:
+        why = self.trouble()
+        return None if why is None else JobError(f"{self.name}: {why}")
+
     def _beat(self) -> None:
+        self.look_after()
         now = time.time()
         if now - self._renewed > LEASE_S / 6:
             self.lock.renew(now)

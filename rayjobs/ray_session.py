@@ -131,9 +131,9 @@ def _disconnect() -> None:
     embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
     _CONNECTION.embedded, _CONNECTION.failed = None, False
     if _CONNECTION.ours:
-        import ray
+        from rayjobs.ray_disconnect import disconnect
 
-        ray.shutdown()
+        disconnect()
     if embedded is not None:
         embedded.end(failed=failed)
 
@@ -275,6 +275,7 @@ def _settings_of_ray() -> None:
     session: ``ray.data`` sets up its logger anew when it is first imported, which may be after the first one.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a thread that outlives the session must start no Ray
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 

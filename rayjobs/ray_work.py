@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 
 from actors.disk_space import disk_space, shortage
 from actors.host_usage import HostUsage
@@ -26,8 +27,10 @@ from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import Display
-from rayjobs.ray_engine import shard_engines
+from rayjobs.ray_engine import of_nodes, shard_engines
+from rayjobs.ray_health import AbleNodes, RayHealth
 from rayjobs.ray_session import ray_session
+from rayjobs.ray_workers import WorkerWatch
 from rayjobs.results_store import ResultsStore
 from rayjobs.shard_grants import ShardGrants
 from rayjobs.shard_runner import ShardContext, stream_rows
@@ -77,6 +80,7 @@ def work_on_ray(
             closing(TaskCoordinator(resources)) as coordinator,
         ):
             _refuse_infeasible(resources, required(spec))
+            watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
             grants = ShardGrants(
                 job_id=job_id,
                 task_type=shard_type(facts.pool),
@@ -85,18 +89,21 @@ def work_on_ray(
                 per_cpu=required(spec),
                 coordinator=coordinator,
             )
+            health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
             runner = JobRunner(
                 name=spec.name,
                 context=context,
                 output=output,
                 lock=lock,
                 grants=grants,
-                engine=shard_engines(spec, output.root, epoch, book.recipes, cluster),
+                engine=shard_engines(spec, output.root, epoch, book.recipes, cluster, watch),
                 display=display,
                 interrupted=interrupted,
                 most_failures=facts.max_failures or None,
                 shortage=lambda: shortage(disk_space(output.root)),
                 held=resources.admission,
+                look_after=watch.look,
+                trouble=partial(_trouble, health, coordinator),
                 shard_rows=stream_rows(cluster.cpus),
             )
             try:
@@ -104,6 +111,15 @@ def work_on_ray(
                     return runner.run()
             finally:
                 monitor.stop()
+                if not health.answers():
+                    coordinator.give_up()
+
+
+def _trouble(health: RayHealth, coordinator: TaskCoordinator) -> str | None:
+    why = health.trouble()
+    if health.ray_is_dead:
+        coordinator.give_up()
+    return why
 
 
 def _refuse_infeasible(resources: ResourceManager, per_image: ResourceEstimate) -> None:

@@ -1,15 +1,17 @@
 """One granted shard from its open inputs to final rows: stream, look who is missing, try suspects alone, repeat.
 
 A worker that dies takes the rest of its block with it. The rows that it gave stay; of those that are missing, the input
-that the worker had in hand is the suspect. The suspect is tried alone, a bounded number of times; all others simply
-run again, and none of them is charged for it. Ray-free: how a shard is streamed is handed in.
+that the worker had in hand is the suspect. So is one that found no memory, though its worker lives on. The suspect is
+tried alone, a bounded number of times; all others simply run again, and none of them is charged for it. What was in
+hand on a node that died runs again as well. Ray-free: how a shard is streamed is handed in.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,8 +23,8 @@ from pipelines.image_task import Recipe
 from pipelines.machine_faults import MachineFaultError, noted_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.tables import SealRequest
-from pipelines.worker_journal import inputs_in_hand
 from rayjobs.results_store import ResultsStore
+from rayjobs.worker_watch import NODE_DEATHS, Crash
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,6 @@ STREAM_ROWS_PER_CPU = 1024
 def stream_rows(cpus: int) -> int:
     """How many inputs make a stream long enough for so many CPUs that its beginning and end don't count."""
     return max(SMALLEST_STREAM_ROWS, STREAM_ROWS_PER_CPU * cpus)
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """An input that ended its process when it was tried alone."""
-
-    reason: FailedReason
-    message: str
 
 
 class ShardEngine(Protocol):
@@ -60,8 +54,17 @@ class ShardEngine(Protocol):
         """Rows as they come; those of workers that died are missing."""
         ...
 
-    def alone(self, item: WorkItem) -> list[ImageStatus] | Crash:
-        """One input in a process of its own."""
+    @property
+    def waits(self) -> bool:
+        """Whether the last stream ended because others hold all that it needs."""
+        ...
+
+    def alone(self, item: WorkItem, reason: FailedReason, tries_left: int) -> list[ImageStatus] | Crash:
+        """One input in a process of its own, after it failed for a reason; no rows when the shard was stopped first."""
+        ...
+
+    def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
+        """Of inputs without a row, those that a worker had in hand; None: its machine failed, not the input."""
         ...
 
     def seal(self, requests: Sequence[SealRequest]) -> None:
@@ -95,25 +98,26 @@ def run_shard(
         Workers die again and again without having started an input, or their machine is at fault.
     """
     fruitless = 0
+    node_deaths = Counter[int]()
     while open_inputs := context.ledger.open_inputs(first_seq, end_seq, engine.stream_rows):
-        items = context.items(open_inputs)
-        gained = 0
-        for rows in engine.stream(items):
-            gained += context.ledger.commit(rows, epoch=context.epoch)
-            context.committed(rows)
+        gained, missing, suspects = _stream(context.items(open_inputs), engine, context)
         fault = noted_fault(engine.workspace.temporary)
         if fault is not None:
             raise MachineFaultError(fault)
         if stopped():
             return False
-        suspects = _suspects(items, engine, context)
-        for item, hung in suspects:
-            _try_alone(item, hung, engine, context)
+        crashes = engine.crashes(item.id for item in missing) if missing else {}
+        for item in missing:
+            if item.id in crashes:
+                suspects.append((item, _charged(item, crashes[item.id], node_deaths)))
+        for item, crash in suspects:
+            if crash is not None:
+                _try_alone(item, crash, engine, context)
             if stopped():
                 return False
-        fruitless = 0 if gained or suspects else fruitless + 1
+        fruitless = 0 if gained or suspects or engine.waits else fruitless + 1
         if fruitless >= FRUITLESS_ROUNDS:
-            engine.alone(items[0])  # a worker that can't work at all, for lack of a library, is told by this JobError
+            engine.alone(missing[0], FailedReason.CRASHED, 0)  # one that lacks a library is told by this JobError
             raise JobError(
                 "workers end before they start an image; `rayjobs doctor` and the logs of Ray's session tell why"
             )
@@ -124,23 +128,43 @@ def run_shard(
     return True
 
 
-def _suspects(items: Sequence[WorkItem], engine: ShardEngine, context: ShardContext) -> list[tuple[WorkItem, bool]]:
-    """Missing inputs that a worker had in hand when it ended, and whether its time limit was why."""
-    by_id = {item.id: item for item in items}
-    in_hand = inputs_in_hand(engine.workspace.temporary)
-    missing = context.ledger.still_open(number for number in in_hand if number in by_id)
-    return [(by_id[number], in_hand[number]) for number in missing]
+def _stream(
+    items: Sequence[WorkItem], engine: ShardEngine, context: ShardContext
+) -> tuple[int, list[WorkItem], list[tuple[WorkItem, Crash | None]]]:
+    """(how many became final, those that no row came of, those that found no memory)."""
+    missing = {item.id: item for item in items}
+    suspects: list[tuple[WorkItem, Crash | None]] = []
+    gained = 0
+    for rows in engine.stream(items):
+        final = []
+        for row in rows:
+            item = missing.pop(row.id, None)
+            if item is not None and row.reason == FailedReason.OUT_OF_MEMORY:
+                suspects.append((item, Crash(FailedReason.OUT_OF_MEMORY, row.message or "there was no memory for it")))
+            else:
+                final.append(row)
+        gained += context.ledger.commit(final, epoch=context.epoch)
+        context.committed(final)
+    return gained, list(missing.values()), suspects
 
 
-def _try_alone(item: WorkItem, hung: bool, engine: ShardEngine, context: ShardContext) -> None:
+def _charged(item: WorkItem, crash: Crash | None, node_deaths: Counter[int]) -> Crash | None:
+    """The crash of an input; one is held to be the cause as well when node after node dies under it."""
+    if crash is not None:
+        return crash
+    node_deaths[item.id] += 1
+    if node_deaths[item.id] < NODE_DEATHS:
+        log.info("input %d: the node that worked on it died; it runs again", item.id)
+        return None
+    return Crash(FailedReason.CRASHED, f"{NODE_DEATHS} nodes died while they worked on it")
+
+
+def _try_alone(item: WorkItem, crash: Crash, engine: ShardEngine, context: ShardContext) -> None:
     """Charge the crash to the input, and try it by itself as often as the job allows."""
-    crash = Crash(FailedReason.CRASHED, "the process that worked on it ended")
-    if hung:
-        crash = timeout_crash(engine.workspace)
     while True:
         row = ImageStatus(id=item.id, status="failed", reason=crash.reason, message=crash.message, recipe=item.recipe)
         attempts = context.ledger.attempts_of(item.id, epoch=context.epoch) + 1
-        pause_s = pause_before_retry(crash.reason, attempts, context.attempts)
+        pause_s = None if crash.final else pause_before_retry(crash.reason, attempts, context.attempts)
         if pause_s is None:
             context.ledger.commit([row], epoch=context.epoch)
             context.committed([row])
@@ -148,17 +172,12 @@ def _try_alone(item: WorkItem, hung: bool, engine: ShardEngine, context: ShardCo
         context.ledger.add_attempts([row], epoch=context.epoch)
         log.info("input %d ended its worker (%s); trying it alone", item.id, crash.message)
         time.sleep(pause_s)
-        outcome = engine.alone(item)
+        outcome = engine.alone(item, crash.reason, context.attempts - attempts)
         if not isinstance(outcome, Crash):
             context.ledger.commit(outcome, epoch=context.epoch)
             context.committed(outcome)
             return
         crash = outcome
-
-
-def timeout_crash(workspace: Workspace) -> Crash:
-    """The crash of an input that took longer than the job allows."""
-    return Crash(FailedReason.TIMEOUT, f"took longer than limits.item_timeout ({workspace.item_timeout_s:g} s)")
 
 
 def recipes_needed(items: Sequence[WorkItem], recipes: Mapping[int, Recipe]) -> dict[int, Recipe]:

@@ -49,6 +49,8 @@ class HeadNode:
     dashboard: str
     variables: dict[str, str]
     """For processes that are to use it."""
+    directory: Path
+    """Ray's own; on the command line of all of its daemons."""
 
     def refusal(self) -> str | None:
         """Why it takes no jobs yet: its agents come up after the dashboard; None: it takes them."""
@@ -80,7 +82,7 @@ class HeadNode:
 
 
 @contextmanager
-def head_node(home: Path, *, cpus: int = 2, **more: str) -> Iterator[HeadNode]:
+def head_node(home: Path, *, cpus: int = 2, memory: int | None = None, **more: str) -> Iterator[HeadNode]:
     """Start a head node with a token of its own and a dashboard; end all of it afterwards.
 
     ``more`` are environment variables of its processes.
@@ -98,31 +100,66 @@ def head_node(home: Path, *, cpus: int = 2, **more: str) -> Iterator[HeadNode]:
         PATH=f"{tools}:{os.environ['PATH']}",
         **more,
     )
-    resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
     arguments = [
+        *_has(cpus, memory),
         *("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"),
-        *(f"--dashboard-port={dashboard_port}", f"--num-cpus={cpus}", f"--resources={resources}"),
+        f"--dashboard-port={dashboard_port}",
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),
         f"--dashboard-agent-listen-port={_free_port()}",  # by default the same for all clusters of a machine
     ]
     try:
         # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
-        started = subprocess.run(
-            [str(tools / "python"), "-m", "ray.scripts.scripts", "start", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=variables,
-            cwd=home,
-        )
-        assert started.returncode == 0, started.stdout + started.stderr
-        node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables)
+        _start(directory, variables, arguments)
+        node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables, directory)
         _wait_for_agents(node, directory)
         yield node
     finally:
         _end_all_below(directory)
         (directory / "venv").unlink()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def join(node: HeadNode, *, cpus: int, memory: int | None = None) -> psutil.Process:
+    """Start a further node of a cluster on this machine, which ends with it; return its raylet."""
+    before = _raylets(node.directory)
+    agents = ("--dashboard-agent-grpc-port", "--dashboard-agent-listen-port", "--metrics-export-port")
+    ports = [f"{option}={_free_port()}" for option in agents]
+    arguments = [f"--address={node.address}", "--node-ip-address=127.0.0.1", *_has(cpus, memory), *ports]
+    _start(node.directory, node.variables, [*arguments, "--object-store-memory=100000000"])
+    (raylet,) = _raylets(node.directory) - before
+    return raylet
+
+
+def end_daemon(driver: subprocess.Popen[str], name: str) -> None:
+    """Kill one of the daemons of a driver's embedded cluster."""
+    (daemon,) = [child for child in psutil.Process(driver.pid).children(recursive=True) if child.name() == name]
+    daemon.kill()
+
+
+def _has(cpus: int, memory: int | None) -> list[str]:
+    resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
+    of_memory = [] if memory is None else [f"--memory={memory}"]
+    return [f"--num-cpus={cpus}", f"--resources={resources}", *of_memory]
+
+
+def _start(directory: Path, variables: dict[str, str], arguments: list[str]) -> None:
+    started = subprocess.run(
+        [str(directory / "venv/bin/python"), "-m", "ray.scripts.scripts", "start", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
+        cwd=variables["RAYJOBS_HOME"],
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+
+
+def _raylets(directory: Path) -> set[psutil.Process]:
+    found = set()
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "raylet" and any(str(directory) in part for part in process.info["cmdline"] or ()):
+            found.add(process)
+    return found
 
 
 def _wait_for_agents(node: HeadNode, directory: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from actors.input_plan import seal_inputs
 from actors.job_ledger import JobLedger
 from actors.product_plan import apply_products
 from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.tables import SealRequest, seal_part
-from pipelines.worker_journal import HUNG_SUFFIX, WorkerJournal
+from pipelines.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_in_hand
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook, naming, wanted_products
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import Crash, ShardContext
+from rayjobs.shard_runner import ShardContext
+from rayjobs.worker_watch import Crash, Evidence, crash_of
 from tests.workspaces import prepared
 
 
@@ -87,24 +89,43 @@ class FakeEngine:
     hangs: Collection[int] = ()
     outcomes: dict[int, list[Crash]] = field(default_factory=dict)
     """Input -> what ends it when it is tried alone, in order; then it succeeds."""
+    starving: Collection[int] = ()
+    """They find no memory in the stream; their worker lives on."""
+    node_dies: bool = False
+    """Workers that end do so with their node."""
+    waits: bool = False
     broken: bool = False
     """Workers end before they start an input."""
     before: Callable[[WorkItem], None] = lambda item: None
     streamed: list[list[int]] = field(default_factory=list)
     alone_with: list[int] = field(default_factory=list)
+    told: list[tuple[FailedReason, int]] = field(default_factory=list)
+    """(reason of the last attempt, tries left) of each input that was tried alone."""
     sealed: list[SealRequest] = field(default_factory=list)
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
         self.streamed.append([item.id for item in items])
         for item in [] if self.broken else items:
             self.before(item)
+            if item.id in self.starving:
+                reason = FailedReason.OUT_OF_MEMORY
+                yield [ImageStatus(id=item.id, status="failed", reason=reason, message="none", recipe=item.recipe)]
+                continue
             if item.id in self.deadly or item.id in self.hangs:
                 self._die(item)
                 return
             yield from self._work(item)
 
-    def alone(self, item: WorkItem) -> list[ImageStatus] | Crash:
+    def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
+        wanted = set(numbers)
+        evidence = Evidence(node_answers=not self.node_dies)
+        limit_s = self.workspace.item_timeout_s
+        found = [one for one in inputs_in_hand(self.workspace.temporary) if one.input in wanted]
+        return {one.input: crash_of(one, evidence, limit_s) for one in found}
+
+    def alone(self, item: WorkItem, reason: FailedReason, tries_left: int) -> list[ImageStatus] | Crash:
         self.alone_with.append(item.id)
+        self.told.append((reason, tries_left))
         crashes = self.outcomes.get(item.id, [])
         return crashes.pop(0) if crashes else [row for rows in self._work(item) for row in rows]
 

@@ -89,7 +89,7 @@ WRITERS = {
     "pipelines/tables/parquet_table.py": "a temporary file of the run, named by whoever gives it its place",
     "pipelines/tables/xlsx_table.py": "the same",
     "rayjobs/job_runner.py": "a sign to the workers, in the run's temporary directory",
-    "rayjobs/ray_engine.py": "the same",
+    "rayjobs/ray_lone_tasks.py": "the same",
     "rayjobs/plan_sample.py": "a temporary directory of the plan",
 }
 """Files that open something for writing, and why that can't be anybody's."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from pipelines.errors import FailedReason, ImageError
+from pipelines.errors import FailedReason, ImageError, is_out_of_memory
 from pipelines.image_io.colour_profiles import in_wanted_colours
 from pipelines.image_io.image_header import DecodedImage, ImageHeader
 from pipelines.image_io.image_probe import probe_header, reader_of
@@ -44,9 +44,9 @@ def decode_image(
         pixels, icc, note = in_wanted_colours(raw, header, policy.color)
     except ImageError:
         raise
-    except MemoryError as error:
-        raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory for {header.predicted_bytes:,} bytes") from error
     except Exception as error:  # every codec has errors of its own
+        if is_out_of_memory(error):
+            raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory for {header.predicted_bytes:,} bytes") from error
         raise ImageError(
             FailedReason.CORRUPT, f"{header.format.upper()} is damaged: {type(error).__name__}: {error}"
         ) from error

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import FailedReason, ImageError
+from pipelines.errors import FailedReason, ImageError, is_out_of_memory
 from pipelines.image_io.colour_profiles import in_carried_colours
 from pipelines.image_io.image_header import DecodedImage
 from pipelines.image_io.io_policies import EncodeOptions
@@ -52,9 +52,9 @@ def encode_image(
         return _write(pixels, form, options, source, orientation)
     except ImageError:
         raise
-    except MemoryError as error:
-        raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory to write {form.format}") from error
     except Exception as error:  # every codec has errors of its own
+        if is_out_of_memory(error):
+            raise ImageError(FailedReason.OUT_OF_MEMORY, f"no memory to write {form.format}") from error
         size = " x ".join(map(str, pixels.shape[1::-1]))
         raise ImageError(
             FailedReason.WRITE_ERROR, f"{size} px can't be written as {form.format}: {type(error).__name__}: {error}"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.errors import FailedReason, ImageError, RayjobsError, is_out_of_memory
 from pipelines.models import ImageOperation
 from pipelines.operations.lookup import compose, look_up
 from pipelines.operations.reduction import Reduction
@@ -29,8 +29,6 @@ AUTO_ORIENT = "auto_orient"
 """The operation that gets the image's own orientation."""
 RESIZE = "resize"
 """The operation that gets what is known of a picture that its decoder made smaller."""
-CV_OUT_OF_MEMORY = -4
-"""``cv2.Error.StsNoMem``."""
 
 Resolved = tuple[tuple[ImageOperation, Operation], ...]
 """Requests with what they stand for at the moment: a key for caches that outlives no change of the registry."""
@@ -216,6 +214,8 @@ def _table(step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
     try:
         return step.operation.table(dtype, **step.arguments)
     except Exception as error:  # as in _run
+        if is_out_of_memory(error):
+            raise
         raise ChainError(f"{step.label}: {type(error).__name__}: {error}") from error
 
 
@@ -247,12 +247,6 @@ def _scale_after(stage: Step | LookUp, before: ChainResult) -> Scale | None:
         arguments["orientation"] = turn_of(stage, before.orientation)
     size = before.pixels.shape[:2] if before.reduction is None else (before.reduction.rows, before.reduction.columns)
     return stage.operation.scale(before.scale, size, **arguments)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was what failed, in Python, numpy or OpenCV."""
-    from_opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == CV_OUT_OF_MEMORY
-    return isinstance(error, MemoryError) or from_opencv
 
 
 def _on_reduced(stage: Step | LookUp, before: ChainResult, reduction: Reduction) -> ChainResult:

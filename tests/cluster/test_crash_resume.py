@@ -13,6 +13,7 @@ import pytest
 
 from rayjobs.output_directory import OutputDirectory
 from tests.leaks import wait_until
+from tests.ray_clusters import end_daemon
 from tests.runs import (
     attempts,
     check_outputs,
@@ -135,3 +136,18 @@ def test_staged_and_one_worker_give_the_same_bytes(place: Path, golden: dict[str
         write_job(place)
     assert done.code == 0, done.err
     assert golden_tree(place / "staged") == golden
+
+
+def test_a_job_whose_raylet_dies_ends_with_a_line_and_resumes(place: Path, golden: dict[str, str]) -> None:
+    """It ends within 45 s."""
+    output = place / "no raylet"
+    process = start(place, "run", "job.yaml", "--output", output)
+    wait_until(lambda: final_rows(output) >= 20 or process.poll() is not None, timeout_s=120)
+    end_daemon(process, "raylet")
+    _, err = process.communicate(timeout=45)
+    assert process.returncode == 1, err
+    (line,) = [line for line in err.splitlines() if line.startswith("rayjobs: ")]
+    assert "raylet on this machine has ended; run it again, it goes on" in line
+    resumed = rayjobs("resume", output, "--json", home=place)
+    assert resumed.code == 0, resumed.err
+    assert golden_tree(output) == golden

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from PIL import Image
 
-from tests.runs import ROOT, attempts, manifest, rayjobs, write_job, write_photographs
+from tests.leaks import wait_until
+from tests.runs import ROOT, attempts, command, environment, manifest, rayjobs, write_job, write_photographs
 
 COUNT = 12
 GIB = 2**30
 HOG_BYTES = 4 * GIB
+GROUPS = Path("/sys/fs/cgroup/memory")
 ROOM_BYTES = 3 * GIB
 """What may be used beyond what is used now: Ray and two workers fit, the hog doesn't."""
 PLUGIN = f"""
@@ -45,6 +50,15 @@ class Hog(ProcessorExtension):
 """
 
 
+def hog_site(root: Path) -> Path:
+    site = root / "site"
+    (site / "hog-1.0.dist-info").mkdir(parents=True)
+    (site / "hog_plugin.py").write_text(PLUGIN)
+    (site / "hog-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: hog\nVersion: 1.0\n")
+    (site / "hog-1.0.dist-info/entry_points.txt").write_text("[rayjobs.processors]\nhog = hog_plugin:Hog\n")
+    return site
+
+
 @pytest.mark.skipif(
     psutil.virtual_memory().available < HOG_BYTES + 2 * GIB, reason="needs 6 GiB of memory that nobody uses"
 )
@@ -52,11 +66,7 @@ def test_an_image_whose_worker_is_killed_for_memory_gets_more_and_then_fails_alo
     write_photographs(tmp_path / "photos", COUNT)
     Image.new("RGB", (64, 48), (255, 0, 0)).save(tmp_path / "photos/photo-0004-always.png")
     Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photos/photo-0008-once.png")
-    site = tmp_path / "site"
-    (site / "hog-1.0.dist-info").mkdir(parents=True)
-    (site / "hog_plugin.py").write_text(PLUGIN)
-    (site / "hog-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: hog\nVersion: 1.0\n")
-    (site / "hog-1.0.dist-info/entry_points.txt").write_text("[rayjobs.processors]\nhog = hog_plugin:Hog\n")
+    site = hog_site(tmp_path)
     job = write_job(
         tmp_path,
         plugins=["hog"],
@@ -90,3 +100,47 @@ def test_an_image_whose_worker_is_killed_for_memory_gets_more_and_then_fails_alo
     tries = Counter(number for number, _, _ in attempts(tmp_path / "out"))
     assert max(tries.values()) <= 4
     assert rows["photo-0008-once"]["degraded"] is None
+
+
+@contextmanager
+def memory_group(limit_bytes: int) -> Iterator[Path]:
+    """A control group whose processes may use so much memory together."""
+    group = GROUPS / f"rayjobs-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        yield group
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+@pytest.mark.skipif(
+    not (GROUPS / "cgroup.procs").exists() or not os.access(GROUPS, os.W_OK),
+    reason="needs the memory controller of control groups, version 1, and to be root",
+)
+def test_a_process_that_the_kernel_ends_for_memory_is_told_from_one_that_crashed(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "photos", COUNT)
+    Image.new("RGB", (64, 48), (255, 0, 0)).save(tmp_path / "photos/photo-0004-always.png")
+    Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photos/photo-0008-once.png")
+    site = hog_site(tmp_path)
+    job = write_job(
+        tmp_path,
+        plugins=["hog"],
+        operations=["hog"],
+        analyses=["statistics"],
+        export={"images": {"format": "png"}, "data": ["parquet"]},
+        limits={"attempts": 2, "workers": 2},
+    )
+    variables = environment(tmp_path, PYTHONPATH=f"{site}{os.pathsep}{ROOT}", HOG_MARK=str(tmp_path / "mark"))
+    with memory_group(ROOM_BYTES) as group:
+        inside = ["sh", "-c", f'echo $$ > "{group}/cgroup.procs"; exec "$@"', "sh"]
+        run = [*inside, *command("run", job, "--allow-plugin", "hog")]
+        done = subprocess.run(run, capture_output=True, text=True, check=False, env=variables, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    rows = {Path(row["input"]).stem: row for row in manifest(tmp_path / "out")}
+    assert len(rows) == COUNT + 2
+    assert {name: row["reason"] for name, row in rows.items() if row["status"] != "done"} == {
+        "photo-0004-always": "out_of_memory"
+    }
+    assert "the kernel ended its process" in rows["photo-0004-always"]["message"]

@@ -95,6 +95,42 @@ def test_fewer_outputs_follow_only_when_memory_was_the_reason() -> None:
     assert manager.next_step(7) == whole
 
 
+@pytest.mark.parametrize(
+    ("tries", "sizes"),
+    [(1, [32]), (2, [32, 32]), (3, [4, 32, 32]), (9, [4, 32, 32])],
+)
+def test_the_ladder_ends_within_the_tries_that_are_left(tries: int, sizes: list[int]) -> None:
+    manager = MemoryManager([node(32, 32 * GIB)], slots=8)
+    steps = []
+    for left in range(tries, 0, -1):
+        manager.killed(7)
+        steps.append(manager.next_step(7, left))
+    whole = [MemoryStep(memory_bytes=size * GIB) for size in sizes[:-1]]
+    assert steps[: len(sizes)] == [*whole, MemoryStep(memory_bytes=sizes[-1] * GIB, fewer_outputs=True)]
+    assert steps[len(sizes) :] == [None] * (tries - len(sizes))
+
+
+def test_what_has_no_lesser_result_is_tried_whole_to_the_last() -> None:
+    manager = MemoryManager([node(32, 32 * GIB)], slots=8)
+    manager.killed(7)
+    assert manager.next_step(7, 1, has_lighter=False) == MemoryStep(memory_bytes=32 * GIB)
+    assert manager.next_step(7, 1, has_lighter=False) is None
+
+
+def test_requests_are_those_of_the_nodes_alive() -> None:
+    large, small = node(4, 64 * GIB, "large"), node(4, 8 * GIB, "small")
+    manager = MemoryManager([large, small], slots=8)
+    assert manager.reserve(1, 20 * GIB) == 16 * GIB
+    manager.set_nodes([small])
+    assert manager.next_step(2) == MemoryStep(memory_bytes=8 * GIB)
+    assert manager.within(16 * GIB, waited=False) == 8 * GIB
+    with pytest.raises(ImageError, match="the largest node offers"):
+        manager.reserve(1, 20 * GIB)
+    manager.set_nodes([large, small])
+    manager.killed(2)
+    assert manager.next_step(2) == MemoryStep(memory_bytes=64 * GIB)
+
+
 def recipe_of(*, image: bool, analyses: tuple[str, ...] = (), charted: tuple[str, ...] = ()) -> Recipe:
     return Recipe(
         id=1,

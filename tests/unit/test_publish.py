@@ -149,5 +149,5 @@ def test_journal_knows_files_and_the_input_in_hand(publisher: Publisher, tmp_pat
     with next((tmp_path / "tmp").glob("*.journal")).open("ab") as torn:
         torn.write(b'["started", 7')  # what a kill in the middle of a line leaves
     journal.close()
-    assert inputs_in_hand(tmp_path / "tmp") == {2: False}
+    assert [found.input for found in inputs_in_hand(tmp_path / "tmp")] == [2]
     assert list(published_files(tmp_path / "tmp")) == [Published("a.jpg", published.sha256, None)]

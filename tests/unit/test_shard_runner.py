@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import FailedReason, JobError
-from rayjobs.shard_runner import FRUITLESS_ROUNDS, Crash, run_shard
+from pipelines.models import WorkItem
+from rayjobs.shard_runner import FRUITLESS_ROUNDS, run_shard
+from rayjobs.worker_watch import NODE_DEATHS, Crash
 from tests.shards import FakeEngine, SmallJob
 
 Make = Callable[..., SmallJob]
@@ -135,3 +137,57 @@ def test_a_shard_touches_its_range_alone(make: Make) -> None:
     assert run_shard(1, 3, engine, job.context, never)
     assert [entry.seq for entry in job.ledger.open_inputs(0, 5)] == [0, 3, 4]
     assert engine.sealed == []
+
+
+def test_one_that_finds_no_memory_is_tried_alone_and_told_why_and_how_often_still(make: Make) -> None:
+    job = make(attempts=3)
+    number = job.ids()["002"]
+    memory = Crash(FailedReason.OUT_OF_MEMORY, "too much")
+    engine = FakeEngine(job, job.workspace(), starving=[number], outcomes={number: [memory]})
+    assert run_shard(0, 5, engine, job.context, never)
+    assert final(job) == [("done", None)] * 5
+    assert engine.told == [(FailedReason.OUT_OF_MEMORY, 2), (FailedReason.OUT_OF_MEMORY, 1)]
+    assert job.ledger.attempts_of(number) == 3
+
+
+def test_without_a_further_attempt_want_of_memory_is_the_end(make: Make) -> None:
+    job = make(attempts=1)
+    engine = FakeEngine(job, job.workspace(), starving=[job.ids()["002"]])
+    assert run_shard(0, 5, engine, job.context, never)
+    assert final(job)[2] == ("failed", "out_of_memory")
+    assert engine.alone_with == []
+
+
+def test_what_a_dead_node_had_in_hand_runs_again_uncharged(make: Make) -> None:
+    job = make(attempts=1)
+    number = job.ids()["002"]
+    workspace = job.workspace()
+    engine = FakeEngine(job, workspace, deadly=[number], node_dies=True)
+
+    def recover(item: WorkItem) -> None:
+        if len(engine.streamed) == 2:
+            engine.deadly = ()
+
+    engine.before = recover
+    assert run_shard(0, 5, engine, job.context, never)
+    assert final(job) == [("done", None)] * 5
+    assert job.ledger.attempts_of(number) == 1
+    assert engine.alone_with == []
+
+
+def test_one_under_which_node_after_node_dies_is_the_cause(make: Make) -> None:
+    job = make(attempts=1)
+    engine = FakeEngine(job, job.workspace(), deadly=[job.ids()["002"]], node_dies=True)
+    assert run_shard(0, 5, engine, job.context, never)
+    assert final(job) == [("done", None)] * 2 + [("failed", "crashed")] + [("done", None)] * 2
+    assert len(engine.streamed) == NODE_DEATHS + 1
+
+
+def test_one_whose_process_cannot_be_ended_takes_no_further_cpu(make: Make) -> None:
+    job = make(attempts=3)
+    number = job.ids()["002"]
+    kept = Crash(FailedReason.TIMEOUT, "kept", final=True)
+    engine = FakeEngine(job, job.workspace(), deadly=[number], outcomes={number: [kept, kept]})
+    assert run_shard(0, 5, engine, job.context, never)
+    assert final(job)[2] == ("failed", "timeout")
+    assert engine.alone_with == [number]

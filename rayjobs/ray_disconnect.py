@@ -1,0 +1,50 @@
+"""The end of this process' connection to Ray, also when Ray itself is dead."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+
+import ray
+
+CONNECT_S = 1.0
+
+
+def disconnect() -> None:
+    """End the connection, and the cluster that was started for it.
+
+    Ray says goodbye to its control service (GCS) first. Where that is dead, it would wait, and end this process after
+    60 s; so what belongs to an embedded cluster is ended without a word then. Ray's library doesn't survive the
+    interpreter's own end in that state, so this process ends without it, with 1.
+    """
+    if answers(gcs_address()):
+        ray.shutdown()
+        return
+    atexit.unregister(ray.shutdown)
+    atexit.register(_leave_at_once)
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def _leave_at_once() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def gcs_address() -> tuple[str, int]:
+    """Where the control service listens."""
+    host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def answers(address: tuple[str, int]) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(address, timeout=CONNECT_S).close()
+    except OSError:
+        return False
+    return True
