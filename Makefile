@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup tools demo docs gallery fmt lint types test test-giant test-custody fuzz-decoders ci clean
+.PHONY: setup tools demo docs gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders ci clean
 
 setup: .venv/.installed
 
@@ -55,6 +55,11 @@ test-custody: setup
 # Changed files of every format, new ones each time: no crash, no hang, none decoded in two ways. CI tries some.
 fuzz-decoders: setup
 	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -o faulthandler_timeout=0 tests/unit/test_decoder_fuzz.py
+
+# What fails in a machine, with the variants that take minutes; some need root.
+test-machine: setup
+	RAYJOBS_LONG_TESTS=1 $(PY) -m pytest tests/cluster/test_stopped_workers.py tests/cluster/test_node_death.py \
+	  tests/cluster/test_out_of_memory.py tests/cluster/test_crash_resume.py
 
 ci: lint types test
 

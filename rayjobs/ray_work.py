@@ -22,13 +22,14 @@ from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.tasks import TaskPriority
+from rayjobs.able_nodes import AbleNodes
 from rayjobs.job_plan import RecipeBook, required
 from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import Display
 from rayjobs.ray_engine import of_nodes, shard_engines
-from rayjobs.ray_health import AbleNodes, RayHealth
+from rayjobs.ray_health import RayHealth
 from rayjobs.ray_session import ray_session
 from rayjobs.ray_workers import WorkerWatch
 from rayjobs.results_store import ResultsStore

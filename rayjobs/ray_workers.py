@@ -31,8 +31,9 @@ from rayjobs.worker_watch import Crash, Evidence, Stalled, crash_of, patience_s
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
-HELPER_S = 60.0
-"""How long a helper may take to begin and end."""
+HELPER_S = 20.0
+"""How long a helper may take to begin and end: its own worker may be a stopped one, and is ended then."""
+HELPER_TRIES = 3
 QUIET_S = 120.0
 """A stream of which nothing is in hand, and that gives no row for so long, is begun anew: its tasks are with processes
 that never began, or wait for CPUs that are gone."""
@@ -45,6 +46,7 @@ class _Ending:
     found: InHand
     helper: ray.ObjectRef
     asked: float
+    tries: int = 1
     outcome: Ending | None = None
     """None: it isn't known yet."""
 
@@ -106,26 +108,38 @@ class WorkerWatch:
 
     def _end(self, found: InHand, now: float) -> None:
         log.warning("input %d: its worker makes no progress and is ended", found.input)
-        helper = _on(found.process.node, _end_process).remote(found.process, if_stopped=self._limit_s is None)
         with self._lock:
-            self._endings[found.journal] = _Ending(found, helper, now)
+            self._endings[found.journal] = _Ending(found, self._helper(found), now)
+
+    def _helper(self, found: InHand) -> ray.ObjectRef:
+        return _on(found.process.node, _end_process).remote(found.process, if_stopped=self._limit_s is None)
 
     def _settle(self, name: str, ending: _Ending, wait_s: float) -> None:
         """Take note of what a helper did, if it has done it within the time."""
-        late = time.monotonic() + wait_s - ending.asked > HELPER_S
+        helper = ending.helper
         try:
-            ending.outcome = ray.get(ending.helper, timeout=wait_s)
+            ending.outcome = ray.get(helper, timeout=wait_s)
         except GetTimeoutError:
-            if not late:
-                return
-            ending.outcome = Ending.REFUSED  # nobody could even try
-            ray.cancel(ending.helper, force=True)
-        except RayError:  # its node is gone, and the worker with it
-            ending.outcome = Ending.GONE
+            self._ask_again(ending)
+        except RayError:  # its node is gone, and the worker with it; or another thread has lost patience
+            if ending.helper is helper and ending.outcome is None:
+                ending.outcome = Ending.GONE
         if ending.outcome is Ending.WORKING:
             self._stalled.again(name, time.monotonic())
         elif ending.outcome is Ending.REFUSED:
             log.error("input %d: its worker can't be ended; the run goes on without it", ending.found.input)
+
+    def _ask_again(self, ending: _Ending) -> None:
+        """Send another helper in place of one that takes too long; in the end nobody could even try."""
+        with self._lock:
+            now = time.monotonic()
+            if ending.outcome is not None or now - ending.asked < HELPER_S:
+                return
+            ray.cancel(ending.helper, force=True)
+            if ending.tries == HELPER_TRIES:
+                ending.outcome = Ending.REFUSED
+            else:
+                ending.tries, ending.asked, ending.helper = ending.tries + 1, now, self._helper(ending.found)
 
     def _in_hand_of(self, inputs: Set[int]) -> bool:
         """Whether somebody who may still get on has one of these inputs in hand."""
@@ -170,7 +184,7 @@ class WorkerWatch:
                 latest[found.input] = found
         for found in latest.values():
             ending = self._endings.get(found.journal)
-            if ending is not None and ending.outcome is None:
+            while ending is not None and ending.outcome is None:
                 self._settle(found.journal, ending, HELPER_S)
         kills = self._ask(latest.values())
         with self._lock:

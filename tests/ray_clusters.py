@@ -119,12 +119,12 @@ def head_node(home: Path, *, cpus: int = 2, memory: int | None = None, **more: s
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def join(node: HeadNode, *, cpus: int, memory: int | None = None) -> psutil.Process:
+def join(node: HeadNode, *, cpus: int, memory: int | None = None, **custom: float) -> psutil.Process:
     """Start a further node of a cluster on this machine, which ends with it; return its raylet."""
     before = _raylets(node.directory)
     agents = ("--dashboard-agent-grpc-port", "--dashboard-agent-listen-port", "--metrics-export-port")
     ports = [f"{option}={_free_port()}" for option in agents]
-    arguments = [f"--address={node.address}", "--node-ip-address=127.0.0.1", *_has(cpus, memory), *ports]
+    arguments = [f"--address={node.address}", "--node-ip-address=127.0.0.1", *_has(cpus, memory, **custom), *ports]
     _start(node.directory, node.variables, [*arguments, "--object-store-memory=100000000"])
     (raylet,) = _raylets(node.directory) - before
     return raylet
@@ -136,8 +136,8 @@ def end_daemon(driver: subprocess.Popen[str], name: str) -> None:
     daemon.kill()
 
 
-def _has(cpus: int, memory: int | None) -> list[str]:
-    resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus})
+def _has(cpus: int, memory: int | None, **custom: float) -> list[str]:
+    resources = json.dumps({"render": cpus, "analyze": cpus, "export_io": cpus, **custom})
     of_memory = [] if memory is None else [f"--memory={memory}"]
     return [f"--num-cpus={cpus}", f"--resources={resources}", *of_memory]
 

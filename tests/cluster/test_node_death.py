@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.leaks import wait_until
+from tests.long import LONG
 from tests.ray_clusters import HeadNode, end_daemon, head_node, join
 from tests.runs import (
     ROOT,
@@ -149,6 +150,25 @@ def test_requests_of_a_suspect_and_of_a_large_image_follow_the_nodes(place: Path
     assert not (place / "raylet").exists()
     assert {row["status"] for row in manifest(output)} == {"done"}
     check_outputs(output, manifest(output))
+
+
+@LONG
+def test_a_resource_whose_only_node_died_ends_the_job_with_its_name(place: Path, cluster: HeadNode) -> None:
+    """It ends within 150 s of the node."""
+    raylet = join(cluster, cpus=2, memory=2 * GIB, seat=2)
+    path = job(place, "seated", 0.5, attempts=1)
+    path.write_text(path.read_text() + "requires: {seat: 1}\n")
+    write_photographs(path.parent / "photos", COUNT)
+    process = start(on(cluster), path)
+    output = path.parent / "out"
+    wait_until(lambda: final_rows(output) >= 4 or process.poll() is not None, timeout_s=120)
+    end(raylet)
+    said, _ = process.communicate(timeout=150)
+    assert process.returncode == 1, said
+    (line,) = [line for line in said.splitlines() if line.startswith("rayjobs: ")]
+    assert "no node is left for the job's images" in line
+    assert "'seat'" in line
+    assert {outcome for _, _, outcome in attempts(output)} <= {"done", "released"}
 
 
 def test_a_job_whose_control_service_dies_ends_with_a_line_and_goes_on_when_run_again(place: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.leaks import wait_until
+from tests.long import LONG
 from tests.runs import ROOT, attempts, check_outputs, manifest, rayjobs, write_job, write_photographs
 
 COUNT = 24
@@ -90,7 +91,7 @@ def by_name(output: Path) -> dict[str, dict[str, object]]:
     return {Path(row["input"]).stem.removeprefix("photo-0010-"): row for row in manifest(output)}
 
 
-@pytest.mark.parametrize("stages", ["fused", "staged"])
+@pytest.mark.parametrize("stages", ["fused", pytest.param("staged", marks=LONG)])
 def test_stopped_for_good_fails_or_is_done_by_another_try_and_for_a_while_costs_nothing(
     tmp_path: Path, stages: str
 ) -> None:
