@@ -32,11 +32,11 @@ class CoordinatorLink:
         self._lock = threading.Lock()
         self._home = home_of_head()
         self._actor = find_or_create(self._home)
-        self.given_up = False
+        self._given_up = False
 
     def give_up(self) -> None:
         """Ray is dead: let no call wait for an answer any more, beyond those that wait now."""
-        self.given_up = True
+        self._given_up = True
 
     def change(self, method: str, *args: Any) -> Any:
         """Make a call that changes something, with a request id, so that it may be made again."""
@@ -52,7 +52,7 @@ class CoordinatorLink:
         """
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            if self.given_up:
+            if self._given_up:
                 raise RayjobsError("the coordinator can't be reached: Ray is dead")
             actor = self._actor
             try:

@@ -60,6 +60,7 @@ class TaskCoordinator(ClosedOnExit):
         self._bundles: dict[int, Bundle] = {}
         self._reports: queue.SimpleQueue[TaskReport | None] = queue.SimpleQueue()
         self._closed = threading.Event()
+        self._given_up = False
         self._incarnation, self._seen = "", 0
         self._resources = GrantResources(resource_manager, self.set_resource_units, self._withhold)
         self._attach()
@@ -189,6 +190,7 @@ class TaskCoordinator(ClosedOnExit):
 
     def give_up(self) -> None:
         """Ray is dead: don't wait for the coordinator any more, not even to take leave."""
+        self._given_up = True
         self._link.give_up()
 
     def close(self) -> None:
@@ -204,7 +206,7 @@ class TaskCoordinator(ClosedOnExit):
         for bundle in bundles:
             bundle.stop(at_once=True)
         self._reports.put(None)
-        if not ray.is_initialized() or self._link.given_up:
+        if not ray.is_initialized() or self._given_up:
             return
         try:
             self._threads[1].join()
