@@ -18,7 +18,8 @@ from tests.long import LONG
 from tests.runs import ROOT, attempts, check_outputs, manifest, rayjobs, write_job, write_photographs
 
 COUNT = 24
-LIMIT_S = 4
+LIMIT_S = 8
+"""Well above what a fresh worker on a busy machine needs for its first picture."""
 FREEZER = Path("/sys/fs/cgroup/freezer")
 PLUGIN = """
 import ctypes, os, signal, subprocess
@@ -95,11 +96,11 @@ def by_name(output: Path) -> dict[str, dict[str, object]]:
 def test_stopped_for_good_fails_or_is_done_by_another_try_and_for_a_while_costs_nothing(
     tmp_path: Path, stages: str
 ) -> None:
-    """The job ends within 150 s: at worst three times limit, grace, a look, and the start of a worker."""
+    """The job ends within 200 s: at worst three times limit, grace, a look, and the start of a worker."""
     job = prepare(tmp_path, COLOURS, limits={"item_timeout": f"{LIMIT_S}s", "attempts": 2, "workers": 2}, stages=stages)
     begun = time.monotonic()
     done = rayjobs("run", job, "--json", "--allow-plugin", "stopper", home=tmp_path, **variables(tmp_path))
-    assert time.monotonic() - begun < 150
+    assert time.monotonic() - begun < 200
     assert done.code == 2, done.err
     rows = by_name(tmp_path / "out")
     assert len(rows) == COUNT + len(COLOURS)
@@ -135,14 +136,14 @@ def freezer() -> Iterator[Path]:
     reason="needs the freezer of control groups, version 1, and to be root",
 )
 def test_one_that_the_kernel_does_not_end_is_abandoned_and_the_others_go_on(tmp_path: Path) -> None:
-    """The job ends within 120 s."""
+    """The job ends within 150 s."""
     colours = {"yellow-frozen": (255, 255, 0)}
     job = prepare(tmp_path, colours, limits={"item_timeout": f"{LIMIT_S}s", "attempts": 3, "workers": 2})
     begun = time.monotonic()
     with freezer() as group:
         where = variables(tmp_path) | {"STOPPER_FREEZER": str(group)}
         done = rayjobs("run", job, "--json", "--allow-plugin", "stopper", home=tmp_path, **where)
-    assert time.monotonic() - begun < 120
+    assert time.monotonic() - begun < 150
     assert done.code == 2, done.err
     rows = by_name(tmp_path / "out")
     assert [name for name, row in rows.items() if row["status"] != "done"] == list(colours)
