@@ -19,8 +19,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from actors.cache_entry import DamagedEntryError, decode, encode
 from actors.home import rayjobs_home
@@ -29,6 +30,8 @@ from pipelines.result_cache import CacheStats
 DEFAULT_MAX_BYTES = 2 * 2**30
 STALE_S = 3600.0
 """A temporary file of that age has no writer any more."""
+SHARES = 64
+"""Room is reserved in so many shares of the bound: processes that begin with a full cache needn't look at all of it."""
 SHRINK_TO = 0.9
 """Share of the bound that is left after making room, so that not every write must."""
 LARGEST_SHARE = 0.25
@@ -54,17 +57,22 @@ class DiskCache:
     directory
         Made when missing, readable by its owner alone; ``$RAYJOBS_HOME/cache`` unless told otherwise.
     max_bytes
-        Bound of all entries together. Each process counts what it writes, and looks at all files when that could have
-        crossed the bound: n processes that write at once may exceed it by n / 16 for a moment.
+        Bound of all entries together. Processes reserve shares of it before they write; what they reserved and didn't
+        use is counted as used until somebody finds no room, and looks.
     """
 
     def __init__(self, directory: Path | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._directory = directory
         self._root = (rayjobs_home() / "cache" if directory is None else directory) / "v1"
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._counts = CacheStats()
-        self._room: int | None = None
-        """Bytes that may still be written before all files must be looked at; None: not known yet."""
+        self._room = 0
+        """Bytes that may still be written of what was reserved."""
+
+    def __reduce__(self) -> tuple[partial[DiskCache], tuple[Path | None]]:
+        """A worker that gets it uses the same directory of its own node: nobody needs another node's disk."""
+        return partial(DiskCache, max_bytes=self._max_bytes), (self._directory,)
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The result, with read-only arrays, or None."""
@@ -114,7 +122,9 @@ class DiskCache:
             _remove(file.path)
         self._sweep(older_than_s=STALE_S)
         with self._lock:
-            self._room = None
+            self._room = 0
+        with suppress(OSError), _exclusive(self._root / "lock") as given:
+            given.truncate(0)
 
     def stats(self) -> CacheStats:
         files = list(self._files())
@@ -134,19 +144,22 @@ class DiskCache:
             self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in more.items()})
 
     def _make_room(self, needed: int) -> None:
-        """Look at all files when what was written since the last look may cross the bound."""
+        """Reserve room, a share of the bound at a time; files are only looked at when all of it is given away."""
         with self._lock:
-            enough = self._room is not None and self._room >= needed
-            if enough and self._room is not None:
-                self._room -= needed
-        if enough:
-            return
+            self._room -= needed
+            if self._room >= 0:
+                return
         self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _exclusive(self._root / "lock"):
-            held = self._shrink(self._max_bytes - needed)
+        share = max(needed, self._max_bytes // SHARES)
+        with _exclusive(self._root / "lock") as file:
+            given = _number(file.read())
+            if given is None or given + share > self._max_bytes:
+                given = self._shrink(self._max_bytes - share)
+            file.truncate(0)
+            file.write(str(given + share).encode())
             self._sweep(older_than_s=STALE_S)
         with self._lock:
-            self._room = max(0, min(self._max_bytes - needed - held, self._max_bytes // 16))
+            self._room = share - needed
 
     def _shrink(self, limit: int) -> int:
         """Remove the least recently used entries until at most ``limit`` bytes are left; returns what is left."""
@@ -195,15 +208,24 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, data: bytes, temporary: Path) -> None:
-    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = temporary / uuid.uuid4().hex
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        with open(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        descriptor = os.open(own, flags, 0o600)
+    except FileNotFoundError:  # only asked for when it is lacking: that is once
+        temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(own, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
             file.write(data)
-        os.replace(own, path)
-    finally:
+        try:
+            os.replace(own, path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.replace(own, path)
+    except BaseException:
         _remove(own)
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -212,8 +234,14 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """One process and thread at a time."""
-    with path.open("a") as file:
+def _exclusive(path: Path) -> Iterator[BinaryIO]:
+    """One process and thread at a time; the file says how many bytes are there or reserved."""
+    with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        file.seek(0)
+        yield file
+
+
+def _number(text: bytes) -> int | None:
+    """Of a file that nobody but us writes, though not always to its end."""
+    return int(text) if text.isdigit() and len(text) < 20 else None

@@ -43,6 +43,8 @@ class JobFacts:
     finished: float | None = None
     error: str | None = None
     """Why the job could not go on."""
+    known: int = 0
+    """Analyses that the latest run found in the cache."""
     products: Mapping[str, str] = field(default_factory=dict)
     """Product -> digest of all that decides its bytes, as the job wants them."""
     results: str | None = None

@@ -123,6 +123,7 @@ limits: {memory_per_image: 2GiB, item_timeout: 120s, attempts: 3, max_pixels: 2G
 read: {truncated: strict, frames: first, color: srgb}
 max_failures: 5%
 stages: auto
+cache: auto
 durability: process
 plugins: []
 requires: {}

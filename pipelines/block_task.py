@@ -27,6 +27,7 @@ from pipelines.kernel_cache import keep_kernels
 from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.publish import NO_SPACE, Publisher
+from pipelines.result_cache import ResultCache
 from pipelines.tables import (
     SAVED_ROWS,
     SealRequest,
@@ -62,6 +63,8 @@ class Workspace:
     """The plug-ins that the job uses, with the versions that it was planned with."""
     node: str = ""
     """Ray's name of the node that the worker runs on; set there."""
+    cache: ResultCache | None = None
+    """Of analyses, on the node that the worker is on; None: nothing is looked up or kept."""
 
     @property
     def temporary(self) -> Path:
@@ -93,6 +96,7 @@ def render_analyze_export(
                 worker=worker.name,
                 budget_bytes=workspace.budget_bytes,
                 alive=alive,
+                cache=worker.cache,
             )
             rows.add(item, status, results, recipes[item.recipe])
             if rows.due():
@@ -125,6 +129,7 @@ class Worker:
     name: str
     journal: WorkerJournal
     publisher: Publisher
+    cache: ResultCache | None
 
 
 _open: dict[Path, Worker] = {}
@@ -144,7 +149,7 @@ def open_worker(workspace: Workspace) -> Worker:
         workspace.parts.mkdir(parents=True, exist_ok=True)
         journal = WorkerJournal(workspace.temporary, workspace.node)
         publisher = Publisher(workspace.root, workspace.temporary, journal, durable=workspace.durable)
-        _open[workspace.temporary] = Worker(journal.name, journal, publisher)
+        _open[workspace.temporary] = Worker(journal.name, journal, publisher, workspace.cache)
     return _open[workspace.temporary]
 
 

@@ -88,13 +88,6 @@ def render_key(content: str, chain: str, *, hint: str, version: int | str) -> st
     return _digest("render", content, chain, hint, version)
 
 
-def analysis_key(content: str, chain: str, request: AnalysisRequest) -> str:
-    """Key of one analysis of an image after a chain: as ``render_key``, and what is measured."""
-    entry = ANALYSES[request.name]
-    values, files = _told_apart(entry.parameters(**request.params))
-    return _digest("analysis", content, chain, request.name, {**values, **files}, entry.version)
-
-
 @lru_cache(maxsize=1)
 def package_versions() -> dict[str, str]:
     """Package -> installed version, of those that compute samples."""

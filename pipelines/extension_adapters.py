@@ -34,6 +34,8 @@ Undo = Callable[[], None]
 
 GROUP = "plug-ins"
 """The group of operations that come from plug-ins."""
+NO_VERSION = ("", "0", "unknown")
+"""What stands for the version of an extension that has none."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """Names as they stand in a job file."""
 
@@ -69,6 +71,11 @@ class Origin:
 
     def __str__(self) -> str:
         return f"plug-in {self.name!r} ({self.distribution} {self.version})"
+
+    @property
+    def has_version(self) -> bool:
+        """Whether it says which one it is, so that results of another day are known to be its own."""
+        return self.version not in NO_VERSION
 
     @property
     def key(self) -> str:

@@ -169,6 +169,11 @@ class ExtensionManager:
                 if (names is None or name in names) and not set(kinds).isdisjoint(loaded.kinds)
             }
 
+    def without_version(self) -> frozenset[str]:
+        """Loaded extensions that don't say which version they are: none of their results may outlive a run."""
+        with self._lock:
+            return frozenset(name for name, loaded in self._loaded.items() if not loaded.origin.has_version)
+
     def close(self) -> None:
         """Take everything out again."""
         with self._lock:

@@ -16,14 +16,16 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measured
+from pipelines.cached_analyses import NOTHING, Kept, Known, content_of, keep, look_up
 from pipelines.charts import ChartOptions, draw_chart
 from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
 from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason, is_out_of_memory
-from pipelines.image_geometry import ImageGeometry, geometry_of
+from pipelines.image_geometry import AS_STORED, ImageGeometry, geometry_of
 from pipelines.image_io import (
     DecodedImage,
     EncodeOptions,
@@ -45,6 +47,7 @@ from pipelines.output_names import frame_name
 from pipelines.output_paths import OutputPaths, image_stem
 from pipelines.publish import Publisher
 from pipelines.registry import UnknownNameError
+from pipelines.result_cache import ResultCache
 from pipelines.storage.local_files import sha256_of
 from pipelines.tables import analyses_schema, check_results, object_schemas
 
@@ -68,6 +71,8 @@ class Recipe:
     charts: ChartOptions | None = None
     charted: tuple[str, ...] = ()
     """Analyses to draw; each of them is among ``analyses``."""
+    kept: Kept | None = None
+    """Analyses that may come from other jobs, and go to them; None: none may."""
     on_conflict: Literal["refuse", "skip", "overwrite"] = "refuse"
     """When a file that isn't the job's has an output's name."""
     memory_per_image: int | None = None
@@ -88,6 +93,8 @@ class Rendered:
     geometry: ImageGeometry
     """How they lie in the picture of the file."""
     source: DecodedImage
+    known: Known = NOTHING
+    """What other jobs measured of it; when that is all that is wanted, it has no pixels."""
 
     @property
     def orientation(self) -> int:
@@ -95,8 +102,10 @@ class Rendered:
         return self.geometry.orientation
 
 
-def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> Rendered:
-    """Read, decode and process one input.
+def render(
+    item: WorkItem, recipe: Recipe, budget_bytes: int | None = None, cache: ResultCache | None = None
+) -> Rendered:
+    """Read, decode and process one input; with a ``cache``, also look for what is known of it.
 
     Raises
     ------
@@ -112,7 +121,8 @@ def render(item: WorkItem, recipe: Recipe, budget_bytes: int | None = None) -> R
     data = read_input(item, recipe)
     if recipe.read.frames == "all" and probe_header(data, recipe.read).frame_count > 1:
         raise SeveralFramesError(f"{item.title} holds several images")
-    return render_frame(data, recipe, budget_bytes)
+    known = NOTHING if cache is None or recipe.kept is None else look_up(cache, recipe.kept, content_of(data))
+    return render_frame(data, recipe, budget_bytes, known=known)
 
 
 class SeveralFramesError(RayjobsError):
@@ -126,24 +136,31 @@ def read_input(item: WorkItem, recipe: Recipe) -> bytes:
     )
 
 
-def render_frame(data: bytes, recipe: Recipe, budget_bytes: int | None, frame: int = 0) -> Rendered:
-    """Decode and process one image of a file; as ``render``."""
+def render_frame(
+    data: bytes, recipe: Recipe, budget_bytes: int | None, frame: int = 0, known: Known = NOTHING
+) -> Rendered:
+    """Decode and process one image of a file, unless all that is wanted of it is known; as ``render``."""
     header = probe_header(data, recipe.read, frame=frame)
+    if recipe.image is None and known.results and all(r.name in known.results for r in measured(recipe.analyses)):
+        nothing: Image = np.zeros((0, 0), np.uint8)
+        return Rendered(nothing, AS_STORED, DecodedImage(pixels=nothing, header=header), known)
     reduction = decoder_reduction(header, recipe.read, recipe.operations)
     held = 1 if recipe.read.truncated == "salvage" else reduction  # a cut file's share is measured at its full size
     _check_memory(header, recipe.memory_per_image, held)
     check_budget(header, budget_bytes, held)
     decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame, factor=reduction)
+    if decoded.degraded is not None:
+        known = replace(known, key="")  # of less than the file promises nothing is kept
     if recipe.image is not None:
         lost = encoding_losses(result.pixels, recipe.image, source=decoded, orientation=result.orientation)
         decoded = replace(decoded, degraded="; ".join(filter(None, [decoded.degraded, *lost])) or None)
     asks = any(request.params.get("pixel_size") == "file" for request in measured(recipe.analyses))
     geometry = geometry_of(result, pixel_size_um(data, frame) if asks else None)
-    return Rendered(result.pixels, geometry, decoded)
+    return Rendered(result.pixels, geometry, decoded, known)
 
 
-def analyze(rendered: Rendered, recipe: Recipe) -> Results:
-    """Measure one rendered image.
+def analyze(rendered: Rendered, recipe: Recipe, cache: ResultCache | None = None) -> Results:
+    """Measure one rendered image, but for what is known of it, and keep what is measured in the ``cache``.
 
     Raises
     ------
@@ -152,16 +169,22 @@ def analyze(rendered: Rendered, recipe: Recipe) -> Results:
     """
     if not recipe.analyses:
         return {}
-    results = _with_frames([_measure(rendered, recipe)], recipe)
+    results = _with_frames([_measure(rendered, recipe, cache)], recipe)
     _check_results(results, recipe)
     return results
 
 
-def _measure(rendered: Rendered, recipe: Recipe) -> Results:
+def _measure(rendered: Rendered, recipe: Recipe, cache: ResultCache | None) -> Results:
     """What is measured of each image of a file."""
-    requests = measured(recipe.analyses)
+    known = rendered.known
+    requests = tuple(request for request in measured(recipe.analyses) if request.name not in known.results)
+    if not requests:
+        return known.results
     analyses = tuple(ANALYSES[request.name] for request in requests)
-    return _calculator(requests, analyses).calculate_analyses(rendered.pixels, geometry=rendered.geometry)
+    results = _calculator(requests, analyses).calculate_analyses(rendered.pixels, geometry=rendered.geometry)
+    if cache is not None and recipe.kept is not None:
+        keep(cache, recipe.kept, known, results)
+    return {**known.results, **results}
 
 
 def _with_frames(frames: Sequence[Results], recipe: Recipe) -> Results:
@@ -223,21 +246,28 @@ def _publish(
 
 
 def produce_frames(
-    item: WorkItem, recipe: Recipe, publisher: Publisher, budget_bytes: int | None, alive: Callable[[], None]
+    item: WorkItem,
+    recipe: Recipe,
+    publisher: Publisher,
+    budget_bytes: int | None,
+    alive: Callable[[], None],
+    cache: ResultCache | None = None,
 ) -> tuple[Rendered, Results, list[Output]]:
     """All three stages of a file of several images, decoded one at a time; ``alive`` is called before each.
 
     The outputs of the first image bear the item's name, those of the others ``frame_name``. Raises as the stages.
     """
     data = read_input(item, recipe)
+    content = "" if cache is None or recipe.kept is None else content_of(data)
     first: Rendered | None = None
     results: list[Results] = []
     files: list[tuple[str, str, bytes]] = []
     remarks: list[str] = []
     for frame in range(probe_header(data, recipe.read).frame_count):
         alive()
-        rendered = render_frame(data, recipe, budget_bytes, frame)
-        results.append(_measure(rendered, recipe))
+        known = look_up(cache, recipe.kept, content, frame) if cache and recipe.kept else NOTHING
+        rendered = render_frame(data, recipe, budget_bytes, frame, known)
+        results.append(_measure(rendered, recipe, cache))
         remarks += (rendered.source.degraded or "").split("; ")
         image = item.image and frame_name(item.image, frame + 1)
         of_frame = replace(item, name=frame_name(item.name, frame + 1), image=image)
@@ -252,11 +282,16 @@ def produce_frames(
 
 
 def produce_in_bands(
-    item: WorkItem, recipe: Recipe, publisher: Publisher, budget_bytes: int | None, alive: Callable[[], None]
+    item: WorkItem,
+    recipe: Recipe,
+    publisher: Publisher,
+    budget_bytes: int | None,
+    alive: Callable[[], None],
+    cache: ResultCache | None = None,
 ) -> tuple[Rendered, Results, list[Output]]:
     """All three stages of an input that is larger than the memory for one; ``alive`` is called again and again.
 
-    What is rendered comes back without its pixels.
+    What is rendered comes back without its pixels. No cache is asked: nobody has read all of the file's bytes.
 
     Raises
     ------
@@ -303,7 +338,8 @@ def produce_in_bands(
 
 
 Produce = Callable[
-    [WorkItem, Recipe, Publisher, int | None, Callable[[], None]], tuple[Rendered, Results, list[Output]]
+    [WorkItem, Recipe, Publisher, int | None, Callable[[], None], ResultCache | None],
+    tuple[Rendered, Results, list[Output]],
 ]
 
 
@@ -320,6 +356,7 @@ def process(
     worker: str = "",
     budget_bytes: int | None = None,
     alive: Callable[[], None] = lambda: None,
+    cache: ResultCache | None = None,
 ) -> tuple[ImageStatus, Results]:
     """All three stages of one input; never raises for anything that the input may cause, only for the machine's faults.
 
@@ -333,14 +370,14 @@ def process(
     try:
         produce: Produce | None = None
         try:
-            rendered = render(item, recipe, budget_bytes)
+            rendered = render(item, recipe, budget_bytes, cache)
         except (BeyondMemoryError, SeveralFramesError) as error:
             produce = produce_of(error)  # called only now, with the file's bytes gone from the error's frames
         if produce is not None:
-            rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive)
+            rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive, cache)
         else:
             assert rendered is not None
-            results = analyze(rendered, recipe)
+            results = analyze(rendered, recipe, cache)
             outputs = export(item, rendered, results, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return failed_status(item, recipe, error, started, worker), {}
@@ -372,6 +409,7 @@ def done_status(
         height=header.height,
         outputs=tuple(outputs),
         recipe=recipe.id,
+        known=len(rendered.known.results),
         seconds=time.perf_counter() - started,
         worker=worker,
     )

@@ -94,6 +94,8 @@ class ImageStatus:
     """File below ``.rayjobs/parts`` that holds the analysis results, and the row in it."""
     row: int | None = None
     recipe: int = 0
+    known: int = 0
+    """Analyses that weren't measured, since another job had measured them."""
     needs_bytes: int | None = None
     """Of a released row: memory that the image needs and its task didn't have."""
     seconds: float = 0.0

@@ -11,8 +11,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from pipelines import image_task
 from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
+from pipelines.cached_analyses import Known, known_in
 from pipelines.image_geometry import ImageGeometry
 from pipelines.image_io import DecodedImage, ImageHeader
 from pipelines.image_task import Recipe, Rendered, Results, SeveralFramesError
@@ -98,7 +100,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         return _ended(existing)
     produce: image_task.Produce | None = None
     try:
-        rendered = image_task.render(item, recipe, workspace.budget_bytes)
+        rendered = image_task.render(item, recipe, workspace.budget_bytes, worker.cache)
     except (BeyondMemoryError, SeveralFramesError) as error:
         produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
@@ -109,7 +111,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
         "facts": _Facts.of(rendered).to_json(),
-        "results": None,
+        "results": pack_results(rendered.known.entry) if rendered.known.entry else None,
         "seconds": time.perf_counter() - started,
     }
 
@@ -125,7 +127,7 @@ def _at_once(
     """An input that can't travel as one array goes through all stages here; its row and its results travel on."""
     started = time.perf_counter()
     try:
-        produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive)
+        produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive, worker.cache)
         rendered, results, outputs = produced
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
@@ -140,7 +142,11 @@ def _analyze(
     worker.journal.started(item.id, workspace.item_timeout_s)
     started = time.perf_counter()
     try:
-        results = image_task.analyze(_rendered(row), recipe)
+        rendered = _rendered(row)
+        if recipe.kept is not None and (key := rendered.known.key):
+            entry = {} if row["results"] is None else unpack_results(row["results"])
+            rendered = replace(rendered, known=known_in(recipe.kept, key, entry))
+        results = image_task.analyze(rendered, recipe, worker.cache)
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
         return _ended(image_task.failed_status(item, recipe, error, started - row["seconds"], worker.name))
@@ -155,7 +161,8 @@ def _export(
     worker.journal.started(item.id, workspace.item_timeout_s)
     started = time.perf_counter() - row["seconds"]
     try:
-        rendered, results = _rendered(row), unpack_results(row["results"])
+        results = unpack_results(row["results"])
+        rendered = _rendered(row, results)
         outputs = image_task.export(item, rendered, results, recipe, worker.publisher)
     except Exception as error:  # noqa: BLE001 - as in _render
         return image_task.failed_status(item, recipe, error, started, worker.name), {}
@@ -178,6 +185,9 @@ class _Facts:
     degraded: str | None
     icc: str | None
     header: Mapping[str, Any]
+    known_key: str
+    known: Sequence[str]
+    """Analyses that needn't be measured."""
 
     @classmethod
     def of(cls, rendered: Rendered) -> _Facts:
@@ -189,13 +199,15 @@ class _Facts:
             degraded=rendered.source.degraded,
             icc=_to_text(rendered.source.icc),
             header=header | {name: _to_text(header[name]) for name in _HEADER_BYTES},
+            known_key=rendered.known.key,
+            known=sorted(rendered.known.results),
         )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-def _rendered(row: Mapping[str, Any]) -> Rendered:
+def _rendered(row: Mapping[str, Any], results: Results = MappingProxyType({})) -> Rendered:
     facts = _Facts(**json.loads(row["facts"]))
     header = dict(facts.header)
     header |= {name: _to_bytes(header[name]) for name in _HEADER_BYTES} | {"notes": tuple(header["notes"])}
@@ -207,8 +219,9 @@ def _rendered(row: Mapping[str, Any]) -> Rendered:
         degraded=facts.degraded,
         icc=_to_bytes(facts.icc),
     )
+    known = Known(facts.known_key, results={name: results[name] for name in facts.known if name in results})
     geometry = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.geometry.items()}
-    return Rendered(pixels, cast("Any", ImageGeometry)(**geometry), source)
+    return Rendered(pixels, cast("Any", ImageGeometry)(**geometry), source, known)
 
 
 def _to_text(data: bytes | None) -> str | None:

@@ -177,6 +177,8 @@ def _summary(state: JobState) -> str:
         text += f", {state.skipped:,} skipped"
     if state.started and state.finished and state.finished > state.started:
         text += f" in {duration_text(state.finished - state.started)}"
+    if state.known:
+        text += f"; {state.known:,} analys{'is' if state.known == 1 else 'es'} from the cache"
     return text
 
 

@@ -25,6 +25,7 @@ from actors.resource_accounts import GPU
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
+from pipelines.cached_analyses import Kept, chain_name, is_scalar
 from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
 from pipelines.extension_adapters import ExtensionKind
@@ -380,7 +381,21 @@ class RecipeBook:
             charted=charted,
             on_conflict=CONFLICTS[images.on_conflict] if images else "refuse",
             memory_per_image=spec.limits.memory_per_image,
+            kept=kept_analyses(spec, self._wanted),
         )
+
+
+def kept_analyses(spec: JobSpec, wanted: Mapping[str, str]) -> Kept | None:
+    """Which analyses may come from other jobs and go to them; none of what an extension without a version decides."""
+    unknown = process_extensions().without_version()
+    if spec.cache == "off" or any(step.name in unknown for step in spec.operations):
+        return None
+    names = tuple(
+        (request.name, f"{request.canonical()} {wanted[ANALYSIS + request.canonical()]} {_version('rayjobs-app')}")
+        for request in spec.analyses
+        if request.name not in unknown and (spec.cache == "on" or is_scalar(request))
+    )
+    return Kept(chain_name(spec.operations), names) if names else None
 
 
 def _product_of(request: AnalysisRequest) -> str:

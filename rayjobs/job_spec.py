@@ -126,6 +126,11 @@ class JobTask:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _on_or_off(value: Any) -> Any:
+    """YAML reads ``on`` and ``off`` as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
 class JobSpec(_Section):
     """One job, complete with defaults."""
 
@@ -156,6 +161,11 @@ class JobSpec(_Section):
     requires: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
         description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu",
+    )
+    cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
+        "auto",
+        description="Analyses that other jobs measured of the same content aren't measured again: `auto` those of few "
+        "numbers, `on` all of them, `off` none",
     )
     tasks: tuple[JobTask, ...] = Field(
         (), description="One after the other when the results are written; each is a task type with its configuration"
@@ -194,6 +204,7 @@ def job_schema() -> dict[str, Any]:
         schema["$defs"].pop(name, None)
     for key in ("images", "charts"):
         schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
+    properties["cache"]["enum"] = [*properties["cache"]["enum"], True, False]
     for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
         schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
     return schema

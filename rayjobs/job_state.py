@@ -52,6 +52,8 @@ class JobState:
     finished: float | None = None
     error: str | None = None
     """Why the job could not go on, when it couldn't."""
+    known: int = 0
+    """Analyses that the last run found in the cache instead of measuring them."""
     kept: int = 0
     """Of a state that a run ends with: files that the job made and doesn't want any more (``rayjobs prune``)."""
     unchanged: bool = False
@@ -75,7 +77,7 @@ class JobState:
             "output": str(self.output),
             "reasons": self.reasons,
         }
-        for key in ("started", "finished", "error", "kept", "unchanged"):
+        for key in ("started", "finished", "error", "known", "kept", "unchanged"):
             if getattr(self, key):
                 found[key] = getattr(self, key)
         return found
@@ -119,6 +121,7 @@ def state_of(ledger: JobLedger, output: OutputDirectory) -> JobState:
         started=facts.started,
         finished=facts.finished,
         error=facts.error,
+        known=facts.known,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors.disk_cache import DiskCache
 from actors.memory_manager import MANY, MemoryManager, lighter
 from actors.ray_cluster import RayCluster
 from actors.resource_accounts import Node, able_nodes
@@ -186,6 +187,7 @@ def shard_engines(
             durable=spec.durability == "power",
             budget_bytes=memory.image_bytes,
             extensions=deciding_extensions(spec),
+            cache=None if spec.cache == "off" else DiskCache(),
         )
         options = StreamOptions(
             name=shard,

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 
 from actors.disk_space import disk_space, shortage
@@ -64,7 +65,12 @@ def work_on_ray(
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
 
+        known, counting = 0, threading.Lock()
+
         def committed(rows: Sequence[ImageStatus]) -> None:
+            nonlocal known
+            with counting:  # shards have threads of their own
+                known += sum(row.known for row in rows)
             for row in rows:
                 monitor.ended(job=spec.name, stage=STAGE, reason=row.reason, seconds=row.seconds)
 
@@ -109,7 +115,9 @@ def work_on_ray(
             )
             try:
                 with _modules_frozen():
-                    return runner.run()
+                    end = runner.run()
+                ledger.facts.write(replace(ledger.facts.read(), known=known))
+                return end
             finally:
                 monitor.stop()
                 if not health.answers():

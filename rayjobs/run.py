@@ -327,7 +327,7 @@ class _Run:
         self, files: FixedFiles, started: float, done: Sequence[Mapping[str, Any]], *, written: bool
     ) -> None:
         """Take back what says that the job has ended; unless all results are ``written``, they may change from here."""
-        facts = replace(self._facts(), status=JobStatus.RUNNING, started=started, finished=None, error=None)
+        facts = replace(self._facts(), status=JobStatus.RUNNING, started=started, finished=None, error=None, known=0)
         self._note(replace(facts, tasks=tuple(done), results=facts.results if written else None))
         if not written:
             files.withdraw_manifest(self.output)

@@ -14,6 +14,7 @@ from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
 from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.models import ImageStatus
+from pipelines.result_cache import ResultCache
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook
@@ -58,12 +59,13 @@ def run_here(
     interrupted: bool = False,
     after: Callable[[ImageStatus], None] = lambda row: None,
     end: RunEnd = RunEnd.FINISHED,
+    cache: ResultCache | None = None,
 ) -> JobState:
     """Run a job in this process.
 
     ``begin`` is called when it is planned and the work begins; ``interrupted``: a signal has come before that. ``rows``
     gathers what became of the inputs that were worked on; ``after`` is called when one is published, before its row is
-    in the ledger, and may raise; ``end`` is what the work ends with.
+    in the ledger, and may raise; ``end`` is what the work ends with; ``cache`` is the node's cache of analyses.
     """
 
     def work(
@@ -79,15 +81,18 @@ def run_here(
         begin()
         book = RecipeBook(spec, products, ledger, output.root)
         epoch = ledger.facts.read().epoch
-        workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=output.temporary / "stop"))
+        stop, known = output.temporary / "stop", 0
+        workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=stop, cache=cache))
         while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
             for each in items:
                 for group in render_analyze_export([each], book.recipes, workspace):
                     for row in group:
                         after(row)
                     ledger.commit(group, epoch=epoch)
+                    known += sum(row.known for row in group)
                     if rows is not None:
                         rows.extend(group)
+        ledger.facts.write(replace(ledger.facts.read(), known=known))
         return end
 
     signal = threading.Event()

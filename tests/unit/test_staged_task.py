@@ -16,9 +16,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from actors.disk_cache import DiskCache
 from pipelines import staged_task
 from pipelines.analyses.frames import frame_requests
 from pipelines.block_task import Workspace, render_analyze_export
+from pipelines.cached_analyses import Kept
 from pipelines.charts import ChartOptions
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.image_task import Recipe
@@ -73,10 +75,10 @@ def items(paths: list[Path]) -> list[WorkItem]:
     ]
 
 
-def staged(work: list[WorkItem], workspace: Workspace) -> list[ImageStatus]:
+def staged(work: list[WorkItem], workspace: Workspace, recipe: Recipe = RECIPE) -> list[ImageStatus]:
     """Every image by itself through the stages, as the operators may cut blocks anywhere."""
     rows: list[ImageStatus] = []
-    recipes = {1: RECIPE}
+    recipes = {1: recipe}
     for item in work:
         table = pa.table({"id": [item.id]})
         (rendered,) = staged_task.render(table, [item], recipes, workspace)
@@ -146,3 +148,31 @@ def test_a_stop_hands_images_back_before_they_are_read_and_finishes_those_that_a
     (analyzed,) = staged_task.analyze(rendered, work, {1: RECIPE}, workspace)
     ((row,),) = staged_task.export(analyzed, work, {1: RECIPE}, workspace)
     assert row.status == ("released" if stage == "before" else "done")
+
+
+@pytest.mark.parametrize("begun", ["fused", "staged"])
+def test_staged_and_fused_know_the_same_analyses(tmp_path: Path, begun: str) -> None:
+    (tmp_path / "in").mkdir()
+    work = items(sources(tmp_path / "in"))
+    kept = Kept("chain", (("statistics", "s"), ("color_histogram", "c"), ("objects", "o")))
+    recipe = replace(RECIPE, kept=replace(kept, names=kept.names[:2]))
+    cache = DiskCache(tmp_path / "cache")
+    first = replace(space(tmp_path / "first"), cache=cache)
+    expected = (
+        staged(work, first, recipe)
+        if begun == "staged"
+        else [row for group in render_analyze_export(work, {1: recipe}, first) for row in group]
+    )
+    assert {row.known for row in expected} == {0}
+    recipe = replace(recipe, kept=kept)
+    three = replace(space(tmp_path / "staged"), cache=cache)
+    one = replace(space(tmp_path / "fused"), cache=cache)
+    staged_rows = staged(work, three, recipe)
+    fused_rows = [row for group in render_analyze_export(work, {1: recipe}, one) for row in group]
+    assert [row.known for row in staged_rows] == [2 * (row.status == "done") for row in expected]
+    assert [row.known for row in fused_rows] == [3 * (row.status == "done") for row in expected]
+    for rows, workspace in ((staged_rows, three), (fused_rows, one)):
+        assert [replace(comparable(row), known=0) for row in rows] == list(map(comparable, expected))
+        assert tree(workspace.root) == tree(first.root)
+        for row, before in zip(rows, expected, strict=True):
+            assert results(row, work, workspace) == results(before, work, first)
