@@ -46,6 +46,13 @@ class ProcessorExtension(ABC):
         """
         return None
 
+    def get_required_resources(self) -> dict[str, float]:
+        """Units that an image holds while it is processed: ``gpu``, or what nodes or a provider have; none by default.
+
+        A job whose stages don't all need them runs the stages apart, so that they are free while images are exported.
+        """
+        return {}
+
 
 class ResourceProvider(ABC):
     """A resource that Ray doesn't know: licence tokens, a scanner, memory of a GPU."""

@@ -138,6 +138,7 @@ def operation_of(found: object, origin: Origin) -> Operation:
     if isinstance(found, Operation):
         _check_name(found.name, origin)
         guarded = functools.wraps(found.function)(_guarded(found.function, origin))
+        _check_needs(found.requires, origin)
         return replace(found, group=GROUP, function=guarded, version=origin.key)
     if not isinstance(found, ProcessorExtension):
         raise _unfit(found, "a ProcessorExtension or an Operation", origin)
@@ -170,6 +171,7 @@ def operation_of(found: object, origin: Origin) -> Operation:
         handles_alpha=True,
         scale=scale,
         version=origin.key,
+        requires=_check_needs(extension.get_required_resources(), origin),
     )
 
 
@@ -178,6 +180,7 @@ def analysis_of(found: object, origin: Origin) -> Analysis:
     if not isinstance(found, Analysis):
         raise _unfit(found, "an Analysis", origin)
     _check_name(found.name, origin)
+    _check_needs(found.requires, origin)
     try:
         found.parameters.model_rebuild()  # built when first used otherwise, and then the mistake would be a job's
     except PydanticUserError as error:
@@ -199,6 +202,14 @@ def analysis_of(found: object, origin: Origin) -> Analysis:
             return result
 
     return replace(found, group="measurements", function=measure, version=origin.key)
+
+
+def _check_needs(found: Mapping[str, float], origin: Origin) -> Mapping[str, float]:
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(units, int | float) and units > 0 for name, units in found.items()
+    ):
+        raise ExtensionError(f"{origin}: what it requires is units by name, such as {{'gpu': 1}}, not {found!r}")
+    return dict(found)
 
 
 def _check_columns(found: object, declared: list[str], what: str) -> None:

@@ -41,6 +41,8 @@ FAIR_SHARE = 0.8
 0.2 s pass between two tasks of a slot, and the last ones small, so that all slots end together."""
 LAST_ROUND_ROWS = 4 * SAVED_ROWS
 """What is left for each slot when the rest is dealt out at once: a further round would cost more than it evens out."""
+SCARCE_BLOCK_ROWS = SAVED_ROWS
+"""The same where a stage holds what others wait for: its tasks are short, and wait for nobody while they hold it."""
 STAGED_BLOCKS_AHEAD = 2
 """Images that a staged task may be ahead of whoever takes its pixels."""
 STAGED_ROWS = SAVED_ROWS
@@ -66,6 +68,17 @@ _ITEMS = pa.schema(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class StageShare:
+    """What each task of one staged operator holds beside its CPU, and gives back between two tasks."""
+
+    gpus: float = 0.0
+    requires: Mapping[str, float] = field(default_factory=dict)
+    """Units of what nodes declare."""
+    most: int | None = None
+    """Tasks at a time: more than the nodes have units for would wait in Ray, and count as running meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
     """How a shard runs; none of it changes a byte of the outputs."""
@@ -81,7 +94,16 @@ class StreamOptions:
     """Bytes of memory that Ray reserves for each task."""
     gpus: float = 0
     requires: Mapping[str, float] = field(default_factory=dict)
-    """Units of resources that nodes declare, held by each task that renders, and GPUs."""
+    """Units of resources that nodes declare, held by each fused task, and GPUs."""
+    shares: Mapping[str, StageShare] = field(default_factory=dict)
+    """Of the staged operators that hold more than a CPU: ``render``, ``analyze``, ``export``."""
+
+    @property
+    def block_rows(self) -> int:
+        """Inputs per task at most."""
+        if self.stages == "fused":
+            return BLOCK_ROWS
+        return SCARCE_BLOCK_ROWS if self.shares else STAGED_BLOCK_ROWS
 
 
 class StreamExit:
@@ -157,11 +179,10 @@ def _statuses(
     options: StreamOptions,
     exit: StreamExit,
 ) -> Iterator[list[ImageStatus]]:
-    context = _context(options.stages)
+    context = _context(options)
     context.set_config(_EXIT, exit.id)
     context.custom_execution_callback_classes.append(_Leaving)
-    most = BLOCK_ROWS if options.stages == "fused" else STAGED_BLOCK_ROWS
-    blocks = [_to_table(block) for block in blocks_of(items, options.slots, most)]
+    blocks = [_to_table(block) for block in blocks_of(items, options.slots, options.block_rows)]
     with DataContext.current(context):
         dataset = ray.data.from_arrow(blocks)
         dataset.set_name(options.name)
@@ -202,11 +223,12 @@ def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
     return min(end, len(items))
 
 
-def _context(stages: str) -> DataContext:
+def _context(options: StreamOptions) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1  # what a running task yields leaves it at once, as one block
     # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle; pixels are not.
-    context._max_num_blocks_in_streaming_gen_buffer = None if stages == "fused" else STAGED_BLOCKS_AHEAD
+    ahead = SCARCE_BLOCK_ROWS if options.shares else STAGED_BLOCKS_AHEAD
+    context._max_num_blocks_in_streaming_gen_buffer = None if options.stages == "fused" else ahead
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -232,14 +254,17 @@ def _operators(
         )
     stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
     for number, (function, resource, rows) in enumerate(stages):
-        resources = {resource: 1} if resource in options.declared else {}
-        gpus = None
-        if function is render:
-            resources, gpus = {**resources, **options.requires}, options.gpus or None
+        share = options.shares.get(function.__name__, StageShare())
+        resources = {**({resource: 1} if resource in options.declared else {}), **share.requires}
         # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.
         cpus = 1 - number * CPU_GRAIN
         dataset = dataset.map_batches(
-            function, batch_size=rows, num_gpus=gpus, resources=resources, **{**common, "num_cpus": cpus}
+            function,
+            batch_size=rows,
+            num_gpus=share.gpus or None,
+            resources=resources,
+            concurrency=share.most,
+            **{**common, "num_cpus": cpus},
         )
     return dataset
 

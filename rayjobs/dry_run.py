@@ -8,7 +8,7 @@ nobody knows what an input or a plug-in does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from rayjobs.output_directory import OutputDirectory
 from rayjobs.plan_sample import try_sample
 from rayjobs.planning import RunRequest, planned_elsewhere
 from rayjobs.report_pages import page_path
+from rayjobs.stage_needs import chosen_stages
 
 FIXED_ALWAYS = 3
 """Files that every job writes: manifest, job.json and report."""
@@ -67,8 +68,10 @@ class Outlook:
     """Output of a job -> its results among what the inputs name."""
     operations: tuple[str, ...]
     analyses: tuple[str, ...]
-    requires: dict[str, float]
-    """Units that each image holds while it is worked on."""
+    requires: dict[str, float | dict[str, float]]
+    """Units that each image holds while it is worked on; by stage where the job says which one."""
+    stages: str
+    """``fused`` or ``staged``."""
     tasks: tuple[str, ...]
     """That follow when the results are written."""
     input_bytes: int
@@ -102,8 +105,9 @@ class Outlook:
         yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"
         if self.requires:
-            units = ", ".join(f"{amount:g} of {name}" for name, amount in self.requires.items())
-            yield f"requires:   {units} per image"
+            yield f"requires:   {', '.join(_needs(self.requires))} per image"
+        if self.stages == "staged":
+            yield "stages:     render, analyze and export apart"
         if self.tasks:
             yield f"then:       {', '.join(self.tasks)}"
         if self.to_do:
@@ -186,6 +190,7 @@ def dry_run(request: RunRequest) -> Outlook:
             operations=tuple(operation.name for operation in spec.operations),
             analyses=tuple(request.name for request in spec.analyses),
             requires=dict(spec.requires),
+            stages=chosen_stages(spec),
             tasks=tuple(task.name for task in spec.tasks),
             input_bytes=sum(entry.size for entry in opened),
             memory_bytes=sample.memory_bytes,
@@ -196,6 +201,15 @@ def dry_run(request: RunRequest) -> Outlook:
             writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,
         )
+
+
+def _needs(requires: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:
+    """What an image holds, for a person."""
+    for name, value in requires.items():
+        if isinstance(value, Mapping):
+            yield from (f"{need} to {name}" for need in _needs(value))
+        else:
+            yield f"{value:g} of {name}"
 
 
 def _writes(spec: JobSpec, images: int) -> Iterator[str]:

@@ -208,11 +208,12 @@ def _tasks(raw: Any, mistakes: list[Mistake]) -> Iterator[JobTask]:
 
 def _requires_mistakes(raw: Any, plugins: Any) -> Iterator[Mistake]:
     # What nodes declare is known once Ray is there; what an installed plug-in offers is known now.
-    for name in raw if isinstance(raw, dict) else ():
-        if name in RESOURCES:
-            yield from _unnamed_plugins([name], plugins)
-        elif not RESOURCES.is_explained(str(name)) and (hint := _installed_plugin(str(name))):
-            yield Mistake(("requires", str(name)), f"unknown resource {name!r}{hint}")
+    for key, value in raw.items() if isinstance(raw, dict) else ():
+        for name in value if isinstance(value, dict) else (key,):
+            if name in RESOURCES:
+                yield from _unnamed_plugins([name], plugins)
+            elif not RESOURCES.is_explained(str(name)) and (hint := _installed_plugin(str(name))):
+                yield Mistake(("requires", str(key)), f"unknown resource {name!r}{hint}")
 
 
 def _steps(

@@ -21,7 +21,6 @@ from actors.file_record import FIXED, TASK
 from actors.input_plan import Naming, Place
 from actors.job_ledger import JobLedger, OpenInput
 from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
-from actors.resource_accounts import GPU
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
@@ -43,7 +42,6 @@ from pipelines.output_names import (
     renamed,
 )
 from pipelines.output_paths import OutputPaths, image_stem
-from pipelines.resources import ResourceEstimate
 from pipelines.storage.custody import Standing
 from pipelines.storage.local_files import compare
 from pipelines.tables import readable_path
@@ -113,12 +111,6 @@ def deciding_extensions(spec: JobSpec) -> dict[str, str]:
     """Versions of the job's plug-ins that may decide a pixel or a number; resource and task types don't."""
     kinds = (ExtensionKind.PROCESSOR, ExtensionKind.ANALYSIS, ExtensionKind.CHART)
     return process_extensions().versions(spec.plugins, kinds=kinds)
-
-
-def required(spec: JobSpec) -> ResourceEstimate:
-    """What an image holds while it is worked on: a CPU, and what the job's ``requires`` says."""
-    custom = {name: amount for name, amount in spec.requires.items() if name != GPU}
-    return ResourceEstimate(cpus=1, gpus=spec.requires.get(GPU, 0.0), custom=custom)
 
 
 def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:

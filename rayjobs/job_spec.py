@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_serializer,
+    field_validator,
+)
 
 from pipelines.analyses import ANALYSES
 from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
@@ -131,6 +140,20 @@ def _on_or_off(value: Any) -> Any:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+STAGES = ("render", "analyze", "export")
+"""Of an image's way; ``requires`` may say which of them needs something."""
+Units = Annotated[float, Field(gt=0)]
+
+
+def _form_of_need(value: Any) -> str:
+    return "[stage]" if isinstance(value, Mapping) else "[units]"
+
+
+Need = Annotated[
+    Annotated[Units, Tag("[units]")] | Annotated[dict[str, Units], Tag("[stage]")], Discriminator(_form_of_need)
+]
+
+
 class JobSpec(_Section):
     """One job, complete with defaults."""
 
@@ -154,13 +177,16 @@ class JobSpec(_Section):
         "failed; else the job stops early as soon as more failed",
     )
     stages: Literal["auto", "staged", "fused"] = Field(
-        "auto", description="Render, analyse and export as three operators or one; the bytes are the same"
+        "auto",
+        description="Render, analyse and export as three operators or one; the bytes are the same. `auto`: "
+        "three if one needs a GPU, or something that nodes have, and another doesn't",
     )
     durability: Literal["process", "power"] = Field("process", description="What published files survive")
     plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
-    requires: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    requires: dict[str, Need] = Field(
         {},
-        description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu",
+        description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu; "
+        "below `render`, `analyze` or `export`, in that stage alone",
     )
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
         "auto",
@@ -173,13 +199,21 @@ class JobSpec(_Section):
 
     @field_validator("requires")
     @classmethod
-    def _requires_what_can_be_asked_for(cls, value: dict[str, float]) -> dict[str, float]:
+    def _requires_what_can_be_asked_for(
+        cls, value: dict[str, float | dict[str, float]]
+    ) -> dict[str, float | dict[str, float]]:
+        names = set(value)
+        for stage, needs in value.items():
+            if isinstance(needs, dict):
+                if stage not in STAGES:
+                    raise ValueError(f"{stage} is no stage; there are {', '.join(STAGES)}")
+                names |= set(needs)
         for name, instead in (
             ("cpu", "every image has one; `limits.workers` bounds an embedded run"),
             ("memory", "it is predicted from each image; `limits.memory_per_image` bounds it"),
             ("disk", "free space is watched anyway"),
         ):
-            if name in value:
+            if name in names:
                 raise ValueError(f"{name} isn't asked for here: {instead}")
         return value
 
@@ -204,6 +238,7 @@ def job_schema() -> dict[str, Any]:
         schema["$defs"].pop(name, None)
     for key in ("images", "charts"):
         schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
+    properties["cache"].pop("type")
     properties["cache"]["enum"] = [*properties["cache"]["enum"], True, False]
     for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
         schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]

@@ -14,21 +14,22 @@ from ray.exceptions import RayError, RayTaskError
 from actors.disk_cache import DiskCache
 from actors.memory_manager import MANY, MemoryManager, lighter
 from actors.ray_cluster import RayCluster
-from actors.resource_accounts import Node, able_nodes
+from actors.resource_accounts import GPU, Node, able_nodes
 from pipelines.block_task import Workspace, seal
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.ray_stream import StreamExit, StreamOptions, stream_statuses
+from pipelines.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
 from pipelines.resources import ResourceEstimate
 from pipelines.tables import SealRequest
-from rayjobs.job_plan import deciding_extensions, required
+from rayjobs.job_plan import deciding_extensions
 from rayjobs.job_spec import JobSpec
 from rayjobs.ray_lone_tasks import LoneImage, LoneTasks
 from rayjobs.ray_session import Cluster
 from rayjobs.ray_workers import WorkerWatch, has_room
 from rayjobs.shard_runner import recipes_needed, stream_rows
+from rayjobs.stage_needs import chosen_stages, most_at_once, required, stage_needs
 from rayjobs.worker_watch import Crash
 
 log = logging.getLogger(__name__)
@@ -172,13 +173,14 @@ def shard_engines(
 
     ``recipes`` may grow while shards run.
     """
-    per_cpu = of_nodes(required(spec))
+    per_image, stages = of_nodes(required(spec)), chosen_stages(spec)
 
     def nodes() -> list[Node]:
-        return able_nodes(RayCluster().nodes(), per_cpu)
+        return able_nodes(RayCluster().nodes(), per_image)
 
     def engine(shard: str, cpus: int, stop: Path) -> RayEngine:
-        memory = MemoryManager(nodes(), cpus)
+        everywhere = RayCluster().nodes()
+        memory = MemoryManager(able_nodes(everywhere, per_image), cpus)
         workspace = Workspace(
             root=root,
             epoch=epoch,
@@ -192,11 +194,16 @@ def shard_engines(
         options = StreamOptions(
             name=shard,
             slots=cpus,
-            stages="staged" if spec.stages == "staged" else "fused",
+            stages=stages,
             declared=cluster.declared,
             memory_per_task=memory.task_bytes,
-            gpus=per_cpu.gpus,
-            requires=per_cpu.custom,
+            gpus=per_image.gpus,
+            requires=per_image.custom,
+            shares={
+                stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
+                for stage, needs in stage_needs(spec).items()
+                if (most := most_at_once(needs, everywhere)) is not None
+            },
         )
         return RayEngine(
             job=spec.name,
@@ -209,6 +216,11 @@ def shard_engines(
         )
 
     return engine
+
+
+def _of_nodes(needs: Mapping[str, float]) -> dict[str, float]:
+    """What Ray gives; the coordinator has given units of providers to the shard."""
+    return {name: units for name, units in needs.items() if name != GPU and name not in RESOURCES}
 
 
 def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:

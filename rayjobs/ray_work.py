@@ -24,7 +24,7 @@ from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.tasks import TaskPriority
 from rayjobs.able_nodes import AbleNodes
-from rayjobs.job_plan import RecipeBook, required
+from rayjobs.job_plan import RecipeBook
 from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.output_directory import OutputDirectory
@@ -37,6 +37,7 @@ from rayjobs.results_store import ResultsStore
 from rayjobs.shard_grants import ShardGrants
 from rayjobs.shard_runner import ShardContext, stream_rows
 from rayjobs.signals import stopping_on_signals
+from rayjobs.stage_needs import held_per_cpu, required
 
 STAGE = "render-analyze-export"
 """Of the metrics."""
@@ -93,7 +94,7 @@ def work_on_ray(
                 task_type=shard_type(facts.pool),
                 priority=TaskPriority[spec.priority.upper()],
                 max_cpus=spec.limits.cpus or cluster.cpus,
-                per_cpu=required(spec),
+                per_cpu=held_per_cpu(spec),
                 coordinator=coordinator,
             )
             health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))

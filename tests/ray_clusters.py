@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -82,10 +83,17 @@ class HeadNode:
 
 
 @contextmanager
-def head_node(home: Path, *, cpus: int = 2, memory: int | None = None, **more: str) -> Iterator[HeadNode]:
+def head_node(
+    home: Path,
+    *,
+    cpus: int = 2,
+    memory: int | None = None,
+    resources: Mapping[str, float] = MappingProxyType({}),
+    **more: str,
+) -> Iterator[HeadNode]:
     """Start a head node with a token of its own and a dashboard; end all of it afterwards.
 
-    ``more`` are environment variables of its processes.
+    ``resources`` are what it has beside those of the stages; ``more`` are environment variables of its processes.
     """
     directory = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))  # a short path: Ray puts sockets below it
     # Ray's Jobs API can't start a worker whose path has a space; through this link no path has one.
@@ -101,7 +109,7 @@ def head_node(home: Path, *, cpus: int = 2, memory: int | None = None, **more: s
         **more,
     )
     arguments = [
-        *_has(cpus, memory),
+        *_has(cpus, memory, **resources),
         *("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--dashboard-host=127.0.0.1"),
         f"--dashboard-port={dashboard_port}",
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),

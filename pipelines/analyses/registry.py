@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
@@ -69,6 +69,8 @@ class Analysis:
     """``accumulator(height=, width=, dtype=, channels=, **params)`` when the analysis can be merged from bands."""
     version: int | str = 1
     """Raised whenever a number changes; part of every cache key. Of a plug-in: its package's version."""
+    requires: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Units that an image holds while it is analysed: ``gpu``, or what nodes or a provider have."""
 
     @property
     def grain(self) -> Literal["image", "object"]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,8 @@ class Operation:
     Without it nothing is known, and what an analysis measures can't be given in other units than pixels."""
     version: int | str = 1
     """Raised whenever the resulting pixels change; part of every cache key. Of a plug-in: its package's version."""
+    requires: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Units that an image holds while it is rendered: ``gpu``, or what nodes or a provider have."""
 
     @property
     def summary(self) -> str:

@@ -476,6 +476,16 @@ def test_what_a_job_requires_are_positive_amounts_of_anything_but_what_every_ima
     for name in ("cpu", "memory", "disk"):
         (line,) = mistakes(f"{SMALL}requires: {{{name}: 1}}\n")
         assert f"requires: {name} isn't asked for here: " in line
+        (line,) = mistakes(f"{SMALL}requires: {{render: {{{name}: 1}}}}\n")
+        assert f"requires: {name} isn't asked for here: " in line
+    in_stages = parse_job(f"{SMALL}requires: {{render: {{gpu: 1}}, export: {{tape: 2}}, render_farm: 1}}\n")
+    assert in_stages.requires == {"render": {"gpu": 1}, "export": {"tape": 2}, "render_farm": 1}
+    assert parse_job(json.dumps(in_stages.model_dump(mode="json"))) == in_stages
+    assert mistakes(f"{SMALL}requires: {{render: {{gpu: 0}}, rendering: {{gpu: 1}}}}\n") == [
+        "job.yaml:4:21: requires.render.gpu: input should be greater than 0, not 0"
+    ]
+    (line,) = mistakes(f"{SMALL}requires: {{rendering: {{gpu: 1}}}}\n")
+    assert line.endswith("requires: rendering is no stage; there are render, analyze, export")
 
 
 def test_placeholders_of_tasks_are_filled_in_and_decide_what_counts_as_the_same_task() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.models import WorkItem
-from pipelines.ray_stream import BLOCK_ROWS, _context, blocks_of
+from pipelines.ray_stream import BLOCK_ROWS, StreamOptions, _context, blocks_of
 from pipelines.tables import SAVED_ROWS
 
 
@@ -37,5 +38,6 @@ def test_blocks_shrink_so_that_all_slots_end_together() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated")  # copying any context of Ray Data warns of its old fields
 def test_only_small_rows_may_pile_up() -> None:
-    assert _context("fused")._max_num_blocks_in_streaming_gen_buffer is None
-    assert _context("staged")._max_num_blocks_in_streaming_gen_buffer is not None
+    fused = StreamOptions(name="shard", slots=2)
+    assert _context(fused)._max_num_blocks_in_streaming_gen_buffer is None
+    assert _context(replace(fused, stages="staged"))._max_num_blocks_in_streaming_gen_buffer is not None
