@@ -124,6 +124,7 @@ read: {truncated: strict, frames: first, color: srgb}
 max_failures: 5%
 stages: auto
 cache: auto
+notify: []
 durability: process
 plugins: []
 requires: {}
@@ -253,7 +254,12 @@ FLOWS: tuple[System, ...] = (
     System(
         "Error flow",
         "Classify, try again or degrade where that is honest, record, free, notify: one policy table",
-        ("cluster/test_contract_flows.py", "unit/test_failure_policy.py", "cluster/test_poison.py"),
+        (
+            "cluster/test_contract_flows.py",
+            "unit/test_failure_policy.py",
+            "cluster/test_poison.py",
+            "unit/test_notify.py",
+        ),
     ),
     System(
         "Performance strategy",
@@ -269,7 +275,7 @@ FLOWS: tuple[System, ...] = (
 """What no single class stands for."""
 
 ENVIRONMENT: Mapping[str, str] = {
-    "RAYJOBS_HOME": "Where the registry of jobs, the analyses' cache and the cluster's ledger lie; `~/.rayjobs`",
+    "RAYJOBS_HOME": "Where settings, the list of jobs, the cache of analyses and clusters' ledgers lie; `~/.rayjobs`",
     "RAYJOBS_ALLOW_PLUGINS": "Extensions that any job may use, with commas between",
     "RAY_ADDRESS": "Cluster that `rayjobs run` uses instead of starting Ray on this machine",
     "RAY_AUTH_MODE": "`token` for a cluster that asks for one; embedded runs decide themselves",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from rayjobs.job_file import load_job
 from rayjobs.job_pool import JobPool, JobRun
 from rayjobs.job_request import as_refreshed, as_step, job_output, job_request
 from rayjobs.job_state import JobState, JobStatus, read_state
+from rayjobs.notify import Callback
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.progress import Snapshot
 
@@ -51,10 +52,26 @@ class BatchJobManager(ClosedOnExit):
         self._pool = JobPool("batch", max_concurrent=max_concurrent)
         self._lock = threading.RLock()
         """So that a job isn't changed while it is started."""
+        self._callbacks: list[Callback] = []
 
     def close(self) -> None:
         """Interrupt what runs; it can be started again later. Safe to call twice."""
         self._pool.close()
+
+    def on_job_end(self, callback: Callback) -> Callable[[], None]:
+        """Call back when a run ends that is started from now on; the returned function takes that back.
+
+        It gets what ``rayjobs run --json`` prints last, and ``event: job_ended``, on the run's thread, after ``wait``
+        for the job has returned. What it raises is a warning in the log.
+        """
+        with self._lock:
+            self._callbacks.append(callback)
+
+        def undo() -> None:
+            with self._lock, suppress(ValueError):  # taken back before
+                self._callbacks.remove(callback)
+
+        return undo
 
     # ---- jobs ----------------------------------------------------------------------------------------------------
 
@@ -312,7 +329,7 @@ class BatchJobManager(ClosedOnExit):
             request = replace(job_request(job), retry=retry)
             if self._open_run(job_id) is None and OutputDirectory(Path(job.output)).running:
                 return job  # another process runs it
-            run = JobRun(job_id, request, on_end=self._note_end)
+            run = JobRun(job_id, request, on_end=self._note_end, callbacks=tuple(self._callbacks))
             if on_progress is not None:
                 run.on_progress = on_progress
             self._keep_status(job_id, JobStatus.PENDING, None)

@@ -15,7 +15,7 @@ the same ids. In a notebook, the handler as the last line of a cell shows how it
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,10 @@ class BatchProcessingHandler(ClosedOnExit):
             The job could not run; or it goes on after ``timeout`` seconds.
         """
         return self.manager.wait_for_job(job_id, timeout)
+
+    def on_job_end(self, callback: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
+        """Call back when a job's run ends that is started from now on; the returned function takes that back."""
+        return self.manager.on_job_end(callback)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a job; False when it doesn't run."""

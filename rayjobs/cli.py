@@ -133,19 +133,19 @@ def parser() -> argparse.ArgumentParser:
     run = add_for_file("run", commands.run, "Run a job here, or on the cluster of RAY_ADDRESS")
     _priority(run)
     _json(run)
-    _allow(run)
+    _starting(run)
     submit = add_for_file("submit", commands.submit, "Submit a job to a cluster through Ray's Jobs API")
     submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
     submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
     _priority(submit)
-    _allow(submit)
+    _starting(submit)
     plan = add_for_file("plan", commands.plan, "Show what a job would do, and which inputs it leaves out and why")
     _json(plan)
     _allow(plan)
     add_for_job("status", commands.status, "Show how a job stands")
     add_for_job("watch", commands.watch, "Show a running job's progress until it ends")
     resume = add_for_job("resume", commands.resume, "Go on with a job that was interrupted, paused or cancelled")
-    _allow(resume)
+    _starting(resume)
     retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
     retry.add_argument(
         "--reason",
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="REASON",
         help="only those that failed for it; repeatable",
     )
-    _allow(retry)
+    _starting(retry)
     add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
     add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
     priority = add_for_job("priority", commands.set_priority, "Change the priority of a running job", json=False)
@@ -224,4 +224,24 @@ def _allow(sub: argparse.ArgumentParser) -> None:
         dest="allowed",
         metavar="NAME",
         help=f"allow the job to use this extension; repeatable (also: {ALLOW_VARIABLE}=a,b)",
+    )
+
+
+def _starting(sub: argparse.ArgumentParser) -> None:
+    """What only a person may say of a run, and no job file."""
+    _allow(sub)
+    sub.add_argument(
+        "--notify",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="when it ends, post JSON to this URL, or tell what the settings define by this name; repeatable",
+    )
+    sub.add_argument(
+        "--notify-command",
+        action="append",
+        default=[],
+        dest="notify_commands",
+        metavar="COMMAND",
+        help="when it ends, start this without a shell, with JSON as its input; repeatable",
     )

@@ -26,6 +26,7 @@ from rayjobs.exit_codes import EXIT_FAILURES, EXIT_INTERRUPTED, EXIT_OK, EXIT_PR
 from rayjobs.job_file import load_job
 from rayjobs.job_state import COMPLETE, TERMINAL, JobState, JobStatus, find_output, read_state
 from rayjobs.last_words import explained
+from rayjobs.notify import event_of, named, targets_of_command_line, tell
 from rayjobs.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.planning import RunRequest
 from rayjobs.program import nobody_listens, outlive_the_terminal
@@ -53,18 +54,18 @@ def version_text() -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """``rayjobs run``."""
-    return _run(_request(arguments), as_json=arguments.json)
+    return _run(_request(arguments), arguments)
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """``rayjobs resume``."""
-    return _run(stored_request(find_output(arguments.job)), as_json=arguments.json)
+    return _run(stored_request(find_output(arguments.job)), arguments)
 
 
 def retry_failed(arguments: argparse.Namespace) -> int:
     """``rayjobs retry-failed``."""
     request = stored_request(find_output(arguments.job))
-    return _run(replace(request, retry=tuple(arguments.reason)), as_json=arguments.json)
+    return _run(replace(request, retry=tuple(arguments.reason)), arguments)
 
 
 def submit(arguments: argparse.Namespace) -> int:
@@ -72,7 +73,11 @@ def submit(arguments: argparse.Namespace) -> int:
     from rayjobs.ray_submit import submit_job
 
     request = _request(arguments)
-    submitted = submit_job(request, address=arguments.address, allowed=arguments.allowed, wait=arguments.wait)
+    targets_of_command_line([where for where in arguments.notify if "://" in where], arguments.notify_commands)
+    options = [part for name in arguments.allowed for part in ("--allow-plugin", name)]
+    options += [part for where in arguments.notify for part in ("--notify", where)]
+    options += [part for text in arguments.notify_commands for part in ("--notify-command", text)]
+    submitted = submit_job(request, address=arguments.address, options=options, wait=arguments.wait)
     print(submitted.job_id)
     return submitted.exit_code
 
@@ -93,7 +98,25 @@ def _request(arguments: argparse.Namespace) -> RunRequest:
     return request_of(spec, arguments.file.parent, output)
 
 
-def _run(request: RunRequest, *, as_json: bool) -> int:
+def _run(request: RunRequest, arguments: argparse.Namespace) -> int:
+    """Run to the end, print that, and only then tell others."""
+    also = targets_of_command_line(arguments.notify, arguments.notify_commands)
+    try:
+        named(request.spec.notify)
+    except RayjobsError as error:  # a job file of somebody else: it runs as well
+        print(f"rayjobs: warning: {error}", file=sys.stderr)
+    event: dict[str, Any] = {}
+    try:
+        return _run_to_end(request, event, as_json=arguments.json)
+    finally:
+        try:
+            for problem in tell(request.spec.notify, event, also=also) if event else ():
+                print(f"rayjobs: warning: {problem}", file=sys.stderr)
+        except KeyboardInterrupt:  # whoever waits for it may go; the job has ended as it has
+            print("rayjobs: warning: not everybody was told", file=sys.stderr)
+
+
+def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) -> int:
     outlive_the_terminal()
     unusual = unusual_place()
     if unusual is not None:
@@ -106,16 +129,21 @@ def _run(request: RunRequest, *, as_json: bool) -> int:
     except InterruptedBySignalError as error:
         display.close()
         print(f"rayjobs: {error}", file=sys.stderr)
+        found = _state_after(error, JobStatus.INTERRUPTED, request)
+        event |= event_of(found)
         if as_json:
-            _print_json(_state_after(error, JobStatus.INTERRUPTED, request))
+            _print_json(found)
         return EXIT_INTERRUPTED
     except Exception as error:
         told = explained(error)
+        found = _state_after(told, JobStatus.FAILED, request)
+        event |= event_of(found)
         if as_json:
-            _print_json(_state_after(told, JobStatus.FAILED, request))
+            _print_json(found)
         raise told from error
     finally:
         display.close()
+    event |= event_of(state.to_json())
     if as_json:
         _print_json(state.to_json())
     else:

@@ -7,14 +7,16 @@ Batch rendering and analysis export have a pool each, so that a flood of one lea
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from actors.job_registry import job_id_of
 from actors.output_lock import OutputInUseError
 from pipelines.errors import JobError, RayjobsError
 from rayjobs.job_state import JobState, JobStatus, read_state
+from rayjobs.notify import Callback, event_of, tell
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.planning import RunRequest
 from rayjobs.progress import Snapshot
@@ -38,6 +40,8 @@ class JobRun:
     """Called on the run's thread."""
     on_end: Ended = _ignore
     """Called on the run's thread once ``state`` or ``error`` is there, before ``wait`` returns."""
+    callbacks: Sequence[Callback] = ()
+    """Told how it ended, beside whom the job names; after ``wait`` returns."""
     interrupted: threading.Event = field(default_factory=threading.Event)
     snapshot: Snapshot | None = None
     state: JobState | None = None
@@ -97,6 +101,18 @@ class JobRun:
             self.error.__cause__ = error
         finally:
             self.end()
+        self._tell()
+
+    def _tell(self) -> None:
+        spec, output = self.request.spec, self.request.output
+        if self.state is not None:
+            found = self.state.to_json()
+        elif self.error is not None:
+            found = {"job_id": job_id_of(spec.name, output), "name": spec.name, "status": str(JobStatus.FAILED)}
+            found |= {"output": str(output), "error": str(self.error)}
+        else:  # stopped before it began
+            return
+        tell(spec.notify, event_of(found), callbacks=self.callbacks)
 
     def end(self) -> None:
         """Tell everybody, once."""

@@ -6,11 +6,13 @@ follows from a job for the workers: ``job_plan``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -135,6 +137,14 @@ class JobTask:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _name_of_settings(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            "is no name: addresses and commands are defined in the user's settings, or on the command line"
+        )
+    return name
+
+
 def _on_or_off(value: Any) -> Any:
     """YAML reads ``on`` and ``off`` as true and false."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
@@ -187,6 +197,9 @@ class JobSpec(_Section):
         {},
         description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu; "
         "below `render`, `analyze` or `export`, in that stage alone",
+    )
+    notify: list[Annotated[str, AfterValidator(_name_of_settings)]] = Field(
+        [], description="Who is told when a run ends: names of what the user's settings define"
     )
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
         "auto",

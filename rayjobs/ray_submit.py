@@ -45,8 +45,10 @@ class Submitted:
     """Of the job, if it was waited for; else 0."""
 
 
-def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = (), wait: bool = False) -> Submitted:
+def submit_job(request: RunRequest, *, address: str, options: Sequence[str] = (), wait: bool = False) -> Submitted:
     """Submit a job; with ``wait``, follow its log to standard error until it ends.
+
+    ``options`` are further ones of ``rayjobs run``, which is what starts there.
 
     Raises
     ------
@@ -62,8 +64,7 @@ def submit_job(request: RunRequest, *, address: str, allowed: Sequence[str] = ()
 
     job_id = job_id_of(request.spec.name, request.output)
     submission_id = f"{job_id}-{time.time_ns():x}"
-    arguments = ["run", JOB_FILE, "--output", str(request.output)]
-    arguments += [part for name in allowed for part in ("--allow-plugin", name)]
+    arguments = ["run", JOB_FILE, "--output", str(request.output), *options]
     try:
         client = JobSubmissionClient(address)
         with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:

@@ -1,4 +1,4 @@
-"""Systems that carry a job's work on a cluster: stages that run apart, and analyses known from another job."""
+"""Systems that carry a job's work on a cluster: stages apart, analyses known from another job, who is told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from tests.ray_clusters import HeadNode, head_node, in_checkout
 from tests.runs import ROOT, Done, check_outputs, command, golden_tree, manifest, write_job, write_photographs
+from tests.web_hooks import web_hook
 
 CPUS, IMAGES = 4, 16
 SITE = {
@@ -71,7 +72,7 @@ def cluster(place: Path) -> Iterator[HeadNode]:
         yield node
 
 
-def run(cluster: HeadNode, place: Path, name: str, **changes: Any) -> Done:
+def run(cluster: HeadNode, place: Path, name: str, *options: str, **changes: Any) -> Done:
     """Run a job over the photographs with all output in ``place/name``."""
     (place / "log").unlink(missing_ok=True)
     (place / name).mkdir()
@@ -84,7 +85,9 @@ def run(cluster: HeadNode, place: Path, name: str, **changes: Any) -> Done:
     }
     file = write_job(place / name, **{**job, **changes})
     allowed = ("--allow-plugin", "graded", "--allow-plugin", "looked_at")
-    done = in_checkout(*command("run", file, *allowed), variables={**cluster.variables, "RAY_ADDRESS": cluster.address})
+    done = in_checkout(
+        *command("run", file, *allowed, *options), variables={**cluster.variables, "RAY_ADDRESS": cluster.address}
+    )
     assert done.returncode == 0, done.stderr
     rows = manifest(place / name / "out")
     assert [row["status"] for row in rows] == ["done"] * IMAGES
@@ -117,11 +120,16 @@ def test_the_same_bytes_come_out_when_every_image_holds_it_to_the_end(cluster: H
 
 
 def test_a_second_job_with_another_output_takes_what_the_first_measured(cluster: HeadNode, place: Path) -> None:
-    first = run(cluster, place, "first", analyses=["looked_at", "statistics", "color_histogram"], stages="fused")
+    measured = ["looked_at", "statistics", "color_histogram"]
+    first = run(cluster, place, "first", analyses=measured, stages="fused")
     assert "from the cache" not in first.out
     assert len(spans(place, "looked_at")) == IMAGES
-    second = run(cluster, place, "second", analyses=["looked_at", "statistics", "color_histogram"])  # apart
+    with web_hook(answers=(503, 0)) as received:
+        second = run(cluster, place, "second", "--notify", received.url, analyses=measured)  # its stages run apart
     assert spans(place, "looked_at") == []  # nobody looked again
     assert f"; {2 * IMAGES} analyses from the cache" in second.out
     assert json.loads((place / "second/out/job.json").read_text())["known"] == 2 * IMAGES
     assert golden_tree(place / "first" / "out") == golden_tree(place / "second" / "out")
+    (told,) = received.events
+    assert len(received.requests) == 3
+    assert (told["status"], told["done"], told["known"]) == ("completed", IMAGES, 2 * IMAGES)
