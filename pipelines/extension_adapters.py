@@ -107,9 +107,7 @@ def install(kind: ExtensionKind, found: object, origin: Origin) -> Undo:
     ExtensionError
         It is something else, calls itself otherwise, or its name is taken.
     """
-    if not NAME.fullmatch(origin.name):
-        raise ExtensionError(f"{origin}: a name has small letters, digits and _, and begins with a letter")
-    made = found() if isinstance(found, type) else found
+    made = _made(found, origin)
     match kind:
         case ExtensionKind.PROCESSOR:
             return OPERATIONS.register(origin.name, operation_of(made, origin))
@@ -127,6 +125,26 @@ def install(kind: ExtensionKind, found: object, origin: Origin) -> Undo:
             if not isinstance(made, TaskHandler):
                 raise _unfit(made, "a TaskHandler", origin)
             return _register_all(TASK_TYPES, made.get_supported_task_types(), made)
+
+
+def _made(found: object, origin: Origin) -> object:
+    if not NAME.fullmatch(origin.name):
+        raise ExtensionError(f"{origin}: a name has small letters, digits and _, and begins with a letter")
+    return found() if isinstance(found, type) else found
+
+
+def own_operation(found: object, origin: Origin) -> Operation:
+    """The operation of an extension that isn't installed for the whole process; see ``Registry.lent``.
+
+    Raises
+    ------
+    ExtensionError
+        As ``install``; an operation of everybody's has that name.
+    """
+    made = _made(found, origin)
+    if origin.name in OPERATIONS:
+        raise ExtensionError(f"{origin}: there is an operation {origin.name!r} already; give it another name")
+    return operation_of(made, origin)
 
 
 def operation_of(found: object, origin: Origin) -> Operation:

@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,10 +20,12 @@ import numpy as np
 from pipelines.cache_keys import chain_key
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import FailedReason, ImageError, RayjobsError
-from pipelines.extension_adapters import ExtensionKind, Origin
+from pipelines.extension_adapters import ExtensionError, Origin, own_operation
 from pipelines.extension_manager import process_extensions
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, Image
+from pipelines.operations.chain import as_operations
+from pipelines.operations.registry import Operation
 from pipelines.processing_pool import (
     LentExtension,
     PoolError,
@@ -45,6 +46,9 @@ CACHE_SHARE = 0.25
 DISK_BACKLOG = 16
 """Results that may wait to be written to disk; when the disk is slower than that, some aren't kept there."""
 EXTENSION_KEYS = ("processors", "resources", "strategies")
+
+Asked = ImageOperation | Mapping[str, Any] | str
+"""An operation as people write it."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,9 +73,9 @@ class ExtensibleImageProcessor:
     """Renders images in parallel; every method may be called from any thread.
 
     Needs a Ray cluster: create it inside ``with rayjobs.ray_session(...)``, and end it with ``shutdown`` or by using it
-    as a context manager. Input images are arrays (uint8, uint16, float32; (M, N), (M, N, 3) or (M, N, 4)) or Ray object
-    references to such arrays; don't change an array before its result is there. Results are read-only: they may be
-    views of the object store.
+    as a context manager. Input images are arrays (uint8, uint16, float32 in either byte order; (M, N), (M, N, 3) or
+    (M, N, 4)) or Ray object references to such arrays; don't change an array before its result is there. Results are
+    read-only: they may be views of the object store.
 
     Parameters
     ----------
@@ -120,8 +124,7 @@ class ExtensibleImageProcessor:
         self._callback_thread = ThreadPoolExecutor(1, "rayjobs-callbacks")
         self._tally = Tally()
         self._lock = threading.Lock()
-        self._extensions: dict[str, LentExtension] = {}
-        self._undo = ExitStack()
+        self._extensions: dict[str, tuple[LentExtension, Operation]] = {}
         self._closed = False
         try:
             for name, processor in config.get("processors", {}).items():
@@ -133,7 +136,7 @@ class ExtensibleImageProcessor:
     def render_pipeline_async(
         self,
         image: object,
-        operations: Sequence[ImageOperation],
+        operations: Sequence[Asked],
         processing_hint: str = "default",
         callback: Callable[[Image], None] | None = None,
     ) -> Future[Image]:
@@ -144,7 +147,8 @@ class ExtensibleImageProcessor:
         image
             An array, or a Ray object reference to one.
         operations
-            Applied in this order; ``auto_orient`` takes images as upright unless it is given an orientation.
+            Applied in this order, each an ImageOperation, ``{name: parameters}`` as in a job file, or a name;
+            ``auto_orient`` takes images as upright unless it is given an orientation.
         processing_hint
             One of ``get_processing_hints()``.
         callback
@@ -166,9 +170,11 @@ class ExtensibleImageProcessor:
         return future
 
     def render_pipeline_batch(
-        self, images: Sequence[object], operations: Sequence[ImageOperation], processing_hint: str = "default"
+        self, images: Sequence[object], operations: Sequence[Asked], processing_hint: str = "default"
     ) -> list[Image]:
         """Render images and wait for them; the results are in the order of the images. See ``render_pipeline_async``.
+
+        Equal images are rendered once, and share their result.
 
         Raises
         ------
@@ -195,33 +201,39 @@ class ExtensibleImageProcessor:
         return [result for result in results if result is not None]
 
     def register_processor_extension(self, name: str, processor: ProcessorExtension) -> Callable[[], None]:
-        """Make an extension usable as an operation, by this name; the returned function takes it out again.
+        """Make an extension usable as an operation of this processor; the returned function takes it out again.
 
-        It must be picklable: workers get it with the images. ``name`` is what its ``get_name`` says.
+        It must be picklable: workers get it with the images. ``name`` is what its ``get_name`` says. Another processor
+        may have another one of that name.
 
         Raises
         ------
         ExtensionError
             It is no ProcessorExtension, calls itself otherwise, or the name is taken.
+        PoolError
+            The processor was shut down.
         """
         version = f"run-{uuid.uuid4().hex[:12]}"  # nobody knows what it does, so no other run may use its results
-        unregister = process_extensions().register(ExtensionKind.PROCESSOR, name, processor, version=version)
         origin = Origin(name=name, distribution="this program", version=version)
+        operation = own_operation(processor, origin)
         with self._lock:
-            self._extensions[name] = LentExtension(origin, processor)
+            if self._closed:
+                raise PoolError("the processor was shut down")
+            if name in self._extensions:
+                raise ExtensionError(f"{origin}: {self._extensions[name][0].origin} is loaded already")
+            self._extensions[name] = LentExtension(origin, processor), operation
 
         def undo() -> None:
             with self._lock:
-                if name in self._extensions and self._extensions[name].origin == origin:
+                if name in self._extensions and self._extensions[name][0].origin == origin:
                     del self._extensions[name]
-            unregister()
 
-        self._undo.callback(undo)
         return undo
 
     def get_available_processors(self) -> list[str]:
-        """Names of all operations that a chain may have, extensions included."""
-        return sorted(OPERATIONS)
+        """Names of all operations that a chain may have, this processor's extensions included."""
+        with OPERATIONS.lent(self._own_operations()):
+            return sorted(OPERATIONS)
 
     def get_processing_hints(self) -> list[str]:
         """The hints that can be given now; ``gpu`` among them only where a provider has one."""
@@ -264,7 +276,8 @@ class ExtensibleImageProcessor:
         self._disk_thread.shutdown()
         self._callback_thread.shutdown()
         self._cache.clear(disk=False)
-        self._undo.close()
+        with self._lock:
+            self._extensions.clear()
 
     def __enter__(self) -> ExtensibleImageProcessor:
         return self
@@ -274,8 +287,10 @@ class ExtensibleImageProcessor:
     ) -> None:
         self.shutdown()
 
-    def _submit(self, images: Sequence[object], operations: Sequence[ImageOperation], hint: str) -> list[Future[Image]]:
-        recipe = self._recipe(tuple(operations), hint)
+    def _submit(self, images: Sequence[object], operations: Sequence[Asked], hint: str) -> list[Future[Image]]:
+        recipe = self._recipe(as_operations(operations), hint)
+        first: dict[str, list[tuple[object, Future[Image]]]] = {}
+        """Of this call: images whose rendering has begun, by what they may be told apart by."""
         futures: list[Future[Image]] = []
         for image in images:
             self._tally.submitted(hint)
@@ -291,26 +306,55 @@ class ExtensibleImageProcessor:
                 continue
             keep = partial(self._keep, lookup, image, None)
             request = RenderRequest(image, recipe, future, keep)
+            begun = first.setdefault(self._cache.likeness(image, lookup), [])
+            same = next((other for like, other in begun if self._cache.are_equal(like, image)), None)
+            if same is not None:
+                same.add_done_callback(partial(self._follow, request))
+                continue
+            begun.append((image, future))
             if self._cache.uses_disk(image, recipe):
                 self._disk_thread.submit(self._from_disk, lookup, request)
             else:
                 self._pool.submit([request])  # at once: workers begin while the others are still looked up
         return futures
 
+    def _follow(self, request: RenderRequest, first: Future[Image]) -> None:
+        """The end of an image that equals another one of its call."""
+        if first.cancelled():  # that one alone isn't wanted any more
+            try:
+                self._pool.submit([request])
+            except PoolError:
+                request.future.cancel()
+                request.future.set_running_or_notify_cancel()
+            return
+        if not request.future.set_running_or_notify_cancel():
+            return
+        error = first.exception()
+        if error is not None:
+            request.future.set_exception(error)
+        else:
+            request.future.set_result(first.result())
+
     def _recipe(self, operations: tuple[ImageOperation, ...], hint: str) -> RenderRecipe:
         if self._closed:
             raise PoolError("the processor was shut down")
         names = {operation.name for operation in operations}
         with self._lock:
-            own = tuple(self._extensions[name] for name in sorted(names & self._extensions.keys()))
-        plugins = process_extensions().versions(sorted(names - self._extensions.keys()))
+            own = {name: self._extensions[name] for name in sorted(names & self._extensions.keys())}
+        plugins = process_extensions().versions(sorted(names - own.keys()))
+        with OPERATIONS.lent({name: operation for name, (_, operation) in own.items()}):
+            chain = chain_key(operations)
         return RenderRecipe(
             operations=operations,
-            chain=chain_key(operations),
+            chain=chain,
             strategy=self._strategy(hint),
-            extensions=own,
+            extensions=tuple(lent for lent, _ in own.values()),
             plugins=tuple(plugins.items()),
         )
+
+    def _own_operations(self) -> dict[str, Operation]:
+        with self._lock:
+            return {name: operation for name, (_, operation) in self._extensions.items()}
 
     def _strategy(self, hint: str) -> ProcessingStrategy:
         offered = self.get_processing_hints()

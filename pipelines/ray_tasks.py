@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -22,11 +22,12 @@ from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from pipelines.cpu_threads import limit_threads
 from pipelines.errors import FailedReason, ImageError
-from pipelines.extension_adapters import ExtensionKind, install
+from pipelines.extension_adapters import operation_of
 from pipelines.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
 from pipelines.kernel_cache import keep_kernels
-from pipelines.operations.registry import Image
+from pipelines.operations.chain import native
+from pipelines.operations.registry import OPERATIONS, Image, Operation
 from pipelines.processing_pool import PoolError, RenderRecipe
 
 INLINE_BYTES = 100 * 1024
@@ -92,6 +93,17 @@ def _unpacked(data: bytes) -> RenderRecipe:
     return recipe
 
 
+@lru_cache(maxsize=8)
+def _own_operations(data: bytes) -> dict[str, Operation]:
+    """Operations of the processor's own extensions."""
+    return {each.origin.name: operation_of(each.processor, each.origin) for each in _unpacked(data).extensions}
+
+
+def _lent_operations(data: bytes) -> AbstractContextManager[None]:
+    # Not in the task: Ray sends it with what it names, and this worker has a table of its own.
+    return OPERATIONS.lent(_own_operations(data))
+
+
 def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored]) -> Any:
     """A reference to one outcome per image and, last, the seconds; the name is what the dashboard shows.
 
@@ -119,9 +131,7 @@ def render_images(
     load_extensions(dict(recipe.plugins))
     outcomes: list[Image | ImageError | list[float]] = []
     seconds = []
-    with ExitStack() as installed:
-        for extension in recipe.extensions:
-            installed.callback(install(ExtensionKind.PROCESSOR, extension.processor, extension.origin))
+    with _lent_operations(data):
         for number, place in places:
             start = time.perf_counter()
             outcomes.append(_outcome_of(values[number] if place is None else values[number][place], recipe))
@@ -140,7 +150,7 @@ def _outcome_of(image: object, recipe: RenderRecipe) -> Image | ImageError:
     if not isinstance(image, np.ndarray):
         return ImageError(FailedReason.BAD_SHAPE, f"the reference stands for {type(image).__name__}, not an array")
     try:
-        return np.ascontiguousarray(recipe.strategy.render(image, recipe.operations))
+        return np.ascontiguousarray(recipe.strategy.render(native(image), recipe.operations))
     except ImageError as error:
         return error
     except MemoryError as error:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -17,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from pipelines.errors import RayjobsError
 
 T = TypeVar("T")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class UnknownNameError(RayjobsError, KeyError):
@@ -33,6 +37,7 @@ class Registry(Generic[T], Mapping[str, T]):
         self.kind = kind
         """What the entries are, in the singular, for messages: ``operation``."""
         self._entries: dict[str, T] = {}
+        self._lent: ContextVar[Mapping[str, T]] = ContextVar(kind, default=_NOTHING)
         self._absent: dict[str, str] = {}
 
     def register(self, name: str, entry: T) -> Callable[[], None]:
@@ -46,6 +51,15 @@ class Registry(Generic[T], Mapping[str, T]):
 
         return undo
 
+    @contextmanager
+    def lent(self, entries: Mapping[str, T]) -> Iterator[None]:
+        """Have further entries inside a ``with`` block, for this thread alone; they come before those of that name."""
+        token = self._lent.set({**self._lent.get(), **entries})
+        try:
+            yield
+        finally:
+            self._lent.reset(token)
+
     def explain(self, name: str, text: str) -> Callable[[], None]:
         """Say in messages why a name is not there, such as a plug-in that can't be loaded; returns the undoing."""
         self._absent[name] = text
@@ -57,11 +71,12 @@ class Registry(Generic[T], Mapping[str, T]):
 
     def is_explained(self, name: str) -> bool:
         """Whether a name is missing for a reason that is known."""
-        return name in self._absent and name not in self._entries
+        return name in self._absent and name not in self
 
     def __getitem__(self, name: str) -> T:
+        lent = self._lent.get()
         try:
-            return self._entries[name]
+            return lent[name] if name in lent else self._entries[name]
         except KeyError:
             raise UnknownNameError(f"unknown {self.kind} {name!r}{self.hint(name)}") from None
 
@@ -69,13 +84,13 @@ class Registry(Generic[T], Mapping[str, T]):
         """Why it isn't there, or ``"; did you mean 'gamma'?"``, or an empty text when nothing is near."""
         if name in self._absent:
             return f": {self._absent[name]}"
-        return nearest(name, self._entries)
+        return nearest(name, self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter({**self._entries, **self._lent.get()})
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._entries.keys() | self._lent.get().keys())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -65,6 +65,20 @@ class RenderCache:
                 self._memory.discard(key)
         return Lookup(None, key, exact)
 
+    def likeness(self, image: object, lookup: Lookup) -> str:
+        """A text that equal images share; of those that share it some may differ: see ``are_equal``."""
+        if lookup.key is not None:
+            return lookup.key
+        return self._pool.reference_key(image) if self._pool.is_reference(image) else fingerprint(cast(Image, image))[0]
+
+    def are_equal(self, one: object, other: object) -> bool:
+        """Whether two images of the same likeness are the same in every sample."""
+        if one is other or self._pool.is_reference(one) or self._pool.is_reference(other):
+            return True  # a reference is alike only to itself
+        left, right = cast(Image, one), cast(Image, other)
+        same_kind = left.dtype == right.dtype and left.shape == right.shape
+        return same_kind and np.array_equal(_bytes(left), _bytes(right))
+
     def keep(self, lookup: Lookup, image: object, rendered: RenderedImage) -> None:
         """Keep a result in the first level, as long as the pool's memory has it."""
         if lookup.key is None:
@@ -103,8 +117,7 @@ class RenderCache:
             source = self._pool.fetch(kept.source)
         except PoolError:
             return False
-        same_kind = source.dtype == image.dtype and source.shape == image.shape
-        return same_kind and np.array_equal(_bytes(source), _bytes(image))
+        return self.are_equal(source, image)
 
 
 def is_array(image: object) -> bool:

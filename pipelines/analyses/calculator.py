@@ -19,7 +19,7 @@ from pipelines.analyses.scope_counts import SCOPES, JointScopes, count_scopes
 from pipelines.errors import FailedReason, ImageError, RayjobsError, is_out_of_memory
 from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.models import AnalysisRequest
-from pipelines.operations.chain import check_image, complaints
+from pipelines.operations.chain import check_image, complaints, native
 
 GROUPS = ("scopes", "all")
 """Words that stand for several analyses: the six scopes, and every analysis there is."""
@@ -94,7 +94,7 @@ class AnalysisCalculator:
         Parameters
         ----------
         image : ndarray
-            uint8, uint16 or float32; shape (M, N), (M, N, 3) or (M, N, 4); never changed.
+            uint8, uint16 or float32, in either byte order; shape (M, N), (M, N, 3) or (M, N, 4); never changed.
         analyses : iterable of AnalysisRequest or str, optional
             Instead of those given to the constructor; a name, or ``scopes`` or ``all``, stands for defaults.
         geometry : ImageGeometry
@@ -107,6 +107,7 @@ class AnalysisCalculator:
             image; or the reason that an analysis gives itself.
         """
         steps = self._steps if analyses is None else _steps(analyses)
+        image = native(image)
         check_image(image)
         together = [(step.analysis.name, step.arguments) for step in steps if step.analysis.name in SCOPES]
         results = _guarded("scopes", lambda: count_scopes(image, together))

@@ -7,7 +7,7 @@ the composing: tables are composed after rounding, so that one look-up gives wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from itertools import groupby
@@ -73,6 +73,38 @@ class LookUp:
     table: NDArray[Any]
 
 
+def as_operations(steps: Iterable[ImageOperation | Mapping[str, Any] | str]) -> tuple[ImageOperation, ...]:
+    """Operations as people write them: a name, ``{name: parameters}`` as in a job file, or an ``ImageOperation``.
+
+    Raises
+    ------
+    ChainError
+        A step is something else.
+    """
+    if isinstance(steps, str | Mapping):
+        steps = [steps]
+    found = []
+    for number, step in enumerate(steps, start=1):
+        if isinstance(step, ImageOperation):
+            found.append(step)
+        elif isinstance(step, str):
+            found.append(ImageOperation(step))
+        else:
+            named = list(step.items()) if isinstance(step, Mapping) else []
+            if len(named) != 1 or not isinstance(named[0][1], Mapping | None):
+                raise ChainError(
+                    f"operation {number}: give a name, or one name with its parameters such as "
+                    f"{{'gamma': {{'gamma': 1.2}}}}, not {step!r}"
+                )
+            found.append(ImageOperation(named[0][0], dict(named[0][1] or {})))
+    return tuple(found)
+
+
+def native(image: Image) -> Image:
+    """The image in this machine's byte order; itself if it is."""
+    return image if image.dtype.isnative else image.astype(image.dtype.newbyteorder("="))
+
+
 def compile_chain(operations: Sequence[ImageOperation]) -> tuple[Step, ...]:
     """Check a chain before any image is read.
 
@@ -110,7 +142,8 @@ def apply_operations(
     Parameters
     ----------
     image : ndarray
-        uint8, uint16 or float32; shape (M, N), (M, N, 3) or (M, N, 4). Pixels as stored; never changed.
+        uint8, uint16 or float32, in either byte order; shape (M, N), (M, N, 3) or (M, N, 4). Pixels as stored; never
+        changed.
     operations : sequence of ImageOperation
         Applied in this order. Alpha is handed to the operations that handle it and kept as it is by all others.
     orientation : int
@@ -123,7 +156,7 @@ def apply_operations(
     Returns
     -------
     ChainResult
-        Pixels of the input's dtype, and the orientation that remains.
+        Pixels of the input's dtype, in this machine's byte order, and the orientation that remains.
 
     Raises
     ------
@@ -131,6 +164,7 @@ def apply_operations(
         ``operation_error``, with number and name of the operation; ``plugin_error``; ``out_of_memory``; ``bad_shape``
         for an array that is no image; or the reason that an operation gives itself.
     """
+    image = native(image)
     check_image(image)
     try:
         stages = _stages(_resolved(operations), image.dtype.name)

@@ -295,6 +295,88 @@ def test_an_extension_is_an_operation_until_it_is_taken_out(shared: ExtensibleIm
         shared.render_pipeline_async(image, chain)
 
 
+def test_two_processors_with_extensions_of_one_name_do_not_meet(shared: ExtensibleImageProcessor) -> None:
+    class Darker(Marker):
+        def process(self, image: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
+            return np.asarray(image // 2)
+
+    images = pictures(4, (40, 30))
+    chain = ["marker"]
+    with (
+        ExtensibleImageProcessor(extension_config={"processors": {"marker": Marker()}}) as one,
+        ExtensibleImageProcessor(extension_config={"processors": {"marker": Darker()}}) as two,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        for _ in range(3):
+            ones = threads.submit(one.render_pipeline_batch, images, chain)
+            twos = threads.submit(two.render_pipeline_batch, images, chain)
+            assert all((image == MARK).all() for image in ones.result(TIMEOUT_S))
+            for half, image in zip(twos.result(TIMEOUT_S), images, strict=True):
+                np.testing.assert_array_equal(half, image // 2)
+        assert "marker" in one.get_available_processors()
+        assert "marker" not in shared.get_available_processors()
+        assert "marker" not in OPERATIONS
+        with pytest.raises(ChainError, match="unknown operation"):
+            shared.render_pipeline_batch(images, chain)
+        with pytest.raises(ExtensionError, match="there is an operation 'invert' already"):
+            one.register_processor_extension("invert", type("Own", (Marker,), {"get_name": lambda _: "invert"})())
+    with pytest.raises(PoolError, match="was shut down"):
+        one.register_processor_extension("marker", Marker())
+    assert "marker" not in one.get_available_processors()
+
+
+def test_operations_are_taken_as_a_job_file_has_them(shared: ExtensibleImageProcessor) -> None:
+    image = example_image("uint8", 3, LARGE, seed=21)
+    written = ["invert", {"gamma": {"gamma": 1.4}}, {"equalize": None}]
+    operations = [ImageOperation("invert"), ImageOperation("gamma", {"gamma": 1.4}), ImageOperation("equalize")]
+    (rendered,) = shared.render_pipeline_batch([image], written)
+    np.testing.assert_array_equal(rendered, expected(image, operations))
+    np.testing.assert_array_equal(result(shared.render_pipeline_async(image, "invert")), 255 - image)
+    for wrong in ([{"invert": {}, "gamma": {}}], [{}], [3], [{"gamma": 2}]):
+        with pytest.raises(ChainError, match="operation 1: give a name"):
+            shared.render_pipeline_async(image, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hint", ["default", "low_memory"])
+def test_equal_images_of_a_batch_are_rendered_once(hint: str) -> None:
+    one, two = pictures(2)
+    nearly = one.copy()
+    nearly[123, 45] ^= 1  # between the samples of a fingerprint
+    images: list[object] = [one, two, one.copy(), nearly, one, ray.put(two), two.copy()]
+    images += [images[5], np.asfortranarray(one), one[:, :, 0]]
+    with ExtensibleImageProcessor(cache_size=0) as processor:
+        rendered = processor.render_pipeline_batch(images, LOOK, hint)
+        for image, pixels in zip(images, rendered, strict=True):
+            source = ray.get(image) if isinstance(image, ray.ObjectRef) else image
+            np.testing.assert_array_equal(pixels, expected(np.ascontiguousarray(source)))
+        stats = processor.get_processing_stats()
+        assert (stats.rendered, stats.completed) == (5, len(images))
+        with pytest.raises(BatchError) as caught:
+            processor.render_pipeline_batch([one.astype(np.float64), one], LOOK)
+        assert list(caught.value.errors) == [0]
+
+
+def test_one_of_equal_images_may_be_cancelled() -> None:
+    image = pictures(1)[0]
+    with ExtensibleImageProcessor(1, cache_size=0) as processor:
+        busy = [processor.render_pipeline_async(each, LOOK) for each in pictures(6)[1:]]
+        first, second, third = processor._submit([image, image.copy(), image.copy()], LOOK, "default")
+        assert third.cancel()
+        cancelled = first.cancel()  # unless it runs already
+        np.testing.assert_array_equal(result(second), expected(image))
+        assert first.cancelled() == cancelled
+        wait(busy)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", "<u2"])
+def test_arrays_of_either_byte_order_are_taken(shared: ExtensibleImageProcessor, dtype: str) -> None:
+    image = example_image("float32" if "f" in dtype else "uint16", 3, LARGE, seed=22)
+    for given in (image.astype(dtype), ray.put(image.astype(dtype))):
+        (rendered,) = shared.render_pipeline_batch([given], LOOK)
+        np.testing.assert_array_equal(rendered, expected(image))
+        assert rendered.dtype == image.dtype
+
+
 def test_an_extension_that_fails_fails_its_image_only() -> None:
     images = [np.full((8, 8), value, np.uint8) for value in range(30)]
     with ExtensibleImageProcessor(extension_config={"processors": {"marker": Marker()}}) as processor:

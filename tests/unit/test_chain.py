@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from pipelines.analyses import AnalysisCalculator
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Operation, apply_operations, chain_halo, compile_chain
@@ -126,7 +127,7 @@ def test_a_wrong_chain_is_refused_before_and_while_running(steps: list[ImageOper
     "array",
     [
         np.zeros((3, 4), np.float64),
-        np.zeros((3, 4), ">u2"),
+        np.zeros((3, 4), ">u8"),
         np.zeros((3, 4), bool),
         np.zeros((3, 4, 2), np.uint8),
         np.zeros(3, np.uint8),
@@ -138,6 +139,19 @@ def test_an_array_that_is_no_image_is_refused(array: NDArray[Any]) -> None:
     with pytest.raises(ImageError, match="images are") as caught:
         apply_operations(array, [])
     assert caught.value.reason is FailedReason.BAD_SHAPE
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4"])
+def test_the_byte_order_of_an_image_does_not_matter(dtype: str) -> None:
+    image = example_image("float32" if "f" in dtype else "uint16", 3)
+    swapped = image.astype(dtype)
+    swapped.flags.writeable = False
+    for steps in ([], STEPS):
+        result = apply_operations(swapped, steps).pixels
+        assert result.dtype == image.dtype
+        np.testing.assert_array_equal(result, apply_operations(image, steps).pixels)
+    expected = AnalysisCalculator(["statistics"]).calculate_analyses(image)
+    assert AnalysisCalculator(["statistics"]).calculate_analyses(swapped) == expected
 
 
 Register = Callable[..., None]
