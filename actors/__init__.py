@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.task_coordinator import TaskCoordinator as TaskCoordinator
     from actors.task_queue import TaskQueue as TaskQueue
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "DiskCache": "actors.disk_cache",

@@ -134,7 +134,11 @@ class TaskCoordinator(ClosedOnExit):
                     self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
     def set_concurrency_limits(self, task_type: str, max_concurrent: int | None) -> None:
-        """At most so many tasks of a type run at a time in the whole cluster, None: no limit; running ones may end."""
+        """At most so many tasks of a type run at a time in the whole cluster, None: no limit; running ones may end.
+
+        ``shard`` is the type of what batch jobs ask for, ``export shard`` that of analysis exports: shards, of some
+        thousand images each (``task_pools``). Others are the types of tasks as they are submitted.
+        """
         self._link.change("set_limit", self.owner, task_type, max_concurrent)
 
     def get_queue_status(self) -> QueueStatus:

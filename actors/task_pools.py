@@ -11,15 +11,16 @@ BATCH = "batch"
 EXPORT = "export"
 POOLS = (BATCH, EXPORT)
 
-_SHARD_TYPES = {BATCH: "shard", EXPORT: "export shard"}
+SHARD_TYPES = {BATCH: "shard", EXPORT: "export shard"}
+"""Pool -> task type of its shards, as ``TaskCoordinator.set_concurrency_limits`` takes it."""
 
 
 def shard_type(pool: str) -> str:
     """The task type of a pool's shards."""
-    return _SHARD_TYPES[pool]
+    return SHARD_TYPES[pool]
 
 
 def rival_types(task_type: str) -> frozenset[str]:
     """The shards of the other pools; none for a type that is no shard's."""
-    types = frozenset(_SHARD_TYPES.values())
+    types = frozenset(SHARD_TYPES.values())
     return types - {task_type} if task_type in types else frozenset()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from actors.task_pools import POOLS, SHARD_TYPES
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
     ANALYSIS_EXAMPLES,
@@ -29,6 +30,7 @@ from docs.reference_texts import (
     OPERATIONS_INTRODUCTION,
     REASONS,
     REASONS_INTRODUCTION,
+    SHARDS,
     SYSTEMS,
     WHOLE_JOB,
     System,
@@ -350,6 +352,10 @@ def systems_page() -> str:
             table(["class", "role", "tests"], rows),
             "## What no single class stands for\n",
             table(["", "promise", "tests"], [[f.name, f.role, _tests_of(f)] for f in FLOWS]),
+            "## Task types\n",
+            "What `TaskCoordinator.set_concurrency_limits` and the queue's status know tasks by; tasks that a program\n"
+            "submits itself, and those of plug-ins, have the type that they are submitted with.\n",
+            table(["task type", "what it is"], [[f"`{SHARD_TYPES[pool]}`", SHARDS[pool]] for pool in POOLS]),
         ]
     )
 

@@ -274,6 +274,12 @@ FLOWS: tuple[System, ...] = (
 )
 """What no single class stands for."""
 
+SHARDS: Mapping[str, str] = {
+    "batch": "Some thousand images of a job that renders: of `rayjobs run`, `BatchJobManager`, `EnhancedJobManager`",
+    "export": "The same of an analysis export: of `AnalysisExportService`, `create_analysis_export_task`",
+}
+"""Pool -> what a shard of it is."""
+
 ENVIRONMENT: Mapping[str, str] = {
     "RAYJOBS_HOME": "Where settings, the list of jobs, the cache of analyses and clusters' ledgers lie; `~/.rayjobs`",
     "RAYJOBS_ALLOW_PLUGINS": "Extensions that any job may use, with commas between",

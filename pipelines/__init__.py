@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pipelines.tasks import TaskResult as TaskResult
     from pipelines.tasks import TaskStatus as TaskStatus
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "AnalysisCalculator": "pipelines.analyses",

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from rayjobs.job_images import JobWithImages as JobWithImages
     from rayjobs.job_state import JobState as JobState
     from rayjobs.job_state import JobStatus as JobStatus
+    from rayjobs.ray_session import ray_session as ray_session
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "AnalysisExportService": "rayjobs.analysis_export_service",
@@ -75,5 +76,6 @@ __getattr__, __dir__ = lazy_names(
         "TaskPriority": "pipelines.tasks",
         "TaskResult": "pipelines.tasks",
         "TaskStatus": "pipelines.tasks",
+        "ray_session": "rayjobs.ray_session",
     },
 )
