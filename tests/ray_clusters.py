@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import psutil
+import yaml
 
 from tests.leaks import wait_until
 from tests.runs import ROOT, environment
@@ -115,16 +116,57 @@ def head_node(
         *(f"--temp-dir={directory}", "--object-store-memory=300000000", f"--ray-client-server-port={_free_port()}"),
         f"--dashboard-agent-listen-port={_free_port()}",  # by default the same for all clusters of a machine
     ]
+    # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
+    command = _start(directory, arguments)
+    with _started(command, HeadNode(f"127.0.0.1:{port}", _local(dashboard_port), variables, directory)) as node:
+        yield node
+
+
+@contextmanager
+def head_of_cluster_yaml() -> Iterator[HeadNode]:
+    """A head node as ``cluster.yaml`` starts it, in an account of its own whose shell knows nothing of this checkout.
+
+    Only what would get in the way of other clusters of this machine is changed: ports, directories, and the search for
+    other machines.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))
+    (directory / "rayjobs").mkdir()
+    (directory / "rayjobs" / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    (directory / ".ray").mkdir()
+    (directory / ".ray" / "auth_token").write_text(secrets.token_hex(32))
+    (directory / ".ray" / "auth_token").chmod(0o600)
+    (command,) = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))["head_start_ray_commands"]
+    port, dashboard_port = _free_port(), _free_port()
+    for stated, instead in (
+        ("--port=6379", f"--port={port} --dashboard-port={dashboard_port} --node-ip-address=127.0.0.1"),
+        (
+            "--autoscaling-config=~/ray_bootstrap_config.yaml",
+            f"--temp-dir={directory} --object-store-memory=300000000 --ray-client-server-port={_free_port()} "
+            f"--dashboard-agent-listen-port={_free_port()}",
+        ),
+    ):
+        assert stated in command
+        command = command.replace(stated, instead)
+    variables = {"HOME": str(directory), "PATH": "/usr/bin:/bin", "RAY_AUTH_MODE": "token"}
+    node = HeadNode(f"127.0.0.1:{port}", _local(dashboard_port), variables, directory)
+    with _started(["bash", "-c", command], node):
+        yield node
+
+
+def _local(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _started(command: list[str], node: HeadNode) -> Iterator[HeadNode]:
+    """Start a head node; end it, and remove its files, afterwards."""
     try:
-        # Not with --block: that ends with the server of Ray Client, which can't start where the path has a space.
-        _start(directory, variables, arguments)
-        node = HeadNode(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", variables, directory)
-        _wait_for_agents(node, directory)
+        _run(command, node)
+        _wait_for_agents(node, node.directory)
         yield node
     finally:
-        _end_all_below(directory)
-        (directory / "venv").unlink()
-        shutil.rmtree(directory, ignore_errors=True)
+        _end_all_below(node.directory)
+        shutil.rmtree(node.directory, ignore_errors=True)
 
 
 def join(node: HeadNode, *, cpus: int, memory: int | None = None, **custom: float) -> psutil.Process:
@@ -133,7 +175,7 @@ def join(node: HeadNode, *, cpus: int, memory: int | None = None, **custom: floa
     agents = ("--dashboard-agent-grpc-port", "--dashboard-agent-listen-port", "--metrics-export-port")
     ports = [f"{option}={_free_port()}" for option in agents]
     arguments = [f"--address={node.address}", "--node-ip-address=127.0.0.1", *_has(cpus, memory, **custom), *ports]
-    _start(node.directory, node.variables, [*arguments, "--object-store-memory=100000000"])
+    _run(_start(node.directory, [*arguments, "--object-store-memory=100000000"]), node)
     (raylet,) = _raylets(node.directory) - before
     return raylet
 
@@ -150,14 +192,14 @@ def _has(cpus: int, memory: int | None, **custom: float) -> list[str]:
     return [f"--num-cpus={cpus}", f"--resources={resources}", *of_memory]
 
 
-def _start(directory: Path, variables: dict[str, str], arguments: list[str]) -> None:
+def _start(directory: Path, arguments: list[str]) -> list[str]:
+    """The command that starts a node, by the link below its directory."""
+    return [str(directory / "venv/bin/python"), "-m", "ray.scripts.scripts", "start", *arguments]
+
+
+def _run(command: list[str], node: HeadNode) -> None:
     started = subprocess.run(
-        [str(directory / "venv/bin/python"), "-m", "ray.scripts.scripts", "start", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=variables,
-        cwd=variables["RAYJOBS_HOME"],
+        command, capture_output=True, text=True, check=False, env=node.variables, cwd=node.directory
     )
     assert started.returncode == 0, started.stdout + started.stderr
 

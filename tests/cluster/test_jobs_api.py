@@ -12,7 +12,7 @@ import pytest
 
 from rayjobs.output_directory import OutputDirectory
 from tests.leaks import output_left, wait_until
-from tests.ray_clusters import HeadNode, head_node, in_checkout
+from tests.ray_clusters import HeadNode, head_node, head_of_cluster_yaml, in_checkout
 from tests.runs import (
     ROOT,
     check_outputs,
@@ -125,6 +125,20 @@ def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNo
     assert resumed.code == 0, resumed.err
     assert resumed.json["done"] == 200
     assert output_left(output) == []
+
+
+def test_a_cluster_as_cluster_yaml_starts_it_takes_and_runs_a_job(home: Path, local: Path) -> None:
+    with head_of_cluster_yaml() as node:
+        done = in_checkout(
+            *(sys.executable, "-m", "rayjobs", "submit", ROOT / "examples/job.yaml", "--output", home / "as-yaml"),
+            *("--address", node.dashboard, "--wait"),
+            variables=node.variables,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning" not in done.stderr
+    rows = manifest(home / "as-yaml")
+    check_outputs(home / "as-yaml", rows)
+    assert golden_tree(home / "as-yaml") == golden_tree(local)
 
 
 def test_without_the_token_nothing_is_taken(cluster: HeadNode, home: Path) -> None:
