@@ -255,7 +255,7 @@ class AnalysisExportService(ClosedOnExit):
             )
             self._records.add_export(task.task_id, task.job_id, RECORDS.dump_json(record).decode())
         changed(task)
-        if task.result is not None:
+        if task.result is not None and status is TaskStatus.COMPLETED:
             future.set_result(task.result)
         else:
             future.set_exception(run.error or RayjobsError(f"export {task.task_id}: {error or status}"))
@@ -266,6 +266,8 @@ def _outcome(run: JobRun) -> tuple[TaskStatus, str | None]:
     if run.error is not None:
         return TaskStatus.FAILED, str(run.error)
     state = run.state
+    if state is not None and state.status in COMPLETE and state.failed and not state.done:
+        return TaskStatus.FAILED, f"all {state.failed:,} images failed ({', '.join(state.reasons)})"
     if state is not None and state.status in COMPLETE:
         return TaskStatus.COMPLETED, f"{state.failed:,} of {state.total:,} images failed" if state.failed else None
     if run.stopped_as is JobStatus.CANCELLED or (state is not None and state.status is JobStatus.CANCELLED):
