@@ -45,6 +45,10 @@ class JobFacts:
     """Why the job could not go on."""
     known: int = 0
     """Analyses that the latest run found in the cache."""
+    cpu_seconds: float | None = None
+    """Of the workers over all runs; None: an older version didn't measure it."""
+    peak_memory_bytes: int = 0
+    """Of the largest worker."""
     products: Mapping[str, str] = field(default_factory=dict)
     """Product -> digest of all that decides its bytes, as the job wants them."""
     results: str | None = None

@@ -39,6 +39,7 @@ from pipelines.tables import (
     to_rows_batch,
     write_part,
 )
+from pipelines.work_meter import peak_memory_bytes
 from pipelines.worker_journal import WorkerJournal
 
 FLUSH_S = 0.5
@@ -199,6 +200,8 @@ class RowBuffer:
         """Save what isn't, and give the rows out, saying where their results lie."""
         self._save_rows()
         rows, self._saved = self._saved, []
+        if rows:
+            rows[-1] = replace(rows[-1], peak_bytes=peak_memory_bytes())
         return rows
 
     def _save_rows(self) -> None:

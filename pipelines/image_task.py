@@ -50,6 +50,7 @@ from pipelines.registry import UnknownNameError
 from pipelines.result_cache import ResultCache
 from pipelines.storage.local_files import sha256_of
 from pipelines.tables import analyses_schema, check_results, object_schemas
+from pipelines.work_meter import AT_ONCE, WorkMeter
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -363,25 +364,29 @@ def process(
     An input that needs more memory than ``budget_bytes`` is handed back undecoded. ``alive`` is called while a large
     one makes progress.
     """
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), WorkMeter()
     if existing := already_there(item, recipe, publisher):
         return existing, {}
     rendered: Rendered | None = None
     try:
         produce: Produce | None = None
         try:
-            rendered = render(item, recipe, budget_bytes, cache)
+            with meter.stage("render"):
+                rendered = render(item, recipe, budget_bytes, cache)
         except (BeyondMemoryError, SeveralFramesError) as error:
             produce = produce_of(error)  # called only now, with the file's bytes gone from the error's frames
         if produce is not None:
-            rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive, cache)
+            with meter.stage(AT_ONCE):
+                rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive, cache)
         else:
             assert rendered is not None
-            results = analyze(rendered, recipe, cache)
-            outputs = export(item, rendered, results, recipe, publisher)
+            with meter.stage("analyze"):
+                results = analyze(rendered, recipe, cache)
+            with meter.stage("export"):
+                outputs = export(item, rendered, results, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return failed_status(item, recipe, error, started, worker), {}
-    return done_status(item, recipe, rendered, outputs, started, worker), results
+    return done_status(item, recipe, rendered, outputs, started, worker, meter), results
 
 
 def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> ImageStatus | None:
@@ -397,7 +402,13 @@ def already_there(item: WorkItem, recipe: Recipe, publisher: Publisher) -> Image
 
 
 def done_status(
-    item: WorkItem, recipe: Recipe, rendered: Rendered, outputs: list[Output], started: float, worker: str
+    item: WorkItem,
+    recipe: Recipe,
+    rendered: Rendered,
+    outputs: list[Output],
+    started: float,
+    worker: str,
+    meter: WorkMeter | None = None,
 ) -> ImageStatus:
     """The row of an input whose products are all published."""
     header = rendered.source.header
@@ -412,6 +423,7 @@ def done_status(
         known=len(rendered.known.results),
         seconds=time.perf_counter() - started,
         worker=worker,
+        spent={} if meter is None else meter.spent,
     )
 
 

@@ -100,3 +100,7 @@ class ImageStatus:
     """Of a released row: memory that the image needs and its task didn't have."""
     seconds: float = 0.0
     worker: str = ""
+    spent: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False, hash=False)
+    """Of a done row: stage -> seconds and CPU seconds."""
+    peak_bytes: int = field(default=0, compare=False)
+    """Most memory that the worker has had, as far as this row says it."""

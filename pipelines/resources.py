@@ -160,6 +160,8 @@ class ResourceUsageInfo:
     """What a job used so far."""
 
     cpu_seconds: float = 0.0
+    """Of the workers, while they worked on images that came to their end."""
     peak_memory_bytes: int = 0
+    """Resident memory of the largest worker."""
     disk_bytes: int = 0
     images: int = 0

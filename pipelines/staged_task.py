@@ -29,6 +29,7 @@ from pipelines.memory_need import BeyondMemoryError
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.operations import Image
 from pipelines.result_codec import pack_results, unpack_results
+from pipelines.work_meter import AT_ONCE, WorkMeter
 
 TRAVELLING = pa.schema(
     [
@@ -37,6 +38,7 @@ TRAVELLING = pa.schema(
         ("facts", pa.string()),  # shape, dtype, orientation and what the file said, as JSON
         ("results", pa.large_binary()),  # see result_codec
         ("seconds", pa.float64()),
+        ("spent", pa.string()),  # by stage, as JSON; see work_meter
     ]
 )
 """Columns that the stages add to those of the items."""
@@ -94,13 +96,14 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         return _ended(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
     alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
     alive()
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), WorkMeter()
     existing = image_task.already_there(item, recipe, worker.publisher)
     if existing is not None:
         return _ended(existing)
     produce: image_task.Produce | None = None
     try:
-        rendered = image_task.render(item, recipe, workspace.budget_bytes, worker.cache)
+        with meter.stage("render"):
+            rendered = image_task.render(item, recipe, workspace.budget_bytes, worker.cache)
     except (BeyondMemoryError, SeveralFramesError) as error:
         produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
@@ -113,6 +116,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         "facts": _Facts.of(rendered).to_json(),
         "results": pack_results(rendered.known.entry) if rendered.known.entry else None,
         "seconds": time.perf_counter() - started,
+        "spent": json.dumps(meter.spent),
     }
 
 
@@ -125,14 +129,15 @@ def _at_once(
     alive: Callable[[], None],
 ) -> dict[str, Any]:
     """An input that can't travel as one array goes through all stages here; its row and its results travel on."""
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), WorkMeter()
     try:
-        produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive, worker.cache)
+        with meter.stage(AT_ONCE):
+            produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive, worker.cache)
         rendered, results, outputs = produced
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
         return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
-    status = image_task.done_status(item, recipe, rendered, outputs, started, worker.name)
+    status = image_task.done_status(item, recipe, rendered, outputs, started, worker.name, meter)
     return _ended(status) | {"results": packed}
 
 
@@ -140,17 +145,19 @@ def _analyze(
     item: WorkItem, row: Mapping[str, Any], recipe: Recipe, workspace: Workspace, worker: Worker
 ) -> dict[str, Any]:
     worker.journal.started(item.id, workspace.item_timeout_s)
-    started = time.perf_counter()
+    started, meter = time.perf_counter(), _meter(row)
     try:
         rendered = _rendered(row)
         if recipe.kept is not None and (key := rendered.known.key):
             entry = {} if row["results"] is None else unpack_results(row["results"])
             rendered = replace(rendered, known=known_in(recipe.kept, key, entry))
-        results = image_task.analyze(rendered, recipe, worker.cache)
+        with meter.stage("analyze"):
+            results = image_task.analyze(rendered, recipe, worker.cache)
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
         return _ended(image_task.failed_status(item, recipe, error, started - row["seconds"], worker.name))
-    return {"results": packed, "seconds": row["seconds"] + time.perf_counter() - started}
+    seconds = row["seconds"] + time.perf_counter() - started
+    return {"results": packed, "seconds": seconds, "spent": json.dumps(meter.spent)}
 
 
 def _export(
@@ -159,14 +166,15 @@ def _export(
     if row["status"] is not None:
         return status_of(json.loads(row["status"])), {} if row["results"] is None else unpack_results(row["results"])
     worker.journal.started(item.id, workspace.item_timeout_s)
-    started = time.perf_counter() - row["seconds"]
+    started, meter = time.perf_counter() - row["seconds"], _meter(row)
     try:
         results = unpack_results(row["results"])
         rendered = _rendered(row, results)
-        outputs = image_task.export(item, rendered, results, recipe, worker.publisher)
+        with meter.stage("export"):
+            outputs = image_task.export(item, rendered, results, recipe, worker.publisher)
     except Exception as error:  # noqa: BLE001 - as in _render
         return image_task.failed_status(item, recipe, error, started, worker.name), {}
-    return image_task.done_status(item, recipe, rendered, outputs, started, worker.name), results
+    return image_task.done_status(item, recipe, rendered, outputs, started, worker.name, meter), results
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------
@@ -240,7 +248,13 @@ def _ended(status: ImageStatus) -> dict[str, Any]:
 
 def status_of(row: Mapping[str, Any]) -> ImageStatus:
     """A row as ``asdict`` gave it, after its way through JSON."""
-    return ImageStatus(**{**row, "outputs": tuple(Output(**output) for output in row["outputs"])})
+    outputs = tuple(Output(**output) for output in row["outputs"])
+    spent = {stage: (seconds, cpu_seconds) for stage, (seconds, cpu_seconds) in row["spent"].items()}
+    return ImageStatus(**{**row, "outputs": outputs, "spent": spent})
+
+
+def _meter(row: Mapping[str, Any]) -> WorkMeter:
+    return WorkMeter({stage: (seconds, cpu) for stage, (seconds, cpu) in json.loads(row["spent"]).items()})
 
 
 def _row(table: pa.Table, place: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import gc
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import partial
 
 from actors.disk_space import disk_space, shortage
@@ -23,10 +22,12 @@ from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.tasks import TaskPriority
+from pipelines.work_meter import AT_ONCE
 from rayjobs.able_nodes import AbleNodes
 from rayjobs.job_plan import RecipeBook
 from rayjobs.job_runner import JobRunner, RunEnd
 from rayjobs.job_spec import JobSpec
+from rayjobs.job_usage import WorkSpent
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.progress import Display
 from rayjobs.ray_engine import of_nodes, shard_engines
@@ -38,9 +39,6 @@ from rayjobs.shard_grants import ShardGrants
 from rayjobs.shard_runner import ShardContext, stream_rows
 from rayjobs.signals import stopping_on_signals
 from rayjobs.stage_needs import held_per_cpu, required
-
-STAGE = "render-analyze-export"
-"""Of the metrics."""
 
 
 def work_on_ray(
@@ -66,14 +64,14 @@ def work_on_ray(
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
 
-        known, counting = 0, threading.Lock()
+        spent = WorkSpent()
 
         def committed(rows: Sequence[ImageStatus]) -> None:
-            nonlocal known
-            with counting:  # shards have threads of their own
-                known += sum(row.known for row in rows)
+            spent.add(rows)
             for row in rows:
-                monitor.ended(job=spec.name, stage=STAGE, reason=row.reason, seconds=row.seconds)
+                stages = row.spent or {AT_ONCE: (row.seconds, 0.0)}
+                for stage, (seconds, _) in stages.items():
+                    monitor.ended(job=spec.name, stage=stage, reason=row.reason, seconds=seconds)
 
         context = ShardContext(
             ledger=ledger,
@@ -117,7 +115,7 @@ def work_on_ray(
             try:
                 with _modules_frozen():
                     end = runner.run()
-                ledger.facts.write(replace(ledger.facts.read(), known=known))
+                ledger.facts.write(spent.added_to(ledger.facts.read()))
                 return end
             finally:
                 monitor.stop()

@@ -21,6 +21,7 @@ from rayjobs.job_plan import RecipeBook
 from rayjobs.job_runner import RunEnd
 from rayjobs.job_spec import JobSpec
 from rayjobs.job_state import JobState
+from rayjobs.job_usage import WorkSpent
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.planning import RunRequest
 from rayjobs.progress import Display, Snapshot
@@ -81,7 +82,7 @@ def run_here(
         begin()
         book = RecipeBook(spec, products, ledger, output.root)
         epoch = ledger.facts.read().epoch
-        stop, known = output.temporary / "stop", 0
+        stop, spent = output.temporary / "stop", WorkSpent()
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=stop, cache=cache))
         while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
             for each in items:
@@ -89,10 +90,10 @@ def run_here(
                     for row in group:
                         after(row)
                     ledger.commit(group, epoch=epoch)
-                    known += sum(row.known for row in group)
+                    spent.add(group)
                     if rows is not None:
                         rows.extend(group)
-        ledger.facts.write(replace(ledger.facts.read(), known=known))
+        ledger.facts.write(spent.added_to(ledger.facts.read()))
         return end
 
     signal = threading.Event()

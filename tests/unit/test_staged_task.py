@@ -127,6 +127,12 @@ def test_staged_and_fused_give_the_same_rows_results_and_files(tmp_path: Path) -
     assert tree(three.root) == tree(one.root)
     for left, right in zip(staged_rows, fused_rows, strict=True):
         assert results(left, work, three) == results(right, work, one)
+    assert [row.spent.keys() for row in staged_rows] == [row.spent.keys() for row in fused_rows]
+    assert {frozenset(row.spent) for row in fused_rows} == {
+        frozenset(),  # failed
+        frozenset({"render-analyze-export"}),  # files of several images
+        frozenset({"render", "analyze", "export"}),
+    }
     pages = next(row for row in fused_rows if work[row.id].name == "pages")
     assert sorted(output.path for output in pages.outputs if output.product == "image") == [
         "images/pages-p0002.png",
