@@ -224,7 +224,8 @@ def test_tasks_beyond_a_limit_of_their_driver_follow_as_soon_as_there_is_room(
 ) -> None:
     """Not a second later, as often as that was looked at; and without being granted over and over."""
     monkeypatch.setattr(grant_resources, "LOOK_S", 3600.0)
-    with ResourceManager(cluster=Node(), monitor=PerformanceMonitor(Pressure(), interval_s=3600.0)) as manager:
+    monitor = PerformanceMonitor(Pressure(), interval_s=3600.0)
+    with ResourceManager(cluster=Node(), monitor=monitor) as manager:
         manager.set_resource_limits(ResourceLimits(max_cpus=1.0))
         other = manager.allocate_resources("other", ResourceEstimate())
         with TaskCoordinator(manager) as coordinator:
@@ -236,6 +237,7 @@ def test_tasks_beyond_a_limit_of_their_driver_follow_as_soon_as_there_is_room(
             results = coordinator.wait_for_completion(handles, PATIENCE_S)
             assert [result.status for result in results] == [TaskStatus.COMPLETED] * 5
             assert link.grants == 6, "one that couldn't begin, and one each"
+    monitor.stop()
 
 
 @pytest.mark.parametrize(
