@@ -57,7 +57,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Naming:
-    """How outputs are named; see ``pipelines.output_names``."""
+    """How outputs are named; see ``pipelines.stages.output_names``."""
 
     name: Callable[[bytes, bytes, int], str]
     """(path, relative path, number) -> name below ``images/``, without the suffix of the format."""

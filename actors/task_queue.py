@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from actors.capacity import Capacity, Placement, needs_of
 from actors.dispatcher import Dispatcher
-from actors.failure_policy import pause_before_retry
 from actors.grant_book import GrantBook, Running
 from actors.priority_scheduler import Entry, Kind, Place, PriorityScheduler
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.task_graph import TaskGraph, check_dependencies
 from pipelines.errors import FailedReason, RayjobsError
+from pipelines.failure_policy import pause_before_retry
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 FORGET_S = 60.0

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import standard_work
-from pipelines.block_task import Workspace, open_worker, render_analyze_export
 from pipelines.errors import RayjobsError
-from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace, open_worker, render_analyze_export
+from pipelines.stages.image_task import Recipe
 from pipelines.tables import SAVED_ROWS
 
 CHUNK = 2 * SAVED_ROWS

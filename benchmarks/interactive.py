@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import Figure, Measure, Scale, rounded, timed
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
-from pipelines.processor import ExtensibleImageProcessor
+from pipelines.processor.processor import ExtensibleImageProcessor
 from rayjobs.ray_session import ray_session
 
 IMAGES = 64

@@ -19,9 +19,9 @@ from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
 from actors.product_plan import apply_products
 from benchmarks import standard_work
-from pipelines.block_task import Workspace
 from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, Output, WorkItem
+from pipelines.stages.block_task import Workspace
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
 from rayjobs.fixed_files import FixedFiles

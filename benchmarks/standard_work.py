@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 
 from pipelines.analyses import expand_analyses
-from pipelines.block_task import Workspace
 from pipelines.image_io import EncodeOptions, ReadPolicy
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
-from pipelines.publish import Publisher
-from pipelines.worker_journal import WorkerJournal
+from pipelines.stages.block_task import Workspace
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job_file import parse_job
 from rayjobs.job_spec import JobSpec
 from rayjobs.planning import RunRequest

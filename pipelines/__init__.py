@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from pipelines.export_models import ExportConfig as ExportConfig
     from pipelines.export_models import ExportRecord as ExportRecord
     from pipelines.export_models import ExportResult as ExportResult
-    from pipelines.extension_manager import ExtensionManager as ExtensionManager
+    from pipelines.extensions.extension_manager import ExtensionManager as ExtensionManager
     from pipelines.models import AnalysisRequest as AnalysisRequest
     from pipelines.models import ImageOperation as ImageOperation
-    from pipelines.processing_pool import ProcessingPool as ProcessingPool
-    from pipelines.processing_stats import ProcessingStats as ProcessingStats
-    from pipelines.processing_strategies import ProcessingStrategy as ProcessingStrategy
-    from pipelines.processor import BatchError as BatchError
-    from pipelines.processor import ExtensibleImageProcessor as ExtensibleImageProcessor
+    from pipelines.processor.processing_pool import ProcessingPool as ProcessingPool
+    from pipelines.processor.processing_stats import ProcessingStats as ProcessingStats
+    from pipelines.processor.processing_strategies import ProcessingStrategy as ProcessingStrategy
+    from pipelines.processor.processor import BatchError as BatchError
+    from pipelines.processor.processor import ExtensibleImageProcessor as ExtensibleImageProcessor
     from pipelines.resources import PerformanceMetrics as PerformanceMetrics
     from pipelines.resources import ResourceAllocation as ResourceAllocation
     from pipelines.resources import ResourceConfig as ResourceConfig
@@ -58,22 +58,22 @@ __getattr__, __dir__, __all__ = lazy_names(
         "AnalysisCalculator": "pipelines.analyses",
         "AnalysisExportTask": "pipelines.export_models",
         "AnalysisRequest": "pipelines.models",
-        "BatchError": "pipelines.processor",
+        "BatchError": "pipelines.processor.processor",
         "ChartEngine": "pipelines.charts",
         "ChartOptions": "pipelines.charts",
         "ExportConfig": "pipelines.export_models",
         "ExportRecord": "pipelines.export_models",
         "ExportResult": "pipelines.export_models",
-        "ExtensibleImageProcessor": "pipelines.processor",
+        "ExtensibleImageProcessor": "pipelines.processor.processor",
         "ExtensibleTask": "pipelines.tasks",
-        "ExtensionManager": "pipelines.extension_manager",
+        "ExtensionManager": "pipelines.extensions.extension_manager",
         "ImageError": "pipelines.errors",
         "ImageOperation": "pipelines.models",
         "JobError": "pipelines.errors",
         "PerformanceMetrics": "pipelines.resources",
-        "ProcessingPool": "pipelines.processing_pool",
-        "ProcessingStats": "pipelines.processing_stats",
-        "ProcessingStrategy": "pipelines.processing_strategies",
+        "ProcessingPool": "pipelines.processor.processing_pool",
+        "ProcessingStats": "pipelines.processor.processing_stats",
+        "ProcessingStrategy": "pipelines.processor.processing_strategies",
         "ProcessorExtension": "pipelines.contracts",
         "QueueStatus": "pipelines.tasks",
         "RayjobsError": "pipelines.errors",

@@ -70,7 +70,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     command: Command = arguments.command
     if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
         arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
-    from pipelines.extension_manager import process_extensions
+    from pipelines.extensions.extension_manager import process_extensions
     from pipelines.kernel_cache import keep_kernels
 
     keep_kernels()  # for this process, and for those that inherit its environment

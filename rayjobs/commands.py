@@ -17,7 +17,7 @@ from typing import Any
 from actors.job_registry import job_id_of
 from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError, RayjobsError
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.kernel_cache import unusual_place
 from pipelines.operations import OPERATIONS
 from pipelines.quantity_texts import duration_text

@@ -13,7 +13,8 @@ from pathlib import Path
 from actors.file_record import FIXED, FileRecord
 from actors.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
-from pipelines.publish import Publisher
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.custody import Kind, Standing
 from pipelines.storage.local_files import (
     compare,
@@ -25,7 +26,6 @@ from pipelines.storage.local_files import (
     seems_as_written,
     way_to,
 )
-from pipelines.worker_journal import WorkerJournal
 from rayjobs.output_directory import OutputDirectory
 
 SHOWN = 10

@@ -18,7 +18,7 @@ from pipelines.cache_keys import file_digest
 from pipelines.charts import ENGINES
 from pipelines.contracts import RESOURCES, TASK_TYPES
 from pipelines.errors import JobError, RayjobsError
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS

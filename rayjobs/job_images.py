@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.job_ledger import JobLedger
-from pipelines.decoder_reduction import decode_and_apply
 from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_bytes
 from pipelines.models import ImageOperation
 from pipelines.operations import Image
+from pipelines.stages.decoder_reduction import decode_and_apply
 from rayjobs.batch_job import BatchJob
 from rayjobs.discovery import Discovery
 from rayjobs.found_outputs import FoundOutputs

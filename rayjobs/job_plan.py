@@ -24,15 +24,15 @@ from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured
-from pipelines.cached_analyses import Kept, chain_name, is_scalar
 from pipelines.charts import ChartOptions, charts_of
 from pipelines.errors import ImageError
-from pipelines.extension_adapters import ExtensionKind
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_adapters import ExtensionKind
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.image_io import DECODING_VERSION, EncodeOptions, ReadPolicy, probe_file, suffix_of
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, WorkItem
-from pipelines.output_names import (
+from pipelines.stages.cached_analyses import Kept, chain_name, is_scalar
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.output_names import (
     NamePattern,
     NameSource,
     apart_from_frames,
@@ -41,7 +41,7 @@ from pipelines.output_names import (
     output_name,
     renamed,
 )
-from pipelines.output_paths import OutputPaths, image_stem
+from pipelines.stages.output_paths import OutputPaths, image_stem
 from pipelines.storage.custody import Standing
 from pipelines.storage.local_files import compare
 from pipelines.tables import readable_path

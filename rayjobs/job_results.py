@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from actors.job_ledger import FinalInput, JobLedger
 from pipelines.models import AnalysisRequest
+from pipelines.stages.thumbnails import make_thumbnail
 from pipelines.tables import (
     analyses_schema,
     manifest_batch,
@@ -23,7 +24,6 @@ from pipelines.tables import (
     readable_path,
     write_manifest,
 )
-from pipelines.thumbnails import make_thumbnail
 from rayjobs.duplicates import GROUP_COLUMN
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.report import ReportFailure, ReportImage, ReportSummary, write_report

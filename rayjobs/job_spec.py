@@ -27,7 +27,7 @@ from pipelines.analyses import ANALYSES
 from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
-from pipelines.output_names import NamePattern
+from pipelines.stages.output_names import NamePattern
 from rayjobs.quantities import Bytes, Count, Failures, Seconds
 
 ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]

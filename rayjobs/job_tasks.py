@@ -12,8 +12,8 @@ from typing import Any
 
 from actors.file_record import TASK
 from pipelines.contracts import TASK_TYPES
-from pipelines.extension_adapters import ExtensionKind
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_adapters import ExtensionKind
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import Output
 from pipelines.tasks import TaskResult, TaskStatus
 from rayjobs.job_spec import JobSpec

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.output_names import NamePattern
+from pipelines.stages.output_names import NamePattern
 from rayjobs.old_notes import Reading, read_choice, read_count, read_directory
 
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"\\|?*]')

@@ -26,11 +26,11 @@ from actors.job_ledger import OpenInput
 from pipelines.errors import ImageError
 from pipelines.image_io import probe_file
 from pipelines.image_io.written_form import expected_losses
-from pipelines.image_task import Recipe, process
 from pipelines.machine_faults import MachineFaultError
 from pipelines.models import WorkItem
-from pipelines.publish import Publisher
-from pipelines.worker_journal import WorkerJournal
+from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job_plan import RecipeBook, deciding_extensions
 from rayjobs.job_spec import JobSpec
 
@@ -153,7 +153,7 @@ def _main(directory: Path) -> None:
     """The process itself."""
     trial: _Trial = pickle.loads((directory / TRIAL).read_bytes())
     from pipelines.cpu_threads import limit_threads
-    from pipelines.extension_manager import load_extensions
+    from pipelines.extensions.extension_manager import load_extensions
 
     resource.setrlimit(resource.RLIMIT_DATA, (trial.most_bytes, trial.most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.failure_policy import tried_in_next_run
 from actors.input_plan import FoundInput, Sealed, seal_inputs
 from actors.job_ledger import JobLedger
 from actors.job_registry import job_id_of
@@ -22,6 +21,7 @@ from actors.ledger_format import check_whole, copy_ledger
 from actors.product_plan import apply_products
 from actors.task_pools import BATCH
 from pipelines.errors import JobError, SkippedReason
+from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx
 from rayjobs.discovery import Discovery
 from rayjobs.fixed_files import check_free

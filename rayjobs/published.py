@@ -21,10 +21,10 @@ from actors.product_plan import CHART, IMAGE
 from pipelines.analyses.frames import FRAMES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.models import Output
+from pipelines.stages.worker_journal import published_files
 from pipelines.storage.custody import Kind, Standing, Written
 from pipelines.storage.local_files import compare, look, remove, remove_empty, seems_as_written, sha256_of
 from pipelines.tables import PartFile, part_of
-from pipelines.worker_journal import published_files
 from rayjobs.output_directory import OutputDirectory
 
 TABLE = "analyses"

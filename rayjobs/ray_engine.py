@@ -15,13 +15,13 @@ from actors.disk_cache import DiskCache
 from actors.memory_manager import MANY, MemoryManager, lighter
 from actors.ray_cluster import RayCluster
 from actors.resource_accounts import GPU, Node, able_nodes
-from pipelines.block_task import Workspace, seal
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
-from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
 from pipelines.resources import ResourceEstimate
+from pipelines.stages.block_task import Workspace, seal
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
 from pipelines.tables import SealRequest
 from rayjobs.job_plan import deciding_extensions
 from rayjobs.job_spec import JobSpec

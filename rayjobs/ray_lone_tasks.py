@@ -18,11 +18,11 @@ from pathlib import Path
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
-from pipelines.image_task import Recipe
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.ray_stream import StreamOptions, here
+from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.ray_stream import StreamOptions, here
 from rayjobs.ray_workers import WorkerWatch
 from rayjobs.worker_watch import NODE_DEATHS, Crash
 

@@ -21,8 +21,8 @@ from actors.task_pools import shard_type
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate
+from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority
-from pipelines.work_meter import AT_ONCE
 from rayjobs.able_nodes import AbleNodes
 from rayjobs.job_plan import RecipeBook
 from rayjobs.job_runner import JobRunner, RunEnd

@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.ray_cluster import RayCluster
 from actors.resource_accounts import CPU
-from pipelines.ray_stream import StreamExit
-from pipelines.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
+from pipelines.stages.ray_stream import StreamExit
+from pipelines.stages.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
 from pipelines.worker_process import Ending, WorkerProcess, end_process, oom_kills
 from rayjobs.worker_watch import Crash, Evidence, Stalled, crash_of, patience_s
 

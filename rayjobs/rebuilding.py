@@ -30,9 +30,9 @@ from actors.ledger_format import check_whole
 from actors.output_lock import OutputLock
 from actors.product_plan import ANALYSIS
 from pipelines.errors import JobError, SkippedReason
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import ImageStatus, Output
-from pipelines.output_names import collision_key, renamed
+from pipelines.stages.output_names import collision_key, renamed
 from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
 from pipelines.tables import analyses_schema, part_of

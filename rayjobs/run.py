@@ -23,8 +23,8 @@ from actors.job_ledger import JobLedger
 from actors.job_registry import JobRegistry
 from actors.output_lock import OutputLock
 from pipelines.errors import JobError, RayjobsError
-from pipelines.extension_manager import process_extensions
-from pipelines.publish import NO_SPACE
+from pipelines.extensions.extension_manager import process_extensions
+from pipelines.stages.publish import NO_SPACE
 from pipelines.storage.local_files import (
     close_directory,
     discard_directory,

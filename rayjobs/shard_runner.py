@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.failure_policy import pause_before_retry
 from actors.job_ledger import JobLedger, OpenInput
-from pipelines.block_task import Workspace
 from pipelines.errors import FailedReason, JobError
-from pipelines.image_task import Recipe
+from pipelines.failure_policy import pause_before_retry
 from pipelines.machine_faults import MachineFaultError, noted_fault
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace
+from pipelines.stages.image_task import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.results_store import ResultsStore
 from rayjobs.worker_watch import NODE_DEATHS, Crash

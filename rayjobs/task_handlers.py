@@ -22,14 +22,14 @@ from pipelines.charts import ChartOptions, charts_of
 from pipelines.contracts import TASK_TYPES, TaskHandler
 from pipelines.errors import ImageError, RayjobsError
 from pipelines.image_io import EncodeOptions, ReadPolicy, format_of
-from pipelines.image_task import Recipe, Rendered, Results, analyze, export, render
 from pipelines.models import AnalysisRequest, ImageOperation, Output, WorkItem
-from pipelines.publish import Publisher
 from pipelines.result_codec import plain
+from pipelines.stages.image_task import Recipe, Rendered, Results, analyze, export, render
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import time_of
 from pipelines.tables import readable_path
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
-from pipelines.worker_journal import WorkerJournal
 
 
 class _Config(BaseModel):

@@ -51,7 +51,7 @@ def bench_images() -> list[Array]:
 def no_installed_extensions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide what is installed on this machine, unless the test asks for ``installed_extensions``."""
     if "installed_extensions" not in request.fixturenames:
-        from pipelines import extension_manager
+        from pipelines.extensions import extension_manager
 
         monkeypatch.setattr(extension_manager, "installed_entry_points", list)
 
@@ -59,7 +59,7 @@ def no_installed_extensions(request: pytest.FixtureRequest, monkeypatch: pytest.
 @pytest.fixture
 def installed_extensions() -> Iterator[Any]:
     """A manager of the installed extensions, none of them allowed yet; what it loads is taken out again."""
-    from pipelines.extension_manager import ExtensionManager
+    from pipelines.extensions.extension_manager import ExtensionManager
 
     manager = ExtensionManager()
     yield manager
@@ -78,8 +78,8 @@ def temporary_extension(extension: object, *, name: str | None = None, version: 
 
     The name is the extension's own; for resources, charts and tasks ``name`` must be given.
     """
-    from pipelines.extension_adapters import ExtensionKind
-    from pipelines.extension_manager import process_extensions
+    from pipelines.extensions.extension_adapters import ExtensionKind
+    from pipelines.extensions.extension_manager import process_extensions
 
     made = extension() if isinstance(extension, type) else extension
     own = made.get_name() if isinstance(made, ProcessorExtension) else getattr(made, "name", None)

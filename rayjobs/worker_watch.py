@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines.errors import FailedReason
-from pipelines.worker_journal import InHand
+from pipelines.stages.worker_journal import InHand
 
 GRACE_S = 10.0
 """What a worker's own watchdog may be late beyond ``limits.item_timeout`` before the driver ends the worker."""

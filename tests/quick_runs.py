@@ -12,9 +12,9 @@ from typing import Any
 
 from actors.job_ledger import JobLedger
 from actors.output_lock import OutputLock
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.models import ImageStatus
 from pipelines.result_cache import ResultCache
+from pipelines.stages.block_task import Workspace, render_analyze_export
 from rayjobs.fixed_files import FixedFiles
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook

@@ -14,11 +14,11 @@ from PIL import Image
 from actors.input_plan import seal_inputs
 from actors.job_ledger import JobLedger
 from actors.product_plan import apply_products
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_in_hand
 from pipelines.tables import SealRequest, seal_part
-from pipelines.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_in_hand
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook, naming, wanted_products

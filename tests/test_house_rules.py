@@ -69,8 +69,8 @@ CUSTODIANS = {
 }
 """Files that may remove or replace, and whose files those are."""
 WRITERS = {
-    "pipelines/publish.py": "a temporary file of the run, opened exclusively",
-    "pipelines/worker_journal.py": "a journal of the run, opened exclusively",
+    "pipelines/stages/publish.py": "a temporary file of the run, opened exclusively",
+    "pipelines/stages/worker_journal.py": "a journal of the run, opened exclusively",
     "pipelines/machine_faults.py": "a note to the driver in the run's temporary directory, opened exclusively",
     "rayjobs/program.py": "standard streams, and nothing in their place",
     "rayjobs/last_words.py": "a traceback, in a file of its own, created exclusively",
@@ -232,10 +232,10 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
         r"\bparse_job\(|JobSpec\.model_validate\(",
         {"rayjobs/job_file.py", "rayjobs/job_check.py"},
     ),
-    "where an input's files lie": (r"images/\{|charts/\{\w+\}/\{", {"pipelines/output_paths.py"}),
+    "where an input's files lie": (r"images/\{|charts/\{\w+\}/\{", {"pipelines/stages/output_paths.py"}),
     "images are encoded and charts drawn by the stages, for jobs and tasks": (
         r"(?<!def )\b(encode_image|draw_chart)\(",
-        {"pipelines/image_task.py", "pipelines/thumbnails.py", "pipelines/charts/gallery.py"},
+        {"pipelines/stages/image_task.py", "pipelines/stages/thumbnails.py", "pipelines/charts/gallery.py"},
     ),
     "arrays in JSON": ("__array__", {"pipelines/result_codec.py"}),
     "sizes and durations as text": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.block_task import Workspace
+from pipelines.stages.block_task import Workspace
 
 
 def prepared(workspace: Workspace) -> Workspace:

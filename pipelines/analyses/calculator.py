@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from pipelines.analyses.registry import ANALYSES, Accumulator, Analysis, Result
 from pipelines.analyses.scope_counts import SCOPES, JointScopes, count_scopes
 from pipelines.errors import FailedReason, ImageError, RayjobsError, is_out_of_memory
-from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.models import AnalysisRequest
 from pipelines.operations.chain import check_image, complaints, native
+from pipelines.operations.image_geometry import AS_STORED, ImageGeometry
 
 GROUPS = ("scopes", "all")
 """Words that stand for several analyses: the six scopes, and every analysis there is."""

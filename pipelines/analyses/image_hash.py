@@ -16,8 +16,8 @@ from pydantic import Field
 
 from pipelines.alpha_rules import AlphaRule
 from pipelines.analyses.registry import Column, Result, analysis
-from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.operations.geometry import auto_orient
+from pipelines.operations.image_geometry import AS_STORED, ImageGeometry
 from pipelines.operations.samples import full_scale, luma
 
 HASH = "hash"

@@ -21,10 +21,10 @@ from pipelines.analyses.object_measures import MEASURES, PIXEL, measure, measure
 from pipelines.analyses.registry import ROWS, Column, Result, analysis
 from pipelines.analyses.visible_samples import visible_channels, visible_luma
 from pipelines.errors import RayjobsError
-from pipelines.image_geometry import AS_STORED, ImageGeometry
 from pipelines.operations import thresholds
 from pipelines.operations.filters import weighted_blur
 from pipelines.operations.geometry import is_square
+from pipelines.operations.image_geometry import AS_STORED, ImageGeometry
 from pipelines.operations.samples import Plane, full_scale
 
 Mask = NDArray[np.bool_]

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.compiled_arithmetic import fused
+from pipelines.operations.compiled_arithmetic import fused
 from pipelines.operations.lookup_kernels import look_up_floats
 
 Plane = NDArray[Any]

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.compiled_arithmetic import fused
+from pipelines.operations.compiled_arithmetic import fused
 from pipelines.operations.planes import (
     Limits,
     Plane,

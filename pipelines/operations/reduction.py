@@ -1,6 +1,6 @@
 """Pictures that their decoder made smaller: where the whole picture lies in the pixels that are there.
 
-Covers places and lengths only. Whether a decoder may do it: ``pipelines.decoder_reduction``.
+Covers places and lengths only. Whether a decoder may do it: ``pipelines.stages.decoder_reduction``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.compiled_arithmetic import fused, plus_high_product
+from pipelines.operations.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image, Shares
 from pipelines.operations.samples import float_planes, full_scale, interleaved, reflected

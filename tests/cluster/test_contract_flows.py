@@ -28,8 +28,8 @@ from actors.resource_accounts import ResourcesBusyError
 from pipelines import ExtensibleImageProcessor, ImageOperation, Task
 from pipelines.contracts import ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.export_models import ExportResult
-from pipelines.extension_adapters import ExtensionKind
-from pipelines.extension_manager import ExtensionManager
+from pipelines.extensions.extension_adapters import ExtensionKind
+from pipelines.extensions.extension_manager import ExtensionManager
 from pipelines.resources import ResourceAllocation, ResourceEstimate, ResourceInfo, ResourceLimits
 from rayjobs import (
     AnalysisExportService,

@@ -24,7 +24,7 @@ import rayjobs
 from actors import MemoryManager, PerformanceMonitor, PriorityScheduler, ResourceManager, TaskCoordinator, TaskQueue
 from pipelines import AnalysisCalculator, ExtensibleImageProcessor, ImageOperation, ResultCache, draw_chart
 from pipelines.charts import ENGINES, ChartOptions
-from pipelines.processing_strategies import STRATEGIES
+from pipelines.processor.processing_strategies import STRATEGIES
 from rayjobs import (
     AnalysisExportService,
     BatchJob,
@@ -298,7 +298,7 @@ def test_resource_manager() -> None:
 def test_memory_manager_performance_monitor_and_extension_manager() -> None:
     from actors.host_usage import HostUsage
     from actors.ray_cluster import RayCluster
-    from pipelines.extension_manager import ExtensionManager
+    from pipelines.extensions.extension_manager import ExtensionManager
 
     memory = MemoryManager(RayCluster().nodes(), 2)
     assert memory.task_bytes is not None
@@ -307,7 +307,7 @@ def test_memory_manager_performance_monitor_and_extension_manager() -> None:
     monitor.ended(job="j", stage="render", seconds=0.5)
     assert monitor.get_performance_metrics().stages["render"].finished == 1
     extensions = ExtensionManager(find=list)
-    undo = extensions.register(pipelines.extension_manager.ExtensionKind.PROCESSOR, "darken", Darken())
+    undo = extensions.register(pipelines.extensions.extension_manager.ExtensionKind.PROCESSOR, "darken", Darken())
     assert [found.name for found in extensions.discover()] == ["darken"]
     undo()
     assert extensions.discover() == ()

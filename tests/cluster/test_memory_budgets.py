@@ -13,11 +13,11 @@ from PIL import Image
 
 from actors.memory_manager import MemoryManager
 from actors.resource_accounts import Node
-from pipelines.block_task import Workspace
 from pipelines.errors import FailedReason
 from pipelines.image_io import EncodeOptions, ReadPolicy
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace
+from pipelines.stages.image_task import Recipe
 from rayjobs.ray_session import ray_session
 from tests.workspaces import prepared
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rayjobs.ray_engine import RayEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore:`:DeprecationWarning:ray.data", "ignore:`ray_remote_args`")
-"""Ray Data warns of options of its own when it copies its context; for the other see ``pipelines.ray_stream``."""
+"""Ray Data warns of options of its own when it copies its context; for the other see ``pipelines.stages.ray_stream``."""
 
 LARGE = 3
 """Number of the image that needs more than its task of a stream has."""
@@ -63,7 +63,7 @@ def items(tmp_path: Path) -> list[WorkItem]:
 @pytest.fixture
 def engine(tmp_path: Path) -> RayEngine:
     from actors.ray_cluster import RayCluster
-    from pipelines.ray_stream import StreamOptions
+    from pipelines.stages.ray_stream import StreamOptions
     from rayjobs.ray_engine import RayEngine
 
     workspace = prepared(Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", budget_bytes=BUDGET))

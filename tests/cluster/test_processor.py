@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from actors.disk_cache import DiskCache
 from pipelines.contracts import ProcessorExtension, ResourceProvider
 from pipelines.errors import FailedReason, ImageError, RayjobsError
-from pipelines.extension_adapters import ExtensionError
+from pipelines.extensions.extension_adapters import ExtensionError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Image, apply_operations
-from pipelines.processing_pool import PoolError
-from pipelines.processing_strategies import STRATEGIES, ProcessingStrategy
-from pipelines.processor import BatchError, ExtensibleImageProcessor
-from pipelines.ray_pool import LENT_SHARE, RayPool
+from pipelines.processor.processing_pool import PoolError
+from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStrategy
+from pipelines.processor.processor import BatchError, ExtensibleImageProcessor
+from pipelines.processor.ray_pool import LENT_SHARE, RayPool
 from pipelines.resources import ResourceAllocation, ResourceInfo
 from rayjobs.ray_session import ray_session
 from tests.leaks import wait_until

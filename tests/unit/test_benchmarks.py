@@ -19,8 +19,8 @@ from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope
 from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
 from benchmarks.throughput import Stopwatch
-from pipelines.image_task import process
 from pipelines.operations import apply_operations
+from pipelines.stages.image_task import process
 from rayjobs.job_runner import RunEnd
 from rayjobs.progress import Snapshot
 

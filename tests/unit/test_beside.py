@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipelines.errors import ImageError, JobError
 from pipelines.models import ImageStatus
-from pipelines.publish import Publisher
-from pipelines.worker_journal import WorkerJournal
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.beside import beside_source
 from rayjobs.job_check import JobFileError
 from rayjobs.job_file import parse_job

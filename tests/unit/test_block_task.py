@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines import block_task
 from pipelines.analyses import ANALYSES, ROWS
 from pipelines.analyses.registry import Analysis, Column
-from pipelines.block_task import RowBuffer, Workspace, render_analyze_export
 from pipelines.errors import RayjobsError
 from pipelines.image_io import ReadPolicy
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.registry import parameters_of
+from pipelines.stages import block_task
+from pipelines.stages.block_task import RowBuffer, Workspace, render_analyze_export
+from pipelines.stages.image_task import Recipe
 from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
 from tests.workspaces import prepared

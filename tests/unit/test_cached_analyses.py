@@ -18,10 +18,10 @@ from PIL import Image
 from actors.cache_entry import decode, encode
 from actors.disk_cache import DiskCache
 from pipelines.analyses import ANALYSES, AnalysisCalculator
-from pipelines.cached_analyses import Kept, content_of, keep, look_up
 from pipelines.contracts import ProcessorExtension
-from pipelines.extension_adapters import ExtensionKind
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_adapters import ExtensionKind
+from pipelines.extensions.extension_manager import process_extensions
+from pipelines.stages.cached_analyses import Kept, content_of, keep, look_up
 from rayjobs.job_state import JobState
 from tests.places import Place, picture
 from tests.quick_runs import request, run_here

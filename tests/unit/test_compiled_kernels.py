@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from pipelines.compiled_arithmetic import fused, plus_high_product
+from pipelines.operations.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.lookup_kernels import bytes_of_fours, floats_of_pairs, look_up_bytes, look_up_floats
 from pipelines.operations.planes import flat, put_together, rgb_planes, take_apart
 

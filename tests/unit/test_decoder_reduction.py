@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data as photographs
 
-from pipelines import image_task, staged_task
-from pipelines.block_task import Workspace, open_worker
-from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy, decode_image, probe_header
-from pipelines.image_task import Recipe
-from pipelines.memory_need import decoding_bytes, needed_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import apply_operations
+from pipelines.stages import image_task, staged_task
+from pipelines.stages.block_task import Workspace, open_worker
+from pipelines.stages.decoder_reduction import decode_and_apply, decoder_reduction
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.memory_need import decoding_bytes, needed_bytes
 from tests.workspaces import prepared
 
 READ = ReadPolicy()

@@ -16,8 +16,8 @@ import pytest
 from pipelines.analyses.registry import Analysis, Column
 from pipelines.contracts import RESOURCES, TASK_TYPES, ProcessorExtension
 from pipelines.errors import FailedReason, ImageError
-from pipelines.extension_adapters import ExtensionError, ExtensionKind, Origin, analysis_of, operation_of
-from pipelines.extension_manager import ExtensionManager, load_extensions, process_extensions
+from pipelines.extensions.extension_adapters import ExtensionError, ExtensionKind, Origin, analysis_of, operation_of
+from pipelines.extensions.extension_manager import ExtensionManager, load_extensions, process_extensions
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Image, Operation, apply_operations, compile_chain
 from pipelines.registry import parameters_of

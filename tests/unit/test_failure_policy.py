@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from actors.failure_policy import (
+from pipelines.errors import FailedReason
+from pipelines.failure_policy import (
     FAILURE_POLICIES,
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     pause_before_retry,
     tried_in_next_run,
 )
-from pipelines.errors import FailedReason
 
 
 def test_every_reason_has_its_row() -> None:

@@ -17,17 +17,17 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from pipelines import staged_task
 from pipelines.analyses import ANALYSES
-from pipelines.block_task import Workspace
 from pipelines.charts import ChartOptions
 from pipelines.errors import FailedReason
 from pipelines.image_io import EncodeOptions, ReadPolicy, decode_image, open_source, probe_header
 from pipelines.image_io.tiff_blocks import open_tiff_blocks
-from pipelines.image_task import Recipe, process
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
-from pipelines.publish import Publisher
-from pipelines.worker_journal import WorkerJournal
+from pipelines.stages import staged_task
+from pipelines.stages.block_task import Workspace
+from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from tests.tiles import assert_same_pixels
 from tests.workspaces import prepared
 
@@ -352,7 +352,7 @@ def test_one_compressed_strip_that_is_too_high_is_refused(tmp_path: Path, monkey
     path = tmp_path / "a.tif"
     image = picture("uint8", 3)
     tifffile.imwrite(path, image, rowsperstrip=image.shape[0], compression="adobe_deflate", metadata=None)
-    monkeypatch.setattr("pipelines.giant_image.GIANT_BYTES", 150 << 20)
+    monkeypatch.setattr("pipelines.stages.giant_image.GIANT_BYTES", 150 << 20)
     message = refused(path, tmp_path)
     assert "1,100 rows high" in message
     assert "store it in lower tiles" in message

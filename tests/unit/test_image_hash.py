@@ -15,8 +15,8 @@ from skimage.transform import rescale
 
 from pipelines.analyses.image_hash import COLUMNS, duplicate_groups, image_hash
 from pipelines.analyses.registry import ANALYSES
-from pipelines.image_geometry import ImageGeometry
 from pipelines.operations.geometry import auto_orient
+from pipelines.operations.image_geometry import ImageGeometry
 from tests.strategies import example_image, images
 
 DTYPES = ("uint8", "uint16", "float32")

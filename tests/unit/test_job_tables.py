@@ -22,8 +22,8 @@ from actors.job_ledger import JobLedger
 from actors.product_plan import apply_products
 from pipelines.analyses import ROWS
 from pipelines.analyses.objects import objects
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.models import AnalysisRequest, WorkItem
+from pipelines.stages.block_task import Workspace, render_analyze_export
 from rayjobs.discovery import Discovery
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import RecipeBook, naming, table_requests, wanted_products

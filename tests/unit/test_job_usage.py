@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from pipelines.work_meter import WorkMeter, peak_memory_bytes
+from pipelines.stages.work_meter import WorkMeter, peak_memory_bytes
 from rayjobs.job_usage import usage_of
 from rayjobs.output_directory import OutputDirectory
 from tests.places import Place

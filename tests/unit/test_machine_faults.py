@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.errors import FailedReason, ImageError, JobError, RayjobsError
 from pipelines.kernel_cache import private_directory, unusual_place
 from pipelines.machine_faults import MachineFaultError, fault_in, note_fault, noted_fault, without_traceback
+from pipelines.stages.block_task import Workspace, render_analyze_export
 from rayjobs.last_words import explained
 from rayjobs.output_directory import OutputDirectory
 from tests.quick_runs import request, run_here
@@ -133,7 +133,7 @@ def test_results_that_a_read_only_file_system_does_not_take_are_no_images_fault(
         raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "out"))
 
     write_photographs(tmp_path / "in", 2)
-    monkeypatch.setattr("pipelines.block_task.write_part", refused)
+    monkeypatch.setattr("pipelines.stages.block_task.write_part", refused)
     with pytest.raises(MachineFaultError, match="Read-only file system on"):
         run_here(request(tmp_path, {"inputs": ["in/"], "analyses": ["statistics"], "export": {"images": False}}))
     assert final_rows(tmp_path / "out") == 0

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.memory_cache import MemoryCache
+from pipelines.processor.memory_cache import MemoryCache
 
 
 def test_the_least_recently_used_entry_leaves_first() -> None:

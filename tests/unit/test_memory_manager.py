@@ -11,9 +11,9 @@ from actors.resource_accounts import Node
 from pipelines.charts import ChartOptions
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy
-from pipelines.image_task import Recipe
-from pipelines.memory_need import MoreMemoryNeededError, check_budget, needed_bytes
 from pipelines.models import AnalysisRequest
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.memory_need import MoreMemoryNeededError, check_budget, needed_bytes
 
 MIB = 2**20
 GIB = 2**30

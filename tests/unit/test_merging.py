@@ -9,11 +9,11 @@ import pytest
 
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import FailedReason, ImageError
-from pipelines.merging import LARGEST_TASK_BYTES, LARGEST_TASK_IMAGES, next_task
 from pipelines.models import ImageOperation
-from pipelines.processing_pool import RenderRecipe, RenderRequest
-from pipelines.processing_strategies import STRATEGIES
-from pipelines.provider_leases import ProviderLeases
+from pipelines.processor.merging import LARGEST_TASK_BYTES, LARGEST_TASK_IMAGES, next_task
+from pipelines.processor.processing_pool import RenderRecipe, RenderRequest
+from pipelines.processor.processing_strategies import STRATEGIES
+from pipelines.processor.provider_leases import ProviderLeases
 from pipelines.resources import ResourceAllocation, ResourceInfo
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipelines.output_names import (
+from pipelines.stages.output_names import (
     MAX_COMPONENT_BYTES,
     NamePattern,
     NameSource,

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from pipelines.analyses import ANALYSES, ROWS, AnalysisCalculator
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import ImageError
-from pipelines.extension_adapters import Origin, operation_of
-from pipelines.image_geometry import ImageGeometry, geometry_of
+from pipelines.extensions.extension_adapters import Origin, operation_of
 from pipelines.image_io.pixel_size import pixel_size_um
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS, apply_operations
+from pipelines.operations.image_geometry import ImageGeometry, geometry_of
 from pipelines.operations.reduction import Reduction
 
 PROPERTIES = ["area", "perimeter", "feret_diameter", "major_axis"]

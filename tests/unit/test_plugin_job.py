@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.block_task import Workspace, render_analyze_export
 from pipelines.charts import ChartOptions
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.image_task import Recipe
 from rayjobs.job_check import JobFileError
 from rayjobs.job_file import parse_job
 from rayjobs.job_plan import wanted_products

@@ -15,15 +15,15 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations import Image, apply_operations, compile_chain
 from pipelines.operations.filters import blur
-from pipelines.processing_strategies import (
+from pipelines.operations.tiled_chain import segments
+from pipelines.processor.processing_strategies import (
     STRATEGIES,
     render_default,
     render_fast,
     render_low_memory,
     render_quality,
 )
-from pipelines.reduced_precision import apply_wide_blur, as_uint8, from_uint8, reduced_blur
-from pipelines.tiled_chain import segments
+from pipelines.processor.reduced_precision import apply_wide_blur, as_uint8, from_uint8, reduced_blur
 from tests.strategies import example_image, images
 from tests.tiles import assert_same_pixels
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.publish import Publisher
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import Published, WorkerJournal, inputs_in_hand, published_files
 from pipelines.storage.local_files import sha256_of
-from pipelines.worker_journal import Published, WorkerJournal, inputs_in_hand, published_files
 
 
 @pytest.fixture

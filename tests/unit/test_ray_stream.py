@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.models import WorkItem
-from pipelines.ray_stream import BLOCK_ROWS, StreamOptions, _context, blocks_of
+from pipelines.stages.ray_stream import BLOCK_ROWS, StreamOptions, _context, blocks_of
 from pipelines.tables import SAVED_ROWS
 
 

@@ -12,8 +12,8 @@ import pytest
 from actors.resource_accounts import Node
 from pipelines.analyses.registry import Analysis, Column, Result
 from pipelines.contracts import RESOURCES, ProcessorExtension, ResourceProvider
-from pipelines.extension_adapters import ExtensionError, ExtensionKind
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_adapters import ExtensionError, ExtensionKind
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.registry import Parameters
 from pipelines.resources import ResourceAllocation, ResourceInfo
 from rayjobs.job_file import parse_job

@@ -17,14 +17,14 @@ import tifffile
 from PIL import Image
 
 from actors.disk_cache import DiskCache
-from pipelines import staged_task
 from pipelines.analyses.frames import frame_requests
-from pipelines.block_task import Workspace, render_analyze_export
-from pipelines.cached_analyses import Kept
 from pipelines.charts import ChartOptions
 from pipelines.image_io import EncodeOptions, ReadPolicy
-from pipelines.image_task import Recipe
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
+from pipelines.stages import staged_task
+from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.cached_analyses import Kept
+from pipelines.stages.image_task import Recipe
 from pipelines.tables import objects_part, readable_path
 from tests.workspaces import prepared
 

@@ -10,9 +10,9 @@ import pytest
 
 from actors.job_ledger import JobLedger
 from pipelines.errors import FailedReason, ImageError
-from pipelines.publish import Publisher
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import sha256_of
-from pipelines.worker_journal import WorkerJournal
 from rayjobs.output_directory import OutputDirectory
 from rayjobs.run import clear_stopped
 

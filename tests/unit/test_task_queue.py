@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
-from actors.failure_policy import pause_before_retry
 from actors.held_kinds import kind_of
 from actors.priority_scheduler import AGING_S, Kind
 from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.task_queue import FORGET_S, Past, TaskQueue
 from pipelines.errors import FailedReason, RayjobsError
+from pipelines.failure_policy import pause_before_retry
 from pipelines.resources import ResourceEstimate
 from pipelines.storage.places import meet
 from pipelines.tasks import Task, TaskPriority, TaskStatus

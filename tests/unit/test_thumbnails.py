@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines import thumbnails
-from pipelines.thumbnails import THUMBNAIL_PX, make_thumbnail
+from pipelines.stages import thumbnails
+from pipelines.stages.thumbnails import THUMBNAIL_PX, make_thumbnail
 
 
 def size_of(data: bytes | None) -> tuple[int, int] | None:

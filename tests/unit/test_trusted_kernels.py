@@ -18,7 +18,7 @@ from pipelines.operations import apply_operations, chain_halo
 from pipelines.operations.filters import bilateral, gaussian, gaussian_radius, unsharp_mask
 from pipelines.operations.geometry import rotate
 from pipelines.operations.smoothing_kernels import _whole_weights
-from pipelines.tiled_chain import apply_by_tiles
+from pipelines.operations.tiled_chain import apply_by_tiles
 from tests.operation_cases import top_of
 from tests.unit.test_noise import by_wavelet
 

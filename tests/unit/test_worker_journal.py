@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.worker_journal import SUFFIX, Published, WorkerJournal, inputs_in_hand, published_files
+from pipelines.stages.worker_journal import SUFFIX, Published, WorkerJournal, inputs_in_hand, published_files
 from pipelines.worker_process import is_alive, this_process
 from tests.runs import ROOT
 
 CHILD = """
 import os, sys, threading
 from pathlib import Path
-from pipelines.worker_journal import WorkerJournal
+from pipelines.stages.worker_journal import WorkerJournal
 journal = WorkerJournal(Path(sys.argv[1]))
 journal.started(4)
 journal.publishing("images/a.jpg", "00ff")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import FailedReason
-from pipelines.worker_journal import InHand
+from pipelines.stages.worker_journal import InHand
 from pipelines.worker_process import WorkerProcess
 from rayjobs.worker_watch import GRACE_S, STOPPED_S, Evidence, Stalled, crash_of, patience_s
 

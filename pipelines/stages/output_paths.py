@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.output_names import frame_name
+from pipelines.stages.output_names import frame_name
 
 
 def image_stem(name: str, beside: str | None = None) -> str:

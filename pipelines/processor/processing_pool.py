@@ -12,10 +12,10 @@ from typing import Protocol
 
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import RayjobsError
-from pipelines.extension_adapters import Origin
+from pipelines.extensions.extension_adapters import Origin
 from pipelines.models import ImageOperation
 from pipelines.operations.registry import Image
-from pipelines.processing_strategies import ProcessingStrategy
+from pipelines.processor.processing_strategies import ProcessingStrategy
 
 
 class PoolError(RayjobsError):

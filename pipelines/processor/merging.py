@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from pipelines.processing_pool import RenderRecipe, RenderRequest
+from pipelines.processor.processing_pool import RenderRecipe, RenderRequest
 
 LARGEST_TASK_BYTES = 48 << 20
 """Of inputs in one task: what is in a task is lost with its worker, and nobody else can take it over."""

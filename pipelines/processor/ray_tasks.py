@@ -22,13 +22,13 @@ from ray.exceptions import OutOfMemoryError, RayTaskError
 
 from pipelines.cpu_threads import limit_threads
 from pipelines.errors import FailedReason, ImageError
-from pipelines.extension_adapters import operation_of
-from pipelines.extension_manager import load_extensions
+from pipelines.extensions.extension_adapters import operation_of
+from pipelines.extensions.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
 from pipelines.kernel_cache import keep_kernels
 from pipelines.operations.chain import native
 from pipelines.operations.registry import OPERATIONS, Image, Operation
-from pipelines.processing_pool import PoolError, RenderRecipe
+from pipelines.processor.processing_pool import PoolError, RenderRecipe
 
 INLINE_BYTES = 100 * 1024
 """Smaller arrays travel with the task; Ray's own bound for that."""

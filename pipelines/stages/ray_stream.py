@@ -23,15 +23,15 @@ from ray.data import DataContext, Dataset, ExecutionResources
 # What Ray Data calls at each step of its loop; the one way into a stream that waits, and it has no other name.
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines import block_task, staged_task
-from pipelines.block_task import Workspace
-from pipelines.image_task import Recipe
 from pipelines.machine_faults import note_fault
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.stages import block_task, staged_task
+from pipelines.stages.block_task import Workspace
+from pipelines.stages.image_task import Recipe
 from pipelines.tables import SAVED_ROWS
 
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
-warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.ray_stream")
+warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.stages.ray_stream")
 
 BLOCK_ROWS = 512
 STAGED_BLOCK_ROWS = 128

@@ -22,9 +22,9 @@ from pipelines.models import ImageOperation
 from pipelines.operations.chain import apply_operations, compile_chain
 from pipelines.operations.registry import Image
 from pipelines.operations.samples import full_scale, stored
-from pipelines.reduced_precision import apply_wide_blur, as_uint8, from_uint8, is_wide_blur
+from pipelines.operations.tiled_chain import apply_by_tiles, numbered_from, segments
+from pipelines.processor.reduced_precision import apply_wide_blur, as_uint8, from_uint8, is_wide_blur
 from pipelines.registry import Registry
-from pipelines.tiled_chain import apply_by_tiles, numbered_from, segments
 
 TILE_PIXELS = 256
 """Side of a tile of ``low_memory``, or two halos if that is more."""

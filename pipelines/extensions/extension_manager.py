@@ -23,7 +23,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from threading import RLock
 
-from pipelines.extension_adapters import ExtensionError, ExtensionKind, Origin, Undo, install, registries
+from pipelines.extensions.extension_adapters import ExtensionError, ExtensionKind, Origin, Undo, install, registries
 from pipelines.registry import nearest
 
 log = logging.getLogger(__name__)

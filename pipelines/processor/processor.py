@@ -20,13 +20,13 @@ import numpy as np
 from pipelines.cache_keys import chain_key
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import FailedReason, ImageError, RayjobsError
-from pipelines.extension_adapters import ExtensionError, Origin, own_operation
-from pipelines.extension_manager import process_extensions
+from pipelines.extensions.extension_adapters import ExtensionError, Origin, own_operation
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, Image
 from pipelines.operations.chain import as_operations
 from pipelines.operations.registry import Operation
-from pipelines.processing_pool import (
+from pipelines.processor.processing_pool import (
     LentExtension,
     PoolError,
     ProcessingPool,
@@ -34,11 +34,11 @@ from pipelines.processing_pool import (
     RenderRecipe,
     RenderRequest,
 )
-from pipelines.processing_stats import ProcessingStats, Tally
-from pipelines.processing_strategies import STRATEGIES, ProcessingStrategy
-from pipelines.provider_leases import ProviderLeases
+from pipelines.processor.processing_stats import ProcessingStats, Tally
+from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStrategy
+from pipelines.processor.provider_leases import ProviderLeases
+from pipelines.processor.render_cache import Lookup, RenderCache, is_array
 from pipelines.registry import nearest
-from pipelines.render_cache import Lookup, RenderCache, is_array
 from pipelines.result_cache import ResultCache
 
 CACHE_SHARE = 0.25
@@ -419,7 +419,7 @@ def _log_failure(calling: Future[None]) -> None:
 
 
 def _ray_pool(max_workers: int, leases: ProviderLeases) -> ProcessingPool:
-    from pipelines.ray_pool import RayPool
+    from pipelines.processor.ray_pool import RayPool
 
     return RayPool(max_workers, leases)
 

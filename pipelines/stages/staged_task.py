@@ -19,17 +19,17 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 
-from pipelines import image_task
-from pipelines.block_task import RowBuffer, Worker, Workspace, open_worker
-from pipelines.cached_analyses import Known, known_in
-from pipelines.image_geometry import ImageGeometry
 from pipelines.image_io import DecodedImage, ImageHeader
-from pipelines.image_task import Recipe, Rendered, Results, SeveralFramesError
-from pipelines.memory_need import BeyondMemoryError
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.operations import Image
+from pipelines.operations.image_geometry import ImageGeometry
 from pipelines.result_codec import pack_results, unpack_results
-from pipelines.work_meter import AT_ONCE, WorkMeter
+from pipelines.stages import image_task
+from pipelines.stages.block_task import RowBuffer, Worker, Workspace, open_worker
+from pipelines.stages.cached_analyses import Known, known_in
+from pipelines.stages.image_task import Recipe, Rendered, Results, SeveralFramesError
+from pipelines.stages.memory_need import BeyondMemoryError
+from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 TRAVELLING = pa.schema(
     [

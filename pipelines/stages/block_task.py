@@ -20,14 +20,16 @@ from pipelines.analyses import Result
 from pipelines.analyses.registry import ROWS
 from pipelines.cpu_threads import limit_threads
 from pipelines.errors import FailedReason
-from pipelines.extension_manager import load_extensions
+from pipelines.extensions.extension_manager import load_extensions
 from pipelines.freed_memory import keep_freed_memory
-from pipelines.image_task import Recipe, process, result_schemas
 from pipelines.kernel_cache import keep_kernels
 from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.publish import NO_SPACE, Publisher
 from pipelines.result_cache import ResultCache
+from pipelines.stages.image_task import Recipe, process, result_schemas
+from pipelines.stages.publish import NO_SPACE, Publisher
+from pipelines.stages.work_meter import peak_memory_bytes
+from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.tables import (
     SAVED_ROWS,
     SealRequest,
@@ -39,8 +41,6 @@ from pipelines.tables import (
     to_rows_batch,
     write_part,
 )
-from pipelines.work_meter import peak_memory_bytes
-from pipelines.worker_journal import WorkerJournal
 
 FLUSH_S = 0.5
 """Rows are handed over about so often: each time costs the driver some milliseconds."""

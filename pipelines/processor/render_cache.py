@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 
 from pipelines.cache_keys import content_digest, fingerprint, render_key
-from pipelines.memory_cache import MemoryCache
 from pipelines.operations.registry import Image
-from pipelines.processing_pool import PoolError, ProcessingPool, RenderedImage, RenderRecipe
+from pipelines.processor.memory_cache import MemoryCache
+from pipelines.processor.processing_pool import PoolError, ProcessingPool, RenderedImage, RenderRecipe
 from pipelines.result_cache import CacheStats, ResultCache
 
 _PIXELS = "pixels"

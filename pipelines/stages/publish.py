@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
+from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.custody import Written
 from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, digest_of, look, make_way, remove_own
-from pipelines.worker_journal import WorkerJournal
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}

@@ -21,11 +21,8 @@ import pyarrow as pa
 
 from pipelines.analyses import ANALYSES, Analysis, AnalysisCalculator, Result
 from pipelines.analyses.frames import TABLED, frame_results, is_of_frames, measured
-from pipelines.cached_analyses import NOTHING, Kept, Known, content_of, keep, look_up
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.decoder_reduction import decode_and_apply, decoder_reduction
 from pipelines.errors import FailedReason, ImageError, RayjobsError, SkippedReason, is_out_of_memory
-from pipelines.image_geometry import AS_STORED, ImageGeometry, geometry_of
 from pipelines.image_io import (
     DecodedImage,
     EncodeOptions,
@@ -40,17 +37,20 @@ from pipelines.image_io import (
 )
 from pipelines.image_io.pixel_size import pixel_size_um
 from pipelines.machine_faults import MachineFaultError, fault_in
-from pipelines.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget, decoding_bytes
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, Output, WorkItem
 from pipelines.operations import Image
-from pipelines.output_names import frame_name
-from pipelines.output_paths import OutputPaths, image_stem
-from pipelines.publish import Publisher
+from pipelines.operations.image_geometry import AS_STORED, ImageGeometry, geometry_of
 from pipelines.registry import UnknownNameError
 from pipelines.result_cache import ResultCache
+from pipelines.stages.cached_analyses import NOTHING, Kept, Known, content_of, keep, look_up
+from pipelines.stages.decoder_reduction import decode_and_apply, decoder_reduction
+from pipelines.stages.memory_need import BeyondMemoryError, MoreMemoryNeededError, check_budget, decoding_bytes
+from pipelines.stages.output_names import frame_name
+from pipelines.stages.output_paths import OutputPaths, image_stem
+from pipelines.stages.publish import Publisher
+from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 from pipelines.storage.local_files import sha256_of
 from pipelines.tables import analyses_schema, check_results, object_schemas
-from pipelines.work_meter import AT_ONCE, WorkMeter
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -301,7 +301,7 @@ def produce_in_bands(
     MoreMemoryNeededError
         Even bands need more memory than ``budget_bytes``.
     """
-    from pipelines.giant_image import GiantWork, open_giant
+    from pipelines.stages.giant_image import GiantWork, open_giant
 
     requests = tuple(request for request in recipe.analyses if not is_of_frames(request))
     work = GiantWork(

@@ -22,11 +22,19 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pipelines.errors import ImageError, RayjobsError
-from pipelines.merging import next_task
 from pipelines.operations.registry import Image
-from pipelines.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
-from pipelines.provider_leases import Lease, ProviderLeases
-from pipelines.ray_tasks import Stored, as_image_error, cluster_cpus, object_store_bytes, packed, start_task, stored
+from pipelines.processor.merging import next_task
+from pipelines.processor.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
+from pipelines.processor.provider_leases import Lease, ProviderLeases
+from pipelines.processor.ray_tasks import (
+    Stored,
+    as_image_error,
+    cluster_cpus,
+    object_store_bytes,
+    packed,
+    start_task,
+    stored,
+)
 
 UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""

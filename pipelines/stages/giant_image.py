@@ -27,7 +27,7 @@ from pipelines.image_io.written_form import written_format
 from pipelines.models import ImageOperation
 from pipelines.operations.chain import AUTO_ORIENT, UPRIGHT, ChainError, chain_halo, image_error_of
 from pipelines.operations.registry import Image
-from pipelines.tiled_chain import band_by_tiles
+from pipelines.operations.tiled_chain import band_by_tiles
 
 GIANT_BYTES = 1 << 30
 """What the lane may hold at a time; an image that needs more even in bands is refused."""
