@@ -27,7 +27,7 @@ from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, Task
 from rayjobs.ray_session import ray_session
 
 if TYPE_CHECKING:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
 FIRST_RESULT_BAR_S, TOTAL_BAR = 2.0, 1.5
 URGENT_IMAGES = 20
@@ -98,7 +98,7 @@ def cluster(scale: Scale) -> Iterator[TaskCoordinator]:
     """An embedded cluster that other processes can join, and a connected client."""
     os.environ["RAYJOBS_HOME"] = str(scale.scratch / "home")
     with ray_session(name="benchmarks", workers=scale.workers):
-        from actors.task_coordinator import TaskCoordinator
+        from actors.coordinator.task_coordinator import TaskCoordinator
 
         with TaskCoordinator() as coordinator:
             coordinator.register_handler(UrgentImages())

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from actors.job_ledger import JobLedger
-from actors.product_plan import ANALYSIS
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.product_plan import ANALYSIS
 from benchmarks.command_line import Run, run, write_job
 from benchmarks.figures import Figure, Measure, Scale, fact, rounded, say
 from benchmarks.photographs import photographs

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.task_pools import POOLS, SHARD_TYPES
+from actors.queue.task_pools import POOLS, SHARD_TYPES
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
     ANALYSIS_EXAMPLES,

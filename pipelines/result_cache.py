@@ -1,7 +1,7 @@
 """What a cache of results is to those who use it; whether it lies in memory or on disk is its own affair.
 
 A cache never fails its user: what can't be stored or read is a miss. See ``memory_cache`` for the processor's rendered
-images, ``actors.disk_cache`` for the results that jobs share.
+images, ``actors.cache.disk_cache`` for the results that jobs share.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tasks as the coordinator and the managers know them: what is asked for, how it stands, what came of it.
 
 The dataclasses of the seed design keep its names, fields and mutability; values of our own are frozen. Data only:
-what order tasks run in is decided in ``actors.task_queue``, what they do by their ``TaskHandler``.
+what order tasks run in is decided in ``actors.queue.task_queue``, what they do by their ``TaskHandler``.
 """
 
 from __future__ import annotations

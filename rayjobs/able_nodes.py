@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from actors.resource_accounts import Node, Supply, demand_of, refusal
+from actors.resources.resource_accounts import Node, Supply, demand_of, refusal
 from pipelines.resources import ResourceEstimate
 
 NODES_S = 60.0

@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from actors.batch_records import BatchRecords
-from actors.output_lock import holder_of
-from actors.task_pools import EXPORT
+from actors.ledger.batch_records import BatchRecords
+from actors.ledger.output_lock import holder_of
+from actors.queue.task_pools import EXPORT
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord, ExportResult

@@ -1,7 +1,7 @@
 """The plain batch system: jobs and their image pool, created, listed, changed, run and removed.
 
 Needs no enhanced part. A job runs on the same path as a job file (``run``), and what became of it is in the ledger of
-its output, where the command line finds it as well. The definitions survive restarts in ``actors.batch_records``.
+its output, where the command line finds it as well. The definitions survive restarts in ``actors.ledger.batch_records``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from actors.batch_records import BatchRecords, StoredJob
-from actors.job_ledger import Attempt
-from actors.job_registry import job_id_of
-from actors.output_lock import OutputInUseError
+from actors.ledger.batch_records import BatchRecords, StoredJob
+from actors.ledger.job_ledger import Attempt
+from actors.ledger.job_registry import job_id_of
+from actors.ledger.output_lock import OutputInUseError
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation

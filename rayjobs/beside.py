@@ -1,7 +1,7 @@
 """Images beside their sources (``layout: beside``): where they go.
 
 Paths are relative to the output, with ``..``, so that they hold when the whole tree is moved. Charts, tables and the
-manifest stay below the output. What keeps sources from being written over: ``actors.input_plan``.
+manifest stay below the output. What keeps sources from being written over: ``actors.ledger.input_plan``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from actors.job_registry import job_id_of
+from actors.ledger.job_registry import job_id_of
 from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extensions.extension_manager import process_extensions
@@ -264,7 +264,7 @@ def watch(arguments: argparse.Namespace) -> int:
 
 def list_jobs(arguments: argparse.Namespace) -> int:
     """``rayjobs list``."""
-    from actors.job_registry import JobRegistry
+    from actors.ledger.job_registry import JobRegistry
 
     rows: list[dict[str, Any]] = []
     for job in JobRegistry().jobs():

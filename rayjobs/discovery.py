@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from actors.input_plan import FoundInput
+from actors.ledger.input_plan import FoundInput
 from pipelines.errors import FailedReason, JobError, SkippedReason
 from pipelines.tables.cells import readable_path
 from rayjobs.directory_walk import DirectoryWalk, WalkNotes

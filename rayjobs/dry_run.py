@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.job_ledger import OpenInput
+from actors.ledger.job_ledger import OpenInput
 from pipelines.quantity_texts import duration_text, size_text
 from pipelines.tables import printable, readable_path
 from rayjobs.job_plan import RecipeBook, is_beside, output_paths, table_requests

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.cluster_ledger import ledger_path, remove_ledger
+from actors.coordinator.cluster_ledger import ledger_path, remove_ledger
 from actors.home import rayjobs_home
 from pipelines.errors import RayjobsError
 from pipelines.storage.custody import Kind

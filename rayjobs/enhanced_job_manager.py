@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from actors.batch_records import StoredJob
+from actors.ledger.batch_records import StoredJob
 from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
@@ -35,7 +35,7 @@ from rayjobs.output_directory import CANCEL, OutputDirectory
 from rayjobs.task_book import BatchTask, TaskBook, TaskTakenError
 
 if TYPE_CHECKING:
-    from actors.resource_manager import ResourceManager
+    from actors.resources.resource_manager import ResourceManager
 
 SOURCE_OPTIONS = ("exclude", "read", "limits", "plugins", "max_failures", "durability", "requires")
 """Of a job's options, those that its exports share."""

@@ -31,7 +31,7 @@ from rayjobs.task_book import TaskBook
 from rayjobs.task_handlers import ImageTaskHandler, task_handlers
 
 if TYPE_CHECKING:
-    from actors.resource_manager import ResourceManager
+    from actors.resources.resource_manager import ResourceManager
     from rayjobs.ray_task_runner import TaskRunner
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from actors.file_record import FIXED, FileRecord
-from actors.job_ledger import JobLedger
+from actors.ledger.file_record import FIXED, FileRecord
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal

@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.file_record import is_fixed_name
-from actors.job_ledger import JobLedger
+from actors.ledger.file_record import is_fixed_name
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import JobError
 from pipelines.tables.cells import readable_path
 from rayjobs.output_directory import OutputDirectory

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.job_ledger import JobLedger
+from actors.ledger.job_ledger import JobLedger
 from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_bytes
 from pipelines.models import ImageOperation
 from pipelines.operations import Image

@@ -1,7 +1,7 @@
 """From a job to its plan: the products that it wants, the names that its outputs get, and what workers are told.
 
 Covers digests, naming and recipes. Which inputs there are: ``discovery``; what they have already: the ledger; what is
-then lacking: ``actors.product_plan``.
+then lacking: ``actors.ledger.product_plan``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from actors.file_record import FIXED, TASK
-from actors.input_plan import Naming, Place
-from actors.job_ledger import JobLedger, OpenInput
-from actors.product_plan import ANALYSIS, CHART, IMAGE, missing_products
+from actors.ledger.file_record import FIXED, TASK
+from actors.ledger.input_plan import Naming, Place
+from actors.ledger.job_ledger import JobLedger, OpenInput
+from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, missing_products
 from pipelines import cache_keys
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_requests, is_of_frames, measured

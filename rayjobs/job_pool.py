@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from actors.job_registry import job_id_of
-from actors.output_lock import OutputInUseError
+from actors.ledger.job_registry import job_id_of
+from actors.ledger.output_lock import OutputInUseError
 from pipelines.errors import JobError, RayjobsError
 from rayjobs.job_state import JobState, JobStatus, read_state
 from rayjobs.notify import Callback, event_of, tell

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.job_ledger import FinalInput, JobLedger
+from actors.ledger.job_ledger import FinalInput, JobLedger
 from pipelines.models import AnalysisRequest
 from pipelines.stages.thumbnails import make_thumbnail
 from pipelines.tables import (

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from actors.output_lock import LEASE_S, OutputLock
+from actors.ledger.output_lock import LEASE_S, OutputLock
 from pipelines.errors import JobError
 from pipelines.storage.local_files import remove_own
 from pipelines.tasks import TaskPriority

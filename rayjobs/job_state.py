@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from actors.job_ledger import JobLedger
-from actors.job_registry import JobRegistry
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.job_registry import JobRegistry
 from pipelines.errors import JobError
 from rayjobs.output_directory import OutputDirectory
 

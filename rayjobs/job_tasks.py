@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.file_record import TASK
+from actors.ledger.file_record import TASK
 from pipelines.contracts import TASK_TYPES
 from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.extensions.extension_manager import process_extensions

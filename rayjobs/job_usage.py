@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from actors.job_facts import JobFacts
-from actors.job_ledger import JobLedger
+from actors.ledger.job_facts import JobFacts
+from actors.ledger.job_ledger import JobLedger
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceUsageInfo
 from rayjobs.output_directory import OutputDirectory

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.job_ledger import JobLedger
-from actors.output_lock import is_locked
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.output_lock import is_locked
 from pipelines.errors import JobError
 from pipelines.storage.custody import Kind
 from pipelines.storage.local_files import look, own_file, remove_own, replace_own

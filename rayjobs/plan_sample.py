@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from actors.job_ledger import OpenInput
+from actors.ledger.job_ledger import OpenInput
 from pipelines.errors import ImageError
 from pipelines.image_io import probe_file
 from pipelines.image_io.written_form import expected_losses

@@ -14,12 +14,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.input_plan import FoundInput, Sealed, seal_inputs
-from actors.job_ledger import JobLedger
-from actors.job_registry import job_id_of
-from actors.ledger_format import check_whole, copy_ledger
-from actors.product_plan import apply_products
-from actors.task_pools import BATCH
+from actors.ledger.input_plan import FoundInput, Sealed, seal_inputs
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.job_registry import job_id_of
+from actors.ledger.ledger_format import check_whole, copy_ledger
+from actors.ledger.product_plan import apply_products
+from actors.queue.task_pools import BATCH
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx
@@ -58,7 +58,7 @@ class RunRequest:
     retry: tuple[str, ...] | None = None
     """Try inputs again that failed for these reasons; empty: for any."""
     pool: str = BATCH
-    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.task_pools``."""
+    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.queue.task_pools``."""
     source: Path | None = None
     """Output of another job over the same images, whose results are no inputs of this one either."""
 

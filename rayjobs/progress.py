@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol, TextIO
 
-from actors.job_ledger import Counts
+from actors.ledger.job_ledger import Counts
 from pipelines.quantity_texts import duration_text
 from rayjobs.job_state import JobState
 

@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.file_record import KeptFile
-from actors.job_ledger import JobLedger
-from actors.output_lock import OutputLock
+from actors.ledger.file_record import KeptFile
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.quantity_texts import size_text
 from pipelines.storage.custody import Kind

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actors.file_record import FIXED, TASK, RecordedFile, is_fixed_name
-from actors.job_ledger import JobLedger
-from actors.ledger_format import check_whole, copy_ledger
-from actors.product_plan import CHART, IMAGE
+from actors.ledger.file_record import FIXED, TASK, RecordedFile, is_fixed_name
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_format import check_whole, copy_ledger
+from actors.ledger.product_plan import CHART, IMAGE
 from pipelines.analyses.frames import FRAMES
 from pipelines.errors import JobError, RayjobsError
 from pipelines.models import Output

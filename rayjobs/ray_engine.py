@@ -11,10 +11,10 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from actors.disk_cache import DiskCache
-from actors.memory_manager import MANY, MemoryManager, lighter
-from actors.ray_cluster import RayCluster
-from actors.resource_accounts import GPU, Node, able_nodes
+from actors.cache.disk_cache import DiskCache
+from actors.resources.memory_manager import MANY, MemoryManager, lighter
+from actors.resources.ray_cluster import RayCluster
+from actors.resources.resource_accounts import GPU, Node, able_nodes
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem

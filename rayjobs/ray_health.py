@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import ray
 
-from actors.ray_cluster import RayCluster
+from actors.resources.ray_cluster import RayCluster
 from rayjobs.able_nodes import AGAIN, AbleNodes, Since
 from rayjobs.ray_disconnect import answers, gcs_address
 

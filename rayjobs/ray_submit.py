@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.job_registry import JobRegistry, job_id_of
+from actors.ledger.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
 from rayjobs.doctor import authentication_of
 from rayjobs.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 
-from actors.disk_space import disk_space, shortage
-from actors.host_usage import HostUsage
-from actors.job_ledger import JobLedger
-from actors.output_lock import OutputLock
-from actors.performance_monitor import PerformanceMonitor
-from actors.ray_metrics import RayMetrics
-from actors.resource_accounts import InfeasibleError
-from actors.resource_manager import ResourceManager
-from actors.task_coordinator import TaskCoordinator
-from actors.task_pools import shard_type
+from actors.coordinator.task_coordinator import TaskCoordinator
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.output_lock import OutputLock
+from actors.queue.task_pools import shard_type
+from actors.resources.disk_space import disk_space, shortage
+from actors.resources.host_usage import HostUsage
+from actors.resources.performance_monitor import PerformanceMonitor
+from actors.resources.ray_metrics import RayMetrics
+from actors.resources.resource_accounts import InfeasibleError
+from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate

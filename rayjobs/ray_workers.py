@@ -21,8 +21,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.ray_cluster import RayCluster
-from actors.resource_accounts import CPU
+from actors.resources.ray_cluster import RayCluster
+from actors.resources.resource_accounts import CPU
 from pipelines.stages.ray_stream import StreamExit
 from pipelines.stages.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
 from pipelines.worker_process import Ending, WorkerProcess, end_process, oom_kills

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.job_facts import SealedPart
-from actors.job_ledger import JobLedger, ResultRow
-from actors.product_plan import ANALYSIS
+from actors.ledger.job_facts import SealedPart
+from actors.ledger.job_ledger import JobLedger, ResultRow
+from actors.ledger.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.models import AnalysisRequest
 from pipelines.storage.local_files import remove_own

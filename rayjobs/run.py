@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actors.disk_space import check_room
-from actors.file_record import TASK
-from actors.job_facts import JobFacts
-from actors.job_ledger import JobLedger
-from actors.job_registry import JobRegistry
-from actors.output_lock import OutputLock
+from actors.ledger.file_record import TASK
+from actors.ledger.job_facts import JobFacts
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.job_registry import JobRegistry
+from actors.ledger.output_lock import OutputLock
+from actors.resources.disk_space import check_room
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.stages.publish import NO_SPACE

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from actors.queue_events import Decision, Finished, Grant, Outcome
-from actors.task_pools import BATCH, shard_type
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome
+from actors.queue.task_pools import BATCH, shard_type
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskHandle, TaskPriority
 from rayjobs.job_runner import Granted, Revoked
 
 if TYPE_CHECKING:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class ShardGrants:
         if self.coordinator is not None:
             return self.coordinator
         if self._own is None:
-            from actors.task_coordinator import TaskCoordinator
+            from actors.coordinator.task_coordinator import TaskCoordinator
 
             self._own = TaskCoordinator()
         return self._own

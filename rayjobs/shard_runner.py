@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.job_ledger import JobLedger, OpenInput
+from actors.ledger.job_ledger import JobLedger, OpenInput
 from pipelines.errors import FailedReason, JobError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.machine_faults import MachineFaultError, noted_fault

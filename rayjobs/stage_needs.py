@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from actors.resource_accounts import GPU, Node
+from actors.resources.resource_accounts import GPU, Node
 from pipelines.analyses import ANALYSES
 from pipelines.contracts import RESOURCES
 from pipelines.operations import OPERATIONS

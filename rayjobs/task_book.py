@@ -1,6 +1,6 @@
 """The tasks of a manager's jobs: those that it runs, as they stand, and all others as they were last written.
 
-Exports and tasks of registered types alike, kept over restarts in ``actors.batch_records``. A task that was open when
+Exports and tasks of registered types alike, kept over restarts in ``actors.ledger.batch_records``. A task that was open when
 its manager ended is nobody's: it stands as pending again, and whoever resumes it owns it, one of several that try at
 once. Whether a manager is alive the kernel knows (``output_lock``). Whoever only looks, or says how far a task is, owns
 nothing.
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields, replace
 
 from pydantic import TypeAdapter
 
-from actors.batch_records import BatchRecords, StoredTask
-from actors.output_lock import LEASE_S, OutputLock, holder_of, is_locked
+from actors.ledger.batch_records import BatchRecords, StoredTask
+from actors.ledger.output_lock import LEASE_S, OutputLock, holder_of, is_locked
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask
 from pipelines.tasks import ExtensibleTask, TaskStatus

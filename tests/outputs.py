@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from actors.job_ledger import JobLedger
+from actors.ledger.job_ledger import JobLedger
 from pipelines.models import Output
 from pipelines.tables import manifest_batch, manifest_schema, write_manifest
 

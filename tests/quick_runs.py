@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from actors.job_ledger import JobLedger
-from actors.output_lock import OutputLock
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.output_lock import OutputLock
 from pipelines.models import ImageStatus
 from pipelines.result_cache import ResultCache
 from pipelines.stages.block_task import Workspace, render_analyze_export

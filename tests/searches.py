@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from actors.input_plan import FoundInput
+from actors.ledger.input_plan import FoundInput
 from rayjobs.discovery import Discovery
 from rayjobs.found_outputs import FoundOutputs
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from actors.input_plan import seal_inputs
-from actors.job_ledger import JobLedger
-from actors.product_plan import apply_products
+from actors.ledger.input_plan import seal_inputs
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.product_plan import apply_products
 from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export

@@ -63,8 +63,8 @@ WRITING = {"write_text", "write_bytes", "copyfile", "copy", "copy2", "copytree",
 WRITING |= {"symlink", "touch", "Workbook", "ParquetWriter", "fdopen"}
 CUSTODIANS = {
     "pipelines/storage/local_files.py": "the one place that removes and replaces, by custody",
-    "actors/disk_cache.py": "the cache's own directory, in the user's home or where the cluster keeps it",
-    "actors/cluster_ledger.py": "the cluster's own ledger, in RAYJOBS_HOME",
+    "actors/cache/disk_cache.py": "the cache's own directory, in the user's home or where the cluster keeps it",
+    "actors/coordinator/cluster_ledger.py": "the cluster's own ledger, in RAYJOBS_HOME",
     "rayjobs/task_book.py": "a manager's own marks, in RAYJOBS_HOME",
 }
 """Files that may remove or replace, and whose files those are."""
@@ -75,7 +75,7 @@ WRITERS = {
     "rayjobs/program.py": "standard streams, and nothing in their place",
     "rayjobs/last_words.py": "a traceback, in a file of its own, created exclusively",
     "rayjobs/embedded_sessions.py": "a record in RAYJOBS_HOME, of which only its own bytes are written",
-    "actors/output_lock.py": "the lock, of which only its own bytes are written",
+    "actors/ledger/output_lock.py": "the lock, of which only its own bytes are written",
     "rayjobs/output_directory.py": "a request to the driver, below .rayjobs",
     "rayjobs/fixed_files.py": "a temporary file of the run",
     "rayjobs/job_tables.py": "a temporary file of the run, linked or copied from the results",
@@ -251,7 +251,7 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "the directories above a file": (r"PurePosixPath\(\w+\)\.parts", {"pipelines/storage/local_files.py"}),
     "what is known of a job as a whole": (
         r"\bmeta\b.*\b(key|VALUES)\b",
-        {"actors/job_facts.py", "actors/ledger_format.py"},
+        {"actors/ledger/job_facts.py", "actors/ledger/ledger_format.py"},
     ),
     "a file's record": (r"mtime_ns=found\.mtime_ns", set()),
     "what a step is called": (r"json\.dumps\(\[self\.name", {"pipelines/models.py"}),

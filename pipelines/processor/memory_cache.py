@@ -1,7 +1,7 @@
 """The first level: values that lie in memory, least recently used out first, bounded by number and by bytes.
 
 The processor keeps handles of rendered images in it, so that dropping an entry frees the image in the object store.
-One per processor; what jobs share is on disk (``actors.disk_cache``).
+One per processor; what jobs share is on disk (``actors.cache.disk_cache``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Output names: a pure function of the input's name, its place and the job.
 
 Covers the pattern grammar, making each field one harmless path component, layouts, and when two names would be one
-file. Which of two clashing inputs gets which name is decided where all of them are known: ``actors.input_plan``.
+file. Which of two clashing inputs gets which name is decided where all of them are known: ``actors.ledger.input_plan``.
 """
 
 from __future__ import annotations

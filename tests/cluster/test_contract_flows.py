@@ -22,9 +22,9 @@ import ray
 from numpy.typing import NDArray
 
 from actors import DiskCache, MemoryManager, PerformanceMonitor, ResourceManager, TaskCoordinator
-from actors.host_usage import HostUsage
-from actors.ray_cluster import RayCluster
-from actors.resource_accounts import ResourcesBusyError
+from actors.resources.host_usage import HostUsage
+from actors.resources.ray_cluster import RayCluster
+from actors.resources.resource_accounts import ResourcesBusyError
 from pipelines import ExtensibleImageProcessor, ImageOperation, Task
 from pipelines.contracts import ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.export_models import ExportResult

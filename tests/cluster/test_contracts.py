@@ -296,8 +296,8 @@ def test_resource_manager() -> None:
 
 
 def test_memory_manager_performance_monitor_and_extension_manager() -> None:
-    from actors.host_usage import HostUsage
-    from actors.ray_cluster import RayCluster
+    from actors.resources.host_usage import HostUsage
+    from actors.resources.ray_cluster import RayCluster
     from pipelines.extensions.extension_manager import ExtensionManager
 
     memory = MemoryManager(RayCluster().nodes(), 2)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from actors.memory_manager import MemoryManager
-from actors.resource_accounts import Node
+from actors.resources.memory_manager import MemoryManager
+from actors.resources.resource_accounts import Node
 from pipelines.errors import FailedReason
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
@@ -62,7 +62,7 @@ def items(tmp_path: Path) -> list[WorkItem]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> RayEngine:
-    from actors.ray_cluster import RayCluster
+    from actors.resources.ray_cluster import RayCluster
     from pipelines.stages.ray_stream import StreamOptions
     from rayjobs.ray_engine import RayEngine
 

@@ -15,7 +15,7 @@ import pytest
 import ray
 from numpy.typing import NDArray
 
-from actors.disk_cache import DiskCache
+from actors.cache.disk_cache import DiskCache
 from pipelines.contracts import ProcessorExtension, ResourceProvider
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.extensions.extension_adapters import ExtensionError

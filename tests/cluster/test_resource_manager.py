@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from actors.resource_accounts import InfeasibleError
-from actors.resource_manager import ResourceManager
+from actors.resources.resource_accounts import InfeasibleError
+from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
 from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
 from rayjobs.ray_session import ray_session
@@ -143,8 +143,8 @@ def test_threads_share_one_manager(manager: ResourceManager) -> None:
 def test_metrics_are_published_through_ray(manager: ResourceManager) -> None:
     import ray
 
-    from actors.performance_monitor import PerformanceMonitor
-    from actors.ray_metrics import RayMetrics
+    from actors.resources.performance_monitor import PerformanceMonitor
+    from actors.resources.ray_metrics import RayMetrics
 
     monitor = PerformanceMonitor(sink=RayMetrics())
     monitor.sample()
@@ -173,7 +173,7 @@ def test_metrics_are_published_through_ray(manager: ResourceManager) -> None:
 
 def test_manager_without_ray_says_what_is_missing() -> None:
     code = (
-        "from actors.resource_manager import ResourceManager\n"
+        "from actors.resources.resource_manager import ResourceManager\n"
         "from pipelines.resources import ResourceEstimate\n"
         "ResourceManager().allocate_resources('render', ResourceEstimate())\n"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.performance_monitor import PerformanceMonitor
-from actors.resource_accounts import InfeasibleError
-from actors.resource_manager import ResourceManager
+from actors.resources.performance_monitor import PerformanceMonitor
+from actors.resources.resource_accounts import InfeasibleError
+from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import ResourceProvider, TaskHandler
 from pipelines.resources import (
     ResourceAllocation,
@@ -108,7 +108,7 @@ def marks(place: Path) -> list[Path]:
 
 
 def test_units_limit_tasks_of_two_drivers_together(manager: ResourceManager, tmp_path: Path) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     first, second = Licences(), Licences()
     manager.register_resource_provider("licence", first)
@@ -129,7 +129,7 @@ def test_units_limit_tasks_of_two_drivers_together(manager: ResourceManager, tmp
 
 
 def test_units_come_back_when_a_worker_is_killed(manager: ResourceManager, tmp_path: Path) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     provider = Licences()
     manager.register_resource_provider("licence", provider)
@@ -150,7 +150,7 @@ def test_units_come_back_when_a_worker_is_killed(manager: ResourceManager, tmp_p
 
 
 def test_fewer_units_by_a_limit_at_run_time(manager: ResourceManager, tmp_path: Path) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     manager.register_resource_provider("licence", Licences())
     with TaskCoordinator(manager) as coordinator:
@@ -164,7 +164,7 @@ def test_fewer_units_by_a_limit_at_run_time(manager: ResourceManager, tmp_path: 
 
 
 def test_infeasible_task_is_refused_when_it_is_submitted(manager: ResourceManager) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     with TaskCoordinator(manager) as coordinator:
         coordinator.register_handler(Meet())
@@ -174,7 +174,7 @@ def test_infeasible_task_is_refused_when_it_is_submitted(manager: ResourceManage
 
 
 def test_nothing_begins_while_memory_is_over_its_threshold(tmp_path: Path) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     machine = Machine()
     monitor = PerformanceMonitor(machine, interval_s=0.05)
@@ -197,7 +197,7 @@ def test_nothing_begins_while_memory_is_over_its_threshold(tmp_path: Path) -> No
 
 
 def test_shard_gets_only_the_cpus_within_the_limit(manager: ResourceManager) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
     from rayjobs.shard_grants import ShardGrants
 
     manager.set_resource_limits(ResourceLimits(max_cpus=1))

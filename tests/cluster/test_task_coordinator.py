@@ -26,7 +26,7 @@ from rayjobs.shard_grants import ShardGrants
 from tests.leaks import wait_until
 
 if TYPE_CHECKING:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
 ROOT = Path(__file__).parents[2]
 LONG_S = 60.0
@@ -116,7 +116,7 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.fixture
 def coordinator() -> Iterator[TaskCoordinator]:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     with TaskCoordinator() as coordinator:
         coordinator.register_handler(Diary())
@@ -305,7 +305,7 @@ def test_calls_from_several_threads(coordinator: TaskCoordinator, desk: Desk) ->
 
 
 def test_another_driver_can_ask_wait_and_cancel(coordinator: TaskCoordinator, desk: Desk) -> None:
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     handles = coordinator.submit_tasks([desk.task("a", until="go"), desk.task("b", until="never")])
     with TaskCoordinator() as other:
@@ -323,7 +323,7 @@ def test_a_dead_driver_gives_its_room_back(coordinator: TaskCoordinator, desk: D
     code = """
 import sys, threading
 from pathlib import Path
-from actors.task_coordinator import TaskCoordinator
+from actors.coordinator.task_coordinator import TaskCoordinator
 from rayjobs.ray_session import ray_session
 from tests.cluster.test_task_coordinator import Desk, Diary
 with ray_session(name="victim"):
@@ -379,7 +379,7 @@ def test_a_driver_that_was_thought_dead_goes_on(coordinator: TaskCoordinator, de
 def test_the_coordinator_leaves_after_the_last_driver_and_is_created_once_by_the_next() -> None:
     import ray
 
-    from actors.task_coordinator import TaskCoordinator
+    from actors.coordinator.task_coordinator import TaskCoordinator
 
     def gone() -> bool:
         try:

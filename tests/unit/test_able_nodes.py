@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.resource_accounts import Node, able_nodes
+from actors.resources.resource_accounts import Node, able_nodes
 from pipelines.resources import ResourceEstimate
 from rayjobs.able_nodes import NODES_S, AbleNodes
 

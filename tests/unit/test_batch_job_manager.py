@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.output_lock import OutputLock
+from actors.ledger.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.export_models import ExportConfig
 from rayjobs.batch_job import EnhancedBatchJob

@@ -9,10 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from actors.bundle_state import ABANDON_S, GRACE_S, START_S, BundleState, End, Step
-from actors.dispatcher import GATHER_S
-from actors.queue_events import Decision, Finished, Grant, Outcome, Stop, TaskReport
-from actors.task_queue import TaskQueue
+from actors.coordinator.bundle_state import ABANDON_S, GRACE_S, START_S, BundleState, End, Step
+from actors.queue.dispatcher import GATHER_S
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Stop, TaskReport
+from actors.queue.task_queue import TaskQueue
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 

@@ -15,8 +15,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from actors.cache_entry import decode, encode
-from actors.disk_cache import DiskCache
+from actors.cache.cache_entry import decode, encode
+from actors.cache.disk_cache import DiskCache
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.contracts import ProcessorExtension
 from pipelines.extensions.extension_adapters import ExtensionKind

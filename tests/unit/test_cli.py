@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.job_registry import JobRegistry
+from actors.ledger.job_registry import JobRegistry
 from rayjobs.cli import main
 
 

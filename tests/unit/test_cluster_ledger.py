@@ -14,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.cluster_ledger import ClusterLedger, ledger_path
-from actors.coordinator_service import LEASE_S, CoordinatorService
-from actors.queue_events import Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.task_queue import FORGET_S
+from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
+from actors.coordinator.coordinator_service import LEASE_S, CoordinatorService
+from actors.queue.queue_events import Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.queue.task_queue import FORGET_S
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus

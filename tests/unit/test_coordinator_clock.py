@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors import ray_coordinator
+from actors.coordinator import ray_coordinator
 
 
 class LostHead:

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from actors.cache_entry import DamagedEntryError, decode, encode
-from actors.disk_cache import DiskCache
+from actors.cache.cache_entry import DamagedEntryError, decode, encode
+from actors.cache.disk_cache import DiskCache
 from tests.strategies import example_image
 
 KEY = "ab" * 20

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.disk_space import (
+from actors.resources.disk_space import (
     RESERVE_BYTES,
     DiskSpace,
     NoSpaceError,

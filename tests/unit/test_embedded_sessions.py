@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.cluster_ledger import ClusterLedger, ledger_path
+from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from rayjobs.embedded_sessions import KEPT, EmbeddedSession
 
 

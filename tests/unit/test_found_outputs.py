@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.job_ledger import JobLedger
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import JobError
 from rayjobs.found_outputs import MOST_OPEN, FoundOutputs
 from tests.outputs import damage, list_in_manifest, record, write

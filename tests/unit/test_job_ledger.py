@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.input_plan import FoundInput, Naming, seal_inputs
-from actors.job_facts import JobFacts, SealedPart
-from actors.job_ledger import JobLedger
-from actors.job_registry import JobRegistry
-from actors.product_plan import apply_products
+from actors.ledger.input_plan import FoundInput, Naming, seal_inputs
+from actors.ledger.job_facts import JobFacts, SealedPart
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.job_registry import JobRegistry
+from actors.ledger.product_plan import apply_products
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 from pipelines.storage.custody import Written

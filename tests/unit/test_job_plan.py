@@ -9,7 +9,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from actors.product_plan import IMAGE
+from actors.ledger.product_plan import IMAGE
 from pipelines.cache_keys import chain_key, step_key
 from rayjobs.job_check import JobFileError, check_job
 from rayjobs.job_file import parse_job

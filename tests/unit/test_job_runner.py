@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.output_lock import OutputLock
+from actors.ledger.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.models import WorkItem
 from pipelines.tasks import TaskPriority

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from actors.input_plan import seal_inputs
-from actors.job_facts import SealedPart
-from actors.job_ledger import JobLedger
-from actors.product_plan import apply_products
+from actors.ledger.input_plan import seal_inputs
+from actors.ledger.job_facts import SealedPart
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.product_plan import apply_products
 from pipelines.analyses import ROWS
 from pipelines.analyses.objects import objects
 from pipelines.models import AnalysisRequest, WorkItem

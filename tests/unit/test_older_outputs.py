@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.job_ledger import JobLedger
-from actors.ledger_format import FORMAT, format_of
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_format import FORMAT, format_of
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from rayjobs.job_file import load_job, parse_job

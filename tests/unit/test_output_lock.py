@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.output_lock import LEASE_S, OutputInUseError, OutputLock, is_locked
+from actors.ledger.output_lock import LEASE_S, OutputInUseError, OutputLock, is_locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from actors.output_lock import OutputLock
+from actors.ledger.output_lock import OutputLock
 lock = OutputLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.host_usage import HostUsage, cpu_count, memory_use
-from actors.performance_monitor import PerformanceMonitor
+from actors.resources.host_usage import HostUsage, cpu_count, memory_use
+from actors.resources.performance_monitor import PerformanceMonitor
 from pipelines.resources import UsageSample
 
 

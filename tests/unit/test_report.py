@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.job_ledger import JobLedger
+from actors.ledger.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.tables import readable_path
 from rayjobs.output_directory import OutputDirectory

@@ -13,13 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.disk_space import disk_space
-from actors.grant_resources import GrantResources
-from actors.performance_monitor import PerformanceMonitor
-from actors.queue_events import Grant
-from actors.resource_accounts import Holdings, InfeasibleError, Node, ResourcesBusyError, Supply, refusal, shortage
-from actors.resource_manager import ResourceManager
-from actors.thresholds import Thresholds
+from actors.coordinator.grant_resources import GrantResources
+from actors.queue.queue_events import Grant
+from actors.resources.disk_space import disk_space
+from actors.resources.performance_monitor import PerformanceMonitor
+from actors.resources.resource_accounts import (
+    Holdings,
+    InfeasibleError,
+    Node,
+    ResourcesBusyError,
+    Supply,
+    refusal,
+    shortage,
+)
+from actors.resources.resource_manager import ResourceManager
+from actors.resources.thresholds import Thresholds
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError, RayjobsError
 from pipelines.registry import UnknownNameError

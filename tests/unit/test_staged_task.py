@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from actors.disk_cache import DiskCache
+from actors.cache.disk_cache import DiskCache
 from pipelines.analyses.frames import frame_requests
 from pipelines.charts import ChartOptions
 from pipelines.image_io import EncodeOptions, ReadPolicy

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.job_ledger import JobLedger
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import FailedReason, ImageError
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal

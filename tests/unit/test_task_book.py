@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.batch_records import BatchRecords
+from actors.ledger.batch_records import BatchRecords
 from pipelines.errors import JobError
 from pipelines.tasks import ExtensibleTask, TaskStatus
 from rayjobs import task_book

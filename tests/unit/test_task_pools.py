@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.dispatcher import TURN_S
-from actors.queue_events import Outcome, Revoke, TaskReport
-from actors.task_pools import BATCH, EXPORT, POOLS, rival_types, shard_type
-from actors.task_queue import TaskQueue
+from actors.queue.dispatcher import TURN_S
+from actors.queue.queue_events import Outcome, Revoke, TaskReport
+from actors.queue.task_pools import BATCH, EXPORT, POOLS, rival_types, shard_type
+from actors.queue.task_queue import TaskQueue
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority
 

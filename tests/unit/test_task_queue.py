@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
-from actors.held_kinds import kind_of
-from actors.priority_scheduler import AGING_S, Kind
-from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.task_queue import FORGET_S, Past, TaskQueue
+from actors.coordinator.held_kinds import kind_of
+from actors.queue.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
+from actors.queue.priority_scheduler import AGING_S, Kind
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.queue.task_queue import FORGET_S, Past, TaskQueue
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.resources import ResourceEstimate

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from actors.host_usage import HostUsage
+from actors.resources.host_usage import HostUsage
 from pipelines.resources import PerformanceMetrics, StageMetrics, UsageSample
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from actors.queue_events import Decision, Outcome
+from actors.queue.queue_events import Decision, Outcome
 from pipelines.errors import RayjobsError
 from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus

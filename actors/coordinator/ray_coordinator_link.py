@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
 
-from actors.ray_coordinator import find_or_create, home_of_head
+from actors.coordinator.ray_coordinator import find_or_create, home_of_head
 from pipelines.errors import RayjobsError
 
 PATIENCE_S = 60.0

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from actors.resource_accounts import ResourcesBusyError
+from actors.resources.resource_accounts import ResourcesBusyError
 from pipelines.contracts import RESOURCES, ResourceProvider
 from pipelines.errors import RayjobsError
 from pipelines.registry import Registry

@@ -18,9 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.capacity import Placement, needs_of
-from actors.priority_scheduler import Entry
-from actors.task_queue import Past
+from actors.queue.capacity import Placement, needs_of
+from actors.queue.priority_scheduler import Entry
+from actors.queue.task_queue import Past
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 

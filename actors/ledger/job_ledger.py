@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
-from actors.job_facts import FactRecord
-from actors.ledger_format import (
+from actors.ledger.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
+from actors.ledger.job_facts import FactRecord
+from actors.ledger.ledger_format import (
     DAMAGED,
     FORMAT,
     copy_ledger,

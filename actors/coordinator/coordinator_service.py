@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.cluster_ledger import ClusterLedger
-from actors.priority_scheduler import Kind
-from actors.queue_events import Decision, Finished, Grant, TaskReport
-from actors.task_queue import TaskQueue
+from actors.coordinator.cluster_ledger import ClusterLedger
+from actors.queue.priority_scheduler import Kind
+from actors.queue.queue_events import Decision, Finished, Grant, TaskReport
+from actors.queue.task_queue import TaskQueue
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 

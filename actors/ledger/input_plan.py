@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
 
-from actors.job_ledger import JobLedger, drop_work, keep_products
+from actors.ledger.job_ledger import JobLedger, drop_work, keep_products
 from pipelines.errors import JobError
 
 STAGING = """

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.capacity import Capacity, Placement, needs_of
-from actors.dispatcher import Dispatcher
-from actors.grant_book import GrantBook, Running
-from actors.priority_scheduler import Entry, Kind, Place, PriorityScheduler
-from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.task_graph import TaskGraph, check_dependencies
+from actors.queue.capacity import Capacity, Placement, needs_of
+from actors.queue.dispatcher import Dispatcher
+from actors.queue.grant_book import GrantBook, Running
+from actors.queue.priority_scheduler import Entry, Kind, Place, PriorityScheduler
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.queue.task_graph import TaskGraph, check_dependencies
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus

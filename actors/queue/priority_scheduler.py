@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from actors.capacity import Needs
-from actors.claims import Claim, Claimed, claims_of
-from actors.task_pools import rival_types
+from actors.queue.capacity import Needs
+from actors.queue.claims import Claim, Claimed, claims_of
+from actors.queue.task_pools import rival_types
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 AGING_S = 60.0

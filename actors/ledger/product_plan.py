@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 
-from actors.job_ledger import JobLedger, Products, keep_products
+from actors.ledger.job_ledger import JobLedger, Products, keep_products
 
 IMAGE = "image"
 ANALYSIS = "analysis:"

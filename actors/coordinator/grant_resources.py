@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from actors.held_kinds import HeldKinds, kind_of
-from actors.priority_scheduler import Kind
-from actors.queue_events import Grant
-from actors.resource_manager import ResourceManager
+from actors.coordinator.held_kinds import HeldKinds, kind_of
+from actors.queue.priority_scheduler import Kind
+from actors.queue.queue_events import Grant
+from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import RayjobsError
 from pipelines.resources import times
 from pipelines.tasks import Task

@@ -23,8 +23,8 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.bundle_state import BundleState, End, Step
-from actors.queue_events import Grant, Outcome, TaskReport
+from actors.coordinator.bundle_state import BundleState, End, Step
+from actors.queue.queue_events import Grant, Outcome, TaskReport
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
 from pipelines.kernel_cache import keep_kernels

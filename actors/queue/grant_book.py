@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from actors.capacity import CPU, GPU, MEMORY, Capacity, Placement
-from actors.priority_scheduler import Entry
-from actors.queue_events import Grant
+from actors.queue.capacity import CPU, GPU, MEMORY, Capacity, Placement
+from actors.queue.priority_scheduler import Entry
+from actors.queue.queue_events import Grant
 
 _OLD_SHARE = 0.8
 """How much of the mean duration of a type one more task leaves as it was."""

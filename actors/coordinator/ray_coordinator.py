@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 
 import ray
 
-from actors.capacity import CPU, GPU, MEMORY
-from actors.cluster_ledger import ClusterLedger, ledger_path
-from actors.coordinator_service import Attached, CoordinatorService, News
+from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
+from actors.coordinator.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
-from actors.priority_scheduler import Kind
-from actors.queue_events import TaskReport
+from actors.queue.capacity import CPU, GPU, MEMORY
+from actors.queue.priority_scheduler import Kind
+from actors.queue.queue_events import TaskReport
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 NAMESPACE = "rayjobs"
@@ -145,7 +145,7 @@ def _forget_directories_of_creator() -> None:
 
     Ray puts those directories before all others. One that these packages themselves lie in stays.
     """
-    ours = Path(__file__).resolve().parents[1]
+    ours = Path(__file__).resolve().parents[2]
     for directory in ray._private.worker.global_worker.core_worker.get_job_config().py_driver_sys_path:
         if directory in sys.path and Path(directory).resolve() != ours:
             sys.path.remove(directory)

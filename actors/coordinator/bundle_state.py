@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from actors.queue_events import Outcome, TaskReport
+from actors.queue.queue_events import Outcome, TaskReport
 
 GRACE_S = 5.0
 """How long interrupted handlers may take to end before their process is killed; and between one kill and the next."""

@@ -23,13 +23,13 @@ from dataclasses import replace
 
 import ray
 
-from actors.grant_resources import GrantResources
-from actors.priority_scheduler import Kind
-from actors.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.ray_coordinator_link import CoordinatorLink
-from actors.ray_task_bundle import Bundle, one_line
-from actors.resource_manager import ResourceManager
-from actors.submitted_task import Listener, SubmittedTask, as_sent
+from actors.coordinator.grant_resources import GrantResources
+from actors.coordinator.ray_coordinator_link import CoordinatorLink
+from actors.coordinator.ray_task_bundle import Bundle, one_line
+from actors.coordinator.submitted_task import Listener, SubmittedTask, as_sent
+from actors.queue.priority_scheduler import Kind
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.resources.resource_manager import ResourceManager
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from actors.resource_accounts import CPU, MEMORY, Node
+from actors.resources.resource_accounts import CPU, MEMORY, Node
 from pipelines.errors import FailedReason, ImageError
 from pipelines.stages.image_task import Recipe
 

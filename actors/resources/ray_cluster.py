@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import ray
 
-from actors.resource_accounts import CPU, GPU, MEMORY, Node
+from actors.resources.resource_accounts import CPU, GPU, MEMORY, Node
 from pipelines.errors import JobError
 
 _OURS = {"CPU": CPU, "GPU": GPU, "memory": MEMORY}

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from actors.cache_entry import DamagedEntryError, decode, encode
+from actors.cache.cache_entry import DamagedEntryError, decode, encode
 from actors.home import rayjobs_home
 from pipelines.result_cache import CacheStats
 

@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from actors.disk_space import disk_space
-from actors.resource_accounts import CPU, DISK, MEMORY, say
+from actors.resources.disk_space import disk_space
+from actors.resources.resource_accounts import CPU, DISK, MEMORY, say
 from pipelines.resources import ResourceConfig, ResourceLimits, ThresholdEvent, UsageSample
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from actors.task_pools import BATCH
+from actors.queue.task_pools import BATCH
 from pipelines.storage.custody import Written
 
 _SPEC = "spec"

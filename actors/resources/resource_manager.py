@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actors.disk_space import free_bytes
-from actors.host_usage import HostUsage
-from actors.performance_monitor import PerformanceMonitor
-from actors.provider_units import ProviderUnits
-from actors.resource_accounts import (
+from actors.resources.disk_space import free_bytes
+from actors.resources.host_usage import HostUsage
+from actors.resources.performance_monitor import PerformanceMonitor
+from actors.resources.provider_units import ProviderUnits
+from actors.resources.resource_accounts import (
     BUILT_IN,
     CPU,
     DISK,
@@ -39,7 +39,7 @@ from actors.resource_accounts import (
     refusal,
     shortage,
 )
-from actors.thresholds import Callback, ThresholdWatch
+from actors.resources.thresholds import Callback, ThresholdWatch
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError
@@ -405,8 +405,8 @@ class ResourceManager(ClosedOnExit):
 
     def _view(self) -> ClusterView:
         if self._cluster is None:
-            from actors.ray_cluster import RayCluster
-            from actors.ray_metrics import RayMetrics
+            from actors.resources.ray_cluster import RayCluster
+            from actors.resources.ray_metrics import RayMetrics
 
             self._cluster = RayCluster()
             self._monitor.publish_to(RayMetrics())

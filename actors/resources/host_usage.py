@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.disk_space import free_bytes
+from actors.resources.disk_space import free_bytes
 from pipelines.resources import UsageSample
 
 _CGROUPS = (
