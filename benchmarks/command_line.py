@@ -21,7 +21,7 @@ from benchmarks.photographs import CACHE
 
 _PROGRAM = """
 import sys
-from rayjobs.cli import main
+from rayjobs.command_line.cli import main
 code = main(sys.argv[2:])
 open(sys.argv[1], "w").write("ray" if "ray" in sys.modules else "")
 sys.exit(code)

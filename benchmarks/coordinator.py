@@ -24,7 +24,7 @@ from benchmarks.figures import Figure, Measure, Scale, rounded, say
 from benchmarks.photographs import photographs
 from pipelines.contracts import TaskHandler
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 
 if TYPE_CHECKING:
     from actors.coordinator.task_coordinator import TaskCoordinator

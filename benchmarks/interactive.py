@@ -21,7 +21,7 @@ from benchmarks.figures import Figure, Measure, Scale, rounded, timed
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
 from pipelines.processor.processor import ExtensibleImageProcessor
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 
 IMAGES = 64
 SHAPE = (1280, 1920, 3)

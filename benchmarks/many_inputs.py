@@ -24,15 +24,15 @@ from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.stages.block_task import Workspace
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
-from rayjobs.fixed_files import FixedFiles
-from rayjobs.job_plan import RecipeBook, naming, wanted_products
-from rayjobs.job_results import write_manifest_file
-from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.progress import Snapshot
-from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import SMALLEST_STREAM_ROWS, ShardContext
-from rayjobs.worker_watch import Crash
+from rayjobs.job.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.fixed_files import FixedFiles
+from rayjobs.results.job_results import write_manifest_file
+from rayjobs.results.results_store import ResultsStore
+from rayjobs.run.job_runner import Granted, JobRunner, Revoked, RunEnd
+from rayjobs.run.progress import Snapshot
+from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext
+from rayjobs.run.worker_watch import Crash
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from benchmarks.command_line import Run, run, write_job
 from benchmarks.figures import Figure, Measure, Scale, fact, rounded, say
 from benchmarks.photographs import photographs
 from benchmarks.standard_work import QUALITY, SCOPES
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
 
 BAR = 50.0
 PHOTOGRAPHS = 3_000

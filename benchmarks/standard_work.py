@@ -19,10 +19,10 @@ from pipelines.stages.block_task import Workspace
 from pipelines.stages.image_task import Recipe
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal
-from rayjobs.job_file import parse_job
-from rayjobs.job_spec import JobSpec
-from rayjobs.planning import RunRequest
-from rayjobs.run import request_of
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.run.planning import RunRequest
+from rayjobs.run.run import request_of
 
 CURVE = ((0.0, 0.0), (0.25, 0.2), (0.75, 0.82), (1.0, 1.0))
 RADIUS, AMOUNT = 2.0, 0.5

@@ -20,9 +20,9 @@ from benchmarks.baselines import BenchmarkError, function_rate, pool_rate
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns
 from benchmarks.photographs import photographs
 from pipelines.tables import SAVED_ROWS
-from rayjobs.job_state import JobStatus
-from rayjobs.progress import Snapshot
-from rayjobs.run import run_job
+from rayjobs.job.job_state import JobStatus
+from rayjobs.run.progress import Snapshot
+from rayjobs.run.run import run_job
 
 POOL_BAR, SCIKIT_IMAGE_BAR = 0.95, 15.0
 RAMP_ROWS = 2 * SAVED_ROWS

@@ -40,8 +40,8 @@ from pipelines.analyses import ANALYSES, Column
 from pipelines.charts import CHARTABLE
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.operations import OPERATIONS
-from rayjobs.cli import parser
-from rayjobs.job_spec import JobSpec
+from rayjobs.command_line.cli import parser
+from rayjobs.job.job_spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; edit the code, or docs/reference_texts.py. -->\n"

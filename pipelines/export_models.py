@@ -1,7 +1,7 @@
 """Analysis exports as the managers and the export service know them: what to write, how it stands, what was written.
 
 The task of the seed design keeps its name, fields and mutability; values of our own are frozen. Data only: an export is
-run by ``rayjobs.analysis_export_service``, on the same path as every job.
+run by ``rayjobs.managers.analysis_export_service``, on the same path as every job.
 """
 
 from __future__ import annotations

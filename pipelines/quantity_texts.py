@@ -1,4 +1,4 @@
-"""Sizes and durations as people read them. How they are written in a job file: ``rayjobs.quantities``."""
+"""Sizes and durations as people read them. How they are written in a job file: ``rayjobs.job.quantities``."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 if "rayjobs" in sys.orig_argv and sys.argv[:1] == ["-m"]:  # `python -m rayjobs` imports this first of all
-    from rayjobs.program import drop_start_directory
+    from rayjobs.command_line.program import drop_start_directory
 
     drop_start_directory()
 
@@ -34,40 +34,40 @@ if TYPE_CHECKING:
     from pipelines.tasks import TaskPriority as TaskPriority
     from pipelines.tasks import TaskResult as TaskResult
     from pipelines.tasks import TaskStatus as TaskStatus
-    from rayjobs.analysis_export_service import AnalysisExportService as AnalysisExportService
-    from rayjobs.analysis_export_service import ExportSource as ExportSource
-    from rayjobs.batch_job import BatchJob as BatchJob
-    from rayjobs.batch_job import EnhancedBatchJob as EnhancedBatchJob
-    from rayjobs.batch_job_manager import BatchJobManager as BatchJobManager
-    from rayjobs.batch_processing_handler import BatchProcessingHandler as BatchProcessingHandler
-    from rayjobs.enhanced_job_manager import EnhancedJobManager as EnhancedJobManager
-    from rayjobs.job_images import JobImage as JobImage
-    from rayjobs.job_images import JobWithImages as JobWithImages
-    from rayjobs.job_state import JobState as JobState
-    from rayjobs.job_state import JobStatus as JobStatus
-    from rayjobs.ray_session import ray_session as ray_session
+    from rayjobs.job.job_state import JobState as JobState
+    from rayjobs.job.job_state import JobStatus as JobStatus
+    from rayjobs.managers.analysis_export_service import AnalysisExportService as AnalysisExportService
+    from rayjobs.managers.analysis_export_service import ExportSource as ExportSource
+    from rayjobs.managers.batch_job import BatchJob as BatchJob
+    from rayjobs.managers.batch_job import EnhancedBatchJob as EnhancedBatchJob
+    from rayjobs.managers.batch_job_manager import BatchJobManager as BatchJobManager
+    from rayjobs.managers.batch_processing_handler import BatchProcessingHandler as BatchProcessingHandler
+    from rayjobs.managers.enhanced_job_manager import EnhancedJobManager as EnhancedJobManager
+    from rayjobs.managers.job_images import JobImage as JobImage
+    from rayjobs.managers.job_images import JobWithImages as JobWithImages
+    from rayjobs.run.ray_session import ray_session as ray_session
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "AnalysisExportService": "rayjobs.analysis_export_service",
+        "AnalysisExportService": "rayjobs.managers.analysis_export_service",
         "AnalysisExportTask": "pipelines.export_models",
-        "BatchJob": "rayjobs.batch_job",
-        "BatchJobManager": "rayjobs.batch_job_manager",
-        "BatchProcessingHandler": "rayjobs.batch_processing_handler",
-        "EnhancedBatchJob": "rayjobs.batch_job",
-        "EnhancedJobManager": "rayjobs.enhanced_job_manager",
+        "BatchJob": "rayjobs.managers.batch_job",
+        "BatchJobManager": "rayjobs.managers.batch_job_manager",
+        "BatchProcessingHandler": "rayjobs.managers.batch_processing_handler",
+        "EnhancedBatchJob": "rayjobs.managers.batch_job",
+        "EnhancedJobManager": "rayjobs.managers.enhanced_job_manager",
         "ExportConfig": "pipelines.export_models",
         "ExportRecord": "pipelines.export_models",
         "ExportResult": "pipelines.export_models",
-        "ExportSource": "rayjobs.analysis_export_service",
+        "ExportSource": "rayjobs.managers.analysis_export_service",
         "ExtensibleTask": "pipelines.tasks",
         "ImageOperation": "pipelines.models",
         "JobError": "pipelines.errors",
-        "JobImage": "rayjobs.job_images",
-        "JobState": "rayjobs.job_state",
-        "JobStatus": "rayjobs.job_state",
-        "JobWithImages": "rayjobs.job_images",
+        "JobImage": "rayjobs.managers.job_images",
+        "JobState": "rayjobs.job.job_state",
+        "JobStatus": "rayjobs.job.job_state",
+        "JobWithImages": "rayjobs.managers.job_images",
         "ProcessorExtension": "pipelines.contracts",
         "RayjobsError": "pipelines.errors",
         "ResourceEstimate": "pipelines.resources",
@@ -76,6 +76,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "TaskPriority": "pipelines.tasks",
         "TaskResult": "pipelines.tasks",
         "TaskStatus": "pipelines.tasks",
-        "ray_session": "rayjobs.ray_session",
+        "ray_session": "rayjobs.run.ray_session",
     },
 )

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from rayjobs.cli import main
+from rayjobs.command_line.cli import main
 
 sys.exit(main())

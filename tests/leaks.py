@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from rayjobs.embedded_sessions import KEPT
+from rayjobs.run.embedded_sessions import KEPT
 
 MARK = "TEST_RUN_OF_RAYJOBS"
 """Environment variable that every process below this one inherits, also when its parent is gone."""

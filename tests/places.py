@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from pipelines.models import ImageStatus
-from rayjobs.job_state import JobState
+from rayjobs.job.job_state import JobState
 from tests.quick_runs import request, run_here
 from tests.runs import manifest
 

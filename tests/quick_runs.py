@@ -15,18 +15,18 @@ from actors.ledger.output_lock import OutputLock
 from pipelines.models import ImageStatus
 from pipelines.result_cache import ResultCache
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from rayjobs.fixed_files import FixedFiles
-from rayjobs.job_file import parse_job
-from rayjobs.job_plan import RecipeBook
-from rayjobs.job_runner import RunEnd
-from rayjobs.job_spec import JobSpec
-from rayjobs.job_state import JobState
-from rayjobs.job_usage import WorkSpent
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.planning import RunRequest
-from rayjobs.progress import Display, Snapshot
-from rayjobs.results_store import ResultsStore
-from rayjobs.run import request_of, run_job
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_plan import RecipeBook
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.job_state import JobState
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.fixed_files import FixedFiles
+from rayjobs.results.job_usage import WorkSpent
+from rayjobs.results.results_store import ResultsStore
+from rayjobs.run.job_runner import RunEnd
+from rayjobs.run.planning import RunRequest
+from rayjobs.run.progress import Display, Snapshot
+from rayjobs.run.run import request_of, run_job
 from tests.workspaces import prepared
 
 _ROWS = 64

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from actors.ledger.input_plan import FoundInput
-from rayjobs.discovery import Discovery
-from rayjobs.found_outputs import FoundOutputs
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.inputs.found_outputs import FoundOutputs
 
 
 def names(found: list[FoundInput], status: str | None = None) -> set[bytes]:

@@ -19,13 +19,13 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_in_hand
 from pipelines.tables import SealRequest, seal_part
-from rayjobs.discovery import Discovery
-from rayjobs.job_file import parse_job
-from rayjobs.job_plan import RecipeBook, naming, wanted_products
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.results_store import ResultsStore
-from rayjobs.shard_runner import ShardContext
-from rayjobs.worker_watch import Crash, Evidence, crash_of
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.results_store import ResultsStore
+from rayjobs.run.shard_runner import ShardContext
+from rayjobs.run.worker_watch import Crash, Evidence, crash_of
 from tests.workspaces import prepared
 
 

@@ -1,6 +1,6 @@
 """What a ledger knows of a job as a whole, and of the sealed parts of its results: JSON by name, in its table ``meta``.
 
-Who writes: the driver, as in all of the ledger (``job_ledger``). What the facts mean for a run: ``rayjobs.run``.
+Who writes: the driver, as in all of the ledger (``job_ledger``). What the facts mean for a run: ``rayjobs.run.run``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JobFacts:
     pool: str = BATCH
     """See ``task_pools``."""
     source: str | None = None
-    """Output of another job over the same images; see ``rayjobs.planning``."""
+    """Output of another job over the same images; see ``rayjobs.run.planning``."""
     max_failures: int = 0
     """Inputs that may fail without the job counting as failed."""
     epoch: int = 0
@@ -54,7 +54,7 @@ class JobFacts:
     results: str | None = None
     """Key of manifest, tables and report as they are; None: they aren't as they should be."""
     tasks: tuple[Mapping[str, Any], ...] = ()
-    """What became of the job's tasks; see ``rayjobs.job_tasks``."""
+    """What became of the job's tasks; see ``rayjobs.job.job_tasks``."""
     record_complete: bool = False
     """Whether the record lists every file; one of an older format doesn't until it was taken over."""
 

@@ -2,7 +2,7 @@
 
 Shards of a pool are tasks of its own type, so each has its own concurrency limit. A pool may use the whole cluster as
 long as the other has nothing to do; as soon as that has, and holds nothing, shards of the first are handed back until
-it gets its share. ``dispatcher`` decides that; how many jobs of a pool run at once, ``rayjobs.job_pool``.
+it gets its share. ``dispatcher`` decides that; how many jobs of a pool run at once, ``rayjobs.managers.job_pool``.
 """
 
 from __future__ import annotations

@@ -44,10 +44,10 @@ from rayjobs import (
     TaskResult,
     TaskStatus,
 )
-from rayjobs.job_file import load_job
-from rayjobs.migrate import migrate_file
-from rayjobs.progress import Snapshot
-from rayjobs.ray_session import ray_session
+from rayjobs.job.job_file import load_job
+from rayjobs.migration.migrate import migrate_file
+from rayjobs.run.progress import Snapshot
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 from tests.runs import ROOT, check_outputs, manifest, write_photographs
 

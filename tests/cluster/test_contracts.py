@@ -45,7 +45,7 @@ from rayjobs import (
     TaskResult,
     TaskStatus,
 )
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 from tests.runs import check_outputs, manifest, write_photographs
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
 from tests.leaks import wait_until
 from tests.ray_clusters import end_daemon
 from tests.runs import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
 from tests.leaks import output_left, wait_until
 from tests.ray_clusters import HeadNode, head_node, head_of_cluster_yaml, in_checkout
 from tests.runs import (

@@ -21,10 +21,10 @@ from pipelines.errors import JobError
 from pipelines.export_models import ExportConfig
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 from rayjobs import BatchProcessingHandler, JobStatus
-from rayjobs.analysis_export_service import AnalysisExportService
-from rayjobs.enhanced_job_manager import EnhancedJobManager
-from rayjobs.progress import Snapshot
-from rayjobs.ray_session import ray_session
+from rayjobs.managers.analysis_export_service import AnalysisExportService
+from rayjobs.managers.enhanced_job_manager import EnhancedJobManager
+from rayjobs.run.progress import Snapshot
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 from tests.runs import ROOT, check_outputs, manifest, write_photographs
 

@@ -18,11 +18,11 @@ from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace
 from pipelines.stages.image_task import Recipe
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.workspaces import prepared
 
 if TYPE_CHECKING:
-    from rayjobs.ray_engine import RayEngine
+    from rayjobs.run.ray_engine import RayEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore:`:DeprecationWarning:ray.data", "ignore:`ray_remote_args`")
 """Ray Data warns of options of its own when it copies its context; for the other see ``pipelines.stages.ray_stream``."""
@@ -64,7 +64,7 @@ def items(tmp_path: Path) -> list[WorkItem]:
 def engine(tmp_path: Path) -> RayEngine:
     from actors.resources.ray_cluster import RayCluster
     from pipelines.stages.ray_stream import StreamOptions
-    from rayjobs.ray_engine import RayEngine
+    from rayjobs.run.ray_engine import RayEngine
 
     workspace = prepared(Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", budget_bytes=BUDGET))
     memory = MemoryManager(RayCluster().nodes(), slots=2)

@@ -26,7 +26,7 @@ from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStra
 from pipelines.processor.processor import BatchError, ExtensibleImageProcessor
 from pipelines.processor.ray_pool import LENT_SHARE, RayPool
 from pipelines.resources import ResourceAllocation, ResourceInfo
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 from tests.strategies import example_image
 

@@ -19,7 +19,7 @@ from actors.resources.resource_accounts import InfeasibleError
 from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
 from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 
 

@@ -23,7 +23,7 @@ from pipelines.resources import (
     UsageSample,
 )
 from pipelines.tasks import ExtensibleTask, Task, TaskResult, TaskStatus
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 
 UNITS = 3
@@ -198,7 +198,7 @@ def test_nothing_begins_while_memory_is_over_its_threshold(tmp_path: Path) -> No
 
 def test_shard_gets_only_the_cpus_within_the_limit(manager: ResourceManager) -> None:
     from actors.coordinator.task_coordinator import TaskCoordinator
-    from rayjobs.shard_grants import ShardGrants
+    from rayjobs.run.shard_grants import ShardGrants
 
     manager.set_resource_limits(ResourceLimits(max_cpus=1))
     with TaskCoordinator(manager) as coordinator:

@@ -20,9 +20,9 @@ from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
-from rayjobs.job_runner import Granted, Revoked
-from rayjobs.ray_session import NAMESPACE, ray_session
-from rayjobs.shard_grants import ShardGrants
+from rayjobs.run.job_runner import Granted, Revoked
+from rayjobs.run.ray_session import NAMESPACE, ray_session
+from rayjobs.run.shard_grants import ShardGrants
 from tests.leaks import wait_until
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def test_a_dead_driver_gives_its_room_back(coordinator: TaskCoordinator, desk: D
 import sys, threading
 from pathlib import Path
 from actors.coordinator.task_coordinator import TaskCoordinator
-from rayjobs.ray_session import ray_session
+from rayjobs.run.ray_session import ray_session
 from tests.cluster.test_task_coordinator import Desk, Diary
 with ray_session(name="victim"):
     coordinator = TaskCoordinator()

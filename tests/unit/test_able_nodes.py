@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from actors.resources.resource_accounts import Node, able_nodes
 from pipelines.resources import ResourceEstimate
-from rayjobs.able_nodes import NODES_S, AbleNodes
+from rayjobs.run.able_nodes import NODES_S, AbleNodes
 
 SEATED = ResourceEstimate(cpus=1, custom={"seat": 1})
 SEAT = Node(name="a", total={"cpu": 2, "seat": 1})

@@ -12,10 +12,10 @@ import pytest
 from actors.ledger.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.export_models import ExportConfig
-from rayjobs.batch_job import EnhancedBatchJob
-from rayjobs.batch_job_manager import BatchJobManager
-from rayjobs.enhanced_job_manager import EnhancedJobManager
-from rayjobs.job_state import JobStatus
+from rayjobs.job.job_state import JobStatus
+from rayjobs.managers.batch_job import EnhancedBatchJob
+from rayjobs.managers.batch_job_manager import BatchJobManager
+from rayjobs.managers.enhanced_job_manager import EnhancedJobManager
 from tests.runs import write_job, write_photographs
 
 

@@ -21,8 +21,8 @@ from benchmarks.photographs import TileSet, photographs
 from benchmarks.throughput import Stopwatch
 from pipelines.operations import apply_operations
 from pipelines.stages.image_task import process
-from rayjobs.job_runner import RunEnd
-from rayjobs.progress import Snapshot
+from rayjobs.run.job_runner import RunEnd
+from rayjobs.run.progress import Snapshot
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from pipelines.errors import ImageError, JobError
 from pipelines.models import ImageStatus
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal
-from rayjobs.beside import beside_source
-from rayjobs.job_check import JobFileError
-from rayjobs.job_file import parse_job
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.beside import beside_source
+from rayjobs.job.job_check import JobFileError
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.output_directory import OutputDirectory
 from tests.quick_runs import Killed, request, run_here
 
 

@@ -22,7 +22,7 @@ from pipelines.contracts import ProcessorExtension
 from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.stages.cached_analyses import Kept, content_of, keep, look_up
-from rayjobs.job_state import JobState
+from rayjobs.job.job_state import JobState
 from tests.places import Place, picture
 from tests.quick_runs import request, run_here
 from tests.strategies import example_image

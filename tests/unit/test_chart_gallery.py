@@ -16,7 +16,7 @@ import pytest
 from pipelines.charts import CHARTABLE, ENGINES, gallery
 from pipelines.charts.gallery import READING, gallery_files, main, write_gallery
 from pipelines.errors import JobError
-from rayjobs import cli
+from rayjobs.command_line import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWN_WITH = ("matplotlib", "pillow", "imagecodecs", "numpy", "opencv-python-headless", "scikit-image")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.ledger.job_registry import JobRegistry
-from rayjobs.cli import main
+from rayjobs.command_line.cli import main
 
 
 def test_init_writes_a_job_file_and_its_schema(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.analyses import ANALYSES
 from pipelines.operations import OPERATIONS
-from rayjobs.cli import main
+from rayjobs.command_line.cli import main
 from tests.runs import rayjobs, write_job, write_photographs
 
 Output = pytest.CaptureFixture[str]

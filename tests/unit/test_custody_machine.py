@@ -23,12 +23,12 @@ from PIL import Image
 
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
-from rayjobs.job_runner import RunEnd
-from rayjobs.job_state import JobState
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.planning import planned_elsewhere
-from rayjobs.pruning import prune
-from rayjobs.published import verify
+from rayjobs.job.job_state import JobState
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.pruning import prune
+from rayjobs.results.published import verify
+from rayjobs.run.job_runner import RunEnd
+from rayjobs.run.planning import planned_elsewhere
 from tests.quick_runs import Killed, request, run_here
 from tests.runs import manifest
 

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import JobError
-from rayjobs.found_outputs import FoundOutputs
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.pruning import prune
-from rayjobs.published import verify
-from rayjobs.rebuilding import rebuild
+from rayjobs.inputs.found_outputs import FoundOutputs
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.pruning import prune
+from rayjobs.results.published import verify
+from rayjobs.results.rebuilding import rebuild
 from tests.places import JOB, Place, picture, tree
 from tests.runs import manifest
 

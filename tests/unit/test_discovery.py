@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import JobError
-from rayjobs.directory_walk import MOST_KINDS, MOST_OPEN, MOST_PROBLEMS, OTHERS
-from rayjobs.glob_patterns import Glob, is_pattern
+from rayjobs.inputs.directory_walk import MOST_KINDS, MOST_OPEN, MOST_PROBLEMS, OTHERS
+from rayjobs.inputs.glob_patterns import Glob, is_pattern
 from tests.outputs import record
 from tests.searches import find, names, reasons, search, touch
 

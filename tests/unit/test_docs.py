@@ -20,9 +20,9 @@ from docs.reference_texts import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES, REASONS,
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.operations import OPERATIONS, apply_operations
-from rayjobs.cli import parser
-from rayjobs.job_file import parse_job
-from rayjobs.job_spec import JobSpec
+from rayjobs.command_line.cli import parser
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
-from rayjobs.embedded_sessions import KEPT, EmbeddedSession
+from rayjobs.run.embedded_sessions import KEPT, EmbeddedSession
 
 
 class Place:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rayjobs.job_file import load_job
+from rayjobs.job.job_file import load_job
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TEMPLATE = EXAMPLES.parent / "rayjobs" / "job_template.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import JobError
-from rayjobs.exclusions import Exclusions
+from rayjobs.inputs.exclusions import Exclusions
 
 
 def touch(root: Path, *relative: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipelines.tasks import TaskStatus
-from rayjobs.analysis_export_service import _outcome
-from rayjobs.job_pool import JobRun
-from rayjobs.job_state import JobState, JobStatus
+from rayjobs.job.job_state import JobState, JobStatus
+from rayjobs.managers.analysis_export_service import _outcome
+from rayjobs.managers.job_pool import JobRun
 from tests.places import Place
 from tests.quick_runs import request, run_here
 

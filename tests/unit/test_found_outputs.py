@@ -11,7 +11,7 @@ import pytest
 
 from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import JobError
-from rayjobs.found_outputs import MOST_OPEN, FoundOutputs
+from rayjobs.inputs.found_outputs import MOST_OPEN, FoundOutputs
 from tests.outputs import damage, list_in_manifest, record, write
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import JobError
-from rayjobs.glob_patterns import MAX_ALTERNATIVES, MAX_BYTES, Glob, components, is_pattern
+from rayjobs.inputs.glob_patterns import MAX_ALTERNATIVES, MAX_BYTES, Glob, components, is_pattern
 
 
 def matches(pattern: str | bytes, path: str | bytes) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import JobError
-from rayjobs.discovery import Discovery
-from rayjobs.input_lists import MAX_ENTRY_BYTES
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.inputs.input_lists import MAX_ENTRY_BYTES
 from tests.outputs import record
 from tests.searches import find, names, reasons, search, touch
 

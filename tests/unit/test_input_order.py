@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.ledger.input_plan import FoundInput
-from rayjobs.input_order import natural_key
+from rayjobs.inputs.input_order import natural_key
 from tests.searches import find, touch
 
 

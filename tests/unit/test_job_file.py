@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
-from rayjobs.job_check import JobFileError, check_job
-from rayjobs.job_file import load_job, parse_job
-from rayjobs.job_spec import job_schema
-from rayjobs.job_tasks import planned_tasks
-from rayjobs.ray_submit import resolved_job
-from rayjobs.run import request_of
-from rayjobs.yaml_data import compose, construct, is_text
+from rayjobs.command_line.ray_submit import resolved_job
+from rayjobs.job.job_check import JobFileError, check_job
+from rayjobs.job.job_file import load_job, parse_job
+from rayjobs.job.job_spec import job_schema
+from rayjobs.job.job_tasks import planned_tasks
+from rayjobs.job.yaml_data import compose, construct, is_text
+from rayjobs.run.run import request_of
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 

@@ -22,8 +22,8 @@ from actors.ledger.product_plan import apply_products
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 from pipelines.storage.custody import Written
-from rayjobs.cli import main
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.command_line.cli import main
+from rayjobs.job.output_directory import OutputDirectory
 
 NAMING = Naming(
     name=lambda path, relative, _: relative.decode().rpartition(".")[0],

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from actors.ledger.product_plan import IMAGE
 from pipelines.cache_keys import chain_key, step_key
-from rayjobs.job_check import JobFileError, check_job
-from rayjobs.job_file import parse_job
-from rayjobs.job_plan import wanted_products
+from rayjobs.job.job_check import JobFileError, check_job
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_plan import wanted_products
 from rayjobs.plugins import ProcessorExtension
 from rayjobs.testing import temporary_extension
 

@@ -13,10 +13,10 @@ from actors.ledger.output_lock import OutputLock
 from pipelines.errors import JobError
 from pipelines.models import WorkItem
 from pipelines.tasks import TaskPriority
-from rayjobs.job_runner import Granted, JobRunner, Revoked, RunEnd
-from rayjobs.output_directory import CANCEL, PAUSE
-from rayjobs.progress import Snapshot
-from rayjobs.shard_runner import ShardEngine
+from rayjobs.job.output_directory import CANCEL, PAUSE
+from rayjobs.run.job_runner import Granted, JobRunner, Revoked, RunEnd
+from rayjobs.run.progress import Snapshot
+from rayjobs.run.shard_runner import ShardEngine
 from tests.shards import FakeEngine, SmallJob
 
 COUNT = 9

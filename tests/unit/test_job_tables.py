@@ -24,12 +24,12 @@ from pipelines.analyses import ROWS
 from pipelines.analyses.objects import objects
 from pipelines.models import AnalysisRequest, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from rayjobs.discovery import Discovery
-from rayjobs.job_file import parse_job
-from rayjobs.job_plan import RecipeBook, naming, table_requests, wanted_products
-from rayjobs.job_tables import seal_results, write_tables
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.results_store import ResultsStore
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_plan import RecipeBook, naming, table_requests, wanted_products
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.job_tables import seal_results, write_tables
+from rayjobs.results.results_store import ResultsStore
 from tests.quick_runs import fixed_files
 from tests.workspaces import prepared
 
@@ -306,7 +306,7 @@ WIDE, NARROW = ["luma_waveform", "statistics", OBJECTS], ["statistics", OBJECTS]
 def test_tables_are_cut_alike_whatever_was_asked_for_before(
     order: Sequence[Sequence[Any]], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pipelines.tables.parquet_table", "rayjobs.results_store"):
+    for module in ("pipelines.tables.parquet_table", "rayjobs.results.results_store"):
         monkeypatch.setattr(f"{module}.WIDE_FILE_ROWS", 8)
     job = Job(root)
     for number, analyses in enumerate(order):

@@ -6,8 +6,8 @@ import psutil
 import pytest
 
 from pipelines.stages.work_meter import WorkMeter, peak_memory_bytes
-from rayjobs.job_usage import usage_of
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.job_usage import usage_of
 from tests.places import Place
 
 

@@ -16,8 +16,8 @@ from pipelines.errors import FailedReason, ImageError, JobError, RayjobsError
 from pipelines.kernel_cache import private_directory, unusual_place
 from pipelines.machine_faults import MachineFaultError, fault_in, note_fault, noted_fault, without_traceback
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from rayjobs.last_words import explained
-from rayjobs.output_directory import OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.run.last_words import explained
 from tests.quick_runs import request, run_here
 from tests.runs import final_rows, write_photographs
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation
 from pipelines.operations import Image, apply_operations
-from rayjobs.cli import main
-from rayjobs.job_file import load_job
-from rayjobs.job_spec import JobSpec
-from rayjobs.migrate import migrate_file
-from rayjobs.old_operations import UnreadableOperationError, convert_operation, read_operation
+from rayjobs.command_line.cli import main
+from rayjobs.job.job_file import load_job
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.migration.migrate import migrate_file
+from rayjobs.migration.old_operations import UnreadableOperationError, convert_operation, read_operation
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data" / "legacy"
 

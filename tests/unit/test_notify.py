@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from pipelines.errors import RayjobsError
-from rayjobs import notify
-from rayjobs.cli import main
-from rayjobs.job_file import JobFileError, parse_job
-from rayjobs.notify import EVENTS, event_of, named, targets_of_command_line, tell
-from rayjobs.settings import SettingsError, Webhook
+from rayjobs.command_line.cli import main
+from rayjobs.job.job_file import JobFileError, parse_job
+from rayjobs.run import notify
+from rayjobs.run.notify import EVENTS, event_of, named, targets_of_command_line, tell
+from rayjobs.run.settings import SettingsError, Webhook
 from tests.places import JOB, Place
 from tests.web_hooks import web_hook
 

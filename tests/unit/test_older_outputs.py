@@ -20,15 +20,15 @@ from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_format import FORMAT, format_of
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
-from rayjobs.job_file import load_job, parse_job
-from rayjobs.job_plan import wanted_products
-from rayjobs.job_state import JobStatus, read_state
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.planning import RunRequest, planned_elsewhere
-from rayjobs.pruning import prune
-from rayjobs.published import verify
-from rayjobs.rebuilding import rebuild
-from rayjobs.run import request_of
+from rayjobs.job.job_file import load_job, parse_job
+from rayjobs.job.job_plan import wanted_products
+from rayjobs.job.job_state import JobStatus, read_state
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.pruning import prune
+from rayjobs.results.published import verify
+from rayjobs.results.rebuilding import rebuild
+from rayjobs.run.planning import RunRequest, planned_elsewhere
+from rayjobs.run.run import request_of
 from tests.quick_runs import run_here
 from tests.runs import manifest
 

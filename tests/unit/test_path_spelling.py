@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import JobError
-from rayjobs.path_spelling import expanded, is_address, spelled
+from rayjobs.job.path_spelling import expanded, is_address, spelled
 
 
 @pytest.fixture

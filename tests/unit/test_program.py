@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rayjobs.cli import main
+from rayjobs.command_line.cli import main
 from tests.runs import environment
 
 RAYJOBS = str(Path(sys.executable).with_name("rayjobs"))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayjobs.progress import NoDisplay, PlainDisplay, Rate, Snapshot, numbers_text, open_display
+from rayjobs.run.progress import NoDisplay, PlainDisplay, Rate, Snapshot, numbers_text, open_display
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

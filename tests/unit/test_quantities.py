@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rayjobs.quantities import most_failures, parse_bytes, parse_count, parse_failures, parse_seconds
+from rayjobs.job.quantities import most_failures, parse_bytes, parse_count, parse_failures, parse_seconds
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import JobError
-from rayjobs.cli import main
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.rebuilding import rebuild
+from rayjobs.command_line.cli import main
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.rebuilding import rebuild
 from tests.places import JOB, Place, tree
 from tests.quick_runs import request, run_here
 

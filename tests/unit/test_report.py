@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from actors.ledger.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.tables import readable_path
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.report import ReportFailure, ReportImage, ReportSummary, write_report
-from rayjobs.report_numbers import distribution, distributions, number_text
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.report import ReportFailure, ReportImage, ReportSummary, write_report
+from rayjobs.results.report_numbers import distribution, distributions, number_text
 from tests.quick_runs import fixed_files
 
 JPEG = b"\xff\xd8 thumbnail"

@@ -15,10 +15,10 @@ from PIL import Image
 
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
-from rayjobs.job_runner import RunEnd
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.pruning import prune
-from rayjobs.published import verify
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.pruning import prune
+from rayjobs.results.published import verify
+from rayjobs.run.job_runner import RunEnd
 from tests.places import JOB, Place, picture, tree
 from tests.quick_runs import Killed
 from tests.runs import manifest

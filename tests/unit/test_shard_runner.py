@@ -10,8 +10,8 @@ import pytest
 
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import WorkItem
-from rayjobs.shard_runner import FRUITLESS_ROUNDS, run_shard
-from rayjobs.worker_watch import NODE_DEATHS, Crash
+from rayjobs.run.shard_runner import FRUITLESS_ROUNDS, run_shard
+from rayjobs.run.worker_watch import NODE_DEATHS, Crash
 from tests.shards import FakeEngine, SmallJob
 
 Make = Callable[..., SmallJob]

@@ -16,9 +16,9 @@ from pipelines.extensions.extension_adapters import ExtensionError, ExtensionKin
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.registry import Parameters
 from pipelines.resources import ResourceAllocation, ResourceInfo
-from rayjobs.job_file import parse_job
-from rayjobs.job_spec import JobSpec
-from rayjobs.stage_needs import chosen_stages, held_per_cpu, most_at_once, required, stage_needs
+from rayjobs.job.job_file import parse_job
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.stage_needs import chosen_stages, held_per_cpu, most_at_once, required, stage_needs
 
 
 class Upscale(ProcessorExtension):

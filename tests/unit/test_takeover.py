@@ -13,8 +13,8 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import sha256_of
-from rayjobs.output_directory import OutputDirectory
-from rayjobs.run import clear_stopped
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.run.run import clear_stopped
 
 
 @pytest.fixture

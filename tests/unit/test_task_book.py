@@ -14,8 +14,8 @@ import pytest
 from actors.ledger.batch_records import BatchRecords
 from pipelines.errors import JobError
 from pipelines.tasks import ExtensibleTask, TaskStatus
-from rayjobs import task_book
-from rayjobs.task_book import TaskBook, TaskTakenError
+from rayjobs.managers import task_book
+from rayjobs.managers.task_book import TaskBook, TaskTakenError
 from tests.leaks import wait_until
 
 TASK = "t1"

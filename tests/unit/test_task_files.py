@@ -12,9 +12,9 @@ import pytest
 
 from pipelines.errors import RayjobsError
 from pipelines.tasks import ExtensibleTask
-from rayjobs.job_check import check_job
-from rayjobs.job_tasks import planned_tasks, task_files
-from rayjobs.task_handlers import OWN_TASKS
+from rayjobs.job.job_check import check_job
+from rayjobs.job.job_tasks import planned_tasks, task_files
+from rayjobs.job.task_handlers import OWN_TASKS
 from tests.places import JOB, Place, picture
 from tests.quick_runs import request, run_here
 

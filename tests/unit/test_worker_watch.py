@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipelines.errors import FailedReason
 from pipelines.stages.worker_journal import InHand
 from pipelines.worker_process import WorkerProcess
-from rayjobs.worker_watch import GRACE_S, STOPPED_S, Evidence, Stalled, crash_of, patience_s
+from rayjobs.run.worker_watch import GRACE_S, STOPPED_S, Evidence, Stalled, crash_of, patience_s
 
 PROCESS = WorkerProcess("n", 7, 100)
 

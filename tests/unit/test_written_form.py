@@ -16,7 +16,7 @@ from pipelines.errors import RayjobsError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy, decode_image, encode_image, encoding_losses
 from pipelines.image_io.written_form import expected_losses
 from pipelines.models import ImageOperation
-from rayjobs.job_file import JobFileError, parse_job
+from rayjobs.job.job_file import JobFileError, parse_job
 from tests.corpus import FLOATS, GRAY, GRAY16, RGB, RGB16, RGBA, RGBA16, saved, tiff
 
 SRGB, KEEP = ReadPolicy(), ReadPolicy(color="keep")

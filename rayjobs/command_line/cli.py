@@ -1,0 +1,247 @@
+"""The command line: arguments in, one clear message or JSON out, an exit code back.
+
+Covers parsing and dispatch; what a command does is in ``commands``, which is imported only where an error is told like
+any other. Exit codes: 0 all done, or failures within ``max_failures``; 1 the job could not run; 2 finished, but more
+inputs failed, or an output isn't as it was published; 130 cancelled or interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pipelines.errors import FailedReason, JobError
+from rayjobs.command_line import program
+from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEM
+
+ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
+"""Names of extensions that any job may use, with commas between."""
+
+_WORKING = ("run", "resume", "retry_failed", "submit")
+"""Commands whose exit code says how their work ended, even if nobody got to read it."""
+
+Command = Callable[[argparse.Namespace], int]
+PRIORITIES = ("urgent", "high", "normal", "low")
+
+Add = Callable[[str, Command, str], argparse.ArgumentParser]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; ``argv`` None: as the program, with its process to itself."""
+    if argv is None:
+        program.drop_start_directory()
+        program.begin_again()
+        program.open_streams()
+    return _guarded(argv)
+
+
+def _guarded(argv: Sequence[str] | None) -> int:
+    """Whatever happens is told in one line."""
+    try:
+        return _dispatch(argv)
+    except KeyboardInterrupt:
+        print("rayjobs: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        print(f"rayjobs: {_told(error)}", file=sys.stderr)
+        return EXIT_PROBLEM
+
+
+def _told(error: Exception) -> str:
+    try:
+        from rayjobs.run.last_words import explained
+
+        return str(explained(error))
+    except Exception:  # noqa: BLE001 - an installation so broken that it can't even tell
+        return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    _check_current_directory()
+    top = parser()
+    if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
+        gc.freeze()
+    arguments = top.parse_args(argv)
+    command: Command = arguments.command
+    if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
+        arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
+    from pipelines.extensions.extension_manager import process_extensions
+    from pipelines.kernel_cache import keep_kernels
+
+    keep_kernels()  # for this process, and for those that inherit its environment
+    process_extensions().allow(getattr(arguments, "allowed", _allowed_by_environment()))
+    code = command(arguments)
+    lost = program.lost_output()
+    if lost is None:
+        return code
+    print(f"rayjobs: {lost}", file=sys.stderr)
+    return code if command.__name__ in _WORKING else code or EXIT_PROBLEM
+
+
+def _check_current_directory() -> None:
+    """Ray and relative paths need one."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        text = f"the current directory is gone ({error.strerror}); change to one that is there, then try again"
+        raise JobError(text) from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """2 means that inputs failed, or that files differ: a mistake on the command line is no such thing."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_PROBLEM, f"{self.prog}: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments."""
+    from rayjobs.command_line import commands
+
+    top = _Parser(
+        prog="rayjobs",
+        description="Renders, analyses and exports image collections in parallel on Ray.",
+        epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",
+    )
+    top.add_argument("--version", action="version", version=commands.version_text())
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        return sub
+
+    def add_for_file(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
+        sub = add(name, command, summary)
+        sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
+        sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
+        return sub
+
+    def add_for_job(name: str, command: Command, summary: str, *, json: bool = True) -> argparse.ArgumentParser:
+        sub = add(name, command, summary)
+        sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
+        if json:
+            _json(sub)
+        return sub
+
+    run = add_for_file("run", commands.run, "Run a job here, or on the cluster of RAY_ADDRESS")
+    _priority(run)
+    _json(run)
+    _starting(run)
+    submit = add_for_file("submit", commands.submit, "Submit a job to a cluster through Ray's Jobs API")
+    submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
+    submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
+    _priority(submit)
+    _starting(submit)
+    plan = add_for_file("plan", commands.plan, "Show what a job would do, and which inputs it leaves out and why")
+    _json(plan)
+    _allow(plan)
+    add_for_job("status", commands.status, "Show how a job stands")
+    add_for_job("watch", commands.watch, "Show a running job's progress until it ends")
+    resume = add_for_job("resume", commands.resume, "Go on with a job that was interrupted, paused or cancelled")
+    _starting(resume)
+    retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
+    retry.add_argument(
+        "--reason",
+        action="append",
+        default=[],
+        choices=[reason.value for reason in FailedReason],
+        metavar="REASON",
+        help="only those that failed for it; repeatable",
+    )
+    _starting(retry)
+    add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
+    add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
+    priority = add_for_job("priority", commands.set_priority, "Change the priority of a running job", json=False)
+    priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
+    history = add_for_job("history", commands.history, "Show every attempt of a job's inputs")
+    history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
+    report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
+    report.add_argument("--open", action="store_true", help="show it in the browser")
+    verify = add_for_job("verify", commands.verify, "Compare an output with what was published; 0 equal, 2 differs")
+    verify.add_argument("--deep", action="store_true", help="compare contents, not only sizes and times")
+    prune = add_for_job("prune", commands.prune, "List what a job made and doesn't want any more")
+    prune.add_argument("--yes", action="store_true", help="remove it")
+    _allow(add_for_job("rebuild", commands.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
+    _add_references(add)
+    return top
+
+
+def _add_references(add: Add) -> None:
+    """Commands that concern no single job."""
+    from rayjobs.command_line import commands
+
+    _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
+    operations = add("operations", commands.operations, "List the operations with their parameters")
+    _json(operations)
+    _allow(operations)
+    analyses = add("analyses", commands.analyses, "List the analyses with their parameters and columns")
+    _json(analyses)
+    _allow(analyses)
+    charts = add("charts", commands.charts, "List the analyses that have a chart, or draw a page with all of them")
+    charts.add_argument("--gallery", type=Path, metavar="DIR", help="draw charts.md and its pictures into DIR")
+    _json(charts)
+    extensions = add("extensions", commands.extensions, "List the plug-ins that are installed, without loading them")
+    _json(extensions)
+    _allow(extensions)
+    migrate = add("migrate", commands.migrate, "Turn jobs of the old batch format into job files")
+    migrate.add_argument("file", type=Path, metavar="OLD.json", help="file of the old batch system")
+    migrate.add_argument("-o", "--output", type=Path, metavar="DIR", help="where job files go, instead of beside it")
+    _json(migrate)
+    init = add("init", commands.init, "Write an example job file")
+    init.add_argument(
+        "file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE", help="job.yaml if not given"
+    )
+    init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
+    doctor = add("doctor", commands.doctor, "Look at what usually goes wrong before a job does")
+    doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")
+    _json(doctor)
+
+
+def _allowed_by_environment() -> list[str]:
+    return [name.strip() for name in os.environ.get(ALLOW_VARIABLE, "").split(",") if name.strip()]
+
+
+def _json(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def _priority(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--priority", choices=PRIORITIES, help="instead of the job file's priority")
+
+
+def _allow(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--allow-plugin",
+        action="append",
+        default=[],
+        dest="allowed",
+        metavar="NAME",
+        help=f"allow the job to use this extension; repeatable (also: {ALLOW_VARIABLE}=a,b)",
+    )
+
+
+def _starting(sub: argparse.ArgumentParser) -> None:
+    """What only a person may say of a run, and no job file."""
+    _allow(sub)
+    sub.add_argument(
+        "--notify",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="when it ends, post JSON to this URL, or tell what the settings define by this name; repeatable",
+    )
+    sub.add_argument(
+        "--notify-command",
+        action="append",
+        default=[],
+        dest="notify_commands",
+        metavar="COMMAND",
+        help="when it ends, start this without a shell, with JSON as its input; repeatable",
+    )

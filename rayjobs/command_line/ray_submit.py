@@ -1,0 +1,140 @@
+"""``rayjobs submit``: hand a job to a cluster through Ray's Jobs API.
+
+The job travels resolved, as one small file with absolute paths, so that it means the same wherever its driver starts.
+The package itself is expected on the cluster's nodes (image or set-up commands, see ``cluster.yaml``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.ledger.job_registry import JobRegistry, job_id_of
+from pipelines.errors import JobError
+from rayjobs.command_line.doctor import authentication_of
+from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+from rayjobs.job.job_tasks import planned_tasks
+from rayjobs.run.planning import RunRequest
+from rayjobs.run.ray_session import decide_authentication
+
+STOP_WAIT_S = 30
+"""Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
+START_S = 60.0
+NOT_READY = "No available agent"
+POLL_S = 1.0
+JOB_FILE = "job.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that the cluster has taken."""
+
+    job_id: str
+    """For ``rayjobs status`` and the like."""
+    submission_id: str
+    """For ``ray job logs`` and the like."""
+    exit_code: int
+    """Of the job, if it was waited for; else 0."""
+
+
+def submit_job(request: RunRequest, *, address: str, options: Sequence[str] = (), wait: bool = False) -> Submitted:
+    """Submit a job; with ``wait``, follow its log to standard error until it ends.
+
+    ``options`` are further ones of ``rayjobs run``, which is what starts there.
+
+    Raises
+    ------
+    JobError
+        The cluster can't be reached or refuses the job.
+    """
+    finding = authentication_of(address)
+    if finding.verdict != "ok":
+        sys.stderr.write(f"rayjobs: warning: {finding.text}\n")
+    decide_authentication(embedded=False)
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    job_id = job_id_of(request.spec.name, request.output)
+    submission_id = f"{job_id}-{time.time_ns():x}"
+    arguments = ["run", JOB_FILE, "--output", str(request.output), *options]
+    try:
+        client = JobSubmissionClient(address)
+        with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:
+            text = json.dumps(resolved_job(request), indent=2)
+            (Path(directory) / JOB_FILE).write_text(text, encoding="utf-8")
+            _submit(
+                client,
+                entrypoint=shlex.join(["python", "-m", "rayjobs", *arguments]),
+                submission_id=submission_id,
+                runtime_env={"working_dir": directory, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}},
+                metadata={"name": request.spec.name, "job_id": job_id},
+            )
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise JobError(f"{address}: {_first_line(error)}; check the address and RAY_AUTH_TOKEN") from error
+    JobRegistry().add(job_id, request.spec.name, request.output)
+    try:
+        code = _follow(client, submission_id) if wait else EXIT_OK
+    except (OSError, RuntimeError, RayError) as error:
+        raise JobError(
+            f"{address}: {_first_line(error)}; the job may go on there: `rayjobs status {job_id}`"
+        ) from error
+    return Submitted(job_id, submission_id, code)
+
+
+def _submit(client: Any, **job: Any) -> None:
+    """Submit, waiting for a cluster that has just started: its agents come up after its dashboard."""
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            client.submit_job(**job)
+        except RuntimeError as error:
+            if NOT_READY not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return
+
+
+def resolved_job(request: RunRequest) -> dict[str, Any]:
+    """The job as a job file with absolute paths, for a driver that starts in another directory."""
+    job = request.spec.model_dump(mode="json")
+    job["inputs"] = [_absolute(pattern, request.base) for pattern in job["inputs"]]
+    job["output"] = str(request.output)
+    tasks = planned_tasks(request.spec, request.base, request.output)
+    job["tasks"] = [{task.task_type: dict(task.config)} for task in tasks]
+    return job
+
+
+def _absolute(pattern: str, base: Path) -> str:
+    if "://" in pattern:
+        return pattern
+    marker = "@" if pattern.startswith("@") else ""
+    return marker + os.path.join(base, pattern.removeprefix("@"))
+
+
+def _follow(client: Any, submission_id: str) -> int:
+    printed = 0
+    while True:
+        ended = client.get_job_status(submission_id).is_terminal()
+        log = client.get_job_logs(submission_id)
+        sys.stderr.write(log[printed:])
+        printed = len(log)
+        if ended:
+            info = client.get_job_info(submission_id)
+            if info.driver_exit_code is not None:
+                return int(info.driver_exit_code)
+            return {"SUCCEEDED": EXIT_OK, "STOPPED": EXIT_INTERRUPTED}.get(info.status, EXIT_PROBLEM)
+        time.sleep(POLL_S)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

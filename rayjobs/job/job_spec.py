@@ -1,0 +1,270 @@
+"""A job as a user asks for it: the model of the job file.
+
+Covers names, types, ranges and defaults. Reading YAML: ``job_file``; telling where a mistake is: ``job_check``. What
+follows from a job for the workers: ``job_plan``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_serializer,
+    field_validator,
+)
+
+from pipelines.analyses import ANALYSES
+from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
+from pipelines.models import AnalysisRequest, ImageOperation
+from pipelines.operations import OPERATIONS
+from pipelines.stages.output_names import NamePattern
+from rayjobs.job.quantities import Bytes, Count, Failures, Seconds
+
+ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]
+DataFormat = Literal["parquet", "csv", "json", "xlsx"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Credits(_Section):
+    """Whose picture it is, as outputs say."""
+
+    copyright: str | None = Field(None, min_length=1, max_length=2000, description="In EXIF; in XMP and IPTC if kept")
+    artist: str | None = Field(None, min_length=1, max_length=2000, description="In EXIF; in XMP and IPTC if kept")
+
+
+class ImageExport(_Section):
+    """How rendered images are written."""
+
+    format: ImageFormat = Field("jpeg", description="Format; `original` keeps each input's own")
+    quality: Literal["lossless"] | Annotated[int, Field(ge=1, le=100)] = Field(
+        90, description="Of JPEG, WebP and AVIF; JPEG can't be lossless, PNG and TIFF always are"
+    )
+    chroma: Literal[444, 420] | None = Field(
+        None, description="Colour resolution of JPEG and AVIF, full or half; WebP with loss is always 420"
+    )
+    compression: str | int | None = Field(None, description="Of PNG (0-9) and TIFF (none, deflate, lzw, zstd, ...)")
+    bit_depth: Literal[8, 16] | None = Field(None, description="Bits per sample; as rendered unless given")
+    metadata: Literal["strip", "keep", "keep_but_gps"] = Field(
+        "strip", description="EXIF, XMP, IPTC and resolution (dpi) of the input; its colour profile stays"
+    )
+    set: Credits = Field(default_factory=Credits, description="What the metadata say, whatever the input says")
+    layout: Literal["mirror", "flat", "beside"] = Field(
+        "mirror", description="The inputs' tree again, all in one directory, or beside each source"
+    )
+    name: str = Field("{stem}", description="Name pattern: {stem} {ext} {index:04d} {job} {relpath} {width} {height}")
+    on_conflict: Literal["rename", "skip", "overwrite", "error"] = Field(
+        "rename", description="When names clash, or a file that isn't the job's is there already"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_pattern(cls, value: str) -> str:
+        NamePattern.parse(value)
+        return value
+
+
+class ChartExport(_Section):
+    """How charts are drawn."""
+
+    format: Literal["png", "svg", "jpeg"] = Field("png", description="Format of the pictures")
+    engine: str = Field("fast", description="`fast` or `matplotlib`; both draw the same content")
+    scale: Literal["8bit", "10bit", "ire"] = Field("8bit", description="Labels of levels")
+    width: int = Field(608, ge=WIDTH_RANGE_PX[0], le=WIDTH_RANGE_PX[1], description="px")
+    height: int = Field(344, ge=HEIGHT_RANGE_PX[0], le=HEIGHT_RANGE_PX[1], description="px")
+
+
+def _switch(model: type[_Section]) -> BeforeValidator:
+    """``true`` stands for the defaults, ``false`` for nothing."""
+    return BeforeValidator(lambda value: model() if value is True else None if value is False else value)
+
+
+class Export(_Section):
+    """What is written."""
+
+    images: Annotated[ImageExport | None, _switch(ImageExport)] = Field(
+        None, description="Rendered images; false for none. Without the key: images if there are operations"
+    )
+    data: list[DataFormat] = Field(["parquet"], description="Table formats of the analyses")
+    charts: Annotated[ChartExport | None, _switch(ChartExport)] = Field(
+        None, description="A chart per image and analysis; false for none"
+    )
+
+
+class Limits(_Section):
+    """Bounds for one image and for the run."""
+
+    memory_per_image: Bytes = Field(2 * 1024**3, description="What one image may need decoded, as its header says")
+    item_timeout: Seconds = Field(120.0, description="Time for one image; then it has failed")
+    task_timeout: Seconds = Field(3600.0, description="Time for one of `tasks` of a plug-in; then it is interrupted")
+    attempts: int = Field(3, ge=1, le=10, description="How often an image or a task may end its process")
+    max_pixels: Count = Field(2_000_000_000, description="Width x height x frames, checked before decoding")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
+        "auto", description="CPUs of an embedded run"
+    )
+
+    @property
+    def cpus(self) -> int | None:
+        """CPUs of an embedded run; None: all that the machine has."""
+        return None if self.workers == "auto" else self.workers
+
+
+class Read(_Section):
+    """How inputs are decoded."""
+
+    truncated: Literal["strict", "salvage", "flag"] = Field("strict", description="What a cut-off file becomes")
+    frames: Literal["first", "all"] = Field("first", description="Of files with several images")
+    color: Literal["srgb", "keep"] = Field("srgb", description="Convert embedded colour profiles to sRGB, or keep them")
+
+
+@dataclass(frozen=True, slots=True)
+class JobTask:
+    """One task after the images: its type and what its handler reads, as in a job file."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _name_of_settings(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            "is no name: addresses and commands are defined in the user's settings, or on the command line"
+        )
+    return name
+
+
+def _on_or_off(value: Any) -> Any:
+    """YAML reads ``on`` and ``off`` as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+STAGES = ("render", "analyze", "export")
+"""Of an image's way; ``requires`` may say which of them needs something."""
+Units = Annotated[float, Field(gt=0)]
+
+
+def _form_of_need(value: Any) -> str:
+    return "[stage]" if isinstance(value, Mapping) else "[units]"
+
+
+Need = Annotated[
+    Annotated[Units, Tag("[units]")] | Annotated[dict[str, Units], Tag("[stage]")], Discriminator(_form_of_need)
+]
+
+
+class JobSpec(_Section):
+    """One job, complete with defaults."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dot, dash, underscore"
+    )
+    inputs: list[str] = Field(min_length=1, description="Directories, patterns, files, and @lists of files")
+    exclude: list[str] = Field([], description="Patterns of files and directories to leave out")
+    operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
+    analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
+    export: Export = Field(default_factory=Export, description="What is written, and how")
+    output: str = Field(min_length=1, description="Directory of the results, relative to the job file")
+    priority: Literal["urgent", "high", "normal", "low"] = Field(
+        "normal", description="Whose turn it is on a shared cluster; urgent ones make others yield between two images"
+    )
+    limits: Limits = Field(default_factory=Limits, description="Bounds for one image and for the run")
+    read: Read = Field(default_factory=Read, description="How inputs are decoded")
+    max_failures: Failures = Field(
+        0,
+        description="A number or a share (5%) of inputs that may fail. 0: run to the end, and exit with 2 if any "
+        "failed; else the job stops early as soon as more failed",
+    )
+    stages: Literal["auto", "staged", "fused"] = Field(
+        "auto",
+        description="Render, analyse and export as three operators or one; the bytes are the same. `auto`: "
+        "three if one needs a GPU, or something that nodes have, and another doesn't",
+    )
+    durability: Literal["process", "power"] = Field("process", description="What published files survive")
+    plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
+    requires: dict[str, Need] = Field(
+        {},
+        description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu; "
+        "below `render`, `analyze` or `export`, in that stage alone",
+    )
+    notify: list[Annotated[str, AfterValidator(_name_of_settings)]] = Field(
+        [], description="Who is told when a run ends: names of what the user's settings define"
+    )
+    cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
+        "auto",
+        description="Analyses that other jobs measured of the same content aren't measured again: `auto` those of few "
+        "numbers, `on` all of them, `off` none",
+    )
+    tasks: tuple[JobTask, ...] = Field(
+        (), description="One after the other when the results are written; each is a task type with its configuration"
+    )
+
+    @field_validator("requires")
+    @classmethod
+    def _requires_what_can_be_asked_for(
+        cls, value: dict[str, float | dict[str, float]]
+    ) -> dict[str, float | dict[str, float]]:
+        names = set(value)
+        for stage, needs in value.items():
+            if isinstance(needs, dict):
+                if stage not in STAGES:
+                    raise ValueError(f"{stage} is no stage; there are {', '.join(STAGES)}")
+                names |= set(needs)
+        for name, instead in (
+            ("cpu", "every image has one; `limits.workers` bounds an embedded run"),
+            ("memory", "it is predicted from each image; `limits.memory_per_image` bounds it"),
+            ("disk", "free space is watched anyway"),
+        ):
+            if name in names:
+                raise ValueError(f"{name} isn't asked for here: {instead}")
+        return value
+
+    @field_serializer("operations", "analyses", "tasks")
+    def _steps(self, steps: tuple[ImageOperation | AnalysisRequest | JobTask, ...]) -> list[dict[str, Any]]:
+        return [{step.name: dict(step.params)} for step in steps]
+
+
+def job_schema() -> dict[str, Any]:
+    """The JSON Schema of a job file, for editors, with every operation and analysis spelled out."""
+    schema = JobSpec.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Rayjobs job file"
+    properties = schema["properties"]
+    for key in ("operations", "analyses", "tasks"):
+        properties[key].pop("default", None)
+    properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
+    properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
+    step = {"type": "object", "minProperties": 1, "maxProperties": 1}
+    properties["tasks"] |= {"type": "array", "items": {"anyOf": [{"type": "string"}, step]}}
+    for name in ("ImageOperation", "AnalysisRequest", "JobTask"):
+        schema["$defs"].pop(name, None)
+    for key in ("images", "charts"):
+        schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
+    properties["cache"].pop("type")
+    properties["cache"]["enum"] = [*properties["cache"]["enum"], True, False]
+    for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
+        schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
+    return schema
+
+
+def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[str, Any]:
+    """A bare name, or one name with its parameters."""
+    named = []
+    for name, entry in sorted(registry.items()):
+        parameters = entry.parameters.model_json_schema()
+        parameters["description"] = entry.summary
+        named.append(
+            {"type": "object", "properties": {name: parameters}, "required": [name], "additionalProperties": False}
+        )
+    return {"anyOf": [{"enum": [*shorthands, *sorted(registry)]}, *named]}

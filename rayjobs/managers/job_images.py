@@ -1,0 +1,108 @@
+"""The images of a job, as its pool names them or as its ledger knows them, each with its pixels on demand.
+
+Lists stream: no pixel is held, and a list may be iterated again and again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.ledger.job_ledger import JobLedger
+from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_bytes
+from pipelines.models import ImageOperation
+from pipelines.operations import Image
+from pipelines.stages.decoder_reduction import decode_and_apply
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.inputs.found_outputs import FoundOutputs
+from rayjobs.job.job_plan import read_policy
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.managers.batch_job import BatchJob
+from rayjobs.run.planning import RunRequest
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobImage:
+    """One image of a job's pool."""
+
+    source: Path
+    status: str
+    """``pending``, ``done``, ``failed`` or ``skipped``."""
+    read: ReadPolicy
+    processed: Path | None = None
+    """What the job published for it, if that is wanted and there."""
+    operations: tuple[ImageOperation, ...] = ()
+    """Applied by ``load`` when nothing was published; empty: the original is wanted."""
+
+    @property
+    def path(self) -> Path:
+        """The file that ``load`` reads."""
+        return self.processed or self.source
+
+    def load(self) -> Image:
+        """The pixels.
+
+        Raises
+        ------
+        ImageError
+            The file can't be read, or an operation fails.
+        """
+        data = read_bytes(os.fsencode(self.path), max_bytes=self.read.max_file_bytes)
+        if self.processed is not None or not self.operations:
+            return decode_image(data, self.read).pixels
+        _, result = decode_and_apply(data, probe_header(data, self.read), self.read, self.operations)
+        return result.pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWithImages:
+    """A job and its images: with the job's operations applied, or the originals."""
+
+    job: BatchJob
+    include_effects: bool
+    request: RunRequest
+
+    def __iter__(self) -> Iterator[JobImage]:
+        """The images, sorted by path if the job has run; listed anew every time."""
+        output = OutputDirectory(self.request.output)
+        if output.exists:
+            with closing(output.read_ledger()) as ledger:
+                stored = ledger.facts.spec()
+                if stored is not None and stored["inputs"] == self.request.spec.inputs:
+                    yield from self._known(ledger)
+                    return
+        spec = self.request.spec
+        outputs = FoundOutputs(self.request.output)
+        for found in Discovery(spec.inputs, self.request.base, spec.exclude, outputs).inputs():
+            yield self._image(found.path, found.status or "pending", None)
+
+    @property
+    def images(self) -> list[JobImage]:
+        """All of them at once."""
+        return list(self)
+
+    def _known(self, ledger: JobLedger) -> Iterator[JobImage]:
+        for final in ledger.final_inputs():
+            published = next((o.path for o in final.outputs if o.product == "image"), None)
+            yield self._image(final.path, final.status, published)
+        place = 0
+        while (seq := ledger.next_open_seq(place)) is not None:
+            place = seq + _ROWS
+            for waiting in ledger.open_inputs(seq, place):
+                yield self._image(waiting.path, "pending", None)
+
+    def _image(self, path: bytes, status: str, published: str | None) -> JobImage:
+        spec = self.request.spec
+        wanted = published is not None and self.include_effects
+        return JobImage(
+            source=Path(os.fsdecode(path)),
+            status=status,
+            processed=self.request.output / published if wanted and published else None,
+            operations=spec.operations if self.include_effects else (),
+            read=read_policy(spec),
+        )

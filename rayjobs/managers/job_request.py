@@ -1,0 +1,95 @@
+"""From a manager's job to a run of it, and from the ledger of a run back to the job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import JobError
+from pipelines.models import AnalysisRequest, ImageOperation
+from rayjobs.job.job_check import check_job
+from rayjobs.job.job_state import JobState, JobStatus, read_state
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.managers.batch_job import BatchJob
+from rayjobs.managers.job_pool import JobRun
+from rayjobs.run.planning import RunRequest
+
+
+def job_output(base: Path, output: str | Path) -> Path:
+    """Absolute and without ``..``, but with links as they are."""
+    return Path(os.path.normpath(base / Path(output).expanduser()))
+
+
+def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) -> str | dict[str, Any]:
+    """An operation or analysis as a job file has it."""
+    if isinstance(step, ImageOperation | AnalysisRequest):
+        return {step.name: dict(step.params)}
+    return step if isinstance(step, str) else dict(step)
+
+
+def job_request(job: BatchJob, *, needs_images: bool = True) -> RunRequest:
+    """What to run for a job.
+
+    Raises
+    ------
+    JobError
+        With every mistake in the job's definition; or it has no images, and ``needs_images``.
+    """
+    if needs_images and not job.source_paths:
+        raise JobError(f"{job.job_id}: has no images; add some with `add_images`")
+    wanted: dict[str, Any] = {
+        **job.options,
+        "name": job.name,
+        "inputs": job.source_paths or ["."],
+        "operations": job.operations,
+        "analyses": job.analyses,
+        "output": job.output,
+    }
+    if job.export_config is not None:
+        wanted["export"] = job.export_config
+    spec = check_job(wanted, name=f"job {job.name}", base=Path(job.base))
+    if not job.source_paths:
+        spec = spec.model_copy(update={"inputs": []})
+    return RunRequest(spec=spec, base=Path(job.base), output=Path(job.output))
+
+
+def as_refreshed(job: BatchJob, run: JobRun | None) -> BatchJob:
+    """A job with status, progress and times as its output's ledger says; ``run`` is the one that is open here."""
+    output = OutputDirectory(Path(job.output))
+    if not output.exists:
+        waiting = job.status if run is None else JobStatus.PENDING
+        return replace(job, status=waiting)
+    state = read_state(output)
+    status = state.status
+    if run is not None and status is not JobStatus.RUNNING:
+        status = JobStatus.PENDING  # what the ledger says is about the run before
+    elif job.status is JobStatus.FAILED and run is None and job.result_message and status is JobStatus.PENDING:
+        return job  # it could not even be planned
+    return replace(
+        job,
+        status=status,
+        progress=percent(state.done + state.failed + state.skipped, state.total),
+        result_message=state.error or message_of(state),
+        started_at=_moment(state.started),
+        completed_at=_moment(state.finished),
+    )
+
+
+def percent(done: int, total: int) -> int:
+    """Rounded down, so that 100 means all."""
+    return 100 * done // total if total else 0
+
+
+def message_of(state: JobState) -> str | None:
+    """How many inputs ended how."""
+    if not state.total:
+        return None
+    return f"{state.done:,} done, {state.failed:,} failed, {state.skipped:,} skipped of {state.total:,}"
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,185 @@
+"""The files of an output whose names are fixed: manifest, job.json, tables and report.
+
+Covers which ones a job needs, whether something that isn't the job's is in their way, and writing them by custody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from actors.ledger.file_record import FIXED, FileRecord
+from actors.ledger.job_ledger import JobLedger
+from pipelines.errors import ImageError, JobError
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
+from pipelines.storage.custody import Kind, Standing
+from pipelines.storage.local_files import (
+    compare,
+    look,
+    remove,
+    remove_cut_off,
+    remove_empty,
+    replace_own,
+    seems_as_written,
+    way_to,
+)
+from rayjobs.job.output_directory import OutputDirectory
+
+SHOWN = 10
+
+
+def check_free(output: OutputDirectory, names: Iterable[str], directories: Iterable[str], record: FileRecord) -> None:
+    """Refuse a job before it starts when something that isn't its own has a name that it needs.
+
+    Raises
+    ------
+    JobError
+        With the list of what is in the way, and what to do.
+    """
+    found = list(dict.fromkeys([*_blocked(output.root, directories), *_taken(output.root, names, record)]))
+    if found:
+        more = f"\n  ... and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+        listed = "".join(f"\n  {line}" for line in found[:SHOWN])
+        raise JobError(
+            f"output {output.root}: the job needs these names, and they are taken:{listed}{more}\n"
+            "  move them away or choose another output; nothing was touched"
+        )
+
+
+def _blocked(root: Path, directories: Iterable[str]) -> Iterator[str]:
+    for relative in directories:
+        kind = look(root / relative).kind
+        if kind not in (Kind.NOTHING, Kind.DIRECTORY):
+            yield f"{relative}: is {kind}, not a directory"
+
+
+def _taken(root: Path, names: Iterable[str], record: FileRecord) -> Iterator[str]:
+    for relative in names:
+        yield from _blocked(root, (str(parent.relative_to(root)) for parent in way_to(root, relative)))
+        present = look(root / relative)
+        if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
+            yield from _strangers_below(root, relative, record)
+        elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record)):
+            yield f"{relative}: {why}"
+
+
+def _strangers_below(root: Path, relative: str, record: FileRecord) -> Iterator[str]:
+    for directory, names, files in os.walk(root / relative):
+        for name in [*names, *files]:
+            inside = os.path.relpath(os.path.join(directory, name), root)
+            if why := _not_ours(root, inside, record):
+                yield f"{inside}: {why}"
+
+
+def _not_ours(root: Path, relative: str, record: FileRecord) -> str | None:
+    entry = record.find(relative)
+    if entry is None or entry.theirs:
+        return "isn't this job's"
+    found, present = compare(root / relative, entry)
+    if found is Standing.CHANGED and not (present.kind is Kind.FILE and present.bytes < entry.bytes):
+        return "was changed since the job wrote it"
+    return None  # a shorter one may be cut off: that is seen when the whole one is there to compare with
+
+
+class FixedFiles:
+    """Writes the fixed files of a run, each whole or not at all, and never in the place of what isn't the job's."""
+
+    def __init__(
+        self, ledger: JobLedger, output: OutputDirectory, journal: WorkerJournal, directory: Path, *, durable: bool
+    ) -> None:
+        self._ledger = ledger
+        self.root = output.root
+        self._publisher = Publisher(output.root, directory, journal, durable=durable)
+        self._written: list[str] = []
+
+    @classmethod
+    @contextmanager
+    def opened(cls, ledger: JobLedger, output: OutputDirectory, *, durable: bool = False) -> Iterator[FixedFiles]:
+        """For the run whose temporary directory is there."""
+        directory = output.temporary / str(ledger.facts.read().epoch)
+        with ExitStack() as closing:
+            journal = WorkerJournal(directory)
+            closing.callback(journal.close)
+            yield cls(ledger, output, journal, directory, durable=durable)
+
+    def new_path(self) -> Path:
+        """Where to write a file that ``place`` then gives its name."""
+        return self._publisher.new_path()
+
+    def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
+        """A file of these bytes; ``same_again``: the same job makes the same bytes, so they need not be kept."""
+        temporary = self.new_path()
+        temporary.write_bytes(data)
+        self.place(relative, temporary, content=None if same_again else data)
+
+    def place(self, relative: str, temporary: Path, content: bytes | None = None, *, sha256: str | None = None) -> None:
+        """Give a finished file its name; ``sha256`` where it is known already.
+
+        Raises
+        ------
+        JobError
+            What bears the name isn't as the job wrote it, and isn't merely cut off.
+        """
+        entry = self._ledger.files.find(relative)
+        self._free_of_cut_off(relative, temporary)
+        try:
+            output = self._publisher.publish_file(FIXED, relative, temporary, sha256=sha256, written=entry)
+        except ImageError as error:
+            raise JobError(f"output {self.root}: {error}") from error
+        self._ledger.files.put_job_files([output], [content], [look(self.root / relative).ctime_ns])
+        self._written.append(relative)
+
+    def is_free(self, relative: str) -> bool:
+        """Whether a file may get this name."""
+        return next(_taken(self.root, [relative], self._ledger.files), None) is None
+
+    def keep(self, relative: str) -> None:
+        """Count a file that is there as it was written to the run's results."""
+        self._written.append(relative)
+
+    def is_there(self, relative: str) -> bool:
+        """Whether a file is there as the job wrote it."""
+        entry = self._ledger.files.find(relative)
+        if entry is None:
+            return False
+        path = f"{self.root}/{relative}"
+        return seems_as_written(path, entry.bytes, entry.mtime_ns) or compare(path, entry)[0] is Standing.AS_WRITTEN
+
+    def remove_parts(self, table: str, but: Sequence[str] = ()) -> None:
+        """A table of several parts is replaced as a whole: remove those of its parts that it hasn't any more."""
+        for path, sha256 in self._ledger.files.known_below([f"{table}/"]):
+            if path not in but and remove(self.root, path, {sha256}):
+                remove_empty(self.root, path)
+                self._ledger.files.forget([path])
+
+    def remove_file(self, relative: str) -> None:
+        """As ``remove_parts``, of a table that was one file and becomes a directory."""
+        entry = self._ledger.files.find(relative)
+        if entry is not None and remove(self.root, relative, {entry.sha256}):
+            self._ledger.files.forget([relative])
+
+    def withdraw_manifest(self, output: OutputDirectory) -> None:
+        """While files are replaced, the manifest of the run before wouldn't be true: it waits among the run's own."""
+        entry = self._ledger.files.find(output.manifest.name)
+        if entry is not None and compare(output.manifest, entry, deep=True)[0] is Standing.AS_WRITTEN:
+            replace_own(output.manifest, output.withdrawn_manifest)
+
+    def finish(self) -> None:
+        """These are the job's fixed files now; others that it wrote are kept."""
+        self._ledger.files.keep_others(FIXED, self._written)
+
+    def _free_of_cut_off(self, relative: str, fresh: Path) -> None:
+        """Remove a file of ours that was cut off: there is nothing in it that isn't in what the job writes."""
+        entry, path = self._ledger.files.find(relative), self.root / relative
+        present = look(path)
+        if entry is None or present.kind is not Kind.FILE or present.bytes >= entry.bytes:
+            return
+        content = self._ledger.files.content(relative)
+        whole = fresh
+        if content is not None:
+            whole = self.new_path()
+            whole.write_bytes(content)
+        remove_cut_off(path, whole)

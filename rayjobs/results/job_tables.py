@@ -1,0 +1,240 @@
+"""The tables in ``data/``, made from the sealed results: one row per image, and one row per object where asked.
+
+A table is one file, or for Parquet of a job of several ranges a directory with a part per range. Sealed parts are
+linked where they hold just what is asked for; else columns of wide rows are copied as they are encoded. Its rows are in
+the order of the inputs and its bytes depend on inputs and job alone. Made without Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.models import AnalysisRequest
+from pipelines.tables import (
+    FLAT_FORMATS,
+    Sheet,
+    analyses_schema,
+    flat_schema,
+    has_wide_rows,
+    object_schemas,
+    row_bytes,
+    seal_part,
+    write_table,
+    write_xlsx,
+)
+from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, write_row_groups
+from pipelines.tables.parquet_table import GROUP_BYTES
+from rayjobs.results.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
+from rayjobs.results.fixed_files import FixedFiles
+from rayjobs.results.published import TABLE
+from rayjobs.results.results_store import ResultsStore
+
+PARQUET = "parquet"
+XLSX = "xlsx"
+SHEET_NAME_CHARACTERS = 25
+WRITERS = 2
+"""Files of a table that are written side by side: most of it is copying, and each may hold some batches in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A sealed file of one range."""
+
+    path: Path
+    is_final: bool
+    """Whether it is the table's part as it stands, to be linked."""
+    sha256: str | None = None
+    """As the ledger knows it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """One table, as long as it is being written."""
+
+    name: str
+    schema: pa.Schema
+    ranges: range
+    """Of the store; all of them."""
+    ranges_per_file: int
+    sealed: Callable[[int], _Sealed | None]
+    """Range -> its sealed file; None when no input of it is done."""
+    groups: DuplicateGroups | None = None
+    """Fills a column that only the whole job can know."""
+
+    def batches(self, ranges: range) -> Iterator[pa.RecordBatch]:
+        """The rows of some ranges, in order, about ``GROUP_BYTES`` at a time."""
+        names = self.schema.names
+        for number in ranges:
+            sealed = self.sealed(number)
+            if sealed is None:
+                continue
+            row = 0
+            with pq.ParquetFile(sealed.path) as file:
+                rows = file.metadata.num_rows // max(file.num_row_groups, 1)
+                step = max(GROUP_BYTES // (max(rows, 1) * row_bytes(self.schema)), 1)
+                for first in range(0, file.num_row_groups, step):
+                    groups = range(first, min(first + step, file.num_row_groups))
+                    table = file.read_row_groups(groups, columns=names).select(names)
+                    if self.groups is not None:
+                        table = self.groups.filled(table, number, row)
+                    row += table.num_rows
+                    yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
+
+    def row_groups(self, ranges: range) -> Iterator[RowGroup]:
+        """The row groups of some ranges as they are encoded, but for the column that must be filled."""
+        for number in ranges:
+            sealed = self.sealed(number)
+            file = None if sealed is None else EncodedFile(sealed.path)
+            for row, group in zip(file.starts, file.groups, strict=False) if file else ():
+                yield group if self.groups is None else self._filled(self.groups, group, number, row)
+
+    def _filled(self, groups: DuplicateGroups, group: RowGroup, number: int, row: int) -> RowGroup:
+        schema = pa.schema([self.schema.field(GROUP_COLUMN)])
+        empty = pa.table([pa.nulls(group.rows, schema.field(0).type)], schema=schema)
+        filled = encode(schema, groups.filled(empty, number, row).combine_chunks().to_batches())
+        return RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
+
+
+def seal_results(store: ResultsStore) -> None:
+    """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all."""
+    for number in store.all_ranges():
+        seal = store.to_seal(number)
+        if seal is not None:
+            seal_part(seal.request)
+            store.record(seal)
+
+
+def write_tables(files: FixedFiles, store: ResultsStore, formats: Sequence[str]) -> list[str]:
+    """Make ``data/`` hold the wanted tables, from sealed results; return their paths relative to the output.
+
+    Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
+    """
+    ranges = store.all_ranges()
+    wanted = []
+    tables = _tables(store, ranges) if store.requests and formats else []
+    for table in tables:
+        for format in formats:
+            if format != XLSX or table.name == TABLE:
+                relative = table_path(table.name, format)
+                wanted.append(relative)
+                _replace(files, relative, format, table, tables)
+    return wanted
+
+
+def table_path(table: str, format: str) -> str:
+    """Where a table lies, relative to the output."""
+    return f"data/{table}.{format}"
+
+
+def table_paths(requests: Sequence[AnalysisRequest], formats: Sequence[str]) -> list[str]:
+    """Where the tables of a job lie, relative to the output."""
+    names = [TABLE, *(request.name for request in object_schemas(requests))] if requests else []
+    return [table_path(name, format) for name in names for format in formats if format != XLSX or name == TABLE]
+
+
+def _replace(files: FixedFiles, relative: str, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+    parts = _parts(table) if format == PARQUET else []
+    if len(parts) > 1:
+        names = [f"{relative}/part-{number:05d}.parquet" for number in range(len(parts))]
+        files.remove_file(relative)
+        _write_parts(files, table, dict(zip(names, parts, strict=True)))
+        files.remove_parts(relative, but=names)
+        return
+    temporary = files.new_path()
+    _write(temporary, format, table, tables)
+    files.remove_parts(relative)
+    files.place(relative, temporary)
+
+
+def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
+    """The table of images, then those of objects in the order of the job's analyses."""
+    groups = find_duplicates(store, ranges)
+
+    def of_images(number: int) -> _Sealed | None:
+        found = store.sealed_part(number)
+        if found is None:
+            return None
+        is_final = found[1] == store.requests and TABLE not in groups
+        return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
+
+    def of_objects(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
+        def sealed(number: int) -> _Sealed | None:
+            path = store.sealed_objects(number, request)
+            return None if path is None else _Sealed(path, is_final=request.name not in groups)
+
+        return sealed
+
+    def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None]) -> _Table:
+        per_file = store.file_rows // store.range_rows
+        of_table = groups.get(name)
+        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=of_table)
+
+    images = table(TABLE, analyses_schema(store.requests), of_images)
+    objects = [table(request.name, schema, of_objects(request)) for request, schema in store.object_schemas.items()]
+    return [images, *objects]
+
+
+def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+    if format in FLAT_FORMATS:
+        table, *tables = (replace(each, schema=flat_schema(each.schema)) for each in (table, *tables))
+    if format == PARQUET:
+        _write_file(target, table, table.ranges)
+    elif format == XLSX:
+        sheets = [
+            Sheet(name=each.name[:SHEET_NAME_CHARACTERS], schema=each.schema, batches=each.batches(each.ranges))
+            for each in tables
+        ]
+        write_xlsx(target, sheets)
+    else:
+        write_table(target, table.schema, table.batches(table.ranges), format=format)
+
+
+def _parts(table: _Table) -> list[range]:
+    """The ranges of each file of a table."""
+    per_file = table.ranges_per_file
+    return [table.ranges[first : first + per_file] for first in range(0, len(table.ranges), per_file)]
+
+
+def _write_parts(files: FixedFiles, table: _Table, parts: Mapping[str, range]) -> None:
+    """The files of a table, side by side: writing one is copying, and giving it its name is comparing contents."""
+
+    def write(name: str, ranges: range) -> None:
+        temporary = files.new_path()
+        files.place(name, temporary, sha256=_write_file(temporary, table, ranges))
+
+    with ThreadPoolExecutor(max_workers=WRITERS) as threads:
+        writing = [threads.submit(write, name, ranges) for name, ranges in parts.items()]
+        try:
+            for each in writing:
+                each.result()
+        except BaseException:  # the disk is full, or somebody wants an end: no further file is begun
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _write_file(target: Path, table: _Table, ranges: range) -> str | None:
+    """One file of a table; gives its sha256 if that is known."""
+    sealed = table.sealed(ranges[0]) if len(ranges) == 1 else None
+    if sealed is not None and sealed.is_final:
+        _link(sealed.path, target)
+        return sealed.sha256
+    if table.name == TABLE and has_wide_rows(table.schema):
+        write_row_groups(target, table.schema, table.row_groups(ranges))
+    else:
+        write_table(target, table.schema, table.batches(ranges), format=PARQUET)
+    return None
+
+
+def _link(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # no hard links on this file system: a copy does as well
+        shutil.copyfile(path, target)

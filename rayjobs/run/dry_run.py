@@ -1,0 +1,229 @@
+"""``rayjobs plan``: what a run would do, without doing it and without touching the output.
+
+The plan is made as a run makes it, on a copy of the job's ledger. Memory is predicted from the headers of some inputs,
+time from the job's own history, or else by working on a few inputs: in a process of its own (``plan_sample``), since
+nobody knows what an input or a plug-in does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.ledger.job_ledger import OpenInput
+from pipelines.quantity_texts import duration_text, size_text
+from pipelines.tables import printable, readable_path
+from rayjobs.job.job_plan import RecipeBook, is_beside, output_paths, table_requests
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.stage_needs import chosen_stages
+from rayjobs.results.job_results import JOB_JSON, MANIFEST
+from rayjobs.results.job_tables import table_paths
+from rayjobs.results.report_pages import page_path
+from rayjobs.run.plan_sample import try_sample
+from rayjobs.run.planning import RunRequest, planned_elsewhere
+
+FIXED_ALWAYS = 3
+"""Files that every job writes: manifest, job.json and report."""
+PROBED = 24
+TIMED = 3
+SHOWN = 20
+"""Left-out inputs that are listed one by one; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """An input that the plan itself fails or skips."""
+
+    input: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a run would do."""
+
+    name: str
+    output: Path
+    total: int
+    to_do: int
+    finished: int
+    """Inputs that have all their products already."""
+    renamed: int
+    """Inputs whose output names had to give way to others."""
+    left_out: tuple[LeftOut, ...]
+    """At most ``SHOWN``."""
+    reasons: dict[str, int]
+    """Reason -> inputs left out for it."""
+    ignored: dict[str, int]
+    """Extension -> files of directories that don't look like images."""
+    excluded_directories: tuple[str, ...]
+    """That aren't entered."""
+    results_left_out: dict[str, int]
+    """Output of a job -> its results among what the inputs name."""
+    operations: tuple[str, ...]
+    analyses: tuple[str, ...]
+    requires: dict[str, float | dict[str, float]]
+    """Units that each image holds while it is worked on; by stage where the job says which one."""
+    stages: str
+    """``fused`` or ``staged``."""
+    tasks: tuple[str, ...]
+    """That follow when the results are written."""
+    input_bytes: int
+    """Of the inputs to do."""
+    memory_bytes: int | None
+    """Largest need of one image among the probed ones."""
+    seconds: float | None
+    """Estimated for this machine's CPUs."""
+    losses: dict[str, int]
+    """What written images can't hold -> how many of the inputs that were looked at."""
+    looked_at: int
+    """Inputs whose headers were read for memory and losses."""
+    note: str | None
+    """Why something couldn't be estimated."""
+    writes: tuple[str, ...]
+    """Files that appear, relative to the output."""
+    running: bool
+    """Whether a run is going on there."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as ``--json`` prints them."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        left_out = [{name: getattr(entry, name) for name in LeftOut.__slots__} for entry in self.left_out]
+        return {**found, "output": str(self.output), "left_out": left_out}
+
+    def lines(self) -> Iterator[str]:
+        """The same for a person."""
+        inputs = "1 input" if self.total == 1 else f"{self.total:,} inputs"
+        yield f"{self.name}: {inputs}, {self.to_do:,} to do, {self.finished:,} finished already"
+        yield f"output:     {self.output}"
+        yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
+        yield f"analyses:   {', '.join(self.analyses) or 'none'}"
+        if self.requires:
+            yield f"requires:   {', '.join(_needs(self.requires))} per image"
+        if self.stages == "staged":
+            yield "stages:     render, analyze and export apart"
+        if self.tasks:
+            yield f"then:       {', '.join(self.tasks)}"
+        if self.to_do:
+            yield f"to read:    {size_text(self.input_bytes)}"
+        if self.memory_bytes is not None:
+            yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
+        if self.seconds is not None:
+            yield f"time:       about {duration_text(self.seconds)} on {os.cpu_count()} CPUs"
+        for loss, count in self.losses.items():
+            yield f"degraded:   {printable(loss)} ({count:,} of {self.looked_at:,} inputs looked at)"
+        if self.renamed:
+            yield f"renamed:    {self.renamed:,} outputs whose names would clash"
+        for reason, count in self.reasons.items():
+            yield f"left out:   {count:,} {reason}"
+        for entry in self.left_out:
+            yield f"  {entry.reason:<14} {printable(entry.input)}: {printable(entry.message)}"
+        if len(self.left_out) < sum(self.reasons.values()):
+            yield f"  ... and {sum(self.reasons.values()) - len(self.left_out):,} more"
+        yield from self._left_out()
+        for path in self.writes:
+            yield f"writes:     {printable(path)}"
+        yield from self._notes()
+
+    def _left_out(self) -> Iterator[str]:
+        for extension, count in self.ignored.items():
+            yield f"ignored:    {count:,} files that don't look like images: {printable(extension)}"
+        for directory in self.excluded_directories:
+            yield f"left out:   {printable(directory)}: the directory is left out by `exclude`"
+        for root, count in self.results_left_out.items():
+            yield f"left out:   {count:,} results of the job in {printable(root)}"
+
+    def _notes(self) -> Iterator[str]:
+        if self.note:
+            yield f"note:       {printable(self.note)}"
+        if not self.writes:
+            yield "note:       nothing to do: everything is there as the job wants it"
+        elif self.to_do and len(self.writes) == FIXED_ALWAYS:
+            yield "note:       no images, charts or tables are asked for: it would write a list of its inputs only"
+        if self.running:
+            yield f"note:       a run is going on in {printable(str(self.output))}: another one has to wait for it"
+
+
+def dry_run(request: RunRequest) -> Outlook:
+    """Plan a run.
+
+    Raises
+    ------
+    JobError
+        As the run itself would when planning.
+    """
+    spec, output = request.spec, OutputDirectory(request.output)
+    with planned_elsewhere(request) as (ledger, plan):
+        counts = ledger.counts()
+        opened = ledger.open_inputs(0, counts.total)
+        finals = [final for final in ledger.final_inputs() if final.status != "done" and final.reason]
+        book = RecipeBook(spec, plan.wanted, ledger, output.root)
+        known = ledger.mean_seconds() if opened else None
+        sample = try_sample(spec, _sample(opened, PROBED), book, timed=0 if known is not None else TIMED)
+        seconds = known if known is not None else sample.seconds
+        return Outlook(
+            name=spec.name,
+            output=request.output,
+            total=plan.sealed.total,
+            to_do=counts.open,
+            finished=counts.done,
+            renamed=plan.sealed.renamed,
+            left_out=tuple(
+                LeftOut(
+                    input=readable_path(final.path),
+                    status=final.status,
+                    reason=final.reason or "",
+                    message=final.message or "",
+                )
+                for final in finals[:SHOWN]
+            ),
+            reasons=ledger.reasons(),
+            ignored=dict(plan.discovery.ignored.most_common(10)),
+            excluded_directories=tuple(plan.discovery.excluded_directories),
+            results_left_out=dict(plan.discovery.results_left_out),
+            operations=tuple(operation.name for operation in spec.operations),
+            analyses=tuple(request.name for request in spec.analyses),
+            requires=dict(spec.requires),
+            stages=chosen_stages(spec),
+            tasks=tuple(task.name for task in spec.tasks),
+            input_bytes=sum(entry.size for entry in opened),
+            memory_bytes=sample.memory_bytes,
+            seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
+            losses=dict(sample.losses),
+            looked_at=sample.looked_at,
+            note=sample.note,
+            writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
+            running=output.running,
+        )
+
+
+def _needs(requires: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:
+    """What an image holds, for a person."""
+    for name, value in requires.items():
+        if isinstance(value, Mapping):
+            yield from (f"{need} to {name}" for need in _needs(value))
+        else:
+            yield f"{value:g} of {name}"
+
+
+def _writes(spec: JobSpec, images: int) -> Iterator[str]:
+    """What a run writes, relative to the output."""
+    paths = output_paths(spec)
+    if paths.image_suffixes and images:
+        where = "beside their sources" if is_beside(spec) else "images/"
+        yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.image_suffixes))})"
+    if images:
+        yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
+    yield from table_paths(table_requests(spec), spec.export.data)
+    yield from (MANIFEST, JOB_JSON, page_path(1))
+
+
+def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:
+    step = max(len(inputs) // most, 1)
+    return list(inputs[::step][:most])

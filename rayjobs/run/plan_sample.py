@@ -1,0 +1,194 @@
+"""Some inputs of a job tried in a process of its own: what they need, and how long they take.
+
+Whatever an input or a plug-in does there (hang, end its process, take all memory), the plan that asked for it goes on:
+time and memory are bounded, and what was measured until then counts. Results of the trial go to a temporary directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from actors.ledger.job_ledger import OpenInput
+from pipelines.errors import ImageError
+from pipelines.image_io import probe_file
+from pipelines.image_io.written_form import expected_losses
+from pipelines.machine_faults import MachineFaultError
+from pipelines.models import WorkItem
+from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.publish import Publisher
+from pipelines.stages.worker_journal import WorkerJournal
+from rayjobs.job.job_plan import RecipeBook, deciding_extensions
+from rayjobs.job.job_spec import JobSpec
+
+LONGEST_S = 20.0
+"""For the whole trial; a plan isn't worth more waiting."""
+TRIAL, SAID = "trial", "said"
+"""Files through which the two processes speak: a pipe would stay open as long as anything that a plug-in started."""
+_OWN_CODE = str(Path(__file__).parent.parent.parent)
+SPARE_BYTES = 2 * 2**30
+"""Of memory beyond what the job allows for one image: libraries, and what operations need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was measured."""
+
+    memory_bytes: int | None = None
+    """Largest need of one of the images, as their headers say; None when none could be read."""
+    seconds: float | None = None
+    """Of one image on one CPU."""
+    losses: Mapping[str, int] = field(default_factory=dict)
+    """What written images can't hold, as headers say -> how many of the inputs that were looked at."""
+    looked_at: int = 0
+    """Inputs whose headers could be read."""
+    note: str | None = None
+    """Why something is missing, for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trial:
+    """What the process is told; it comes from our own process and goes to our own."""
+
+    items: tuple[WorkItem, ...]
+    recipes: Mapping[int, Recipe]
+    timed: int
+    extensions: Mapping[str, str]
+    most_bytes: int
+
+
+def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, timed: int) -> Sample:
+    """Look at the headers of some inputs, and work on the first ``timed`` of them.
+
+    Raises
+    ------
+    MachineFaultError
+        A run would end with it as well.
+    """
+    if not inputs:
+        return Sample()
+    # Images go below images/ whatever the layout, so that nothing appears beside a source.
+    items = tuple(replace(item, image="", known=()) for item in book.items(inputs))
+    trial = _Trial(
+        items=items,
+        recipes=dict(book.recipes),
+        timed=min(timed + 1, len(items)) if timed else 0,
+        extensions=deciding_extensions(spec),
+        most_bytes=spec.limits.memory_per_image + SPARE_BYTES,
+    )
+    lines, problem = _run_apart(trial, LONGEST_S)
+    headers = [line for line in lines if line["what"] == "header"]
+    needs = [line["bytes"] for line in headers]
+    seconds = [line["seconds"] for line in lines if line["what"] == "done"]
+    for line in lines:
+        if line["what"] == "fault":
+            raise MachineFaultError(line["text"])
+    failures = [line["text"] for line in lines if line["what"] == "failed"]
+    if problem is None and failures:
+        problem = f"of {trial.timed} inputs that were tried {len(failures)} failed: {failures[0]}"
+    return Sample(
+        memory_bytes=max(needs, default=None),
+        seconds=statistics.median(seconds[1:] or seconds) if seconds else None,  # the first also loads libraries
+        losses=Counter(loss for line in headers for loss in line["losses"]),
+        looked_at=len(headers),
+        note=problem,
+    )
+
+
+def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], str | None]:
+    """What the process said, and why it came to no end of its own."""
+    with tempfile.TemporaryDirectory(prefix="rayjobs-sample-") as directory:
+        (Path(directory) / TRIAL).write_bytes(pickle.dumps(trial))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "rayjobs.run.plan_sample", directory],  # nothing from the current directory
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_OWN_CODE, *filter(None, [os.getenv("PYTHONPATH")])])},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # what a plug-in started in there ends with it
+        )
+        try:
+            code: int | None = process.wait(longest_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end(process)
+            process.wait()
+        lines = list(_said(Path(directory) / SAID))
+    if code is None:
+        return lines, f"trying some inputs took longer than {longest_s:.0f} s, so the time isn't estimated"
+    return lines, None if code == 0 else f"the process that tried some inputs ended ({_ended(code)})"
+
+
+def _said(path: Path) -> Iterator[dict[str, Any]]:
+    """What the process wrote; the last line may be cut off."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _main(directory: Path) -> None:
+    """The process itself."""
+    trial: _Trial = pickle.loads((directory / TRIAL).read_bytes())
+    from pipelines.cpu_threads import limit_threads
+    from pipelines.extensions.extension_manager import load_extensions
+
+    resource.setrlimit(resource.RLIMIT_DATA, (trial.most_bytes, trial.most_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    limit_threads()
+    with (directory / SAID).open("x", buffering=1) as said:
+
+        def say(what: str, **values: Any) -> None:
+            said.write(json.dumps({"what": what, **values}) + "\n")
+
+        for item in trial.items:
+            with suppress(ImageError):  # its row will say so
+                recipe = trial.recipes[item.recipe]
+                header = probe_file(item.path, recipe.read)
+                say("header", bytes=header.predicted_bytes, losses=expected_losses(header, recipe.image))
+        if trial.timed:
+            load_extensions(trial.extensions)
+            _try(trial, directory, say)
+
+
+def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
+    temporary = directory / "tmp"
+    temporary.mkdir()
+    with closing(WorkerJournal(temporary)) as journal:
+        publisher = Publisher(directory / "out", temporary, journal)
+        for item in trial.items[: trial.timed]:
+            try:
+                status, _ = process(item, trial.recipes[item.recipe], publisher)
+            except MachineFaultError as fault:
+                say("fault", text=str(fault))
+                return
+            if status.status == "failed":
+                say("failed", text=f"{item.title}: {status.reason}: {status.message}")
+            else:
+                say("done", seconds=status.seconds)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,200 @@
+"""Planning a run: find the inputs, give names, say what is lacking, refuse what can't be; before anything is touched.
+
+A run and ``rayjobs plan`` plan alike: the first run of an output, and every ``plan``, in a ledger that lies elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from actors.ledger.input_plan import FoundInput, Sealed, seal_inputs
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.job_registry import job_id_of
+from actors.ledger.ledger_format import check_whole, copy_ledger
+from actors.ledger.product_plan import apply_products
+from actors.queue.task_pools import BATCH
+from pipelines.errors import JobError, SkippedReason
+from pipelines.failure_policy import tried_in_next_run
+from pipelines.tables import check_xlsx
+from rayjobs.inputs.discovery import Discovery
+from rayjobs.inputs.found_outputs import FoundOutputs
+from rayjobs.job.job_plan import (
+    deciding_extensions,
+    image_stems,
+    is_beside,
+    naming,
+    output_paths,
+    table_requests,
+    wanted_products,
+)
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.job_state import COMPLETE, JobStatus
+from rayjobs.job.output_directory import OutputDirectory, check_possible
+from rayjobs.job.quantities import most_failures
+from rayjobs.results.fixed_files import check_free
+from rayjobs.results.job_results import JOB_JSON, MANIFEST
+from rayjobs.results.job_tables import table_paths
+from rayjobs.results.published import THUMBNAILS, adopt_older, take_up
+from rayjobs.results.report import most_pages
+from rayjobs.results.report_pages import page_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What to run, where."""
+
+    spec: JobSpec
+    base: Path
+    """What relative paths of the job are relative to."""
+    output: Path
+    """Absolute."""
+    retry: tuple[str, ...] | None = None
+    """Try inputs again that failed for these reasons; empty: for any."""
+    pool: str = BATCH
+    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.queue.task_pools``."""
+    source: Path | None = None
+    """Output of another job over the same images, whose results are no inputs of this one either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """A run as planned; the ledger has the inputs, with what each of them lacks."""
+
+    sealed: Sealed
+    discovery: Discovery
+    wanted: Mapping[str, str]
+    """Product -> digest of all that decides its bytes."""
+    results_key: str
+    """Everything that decides tables, manifest and report but the inputs themselves."""
+    changes_results: bool
+    """Whether tables, manifest and report aren't as the last run left them, or won't be."""
+
+
+def plan_run(ledger: JobLedger, request: RunRequest) -> RunPlan:
+    """Plan in a ledger.
+
+    Raises
+    ------
+    JobError
+        The job can't run as it is; nothing but the ledger was written then.
+    """
+    if "xlsx" in request.spec.export.data:
+        check_xlsx()
+    with ledger.transaction():  # whatever is refused leaves everything as it was
+        return _planned(ledger, request)
+
+
+def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
+    spec, output = request.spec, OutputDirectory(request.output)
+    adopt_older(ledger, output)
+    is_damaged = take_up(ledger, output)
+    names = naming(spec, output.root, ledger)
+    discovery = Discovery(
+        spec.inputs,
+        request.base,
+        spec.exclude,
+        FoundOutputs(output.root, ledger=ledger),
+        known=ledger.has_input,
+        numbered=names.numbered,
+    )
+
+    def check(total: int) -> None:
+        check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
+        ledger.facts.write_spec(spec.model_dump(mode="json"))
+        facts = replace(
+            ledger.facts.read(),
+            job_id=job_id_of(spec.name, output.root),
+            name=spec.name,
+            base=str(request.base),
+            pool=request.pool,
+            source=None if request.source is None else str(request.source),
+            max_failures=most_failures(spec.max_failures, total),
+            record_complete=True,
+        )
+        ledger.facts.write(facts)
+
+    wanted = wanted_products(spec, deciding_extensions(spec))
+    apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
+    inputs = discovery.inputs() if request.source is None else _without_results(discovery, request.source)
+    sealed = seal_inputs(ledger, inputs, names, withdrawn=lambda: discovery.withdrawn, check=check)
+    apply_products(ledger, wanted)  # and those that are back may lack nothing
+    ledger.reopen(tried_in_next_run())
+    if request.retry is not None:
+        ledger.reopen(request.retry or None)
+    _reopen_unblocked(ledger, spec, output)
+    key = _results_key(spec, wanted)
+    facts = ledger.facts.read()
+    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
+    if changes:  # from now on until its end, whatever ends it before
+        status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
+        ledger.facts.write(replace(facts, results=None, status=status))
+    return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
+
+
+def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
+    order = [request.canonical() for request in spec.analyses]
+    text = json.dumps([spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]:
+    """What is found, but for what another job has written."""
+    outputs = FoundOutputs(source)
+    try:
+        yield from (found for found in discovery.inputs() if not outputs.is_own(found.path))
+    finally:
+        outputs.close()
+
+
+def fixed_names(spec: JobSpec, total: int) -> list[str]:
+    """The files of a job whose names don't depend on its inputs, relative to the output."""
+    pages = [page_path(number) for number in range(1, most_pages(total) + 1)]
+    return [MANIFEST, JOB_JSON, *table_paths(table_requests(spec), spec.export.data), *pages]
+
+
+def directories(spec: JobSpec) -> list[str]:
+    """The directories of an output that a job writes to."""
+    paths = output_paths(spec)
+    images = ["images"] if paths.image_suffixes and not is_beside(spec) else []
+    charts = ["charts", *(f"charts/{name}" for name in paths.charted)] if paths.charted else []
+    return [*images, *charts, THUMBNAILS.rstrip("/")]
+
+
+def _reopen_unblocked(ledger: JobLedger, spec: JobSpec, output: OutputDirectory) -> None:
+    """Inputs that were skipped since a file was in the way: it isn't any more, or the job doesn't mind now."""
+    paths, stem, images = output_paths(spec), image_stems(spec, output.root), spec.export.images
+    skips = images is not None and images.on_conflict == "skip"
+    ledger.reopen_inputs(
+        number
+        for number, path, name in ledger.inputs_of_reason(SkippedReason.EXISTS)
+        if not skips or not any(os.path.lexists(output.root / relative) for relative in paths.images(stem(path, name)))
+    )
+
+
+@contextmanager
+def planned_elsewhere(request: RunRequest) -> Iterator[tuple[JobLedger, RunPlan]]:
+    """Plan in a copy of the output's ledger, or in a new one if there is none: nothing is written in the output.
+
+    Raises
+    ------
+    JobError
+        As ``plan_run``.
+    """
+    output = OutputDirectory(request.output)
+    check_possible(output.root)
+    if not output.exists and (output.sealed_ledger.is_file() or any(output.store.glob("[0-9]*-*.parquet"))):
+        raise JobError(f"{output.root}: the job's ledger is gone; `rayjobs rebuild {output.root}` makes it again")
+    with tempfile.TemporaryDirectory(prefix="rayjobs-plan-") as directory:
+        copy = Path(directory) / output.ledger.name
+        if output.exists:
+            check_whole(output.ledger)
+            copy_ledger(output.ledger, copy)
+        with closing(JobLedger(copy)) as ledger:
+            yield ledger, plan_run(ledger, request)

@@ -1,0 +1,121 @@
+"""What a person sees while a job runs: plain lines, nothing for machines; the live line is ``terminal_display``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol, TextIO
+
+from actors.ledger.job_ledger import Counts
+from pipelines.quantity_texts import duration_text
+from rayjobs.job.job_state import JobState
+
+PLAIN_INTERVAL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Where a job stands."""
+
+    name: str
+    phase: str
+    """What is being done: ``planning``, ``starting Ray``, ``running``, ``writing tables``, ..."""
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    rate: float | None = None
+    """Images per second over the last half minute."""
+
+    @classmethod
+    def of(cls, name: str, phase: str, counts: Counts | JobState, rate: float | None = None) -> Snapshot:
+        """Where a job stands whose inputs stand so."""
+        numbers = {key: getattr(counts, key) for key in ("total", "done", "failed", "skipped")}
+        return cls(name=name, phase=phase, rate=rate, **numbers)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end at the present rate."""
+        left = self.total - self.done - self.failed - self.skipped
+        return left / self.rate if self.rate else None
+
+
+class Rate:
+    """Images per second over a sliding window."""
+
+    def __init__(self, window_s: float = 30.0) -> None:
+        self._window_s = window_s
+        self._points: list[tuple[float, int]] = []
+
+    def update(self, finished: int, now: float) -> float | None:
+        """Take the number of inputs finished by now; give the rate, or None as long as it says nothing."""
+        self._points.append((now, finished))
+        while len(self._points) > 2 and now - self._points[0][0] > self._window_s:
+            self._points.pop(0)
+        (start, before), (end, after) = self._points[0], self._points[-1]
+        return (after - before) / (end - start) if end - start >= 0.5 and after > before else None
+
+
+class Display(Protocol):
+    """Shows snapshots until it is closed."""
+
+    def show(self, snapshot: Snapshot) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PlainDisplay:
+    """A line for every change of phase, and one every few seconds."""
+
+    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S) -> None:
+        self._stream = stream
+        self._interval_s = interval_s
+        self._phase = ""
+        self._last = float("-inf")
+
+    def show(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if snapshot.phase == self._phase and now - self._last < self._interval_s:
+            return
+        self._phase, self._last = snapshot.phase, now
+        text = f"{snapshot.name}: {snapshot.phase}"
+        print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class NoDisplay:
+    """For runs that are asked for JSON, and for the Python API."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_display(*, quiet: bool) -> Display:
+    """The display that fits where standard error goes."""
+    if quiet:
+        return NoDisplay()
+    if not sys.stderr.isatty():
+        return PlainDisplay(sys.stderr)
+    from rayjobs.command_line.terminal_display import TerminalDisplay  # only here: rich takes a while to import
+
+    return TerminalDisplay()
+
+
+def numbers_text(snapshot: Snapshot) -> str:
+    """How many of how many, how quick, how long still."""
+    text = f"{snapshot.done + snapshot.failed + snapshot.skipped:,} of {snapshot.total:,}"
+    if snapshot.failed:
+        text += f", {snapshot.failed:,} failed"
+    if snapshot.skipped:
+        text += f", {snapshot.skipped:,} skipped"
+    if snapshot.rate:
+        text += f", {snapshot.rate:.1f} images/s"
+    if snapshot.eta_s is not None and snapshot.eta_s >= 1:
+        text += f", {duration_text(snapshot.eta_s)} left"
+    return text

@@ -1,0 +1,232 @@
+"""What a granted shard runs on Ray: its stream, large images and suspects in their own tasks, sealing its results."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from actors.cache.disk_cache import DiskCache
+from actors.resources.memory_manager import MANY, MemoryManager, lighter
+from actors.resources.ray_cluster import RayCluster
+from actors.resources.resource_accounts import GPU, Node, able_nodes
+from pipelines.contracts import RESOURCES
+from pipelines.errors import FailedReason, JobError
+from pipelines.models import ImageStatus, WorkItem
+from pipelines.resources import ResourceEstimate
+from pipelines.stages.block_task import Workspace, seal
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
+from pipelines.tables import SealRequest
+from rayjobs.job.job_plan import deciding_extensions
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.stage_needs import chosen_stages, most_at_once, required, stage_needs
+from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks
+from rayjobs.run.ray_session import Cluster
+from rayjobs.run.ray_workers import WorkerWatch, has_room
+from rayjobs.run.shard_runner import recipes_needed, stream_rows
+from rayjobs.run.worker_watch import Crash
+
+log = logging.getLogger(__name__)
+
+SEAL_S = 600.0
+"""How long none of the parts that are being sealed may be ready; then they are begun anew."""
+SEAL_TRIES = 3
+
+
+@dataclass(slots=True, kw_only=True)
+class RayEngine:
+    """Runs the work of one shard of a job; implements ``shard_runner.ShardEngine``."""
+
+    job: str
+    recipes: Mapping[int, Recipe]
+    workspace: Workspace
+    options: StreamOptions
+    memory: MemoryManager
+    nodes: Callable[[], Sequence[Node]] | None = None
+    """The nodes alive now that may run an image of the job; None: they stay those that ``memory`` knows."""
+    watch: WorkerWatch = None  # type: ignore[assignment]
+    """Of the run; one of its own unless given."""
+    waits: bool = False
+    """Whether the last stream was left because nothing was free for it."""
+
+    def __post_init__(self) -> None:
+        if self.watch is None:
+            self.watch = WorkerWatch(self.workspace.temporary, self.workspace.item_timeout_s)
+
+    @property
+    def stream_rows(self) -> int:
+        return stream_rows(self.options.slots)
+
+    def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
+        """Rows as they come; images that need more memory than a task of the stream has come last."""
+        large: list[ImageStatus] = []
+        exit = StreamExit()
+        self.watch.open_stream(exit, {item.id for item in items})
+        recipes = recipes_needed(items, self.recipes)
+        try:
+            for rows in stream_statuses(items, recipes, self.workspace, self.options, exit):
+                self.watch.heard_of(exit)
+                large += [row for row in rows if row.needs_bytes is not None]
+                yield [row for row in rows if row.needs_bytes is None]
+        finally:
+            self.watch.close_stream(exit)
+        self.waits = exit.left and not self.watch.abandoned and not has_room()
+        if large:
+            by_id = {item.id: item for item in items}
+            yield from self._large([(by_id[row.id], row.needs_bytes or 0) for row in large])
+
+    def _large(self, items: Sequence[tuple[WorkItem, int]]) -> Iterator[list[ImageStatus]]:
+        """Large images in tasks of their own, as many at a time as there is memory for; rows of those that die miss."""
+
+        def reserve(item: WorkItem, needed_bytes: int, _waited: bool) -> int:
+            return self.memory.reserve(item.id, needed_bytes)
+
+        images = [LoneImage(item, self.recipes[item.recipe], partial(reserve, item, needed)) for item, needed in items]
+        for image, outcome in self._lone("one large image").run(images, self.options.slots):
+            if not isinstance(outcome, Crash):
+                yield outcome
+            elif outcome.final or outcome.reason is FailedReason.OUT_OF_MEMORY:
+                yield [_failed(image.item, outcome.reason, outcome.message)]  # else it is the next suspect
+
+    def alone(
+        self, item: WorkItem, reason: FailedReason = FailedReason.CRASHED, tries_left: int = MANY
+    ) -> list[ImageStatus] | Crash:
+        recipe, left_out = self.recipes[item.recipe], None
+        lesser = lighter(recipe)
+        if reason is FailedReason.OUT_OF_MEMORY:
+            self.memory.killed(item.id)
+        step = self.memory.next_step(item.id, tries_left, has_lighter=lesser is not None)
+        if step is not None and step.fewer_outputs:
+            if lesser is None:
+                step = None
+            else:
+                recipe, left_out = lesser
+        if step is None:
+            return [_failed(item, FailedReason.OUT_OF_MEMORY, _NO_MEMORY)]
+        wanted = step.memory_bytes
+        image = LoneImage(item, recipe, lambda waited: self.memory.within(wanted, waited=waited))
+        outcome = next((outcome for _, outcome in self._lone("one input alone").run([image], 1)), [])
+        if isinstance(outcome, Crash):
+            if outcome.reason is FailedReason.OUT_OF_MEMORY:
+                self.memory.killed(item.id)
+            return outcome
+        self.memory.forget(item.id)
+        if left_out is None:
+            return outcome
+        return [replace(row, degraded=left_out) if row.status == "done" else row for row in outcome]
+
+    def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
+        return self.watch.crashes(numbers)
+
+    def _lone(self, name: str) -> LoneTasks:
+        return LoneTasks(name, self.job, self.workspace, self.options, self.watch, self._look_around)
+
+    def _look_around(self) -> None:
+        nodes = [] if self.nodes is None else self.nodes()
+        if nodes:  # with none, the run's loop ends the job
+            self.memory.set_nodes(nodes)
+
+    def seal(self, requests: Sequence[SealRequest]) -> None:
+        """Write sealed parts, as many at a time as the shard has slots."""
+        task = _seal.options(name=f"{self.job}: seal results")
+        waiting = list(requests)
+        running: dict[ray.ObjectRef, SealRequest] = {}
+        tries = 1
+        while waiting or running:
+            while waiting and len(running) < self.options.slots:
+                request = waiting.pop(0)
+                running[task.remote(request, self.workspace.extensions)] = request
+            done, _ = ray.wait(list(running), timeout=SEAL_S)
+            try:
+                ray.get(done)
+            except RayError as error:
+                cause = error.cause if isinstance(error, RayTaskError) else type(error).__name__
+                raise JobError(f"{self.job}: the results can't be sealed: {cause}; run it again, it goes on") from error
+            for ref in done:
+                del running[ref]
+            if not done:
+                if tries == SEAL_TRIES:
+                    text = f"no worker has sealed results for {SEAL_TRIES * SEAL_S / 60:g} minutes"
+                    raise JobError(f"{self.job}: {text}; run it again, it goes on")
+                tries += 1
+                for ref in running:
+                    ray.cancel(ref, force=True)
+                waiting += running.values()
+                running.clear()
+
+
+def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:
+    """What nodes are asked for; the rest is what providers offer."""
+    return replace(estimate, custom={name: n for name, n in estimate.custom.items() if name not in RESOURCES})
+
+
+def shard_engines(
+    spec: JobSpec, root: Path, epoch: int, recipes: Mapping[int, Recipe], cluster: Cluster, watch: WorkerWatch
+) -> Callable[[str, int, Path], RayEngine]:
+    """What makes the engine of each granted shard of a job: (shard, CPUs, stop file) -> engine.
+
+    ``recipes`` may grow while shards run.
+    """
+    per_image, stages = of_nodes(required(spec)), chosen_stages(spec)
+
+    def nodes() -> list[Node]:
+        return able_nodes(RayCluster().nodes(), per_image)
+
+    def engine(shard: str, cpus: int, stop: Path) -> RayEngine:
+        everywhere = RayCluster().nodes()
+        memory = MemoryManager(able_nodes(everywhere, per_image), cpus)
+        workspace = Workspace(
+            root=root,
+            epoch=epoch,
+            stop=stop,
+            item_timeout_s=spec.limits.item_timeout,
+            durable=spec.durability == "power",
+            budget_bytes=memory.image_bytes,
+            extensions=deciding_extensions(spec),
+            cache=None if spec.cache == "off" else DiskCache(),
+        )
+        options = StreamOptions(
+            name=shard,
+            slots=cpus,
+            stages=stages,
+            declared=cluster.declared,
+            memory_per_task=memory.task_bytes,
+            gpus=per_image.gpus,
+            requires=per_image.custom,
+            shares={
+                stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
+                for stage, needs in stage_needs(spec).items()
+                if (most := most_at_once(needs, everywhere)) is not None
+            },
+        )
+        return RayEngine(
+            job=spec.name,
+            recipes=recipes,
+            workspace=workspace,
+            options=options,
+            memory=memory,
+            nodes=nodes,
+            watch=watch,
+        )
+
+    return engine
+
+
+def _of_nodes(needs: Mapping[str, float]) -> dict[str, float]:
+    """What Ray gives; the coordinator has given units of providers to the shard."""
+    return {name: units for name, units in needs.items() if name != GPU and name not in RESOURCES}
+
+
+def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:
+    return ImageStatus(id=item.id, status="failed", reason=reason, message=message, recipe=item.recipe)
+
+
+_NO_MEMORY = "its process needed more memory than the node has, alone as well"
+_seal = ray.remote(num_cpus=1, max_retries=2)(seal)
+"""Workers find it by its own module, which they have in use; importing this one would take them 0.15 s."""

@@ -1,0 +1,191 @@
+"""Images in Ray tasks of their own: large ones, and suspects. Nothing waits here without a bound or a look around.
+
+What a task asks for is computed from the nodes alive when it is asked for, and again when it can't be met any more or
+nobody has begun with it for a while.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
+from pipelines.models import ImageStatus, WorkItem
+from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.image_task import Recipe
+from pipelines.stages.ray_stream import StreamOptions, here
+from rayjobs.run.ray_workers import WorkerWatch
+from rayjobs.run.worker_watch import NODE_DEATHS, Crash
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_S = 120.0
+"""How long a task may wait to begin; then it is asked for anew, with no more memory than the shard's own share."""
+LOOK_AROUND_S = 5.0
+
+Outcome = list[ImageStatus] | Crash
+
+
+class Undone(Enum):
+    """A task that gave nothing, through no fault of its image."""
+
+    AGAIN = "again"
+    STOPPED = "stopped"
+
+
+Request = Callable[[bool], int]
+"""Whether it has waited in vain -> bytes of memory to reserve with the nodes alive now. Raises ImageError."""
+
+
+@dataclass(slots=True, eq=False)
+class LoneImage:
+    """One image and what its task asks for."""
+
+    item: WorkItem
+    recipe: Recipe
+    request: Request
+    waited: bool = False
+    node_deaths: int = 0
+
+
+@dataclass(slots=True)
+class _Running:
+    image: LoneImage
+    ref: ray.ObjectRef
+    mark: Path
+    """Made by the task when it begins."""
+    memory_bytes: int
+    asked: float
+    looked: float
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoneTasks:
+    """Runs images by themselves."""
+
+    name: str
+    """What the dashboard shows."""
+    job: str
+    workspace: Workspace
+    options: StreamOptions
+    watch: WorkerWatch
+    look_around: Callable[[], None]
+    """Take note of the nodes that are alive, for the requests that follow."""
+
+    def run(self, images: Sequence[LoneImage], at_once: int) -> Iterator[tuple[LoneImage, Outcome]]:
+        """The images with what became of them, as they end; those that a stop came before are missing."""
+        waiting, running = list(images), list[_Running]()
+        try:
+            while waiting or running:
+                if self.workspace.stop.exists():
+                    waiting.clear()
+                while waiting and len(running) < at_once:
+                    image = waiting.pop(0)
+                    try:
+                        running.append(self._begin(image))
+                    except ImageError as error:
+                        yield image, Crash(error.reason, str(error), final=True)
+                if running:
+                    ray.wait([task.ref for task in running], timeout=1.0)
+                for task in list(running):
+                    outcome = self._look_at(task)
+                    if outcome is None:
+                        continue
+                    running.remove(task)
+                    if outcome is Undone.AGAIN:
+                        waiting.insert(0, task.image)
+                    elif not isinstance(outcome, Undone):
+                        yield task.image, outcome
+        finally:
+            for task in running:
+                ray.cancel(task.ref, force=True)
+
+    def _begin(self, image: LoneImage) -> _Running:
+        self.look_around()
+        memory_bytes = image.request(image.waited)
+        mark = self.workspace.temporary / f"begun-{uuid.uuid4().hex}"
+        task = _alone.options(
+            name=f"{self.job}: {self.name}",
+            memory=memory_bytes or None,
+            num_gpus=self.options.gpus or None,
+            resources=dict(self.options.requires) or None,
+        )
+        workspace = replace(self.workspace, budget_bytes=None)  # whatever it needs, it isn't handed back
+        now = time.monotonic()
+        ref = task.remote(image.item, {image.item.recipe: image.recipe}, workspace, mark)
+        return _Running(image, ref, mark, memory_bytes, now, now)
+
+    def _look_at(self, task: _Running) -> Outcome | Undone | None:
+        """What became of a task; None while there is nothing to say."""
+        if ray.wait([task.ref], timeout=0)[0]:
+            return self._outcome(task)
+        if task.image.item.id in self.watch.abandoned:
+            ray.cancel(task.ref, force=True)
+            return self._crash(task)
+        task.begun = task.begun or task.mark.exists()
+        if task.begun:
+            return None  # the watch ends it when it makes no progress
+        if self.workspace.stop.exists():
+            ray.cancel(task.ref, force=True)
+            return Undone.STOPPED
+        return Undone.AGAIN if self._must_ask_again(task) else None
+
+    def _must_ask_again(self, task: _Running) -> bool:
+        now = time.monotonic()
+        if now - task.asked > ASK_AGAIN_S:
+            task.image.waited = True
+        elif now - task.looked < LOOK_AROUND_S:
+            return False
+        else:
+            task.looked = now
+            self.look_around()
+            try:
+                if task.image.request(task.image.waited) >= task.memory_bytes:
+                    return False
+            except ImageError:
+                log.info("input %d: no node can hold it any more", task.image.item.id)
+        ray.cancel(task.ref, force=True)
+        return True
+
+    def _outcome(self, task: _Running) -> Outcome | Undone:
+        try:
+            rows: list[ImageStatus] = ray.get(task.ref)
+        except RayTaskError as error:
+            if isinstance(error.cause, Exception) and is_out_of_memory(error.cause):
+                return Crash(FailedReason.OUT_OF_MEMORY, "there was no memory for its results")
+            raise JobError(f"{self.job}: a worker is broken: {error.cause}") from error
+        except OutOfMemoryError:
+            return Crash(FailedReason.OUT_OF_MEMORY, "its process needed more memory than the node has")
+        except RayError as error:
+            log.info("%s: its process ended (%s)", self.name, type(error).__name__)
+            return self._crash(task)
+        for row in rows:
+            if row.reason == FailedReason.OUT_OF_MEMORY:
+                return Crash(FailedReason.OUT_OF_MEMORY, row.message or "there was no memory for it")
+        return rows
+
+    def _crash(self, task: _Running) -> Crash | Undone:
+        number = task.image.item.id
+        crash = self.watch.crashes([number]).get(number, Crash(FailedReason.CRASHED, "its process ended as it began"))
+        if crash is not None:
+            return crash
+        task.image.node_deaths += 1
+        if task.image.node_deaths < NODE_DEATHS:
+            return Undone.AGAIN
+        return Crash(FailedReason.CRASHED, f"{NODE_DEATHS} nodes died while they worked on it")
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _alone(item: WorkItem, recipes: Mapping[int, Recipe], workspace: Workspace, mark: Path) -> list[ImageStatus]:
+    mark.touch()
+    return [row for rows in render_analyze_export([item], recipes, here(workspace)) for row in rows]

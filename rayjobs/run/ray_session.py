@@ -1,0 +1,292 @@
+"""Where Ray starts: embedded on this machine, on the cluster of ``RAY_ADDRESS``, or inside a submitted job.
+
+The only place that calls ``ray.init``. Authentication is always decided here, because Ray's own default differs
+between ``ray.init`` and ``ray start``; Ray reads that decision when it is imported, so it is imported after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.errors import JobError
+from rayjobs.run.embedded_sessions import EmbeddedSession
+
+NAMESPACE = "rayjobs"
+STAGE_RESOURCES = ("render", "analyze", "export_io")
+EMBEDDED_STORE_BYTES = 2 * 2**30
+"""Fused streams pass rows only, so the object store of an embedded run can stay small."""
+WARM_WORKERS_PER_CPU = 2
+"""Workers that Ray keeps warm. By default one per CPU in all: a driver whose neighbour is busy loses its own after a
+second, and an urgent task then waits 1.5 s for a fresh one."""
+
+
+SOCKET_PATH_BYTES = 107
+"""Linux takes no longer one."""
+CONNECT_S = 10.0
+"""How long a cluster may take to answer at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Ray cluster that this process is connected to."""
+
+    id: str
+    cpus: int
+    embedded: bool
+    declared: frozenset[str]
+    """Which of ``STAGE_RESOURCES`` the nodes declare."""
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """This process' one connection to Ray, which all sessions of its threads share: Ray knows no second one."""
+
+    lock: threading.Lock
+    sessions: int = 0
+    cluster: Cluster | None = None
+    ours: bool = False
+    """Whether we connected, so that we disconnect; a program that had called ``ray.init`` keeps its connection."""
+    embedded: EmbeddedSession | None = None
+    """The cluster that was started for it."""
+    failed: bool = False
+    """Whether an error ended one of its sessions."""
+
+
+_CONNECTION = _Connection(threading.Lock())
+
+
+def in_submitted_job() -> bool:
+    """Whether this process is the driver of a job that Ray's Jobs API started."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def cluster_address() -> str | None:
+    """The address of the cluster to use, or None for an embedded one."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+def starts_embedded() -> bool:
+    """Whether a session starts a cluster of its own on this machine."""
+    return cluster_address() is None and not in_submitted_job()
+
+
+def before_importing_ray() -> None:
+    """Decide what Ray reads when it is imported; for whoever imports it before a session does."""
+    _settings_of_ray()
+    decide_authentication(embedded=starts_embedded())
+
+
+@contextmanager
+def ray_session(*, name: str, workers: int | None = None, dashboard: bool = False) -> Iterator[Cluster]:
+    """Be connected to Ray; an embedded cluster ends with the last block that uses it.
+
+    Sessions of several threads, or within each other, share the connection that the first one made; one that the
+    program made itself is used as it is, and left alone.
+
+    Parameters
+    ----------
+    name
+        Of the job, for the dashboard.
+    workers
+        CPUs of an embedded cluster; all of the machine unless told otherwise.
+    dashboard
+        Whether an embedded cluster serves Ray's dashboard.
+
+    Raises
+    ------
+    JobError
+        The cluster can't be reached, or refuses us.
+    """
+    _settings_of_ray()
+    with _CONNECTION.lock:
+        if _CONNECTION.cluster is None:
+            _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
+            _CONNECTION.embedded = None if directory is None else EmbeddedSession.begin(directory)
+            _CONNECTION.cluster = _describe(directory is not None)
+        cluster = _CONNECTION.cluster
+        _CONNECTION.sessions += 1
+    try:
+        yield cluster
+    except Exception:
+        _CONNECTION.failed = True
+        raise
+    finally:
+        with _CONNECTION.lock:
+            _CONNECTION.sessions -= 1
+            if _CONNECTION.sessions == 0:
+                _disconnect()
+
+
+def _disconnect() -> None:
+    _CONNECTION.cluster = None
+    embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
+    _CONNECTION.embedded, _CONNECTION.failed = None, False
+    if _CONNECTION.ours:
+        from rayjobs.run.ray_disconnect import disconnect
+
+        disconnect()
+    if embedded is not None:
+        embedded.end(failed=failed)
+
+
+def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, Path | None]:
+    """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
+    if "ray" in sys.modules:
+        import ray
+
+        if ray.is_initialized():
+            return False, None
+    address, embedded = cluster_address(), starts_embedded()
+    if address is not None:
+        _check_reachable(address)
+    decide_authentication(embedded=embedded)
+    if embedded:
+        check_temporary_directory(os.environ)
+        # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
+        # one node nothing is far away, so the loop may fetch them itself.
+        os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
+    for last in (False, True):
+        try:
+            return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
+        except Exception as error:
+            import ray
+
+            ray.shutdown()
+            if last or not embedded or isinstance(error, OSError | ValueError):
+                raise JobError(_unreachable(address, error)) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -> Path | None:
+    """Start Ray or connect to it; the session directory of an embedded cluster."""
+    import ray
+    from ray.job_config import JobConfig
+
+    # A submitted job has the metadata that it was submitted with, its name among it by `rayjobs submit`.
+    config = JobConfig() if in_submitted_job() else JobConfig(metadata={"name": name})
+    config._py_driver_sys_path = _OwnPath()
+    if not embedded:
+        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
+        return None
+    cpus = workers or os.cpu_count() or 1
+    context = ray.init(
+        address="local",
+        num_cpus=cpus,
+        resources=dict.fromkeys(STAGE_RESOURCES, cpus),
+        object_store_memory=EMBEDDED_STORE_BYTES,
+        include_dashboard=dashboard,
+        namespace=NAMESPACE,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        job_config=config,
+        _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
+    )
+    return Path(context.address_info["session_dir"])
+
+
+class _OwnPath(list[str]):
+    """Where workers look for modules before anywhere else, as Ray tells them.
+
+    Ray adds the current directory and the script's, whether the driver looks there or not; this takes those alone where
+    it does: what the user put on its path, and a program of theirs.
+    """
+
+    def extend(self, directories: Iterable[str]) -> None:
+        own = {os.path.abspath(entry) for entry in sys.path}
+        super().extend(directory for directory in directories if os.path.abspath(directory) in own)
+
+
+def check_temporary_directory(environment: Mapping[str, str]) -> None:
+    """Refuse to start Ray where its sockets would have paths that the system doesn't take.
+
+    Raises
+    ------
+    JobError
+        Naming the variable that says where.
+    """
+    variable, directory = _temporary_directory(environment)
+    longest = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    if len(os.fsencode(directory)) + len(longest) > SOCKET_PATH_BYTES:
+        most = SOCKET_PATH_BYTES - len(longest)
+        raise JobError(
+            f"{variable}={directory}: too long for the sockets of Ray, which take {most} bytes; set RAY_TMPDIR to a "
+            "shorter directory, such as /tmp"
+        )
+
+
+def _temporary_directory(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Below which directory Ray keeps its own, as Ray itself decides, and the variable that says so."""
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    return variable, environment.get(variable, "/tmp")
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself waits for minutes before it says that nobody answers."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return  # "auto", "local" or a name of Ray's own
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise JobError(_unreachable(address, error)) from error
+
+
+def _describe(embedded: bool) -> Cluster:
+    import ray
+
+    resources = ray.cluster_resources()
+    return Cluster(
+        id=ray.get_runtime_context().get_session_name(),
+        cpus=int(resources.get("CPU", 0)),
+        embedded=embedded,
+        declared=frozenset(name for name in STAGE_RESOURCES if resources.get(name, 0) >= 1),
+    )
+
+
+def decide_authentication(*, embedded: bool) -> None:
+    """Set ``RAY_AUTH_MODE`` unless the user did: a token that only this run knows, or the cluster's if there is one."""
+    if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+        return
+    if embedded:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        return
+    has_token = (
+        "RAY_AUTH_TOKEN" in os.environ
+        or "RAY_AUTH_TOKEN_PATH" in os.environ
+        or os.path.isfile(os.path.expanduser("~/.ray/auth_token"))
+    )
+    os.environ["RAY_AUTH_MODE"] = "token" if has_token else "disabled"
+
+
+def _settings_of_ray() -> None:
+    """What Ray and Ray Data read when they are imported, unless the user decided; and where their logs go.
+
+    The driver's terminal belongs to the job's own progress; Ray's logs stay in its session directory. For every
+    session: ``ray.data`` sets up its logger anew when it is first imported, which may be after the first one.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a thread that outlives the session must start no Ray
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if address is None:
+        variable, directory = _temporary_directory(os.environ)
+        if isinstance(error, OSError) and str(error.filename or "").startswith(directory):
+            where = f"{error.filename}: {error.strerror}; set {variable} to a directory of yours"
+            return f"Ray can't start on this machine: {where}"
+        where = f"its logs: {directory}/ray/session_latest/logs"
+        return f"Ray can't start on this machine: {first}; {where}; `rayjobs doctor` looks for the cause"
+    return f"the Ray cluster at RAY_ADDRESS={address} can't be used: {first}; check the address and RAY_AUTH_TOKEN"

@@ -1,0 +1,154 @@
+"""The working part of a run: connect to Ray, ask for grants, run shards until nothing is open or somebody stops it."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+
+from actors.coordinator.task_coordinator import TaskCoordinator
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.output_lock import OutputLock
+from actors.queue.task_pools import shard_type
+from actors.resources.disk_space import disk_space, shortage
+from actors.resources.host_usage import HostUsage
+from actors.resources.performance_monitor import PerformanceMonitor
+from actors.resources.ray_metrics import RayMetrics
+from actors.resources.resource_accounts import InfeasibleError
+from actors.resources.resource_manager import ResourceManager
+from pipelines.errors import JobError
+from pipelines.models import ImageStatus
+from pipelines.resources import ResourceConfig, ResourceEstimate
+from pipelines.stages.work_meter import AT_ONCE
+from pipelines.tasks import TaskPriority
+from rayjobs.job.job_plan import RecipeBook
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.stage_needs import held_per_cpu, required
+from rayjobs.results.job_usage import WorkSpent
+from rayjobs.results.results_store import ResultsStore
+from rayjobs.run.able_nodes import AbleNodes
+from rayjobs.run.job_runner import JobRunner, RunEnd
+from rayjobs.run.progress import Display
+from rayjobs.run.ray_engine import of_nodes, shard_engines
+from rayjobs.run.ray_health import RayHealth
+from rayjobs.run.ray_session import ray_session
+from rayjobs.run.ray_workers import WorkerWatch
+from rayjobs.run.shard_grants import ShardGrants
+from rayjobs.run.shard_runner import ShardContext, stream_rows
+from rayjobs.run.signals import stopping_on_signals
+
+
+def work_on_ray(
+    spec: JobSpec,
+    output: OutputDirectory,
+    ledger: JobLedger,
+    lock: OutputLock,
+    wanted: Mapping[str, str],
+    store: ResultsStore,
+    display: Display,
+    interrupted: threading.Event,
+) -> RunEnd:
+    """Bring every open input of a planned job to its final row, unless the run is stopped before.
+
+    Raises
+    ------
+    RayjobsError
+        No Ray, or a shard that can't be run.
+    """
+    facts = ledger.facts.read()
+    epoch, job_id = facts.epoch, facts.job_id
+    book = RecipeBook(spec, wanted, ledger, output.root)
+    with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
+        monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
+
+        spent = WorkSpent()
+
+        def committed(rows: Sequence[ImageStatus]) -> None:
+            spent.add(rows)
+            for row in rows:
+                stages = row.spent or {AT_ONCE: (row.seconds, 0.0)}
+                for stage, (seconds, _) in stages.items():
+                    monitor.ended(job=spec.name, stage=stage, reason=row.reason, seconds=seconds)
+
+        context = ShardContext(
+            ledger=ledger,
+            epoch=epoch,
+            attempts=spec.limits.attempts,
+            items=book.items,
+            store=store,
+            committed=committed,
+        )
+        with (
+            ResourceManager(ResourceConfig(output=output.root), monitor=monitor) as resources,
+            closing(TaskCoordinator(resources)) as coordinator,
+        ):
+            _refuse_infeasible(resources, required(spec))
+            watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
+            grants = ShardGrants(
+                job_id=job_id,
+                task_type=shard_type(facts.pool),
+                priority=TaskPriority[spec.priority.upper()],
+                max_cpus=spec.limits.cpus or cluster.cpus,
+                per_cpu=held_per_cpu(spec),
+                coordinator=coordinator,
+            )
+            health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
+            runner = JobRunner(
+                name=spec.name,
+                context=context,
+                output=output,
+                lock=lock,
+                grants=grants,
+                engine=shard_engines(spec, output.root, epoch, book.recipes, cluster, watch),
+                display=display,
+                interrupted=interrupted,
+                most_failures=facts.max_failures or None,
+                shortage=lambda: shortage(disk_space(output.root)),
+                held=resources.admission,
+                look_after=watch.look,
+                trouble=partial(_trouble, health, coordinator),
+                shard_rows=stream_rows(cluster.cpus),
+            )
+            try:
+                with _modules_frozen():
+                    end = runner.run()
+                ledger.facts.write(spent.added_to(ledger.facts.read()))
+                return end
+            finally:
+                monitor.stop()
+                if not health.answers():
+                    coordinator.give_up()
+
+
+def _trouble(health: RayHealth, coordinator: TaskCoordinator) -> str | None:
+    why = health.trouble()
+    if health.ray_is_dead:
+        coordinator.give_up()
+    return why
+
+
+def _refuse_infeasible(resources: ResourceManager, per_image: ResourceEstimate) -> None:
+    try:
+        resources.check_feasible("image", per_image)
+    except InfeasibleError as error:
+        raise JobError(f"requires: {error}") from error
+
+
+@contextmanager
+def _modules_frozen() -> Iterator[None]:
+    """Spare the garbage collector the modules: going through all of their objects takes it 0.1 s at a time.
+
+    A program that has frozen its own objects, as the command line does, keeps them so.
+    """
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.collect()  # what is garbage now would stay until the end
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if ours:
+            gc.unfreeze()
