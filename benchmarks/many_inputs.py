@@ -24,8 +24,10 @@ from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.stages.block_task import Workspace
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
-from rayjobs.job.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.product_keys import wanted_products
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_manifest_file
 from rayjobs.results.results_store import ResultsStore

@@ -16,10 +16,10 @@ from pipelines.models import ImageStatus
 from pipelines.result_cache import ResultCache
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_plan import RecipeBook
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import JobState
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore

@@ -21,8 +21,10 @@ from pipelines.stages.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_i
 from pipelines.tables import SealRequest, seal_part
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_plan import RecipeBook, naming, wanted_products
+from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.product_keys import wanted_products
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.shard_runner import ShardContext
 from rayjobs.run.worker_watch import Crash, Evidence, crash_of

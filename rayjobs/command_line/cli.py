@@ -102,14 +102,14 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
-    from rayjobs.command_line import commands
+    from rayjobs.command_line import looking, reference, running, upkeep
 
     top = _Parser(
         prog="rayjobs",
         description="Renders, analyses and exports image collections in parallel on Ray.",
         epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",
     )
-    top.add_argument("--version", action="version", version=commands.version_text())
+    top.add_argument("--version", action="version", version=reference.version_text())
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
@@ -130,23 +130,23 @@ def parser() -> argparse.ArgumentParser:
             _json(sub)
         return sub
 
-    run = add_for_file("run", commands.run, "Run a job here, or on the cluster of RAY_ADDRESS")
+    run = add_for_file("run", running.run, "Run a job here, or on the cluster of RAY_ADDRESS")
     _priority(run)
     _json(run)
     _starting(run)
-    submit = add_for_file("submit", commands.submit, "Submit a job to a cluster through Ray's Jobs API")
+    submit = add_for_file("submit", running.submit, "Submit a job to a cluster through Ray's Jobs API")
     submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
     submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
     _priority(submit)
     _starting(submit)
-    plan = add_for_file("plan", commands.plan, "Show what a job would do, and which inputs it leaves out and why")
+    plan = add_for_file("plan", looking.plan, "Show what a job would do, and which inputs it leaves out and why")
     _json(plan)
     _allow(plan)
-    add_for_job("status", commands.status, "Show how a job stands")
-    add_for_job("watch", commands.watch, "Show a running job's progress until it ends")
-    resume = add_for_job("resume", commands.resume, "Go on with a job that was interrupted, paused or cancelled")
+    add_for_job("status", looking.status, "Show how a job stands")
+    add_for_job("watch", looking.watch, "Show a running job's progress until it ends")
+    resume = add_for_job("resume", running.resume, "Go on with a job that was interrupted, paused or cancelled")
     _starting(resume)
-    retry = add_for_job("retry-failed", commands.retry_failed, "Try the failed inputs of a job again")
+    retry = add_for_job("retry-failed", running.retry_failed, "Try the failed inputs of a job again")
     retry.add_argument(
         "--reason",
         action="append",
@@ -156,50 +156,50 @@ def parser() -> argparse.ArgumentParser:
         help="only those that failed for it; repeatable",
     )
     _starting(retry)
-    add_for_job("cancel", commands.cancel, "Stop a job and keep what is done")
-    add_for_job("pause", commands.pause, "Stop a job for now; `rayjobs resume` goes on")
-    priority = add_for_job("priority", commands.set_priority, "Change the priority of a running job", json=False)
+    add_for_job("cancel", running.cancel, "Stop a job and keep what is done")
+    add_for_job("pause", running.pause, "Stop a job for now; `rayjobs resume` goes on")
+    priority = add_for_job("priority", running.set_priority, "Change the priority of a running job", json=False)
     priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
-    history = add_for_job("history", commands.history, "Show every attempt of a job's inputs")
+    history = add_for_job("history", looking.history, "Show every attempt of a job's inputs")
     history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
-    report = add_for_job("report", commands.report, "Say where a job's report is", json=False)
+    report = add_for_job("report", looking.report, "Say where a job's report is", json=False)
     report.add_argument("--open", action="store_true", help="show it in the browser")
-    verify = add_for_job("verify", commands.verify, "Compare an output with what was published; 0 equal, 2 differs")
+    verify = add_for_job("verify", upkeep.verify, "Compare an output with what was published; 0 equal, 2 differs")
     verify.add_argument("--deep", action="store_true", help="compare contents, not only sizes and times")
-    prune = add_for_job("prune", commands.prune, "List what a job made and doesn't want any more")
+    prune = add_for_job("prune", upkeep.prune, "List what a job made and doesn't want any more")
     prune.add_argument("--yes", action="store_true", help="remove it")
-    _allow(add_for_job("rebuild", commands.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
+    _allow(add_for_job("rebuild", upkeep.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
     _add_references(add)
     return top
 
 
 def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
-    from rayjobs.command_line import commands
+    from rayjobs.command_line import looking, reference
 
-    _json(add("list", commands.list_jobs, "List the jobs that were run from this account"))
-    operations = add("operations", commands.operations, "List the operations with their parameters")
+    _json(add("list", looking.list_jobs, "List the jobs that were run from this account"))
+    operations = add("operations", reference.operations, "List the operations with their parameters")
     _json(operations)
     _allow(operations)
-    analyses = add("analyses", commands.analyses, "List the analyses with their parameters and columns")
+    analyses = add("analyses", reference.analyses, "List the analyses with their parameters and columns")
     _json(analyses)
     _allow(analyses)
-    charts = add("charts", commands.charts, "List the analyses that have a chart, or draw a page with all of them")
+    charts = add("charts", reference.charts, "List the analyses that have a chart, or draw a page with all of them")
     charts.add_argument("--gallery", type=Path, metavar="DIR", help="draw charts.md and its pictures into DIR")
     _json(charts)
-    extensions = add("extensions", commands.extensions, "List the plug-ins that are installed, without loading them")
+    extensions = add("extensions", reference.extensions, "List the plug-ins that are installed, without loading them")
     _json(extensions)
     _allow(extensions)
-    migrate = add("migrate", commands.migrate, "Turn jobs of the old batch format into job files")
+    migrate = add("migrate", reference.migrate, "Turn jobs of the old batch format into job files")
     migrate.add_argument("file", type=Path, metavar="OLD.json", help="file of the old batch system")
     migrate.add_argument("-o", "--output", type=Path, metavar="DIR", help="where job files go, instead of beside it")
     _json(migrate)
-    init = add("init", commands.init, "Write an example job file")
+    init = add("init", reference.init, "Write an example job file")
     init.add_argument(
         "file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE", help="job.yaml if not given"
     )
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
-    doctor = add("doctor", commands.doctor, "Look at what usually goes wrong before a job does")
+    doctor = add("doctor", reference.doctor, "Look at what usually goes wrong before a job does")
     doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")
     _json(doctor)
 

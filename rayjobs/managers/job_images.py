@@ -18,7 +18,7 @@ from pipelines.operations import Image
 from pipelines.stages.decoder_reduction import decode_and_apply
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
-from rayjobs.job.job_plan import read_policy
+from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.run.planning import RunRequest

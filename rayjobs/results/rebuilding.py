@@ -37,10 +37,11 @@ from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
 from pipelines.tables import analyses_schema, part_of
 from rayjobs.job.job_check import check_job
-from rayjobs.job.job_plan import DECIDING_PACKAGES, deciding_extensions, table_requests, versions, wanted_products
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import JobStatus
+from rayjobs.job.options import deciding_extensions
 from rayjobs.job.output_directory import OutputDirectory, make_directory
+from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions, wanted_products
 from rayjobs.job.quantities import most_failures
 from rayjobs.results.published import adopt_older, product_of, sealed_files
 

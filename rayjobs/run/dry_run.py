@@ -16,9 +16,11 @@ from typing import Any
 from actors.ledger.job_ledger import OpenInput
 from pipelines.quantity_texts import duration_text, size_text
 from pipelines.tables import printable, readable_path
-from rayjobs.job.job_plan import RecipeBook, is_beside, output_paths, table_requests
 from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.naming import is_beside, output_paths
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.product_keys import table_requests
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.job.stage_needs import chosen_stages
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths

@@ -31,8 +31,9 @@ from pipelines.models import WorkItem
 from pipelines.stages.image_task import Recipe, process
 from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal
-from rayjobs.job.job_plan import RecipeBook, deciding_extensions
 from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.options import deciding_extensions
+from rayjobs.job.recipes import RecipeBook
 
 LONGEST_S = 20.0
 """For the whole trial; a plan isn't worth more waiting."""

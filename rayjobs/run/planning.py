@@ -25,18 +25,12 @@ from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
-from rayjobs.job.job_plan import (
-    deciding_extensions,
-    image_stems,
-    is_beside,
-    naming,
-    output_paths,
-    table_requests,
-    wanted_products,
-)
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import COMPLETE, JobStatus
+from rayjobs.job.naming import image_stems, is_beside, naming, output_paths
+from rayjobs.job.options import deciding_extensions
 from rayjobs.job.output_directory import OutputDirectory, check_possible
+from rayjobs.job.product_keys import table_requests, wanted_products
 from rayjobs.job.quantities import most_failures
 from rayjobs.results.fixed_files import check_free
 from rayjobs.results.job_results import JOB_JSON, MANIFEST

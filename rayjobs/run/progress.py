@@ -1,17 +1,13 @@
-"""What a person sees while a job runs: plain lines, nothing for machines; the live line is ``terminal_display``."""
+"""Where a run stands, and how quick it is."""
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from actors.ledger.job_ledger import Counts
 from pipelines.quantity_texts import duration_text
 from rayjobs.job.job_state import JobState
-
-PLAIN_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,27 +61,6 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-class PlainDisplay:
-    """A line for every change of phase, and one every few seconds."""
-
-    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S) -> None:
-        self._stream = stream
-        self._interval_s = interval_s
-        self._phase = ""
-        self._last = float("-inf")
-
-    def show(self, snapshot: Snapshot) -> None:
-        now = time.monotonic()
-        if snapshot.phase == self._phase and now - self._last < self._interval_s:
-            return
-        self._phase, self._last = snapshot.phase, now
-        text = f"{snapshot.name}: {snapshot.phase}"
-        print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 class NoDisplay:
     """For runs that are asked for JSON, and for the Python API."""
 
@@ -94,17 +69,6 @@ class NoDisplay:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def open_display(*, quiet: bool) -> Display:
-    """The display that fits where standard error goes."""
-    if quiet:
-        return NoDisplay()
-    if not sys.stderr.isatty():
-        return PlainDisplay(sys.stderr)
-    from rayjobs.command_line.terminal_display import TerminalDisplay  # only here: rich takes a while to import
-
-    return TerminalDisplay()
 
 
 def numbers_text(snapshot: Snapshot) -> str:

@@ -23,8 +23,8 @@ from pipelines.stages.block_task import Workspace, seal
 from pipelines.stages.image_task import Recipe
 from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
 from pipelines.tables import SealRequest
-from rayjobs.job.job_plan import deciding_extensions
 from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.options import deciding_extensions
 from rayjobs.job.stage_needs import chosen_stages, most_at_once, required, stage_needs
 from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks
 from rayjobs.run.ray_session import Cluster

@@ -23,9 +23,9 @@ from pipelines.models import ImageStatus
 from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority
-from rayjobs.job.job_plan import RecipeBook
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.job.stage_needs import held_per_cpu, required
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore

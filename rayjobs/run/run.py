@@ -35,12 +35,13 @@ from pipelines.storage.local_files import (
 )
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_check import check_job
-from rayjobs.job.job_plan import DECIDING_PACKAGES, read_policy, table_requests, versions
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job.job_tasks import PlannedTask, completed, planned_tasks, task_files
+from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible, make_directory
 from rayjobs.job.path_spelling import expanded
+from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.results.job_tables import seal_results, table_paths, write_tables

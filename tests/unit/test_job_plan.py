@@ -13,7 +13,7 @@ from actors.ledger.product_plan import IMAGE
 from pipelines.cache_keys import chain_key, step_key
 from rayjobs.job.job_check import JobFileError, check_job
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_plan import wanted_products
+from rayjobs.job.product_keys import wanted_products
 from rayjobs.plugins import ProcessorExtension
 from rayjobs.testing import temporary_extension
 

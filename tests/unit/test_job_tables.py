@@ -26,8 +26,10 @@ from pipelines.models import AnalysisRequest, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_plan import RecipeBook, naming, table_requests, wanted_products
+from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.product_keys import table_requests, wanted_products
+from rayjobs.job.recipes import RecipeBook
 from rayjobs.results.job_tables import seal_results, write_tables
 from rayjobs.results.results_store import ResultsStore
 from tests.quick_runs import fixed_files

@@ -21,9 +21,9 @@ from actors.ledger.ledger_format import FORMAT, format_of
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from rayjobs.job.job_file import load_job, parse_job
-from rayjobs.job.job_plan import wanted_products
 from rayjobs.job.job_state import JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.product_keys import wanted_products
 from rayjobs.results.pruning import prune
 from rayjobs.results.published import verify
 from rayjobs.results.rebuilding import rebuild

@@ -17,7 +17,7 @@ from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.image_task import Recipe
 from rayjobs.job.job_check import JobFileError
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_plan import wanted_products
+from rayjobs.job.product_keys import wanted_products
 from tests.example_plugin import install_example
 from tests.workspaces import prepared
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rayjobs.run.progress import NoDisplay, PlainDisplay, Rate, Snapshot, numbers_text, open_display
+from rayjobs.command_line.display import PlainDisplay, open_display
+from rayjobs.run.progress import NoDisplay, Rate, Snapshot, numbers_text
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 

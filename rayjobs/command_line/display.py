@@ -1,0 +1,43 @@
+"""What a person sees while a job runs: plain lines, or the live line of a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rayjobs.run.progress import Display, NoDisplay, Snapshot, numbers_text
+
+PLAIN_INTERVAL_S = 5.0
+
+
+class PlainDisplay:
+    """A line for every change of phase, and one every few seconds."""
+
+    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S) -> None:
+        self._stream = stream
+        self._interval_s = interval_s
+        self._phase = ""
+        self._last = float("-inf")
+
+    def show(self, snapshot: Snapshot) -> None:
+        now = time.monotonic()
+        if snapshot.phase == self._phase and now - self._last < self._interval_s:
+            return
+        self._phase, self._last = snapshot.phase, now
+        text = f"{snapshot.name}: {snapshot.phase}"
+        print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def open_display(*, quiet: bool) -> Display:
+    """The display that fits where standard error goes."""
+    if quiet:
+        return NoDisplay()
+    if not sys.stderr.isatty():
+        return PlainDisplay(sys.stderr)
+    from rayjobs.command_line.terminal_display import TerminalDisplay  # only here: rich takes a while to import
+
+    return TerminalDisplay()

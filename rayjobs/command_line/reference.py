@@ -1,0 +1,202 @@
+"""The commands that say what there is, and what writes a first job file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from pipelines.analyses import ANALYSES
+from pipelines.errors import JobError
+from pipelines.extensions.extension_manager import process_extensions
+from pipelines.operations import OPERATIONS
+from rayjobs.command_line.exit_codes import EXIT_OK, EXIT_PROBLEM
+from rayjobs.command_line.printing import print_json
+
+
+def version_text() -> str:
+    """``rayjobs 1.2.3``."""
+    return f"rayjobs {metadata.version('rayjobs-app')}"
+
+
+# ---- reference ---------------------------------------------------------------------------------------------------
+
+
+def operations(arguments: argparse.Namespace) -> int:
+    """``rayjobs operations``."""
+    _load_allowed()
+    entries = [
+        {
+            "name": name,
+            "group": entry.group,
+            "summary": entry.summary,
+            "reach": entry.reach,
+            "parameters": _parameters(entry.parameters),
+        }
+        for name, entry in OPERATIONS.items()
+    ]
+    return _print_reference(entries, arguments)
+
+
+def analyses(arguments: argparse.Namespace) -> int:
+    """``rayjobs analyses``."""
+    _load_allowed()
+    entries = [
+        {
+            "name": name,
+            "group": entry.group,
+            "summary": entry.summary,
+            "grain": entry.grain,
+            "parameters": _parameters(entry.parameters),
+            "columns": [
+                {"name": f"{name}_{column.name}", "type": column.type, "unit": column.unit, "meaning": column.meaning}
+                for column in entry.columns(**_defaults(entry.parameters))
+            ],
+            "object_columns": [
+                {"name": column.name, "type": column.type, "unit": column.unit, "meaning": column.meaning}
+                for column in (entry.row_columns(**_defaults(entry.parameters)) if entry.row_columns else ())
+            ],
+        }
+        for name, entry in ANALYSES.items()
+    ]
+    return _print_reference(entries, arguments)
+
+
+def _load_allowed() -> None:
+    """Load the plug-ins that the command line allows, so that they are listed as well; say which ones can't be."""
+    for name, problem in process_extensions().load_allowed().items():
+        print(f"{name}: {problem}", file=sys.stderr)
+
+
+def charts(arguments: argparse.Namespace) -> int:
+    """``rayjobs charts``."""
+    from pipelines.charts import CHARTABLE, ENGINES
+    from pipelines.charts.gallery import READING, write_gallery
+
+    if arguments.gallery:
+        try:
+            page = write_gallery(arguments.gallery)
+        except OSError as error:
+            raise JobError(f"{arguments.gallery}: {error.strerror}; give a directory that can be written") from error
+        if not arguments.json:
+            print(page)
+            return EXIT_OK
+    entries = [{"name": name, "title": READING[name][0] if name in READING else name} for name in CHARTABLE]
+    if arguments.json:
+        print_json({"charts": entries, "engines": list(ENGINES)})
+        return EXIT_OK
+    for entry in entries:
+        print(f"{entry['name']:<22} {entry['title']}")
+    print(f"engines: {', '.join(ENGINES)}")
+    return EXIT_OK
+
+
+def extensions(arguments: argparse.Namespace) -> int:
+    """``rayjobs extensions``."""
+    rows = process_extensions().discover()
+    if arguments.json:
+        print_json([asdict(row) for row in rows])
+        return EXIT_OK
+    for row in rows:
+        state = row.problem or ("allowed" if row.allowed else "not allowed")
+        print(f"{row.name:<24} {row.kind:<10} {row.distribution} {row.version}  {state}")
+    if not rows:
+        print("no plug-ins are installed; docs/how-to/plugins.md says how to write one")
+    return EXIT_OK
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """Name -> type, range, default and meaning, as JSON Schema says them."""
+    schema = model.model_json_schema()
+    found: dict[str, Any] = schema.get("properties", {})
+    return {name: {key: value for key, value in entry.items() if key != "title"} for name, entry in found.items()}
+
+
+def _defaults(model: Any) -> dict[str, Any]:
+    return {name: field.get_default() for name, field in model.model_fields.items() if not field.is_required()}
+
+
+def _print_reference(entries: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print_json(entries)
+        return EXIT_OK
+    group = ""
+    for entry in entries:
+        if entry["group"] != group:
+            group = entry["group"]
+            print(f"\n{group}" if entry is not entries[0] else group)
+        print(f"  {entry['name']:<22} {entry['summary']}")
+        for name, parameter in entry["parameters"].items():
+            print(f"      {name:<18} {_parameter_text(parameter)}")
+    return EXIT_OK
+
+
+def _parameter_text(parameter: dict[str, Any]) -> str:
+    kind = parameter.get("type", "")
+    choices = parameter.get("enum") or [c for option in parameter.get("anyOf", []) for c in option.get("enum", [])]
+    low, high = parameter.get("minimum"), parameter.get("maximum")
+    range_text = f"{low} to {high}" if low is not None and high is not None else "|".join(map(str, choices)) or kind
+    default = f", default {parameter['default']}" if parameter.get("default") is not None else ""
+    return f"{range_text}{default}  {parameter.get('description', '')}".strip()
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """``rayjobs init``."""
+    text = (resources.files("rayjobs") / "job_template.yaml").read_text(encoding="utf-8")
+    files: dict[Path, str] = {arguments.file: text}
+    if arguments.schema and arguments.file.name:  # without a name it is a directory, as is told below
+        from rayjobs.job.job_spec import job_schema
+
+        schema: Path = arguments.file.with_suffix(".schema.json")
+        files[arguments.file] = f"# yaml-language-server: $schema={schema.name}\n{text}"
+        files[schema] = json.dumps(job_schema(), indent=2) + "\n"
+    _create(files)
+    for path in files:
+        print(path)
+    return EXIT_OK
+
+
+def _create(files: dict[Path, str]) -> None:
+    """Write files that aren't there yet, all or none."""
+    with ExitStack() as undo:
+        try:
+            for path, text in files.items():
+                with path.open("x", encoding="utf-8") as file:
+                    undo.callback(path.unlink, missing_ok=True)
+                    file.write(text)
+        except FileExistsError:
+            raise JobError(f"{path} exists; give another name: rayjobs init FILE") from None
+        except OSError as error:
+            raise JobError(f"{error.filename or path}: {error.strerror}") from error
+        undo.pop_all()
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    """``rayjobs migrate``."""
+    from rayjobs.migration.migrate import migrate_file
+
+    done = migrate_file(arguments.file, arguments.output)
+    if arguments.json:
+        print_json(done.to_json())
+    else:
+        print("\n".join(done.lines()))
+    return EXIT_OK
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """``rayjobs doctor``."""
+    from rayjobs.command_line.doctor import diagnose
+
+    problems = False
+    for finding in diagnose(start_ray=not arguments.no_ray):
+        problems |= finding.verdict == "problem"
+        if arguments.json:
+            print_json({"verdict": finding.verdict, "what": finding.what, "text": finding.text})
+        else:
+            print(f"{finding.verdict:<8} {finding.what}: {finding.text}", flush=True)
+    return EXIT_PROBLEM if problems else EXIT_OK
