@@ -50,11 +50,11 @@ test-giant: setup
 
 # Two thousand histories of a user's files and a job over them; CI tries a share of them with the other tests.
 test-custody: setup
-	RAYJOBS_CUSTODY_EXAMPLES=2000 $(PY) -m pytest tests/unit/test_custody_machine.py
+	RAYJOBS_CUSTODY_EXAMPLES=2000 $(PY) -m pytest tests/unit/whole_runs/test_custody_machine.py
 
 # Changed files of every format, new ones each time: no crash, no hang, none decoded in two ways. CI tries some.
 fuzz-decoders: setup
-	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -o faulthandler_timeout=0 tests/unit/test_decoder_fuzz.py
+	RAYJOBS_FUZZ_MUTANTS=$${RAYJOBS_FUZZ_MUTANTS:-200000} $(PY) -m pytest -o faulthandler_timeout=0 tests/unit/image_io/test_decoder_fuzz.py
 
 # What fails in a machine, with the variants that take minutes; some need root.
 test-machine: setup

@@ -194,18 +194,22 @@ SYSTEMS: tuple[System, ...] = (
         ("cluster/test_processor.py",),
     ),
     System("ProcessingPool", "Where chains run, with bounded work in flight", ("cluster/test_processor.py",)),
-    System("ProcessingStrategy", "One processing hint", ("unit/test_processing_strategies.py",)),
-    System("ResultCache", "What a cache of rendered results offers", ("unit/test_memory_cache.py",)),
+    System("ProcessingStrategy", "One processing hint", ("unit/processor/test_processing_strategies.py",)),
+    System("ResultCache", "What a cache of rendered results offers", ("unit/processor/test_memory_cache.py",)),
     System(
         "ResourceManager",
         "Allocations as leases, limits, thresholds, providers",
-        ("unit/test_resource_manager.py", "cluster/test_resource_manager.py"),
+        ("unit/resources/test_resource_manager.py", "cluster/test_resource_manager.py"),
     ),
-    System("MemoryManager", "Admits work by predicted bytes, before decoding", ("unit/test_memory_manager.py",)),
     System(
-        "PerformanceMonitor", "Measurements, and their way to `ray.util.metrics`", ("unit/test_performance_monitor.py",)
+        "MemoryManager", "Admits work by predicted bytes, before decoding", ("unit/resources/test_memory_manager.py",)
     ),
-    System("ExtensionManager", "Finds, allows and loads extensions", ("unit/test_extension_manager.py",)),
+    System(
+        "PerformanceMonitor",
+        "Measurements, and their way to `ray.util.metrics`",
+        ("unit/resources/test_performance_monitor.py",),
+    ),
+    System("ExtensionManager", "Finds, allows and loads extensions", ("unit/extensions/test_extension_manager.py",)),
     System(
         "TaskCoordinator",
         "The cluster's queue: submit, cancel, wait, limits",
@@ -214,8 +218,8 @@ SYSTEMS: tuple[System, ...] = (
             "cluster/test_shared_cluster.py",
         ),
     ),
-    System("TaskQueue", "The queue without Ray: event in, decisions out", ("unit/test_task_queue.py",)),
-    System("PriorityScheduler", "Whose turn it is: priorities that age, fair jobs", ("unit/test_task_queue.py",)),
+    System("TaskQueue", "The queue without Ray: event in, decisions out", ("unit/queue/test_task_queue.py",)),
+    System("PriorityScheduler", "Whose turn it is: priorities that age, fair jobs", ("unit/queue/test_task_queue.py",)),
     System("AnalysisExportService", "Render, analyse, draw, write, with history", ("cluster/test_contracts.py",)),
     System(
         "AnalysisExportTask", "One export of a job, kept up to date while it runs", ("cluster/test_contract_flows.py",)
@@ -223,8 +227,8 @@ SYSTEMS: tuple[System, ...] = (
     System("ExportConfig", "What an export computes and writes", ("cluster/test_contract_flows.py",)),
     System("ExportResult", "What an export wrote", ("cluster/test_contract_flows.py",)),
     System("ExportRecord", "One ended export in a job's history", ("cluster/test_contract_flows.py",)),
-    System("AnalysisCalculator", "The chosen analyses of one image", ("unit/test_calculator.py",)),
-    System("ChartEngine", "Draws an analysis as a chart; `fast` and `matplotlib`", ("unit/test_charts.py",)),
+    System("AnalysisCalculator", "The chosen analyses of one image", ("unit/analyses/test_calculator.py",)),
+    System("ChartEngine", "Draws an analysis as a chart; `fast` and `matplotlib`", ("unit/charts/test_charts.py",)),
     System(
         "ExtensibleTask",
         "A task of any registered type",
@@ -236,7 +240,9 @@ SYSTEMS: tuple[System, ...] = (
         ("cluster/test_contracts.py", "cluster/test_job_tasks.py", "cluster/test_plugin.py"),
     ),
     System(
-        "ProcessorExtension", "Interface of plug-ins: operations", ("unit/test_plugin_job.py", "cluster/test_plugin.py")
+        "ProcessorExtension",
+        "Interface of plug-ins: operations",
+        ("unit/whole_runs/test_plugin_job.py", "cluster/test_plugin.py"),
     ),
     System(
         "ResourceProvider",
@@ -258,18 +264,18 @@ FLOWS: tuple[System, ...] = (
             "cluster/test_contract_flows.py",
             "unit/test_failure_policy.py",
             "cluster/test_poison.py",
-            "unit/test_notify.py",
+            "unit/run/test_notify.py",
         ),
     ),
     System(
         "Performance strategy",
         "Two levels of cache, small work merged, stages side by side, batched and compressed writes",
-        ("cluster/test_contract_flows.py", "unit/test_merging.py", "cluster/test_processor.py"),
+        ("cluster/test_contract_flows.py", "unit/processor/test_merging.py", "cluster/test_processor.py"),
     ),
     System(
         "Compatibility",
         "Plain jobs and exports without the enhanced part, old job files, changes at run time, pools that are apart",
-        ("cluster/test_contract_flows.py", "unit/test_migrate.py", "unit/test_task_pools.py"),
+        ("cluster/test_contract_flows.py", "unit/migration/test_migrate.py", "unit/queue/test_task_pools.py"),
     ),
 )
 """What no single class stands for."""

@@ -1,6 +1,6 @@
 """The whole program among a user's files: run, killed, damaged, changed, run again, pruned; nothing of theirs is lost.
 
-A few histories by seed; thousands of them, without Ray, are tried by ``tests/unit/test_custody_machine.py``.
+A few histories by seed; thousands of them, without Ray, are tried by ``tests/unit/whole_runs/test_custody_machine.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A TIFF of 40,000 x 40,000 RGB pixels (4.8 GB) within 1 GiB of process memory: rendered, analysed, drawn, published.
 
 It takes minutes, so it is no part of ``make test``: ``make test-giant`` runs it. A smaller one is in
-``tests/unit/test_giant_images.py``.
+``tests/unit/stages/test_giant_images.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipelines.image_io import ReadPolicy, open_source
 from pipelines.image_io.tiff_blocks import open_tiff_blocks
 from pipelines.operations import apply_operations
-from tests.unit.test_giant_images import OPERATIONS, SCOPES
+from tests.unit.stages.test_giant_images import OPERATIONS, SCOPES
 
 SIDE = 40_000
 TILE = 512
@@ -34,7 +34,7 @@ import json, resource, sys
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
 from pathlib import Path
 import numpy as np
-from tests.unit.test_giant_images import SCOPES, done, recipe
+from tests.unit.stages.test_giant_images import SCOPES, done, recipe
 charted = tuple(scope.name for scope in SCOPES)
 status, results = done(Path(sys.argv[2]), Path(sys.argv[3]), recipe(memory_per_image=2 << 30, charted=charted))
 numbers = {

@@ -352,7 +352,7 @@ def test_the_example_package_installs_and_offers_all_kinds(
 
 
 def test_the_example_packages_own_tests_pass(example_plugin: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "rayjobs.testing"],
         cwd=root / "examples" / "plugin",

@@ -20,9 +20,9 @@ from pipelines.operations.geometry import rotate
 from pipelines.operations.smoothing_kernels import _whole_weights
 from pipelines.operations.tiled_chain import apply_by_tiles
 from tests.operation_cases import top_of
-from tests.unit.test_noise import by_wavelet
+from tests.unit.analyses.test_noise import by_wavelet
 
-TRUST = Path(__file__).resolve().parents[2] / "docs" / "reference" / "trust.md"
+TRUST = Path(__file__).resolve().parents[3] / "docs" / "reference" / "trust.md"
 
 
 def blurred(image: NDArray[Any], sigma: float) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ from pipelines.tables import analyses_schema
 from pipelines.tables.batches import to_batch
 from tests.strategies import example_image, images
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SCOPE_NAMES = [name for name, entry in ANALYSES.items() if entry.group == "scopes"]
 NAMES = [*SCOPE_NAMES, "statistics", "sharpness"]
 BT601 = AnalysisRequest("luma_waveform", {"luma": "bt601"})

@@ -189,7 +189,7 @@ def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from tests.unit.test_cluster_ledger import start, submit, task
+from tests.unit.coordinator.test_cluster_ledger import start, submit, task
 service = start(Path(sys.argv[1]))
 service.attach("o", [], [], 0.0)
 for n in range(100):
@@ -197,7 +197,7 @@ for n in range(100):
     print(n, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], cwd=root, env=os.environ, capture_output=True, text=True, check=False
     )

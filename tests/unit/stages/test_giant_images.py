@@ -389,7 +389,7 @@ def test_a_full_disk_is_said_to_be_full(tmp_path: Path) -> None:
     tifffile.imwrite(path, picture("uint8", 3), metadata=None)
     program = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from tests.unit.test_giant_images import LOW, done, recipe\n"
+        "from tests.unit.stages.test_giant_images import LOW, done, recipe\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))\n"
         "status, _ = done(Path(sys.argv[1]), Path(sys.argv[2]), recipe(memory_per_image=LOW))\n"
@@ -425,7 +425,7 @@ def test_stages_apart_do_the_same(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from tests.unit.test_giant_images import done, recipe
+from tests.unit.stages.test_giant_images import done, recipe
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), int(sys.argv[1])))
 limit = int(sys.argv[2]) or None
 status, _ = done(Path(sys.argv[3]), Path(sys.argv[4]), recipe(memory_per_image=limit))

@@ -32,7 +32,7 @@ from rayjobs.run.run import request_of
 from tests.quick_runs import run_here
 from tests.runs import manifest
 
-ARCHIVE = Path(__file__).parent.parent / "data/output-format-2.tar.gz"
+ARCHIVE = Path(__file__).parent.parent.parent / "data/output-format-2.tar.gz"
 MADE_IN = "/older"
 
 

@@ -29,7 +29,7 @@ from pipelines.models import AnalysisRequest
 from pipelines.registry import UnknownNameError
 
 NAMES = ("color_histogram", "luma_waveform", "rgb_parade", "hue_histogram", "saturation_histogram", "lab_chromaticity")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FORMATS = get_args(ChartFormat)
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -160,9 +160,7 @@ def test_bytes_are_the_same_on_every_call(engine: str, format: ChartFormat) -> N
 
 def test_bytes_are_the_same_in_another_process() -> None:
     """Nothing random, no order of a set, no date: also not with another seed of the hashes."""
-    code = (
-        "import hashlib\nfrom tests.unit.test_charts import all_bytes\nprint(hashlib.sha256(all_bytes()).hexdigest())"
-    )
+    code = "import hashlib\nfrom tests.unit.charts.test_charts import all_bytes\nprint(hashlib.sha256(all_bytes()).hexdigest())"
     runs = {
         subprocess.run(
             [sys.executable, "-c", code],

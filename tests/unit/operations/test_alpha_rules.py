@@ -16,7 +16,7 @@ from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS, apply_operations
 from tests.operation_cases import DTYPES, analysis_cases, operation_cases, top_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Case = tuple[str, dict[str, Any]]
 
 

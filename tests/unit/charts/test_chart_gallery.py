@@ -18,7 +18,7 @@ from pipelines.charts.gallery import READING, gallery_files, main, write_gallery
 from pipelines.errors import JobError
 from rayjobs.command_line import cli
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DRAWN_WITH = ("matplotlib", "pillow", "imagecodecs", "numpy", "opencv-python-headless", "scikit-image")
 
 

@@ -23,7 +23,7 @@ from rayjobs.job.job_spec import JobSpec
 from rayjobs.migration.migrate import migrate_file
 from rayjobs.migration.old_operations import UnreadableOperationError, convert_operation, read_operation
 
-SAMPLES = Path(__file__).resolve().parent.parent / "data" / "legacy"
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "data" / "legacy"
 
 
 def write(tmp_path: Path, raw: Any) -> Path:
