@@ -80,7 +80,7 @@ WRITERS = {
     "rayjobs/results/fixed_files.py": "a temporary file of the run",
     "rayjobs/results/job_tables.py": "a temporary file of the run, linked or copied from the results",
     "rayjobs/command_line/ray_submit.py": "a temporary directory that is uploaded",
-    "rayjobs/command_line/commands.py": "job file and schema of `init`, created exclusively",
+    "rayjobs/command_line/reference.py": "job file and schema of `init`, created exclusively",
     "rayjobs/migration/migrate.py": "job files, created exclusively",
     "pipelines/charts/gallery.py": "the gallery's pages; replaced only by `make gallery`, and only its own",
     "pipelines/tables/csv_table.py": "created exclusively",

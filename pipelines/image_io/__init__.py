@@ -7,7 +7,8 @@ colour_profiles.py  profile -> sRGB, or kept; colour_statements.py  what isn't I
 written_form.py     which form, and what it loses; metadata.py, exif_block.py  what is said beside the pixels
 image_encoding.py   pixels -> bytes (``*_writer.py``)
 
-Which library decodes what, and what is rejected: ``docs/decisions/decoding.md``. Importing this package stays light.
+Which library decodes what, and what is rejected: ``docs/decisions/0010-decoding.md``. Importing this package stays
+light.
 """
 
 from __future__ import annotations

@@ -72,10 +72,10 @@ class BatchError(RayjobsError):
 class ExtensibleImageProcessor:
     """Renders images in parallel; every method may be called from any thread.
 
-    Needs a Ray cluster: create it inside ``with rayjobs.ray_session(...)``, and end it with ``shutdown`` or by using it
-    as a context manager. Input images are arrays (uint8, uint16, float32 in either byte order; (M, N), (M, N, 3) or
-    (M, N, 4)) or Ray object references to such arrays; don't change an array before its result is there. Results are
-    read-only: they may be views of the object store.
+    Needs a Ray cluster: create it inside ``with rayjobs.ray_session(...)``, and end it with ``shutdown`` or by using
+    it as a context manager. Input images are arrays (uint8, uint16, float32 in either byte order; (M, N), (M, N, 3)
+    or (M, N, 4)) or Ray object references to such arrays; don't change an array before its result is there. Results
+    are read-only: they may be views of the object store.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The plain batch system: jobs and their image pool, created, listed, changed, run and removed.
 
 Needs no enhanced part. A job runs on the same path as a job file (``run``), and what became of it is in the ledger of
-its output, where the command line finds it as well. The definitions survive restarts in ``actors.ledger.batch_records``.
+its output, where the command line finds it as well. The definitions survive restarts: ``actors.ledger.batch_records``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The tasks of a manager's jobs: those that it runs, as they stand, and all others as they were last written.
 
-Exports and tasks of registered types alike, kept over restarts in ``actors.ledger.batch_records``. A task that was open when
+Exports and tasks of registered types alike, kept over restarts in
+``actors.ledger.batch_records``. A task that was open when
 its manager ended is nobody's: it stands as pending again, and whoever resumes it owns it, one of several that try at
 once. Whether a manager is alive the kernel knows (``output_lock``). Whoever only looks, or says how far a task is, owns
 nothing.

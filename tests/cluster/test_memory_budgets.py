@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rayjobs.run.ray_engine import RayEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore:`:DeprecationWarning:ray.data", "ignore:`ray_remote_args`")
-"""Ray Data warns of options of its own when it copies its context; for the other see ``pipelines.stages.ray_stream``."""
+"""Ray Data warns of options of its own when it copies its context; the other: ``pipelines.stages.ray_stream``."""
 
 LARGE = 3
 """Number of the image that needs more than its task of a stream has."""

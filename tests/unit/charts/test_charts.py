@@ -160,7 +160,8 @@ def test_bytes_are_the_same_on_every_call(engine: str, format: ChartFormat) -> N
 
 def test_bytes_are_the_same_in_another_process() -> None:
     """Nothing random, no order of a set, no date: also not with another seed of the hashes."""
-    code = "import hashlib\nfrom tests.unit.charts.test_charts import all_bytes\nprint(hashlib.sha256(all_bytes()).hexdigest())"
+    code = "import hashlib\nfrom tests.unit.charts.test_charts import all_bytes\n"
+    code += "print(hashlib.sha256(all_bytes()).hexdigest())"
     runs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -49,7 +49,7 @@ def test_a_full_standard_output_is_told(words: tuple[str, ...], home: Path) -> N
 def test_a_file_that_gets_the_number_of_a_closed_stream_receives_nothing(home: Path) -> None:
     """``list`` opens a database, and something complains on standard error while it does."""
     code = (
-        "import os, sys; from rayjobs import program; program.open_streams()\n"
+        "import os, sys; from rayjobs.command_line import program; program.open_streams()\n"
         f"file = os.open({str(home / 'file')!r}, os.O_RDWR | os.O_CREAT)\n"
         "assert file > 2, file\n"
         "print('out'); print('err', file=sys.stderr); os.write(2, b'from C')\n"
