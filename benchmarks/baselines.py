@@ -19,7 +19,7 @@ from benchmarks import standard_work
 from pipelines.errors import RayjobsError
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, open_worker, render_analyze_export
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import SAVED_ROWS
 
 CHUNK = 2 * SAVED_ROWS

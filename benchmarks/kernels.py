@@ -21,7 +21,8 @@ from benchmarks.baselines import (
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
 from benchmarks.photographs import photographs
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.image_task import process
+from pipelines.stages.recipe import Recipe
 
 SCOPES_BAR, TONE_BAR = 2.5, 1.3
 VIPS_BAR, PYPLOT_BAR = 1.0, 5.0

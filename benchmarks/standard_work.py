@@ -16,8 +16,8 @@ from pipelines.analyses import expand_analyses
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.job_spec import JobSpec

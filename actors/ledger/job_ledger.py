@@ -16,9 +16,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,91 +34,12 @@ from actors.ledger.ledger_format import (
     upgrade_in_place,
     upgraded_copy,
 )
+from actors.ledger.ledger_rows import Attempt, Counts, FinalInput, OpenInput, Products, ResultRow
 from pipelines.errors import JobError
-from pipelines.models import ImageStatus, Output
+from pipelines.models import ImageStatus
 from pipelines.storage.local_files import own_file, replace_own
 
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
-
-Products = Mapping[str, str]
-"""Product name -> digest of all that decides its bytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenInput:
-    """An input without a final row, and the recipes whose products it has already."""
-
-    id: int
-    seq: int
-    path: bytes
-    size: int
-    mtime_ns: int
-    name: str
-    recipes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalInput:
-    """One row of the manifest, as the ledger has it."""
-
-    id: int
-    seq: int
-    path: bytes
-    size: int
-    status: str
-    reason: str | None
-    message: str | None
-    degraded: str | None
-    width: int | None
-    height: int | None
-    outputs: tuple[Output, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
-    """Where the results that one recipe computed for one input lie."""
-
-    input: int
-    seq: int
-    path: bytes
-    recipe: int
-    part: str
-    row: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One journalled attempt at one input."""
-
-    path: bytes
-    epoch: int
-    """Number of the run."""
-    finished: float
-    """Unix seconds."""
-    seconds: float
-    outcome: str
-    """``done``, ``failed``, ``skipped``, ``released``, or ``crashed`` when another attempt followed."""
-    reason: str | None
-    message: str | None
-    worker: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, without the path."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "path"}
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many inputs are in which final state; ``open`` have none yet."""
-
-    total: int
-    done: int
-    failed: int
-    skipped: int
-
-    @property
-    def open(self) -> int:
-        return self.total - self.done - self.failed - self.skipped
 
 
 class JobLedger:

@@ -11,7 +11,8 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 
-from actors.ledger.job_ledger import JobLedger, Products, keep_products
+from actors.ledger.job_ledger import JobLedger, keep_products
+from actors.ledger.ledger_rows import Products
 
 IMAGE = "image"
 ANALYSIS = "analysis:"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from actors.resources.resource_accounts import CPU, MEMORY, Node
 from pipelines.errors import FailedReason, ImageError
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 
 MIB = 2**20
 WORKER_BYTES = 384 * MIB

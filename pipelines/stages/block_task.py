@@ -26,8 +26,9 @@ from pipelines.kernel_cache import keep_kernels
 from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.result_cache import ResultCache
-from pipelines.stages.image_task import Recipe, process, result_schemas
+from pipelines.stages.image_task import process
 from pipelines.stages.publish import NO_SPACE, Publisher
+from pipelines.stages.recipe import Recipe, result_schemas
 from pipelines.stages.work_meter import peak_memory_bytes
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.tables import (

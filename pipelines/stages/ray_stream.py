@@ -27,7 +27,7 @@ from pipelines.machine_faults import note_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import SAVED_ROWS
 
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.

@@ -24,11 +24,12 @@ from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.operations import Image
 from pipelines.operations.image_geometry import ImageGeometry
 from pipelines.result_codec import pack_results, unpack_results
-from pipelines.stages import image_task
+from pipelines.stages import image_rows, image_stages, image_task
 from pipelines.stages.block_task import RowBuffer, Worker, Workspace, open_worker
 from pipelines.stages.cached_analyses import Known, known_in
-from pipelines.stages.image_task import Recipe, Rendered, Results, SeveralFramesError
+from pipelines.stages.image_stages import Rendered, SeveralFramesError
 from pipelines.stages.memory_need import BeyondMemoryError
+from pipelines.stages.recipe import Recipe, Results
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 TRAVELLING = pa.schema(
@@ -97,17 +98,17 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
     alive()
     started, meter = time.perf_counter(), WorkMeter()
-    existing = image_task.already_there(item, recipe, worker.publisher)
+    existing = image_rows.already_there(item, recipe, worker.publisher)
     if existing is not None:
         return _ended(existing)
     produce: image_task.Produce | None = None
     try:
         with meter.stage("render"):
-            rendered = image_task.render(item, recipe, workspace.budget_bytes, worker.cache)
+            rendered = image_stages.render(item, recipe, workspace.budget_bytes, worker.cache)
     except (BeyondMemoryError, SeveralFramesError) as error:
         produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
-        return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
+        return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
     if produce is not None:
         return _at_once(produce, item, recipe, workspace, worker, alive)
     return {
@@ -136,8 +137,8 @@ def _at_once(
         rendered, results, outputs = produced
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
-        return _ended(image_task.failed_status(item, recipe, error, started, worker.name))
-    status = image_task.done_status(item, recipe, rendered, outputs, started, worker.name, meter)
+        return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
+    status = image_rows.done_status(item, recipe, rendered, outputs, started, worker.name, meter)
     return _ended(status) | {"results": packed}
 
 
@@ -152,10 +153,10 @@ def _analyze(
             entry = {} if row["results"] is None else unpack_results(row["results"])
             rendered = replace(rendered, known=known_in(recipe.kept, key, entry))
         with meter.stage("analyze"):
-            results = image_task.analyze(rendered, recipe, worker.cache)
+            results = image_stages.analyze(rendered, recipe, worker.cache)
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
-        return _ended(image_task.failed_status(item, recipe, error, started - row["seconds"], worker.name))
+        return _ended(image_rows.failed_status(item, recipe, error, started - row["seconds"], worker.name))
     seconds = row["seconds"] + time.perf_counter() - started
     return {"results": packed, "seconds": seconds, "spent": json.dumps(meter.spent)}
 
@@ -171,10 +172,10 @@ def _export(
         results = unpack_results(row["results"])
         rendered = _rendered(row, results)
         with meter.stage("export"):
-            outputs = image_task.export(item, rendered, results, recipe, worker.publisher)
+            outputs = image_stages.export(item, rendered, results, recipe, worker.publisher)
     except Exception as error:  # noqa: BLE001 - as in _render
-        return image_task.failed_status(item, recipe, error, started, worker.name), {}
-    return image_task.done_status(item, recipe, rendered, outputs, started, worker.name, meter), results
+        return image_rows.failed_status(item, recipe, error, started, worker.name), {}
+    return image_rows.done_status(item, recipe, rendered, outputs, started, worker.name, meter), results
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------

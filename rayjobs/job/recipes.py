@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from actors.ledger.job_ledger import JobLedger, OpenInput
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_rows import OpenInput
 from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, missing_products
 from pipelines.charts import charts_of
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import AnalysisRequest, WorkItem
 from pipelines.stages.cached_analyses import Kept, chain_name, is_scalar
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.output_paths import image_stem
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import readable_path
 from rayjobs.job.beside import beside_source
 from rayjobs.job.job_spec import JobSpec

@@ -24,8 +24,9 @@ from pipelines.errors import ImageError, RayjobsError
 from pipelines.image_io import EncodeOptions, ReadPolicy, format_of
 from pipelines.models import AnalysisRequest, ImageOperation, Output, WorkItem
 from pipelines.result_codec import plain
-from pipelines.stages.image_task import Recipe, Rendered, Results, analyze, export, render
+from pipelines.stages.image_stages import Rendered, analyze, export, render
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe, Results
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import time_of
 from pipelines.tables import readable_path

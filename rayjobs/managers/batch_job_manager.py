@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from actors.ledger.batch_records import BatchRecords, StoredJob
-from actors.ledger.job_ledger import Attempt
 from actors.ledger.job_registry import job_id_of
+from actors.ledger.ledger_rows import Attempt
 from actors.ledger.output_lock import OutputInUseError
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError

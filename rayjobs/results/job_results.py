@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.ledger.job_ledger import FinalInput, JobLedger
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_rows import FinalInput
 from pipelines.models import AnalysisRequest
 from pipelines.stages.thumbnails import make_thumbnail
 from pipelines.tables import (

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.ledger.job_facts import SealedPart
-from actors.ledger.job_ledger import JobLedger, ResultRow
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_rows import ResultRow
 from actors.ledger.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.models import AnalysisRequest

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.ledger.job_ledger import OpenInput
+from actors.ledger.ledger_rows import OpenInput
 from pipelines.quantity_texts import duration_text, size_text
 from pipelines.tables import printable, readable_path
 from rayjobs.job.job_spec import JobSpec

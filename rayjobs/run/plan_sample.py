@@ -22,14 +22,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from actors.ledger.job_ledger import OpenInput
+from actors.ledger.ledger_rows import OpenInput
 from pipelines.errors import ImageError
 from pipelines.image_io import probe_file
 from pipelines.image_io.written_form import expected_losses
 from pipelines.machine_faults import MachineFaultError
 from pipelines.models import WorkItem
-from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.image_task import process
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions

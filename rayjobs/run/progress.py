@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.ledger.job_ledger import Counts
+from actors.ledger.ledger_rows import Counts
 from pipelines.quantity_texts import duration_text
 from rayjobs.job.job_state import JobState
 

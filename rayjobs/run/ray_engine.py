@@ -20,8 +20,8 @@ from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.resources import ResourceEstimate
 from pipelines.stages.block_task import Workspace, seal
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions

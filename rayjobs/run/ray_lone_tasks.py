@@ -21,8 +21,8 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.ray_stream import StreamOptions, here
+from pipelines.stages.recipe import Recipe
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.worker_watch import NODE_DEATHS, Crash
 

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.ledger.job_ledger import JobLedger, OpenInput
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.ledger_rows import OpenInput
 from pipelines.errors import FailedReason, JobError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.machine_faults import MachineFaultError, noted_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.worker_watch import NODE_DEATHS, Crash

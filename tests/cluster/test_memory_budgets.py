@@ -17,7 +17,7 @@ from pipelines.errors import FailedReason
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from rayjobs.run.ray_session import ray_session
 from tests.workspaces import prepared
 

@@ -12,8 +12,8 @@ from pipelines.charts import ChartOptions
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy
 from pipelines.models import AnalysisRequest
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.memory_need import MoreMemoryNeededError, check_budget, needed_bytes
+from pipelines.stages.recipe import Recipe
 
 MIB = 2**20
 GIB = 2**30

@@ -20,7 +20,7 @@ from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.registry import parameters_of
 from pipelines.stages import block_task
 from pipelines.stages.block_task import RowBuffer, Workspace, render_analyze_export
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
 from tests.workspaces import prepared

@@ -23,11 +23,11 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy, decode_image, probe_header
 from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
 from pipelines.operations import apply_operations
-from pipelines.stages import image_task, staged_task
+from pipelines.stages import image_stages, image_task, staged_task
 from pipelines.stages.block_task import Workspace, open_worker
 from pipelines.stages.decoder_reduction import decode_and_apply, decoder_reduction
-from pipelines.stages.image_task import Recipe
 from pipelines.stages.memory_need import decoding_bytes, needed_bytes
+from pipelines.stages.recipe import Recipe
 from tests.workspaces import prepared
 
 READ = ReadPolicy()
@@ -306,8 +306,8 @@ def test_one_stage_or_three_give_the_same_file_numbers_and_true_size(tmp_path: P
 def test_pixels_are_the_same_whatever_is_wanted_of_an_input(tmp_path: Path) -> None:
     source = tmp_path / "a.jpg"
     source.write_bytes(jpeg(photographs.coffee()))
-    alone = image_task.render(item(source), recipe(image=EncodeOptions(format="png")))
-    measured = image_task.render(item(source), recipe(analyses=(AnalysisRequest("sharpness"),)))
+    alone = image_stages.render(item(source), recipe(image=EncodeOptions(format="png")))
+    measured = image_stages.render(item(source), recipe(analyses=(AnalysisRequest("sharpness"),)))
     np.testing.assert_array_equal(alone.pixels, measured.pixels)
 
 
@@ -327,7 +327,7 @@ def test_limits_count_what_is_decoded(tmp_path: Path, truncated: Any, fits: bool
     source.write_bytes(jpeg(photographs.coffee()))
     work = recipe(ReadPolicy(truncated=truncated), memory_per_image=400_000)
     try:
-        rendered = image_task.render(item(source), work)
+        rendered = image_stages.render(item(source), work)
     except image_task.BeyondMemoryError:
         assert not fits
     else:

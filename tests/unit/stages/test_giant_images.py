@@ -25,8 +25,9 @@ from pipelines.image_io.tiff_blocks import open_tiff_blocks
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
 from pipelines.stages import staged_task
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import Recipe, process
+from pipelines.stages.image_task import process
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
 from tests.tiles import assert_same_pixels
 from tests.workspaces import prepared

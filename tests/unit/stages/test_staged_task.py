@@ -24,7 +24,7 @@ from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkI
 from pipelines.stages import staged_task
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.cached_analyses import Kept
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from pipelines.tables import objects_part, readable_path
 from tests.workspaces import prepared
 

@@ -14,7 +14,7 @@ from pipelines.extensions.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from pipelines.stages.image_task import Recipe
+from pipelines.stages.recipe import Recipe
 from rayjobs.job.job_check import JobFileError
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.product_keys import wanted_products
