@@ -235,7 +235,7 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "where an input's files lie": (r"images/\{|charts/\{\w+\}/\{", {"pipelines/stages/output_paths.py"}),
     "images are encoded and charts drawn by the stages, for jobs and tasks": (
         r"(?<!def )\b(encode_image|draw_chart)\(",
-        {"pipelines/stages/image_task.py", "pipelines/stages/thumbnails.py", "pipelines/charts/gallery.py"},
+        {"pipelines/stages/image_stages.py", "pipelines/stages/thumbnails.py", "pipelines/charts/gallery.py"},
     ),
     "arrays in JSON": ("__array__", {"pipelines/result_codec.py"}),
     "sizes and durations as text": (
