@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from pipelines.errors import FailedReason, ImageError, JobError
+from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 
 _OF_THE_MACHINE = {errno.EROFS, errno.EMFILE, errno.ENFILE}
 _FAULT = "fault"
@@ -27,15 +27,19 @@ class MachineFaultError(JobError):
 def fault_in(error: BaseException) -> str | None:
     """What is wrong with the machine, in one line, if that is what an error comes from; None if it isn't.
 
-    What a plug-in can't import is the plug-in's trouble.
+    What a plug-in can't import is the plug-in's trouble, a want of memory the image's. An import that failed counts if
+    the error was raised because of it, not if something went on without the library and then met another trouble.
     """
     errors = list(_chain(error))
     if any(isinstance(each, ImageError) and each.reason is FailedReason.PLUGIN_ERROR for each in errors):
         return None
+    if any(map(is_out_of_memory, errors)):
+        return None
+    because = {id(each) for each in _chain(error, stated=True)}
     for each in errors:
         if isinstance(each, MachineFaultError):
             return str(each)
-        text = _of_an_import(each) or _of_the_system(each)
+        text = (_of_an_import(each) if id(each) in because else None) or _of_the_system(each)
         if text is not None:
             return " ".join(text.split())
     return None
@@ -47,13 +51,13 @@ def without_traceback(text: str) -> str:
     return head.strip().removesuffix("traceback:").rstrip() if found else text
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from."""
+def _chain(error: BaseException | None, *, stated: bool = False) -> Iterator[BaseException]:
+    """An error and what it came from; ``stated``: only what it was raised from by its own word."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or (None if stated or error.__suppress_context__ else error.__context__)
 
 
 def _of_an_import(error: BaseException) -> str | None:

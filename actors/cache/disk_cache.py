@@ -16,15 +16,15 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from actors.cache.cache_entry import DamagedEntryError, decode, encode
 from actors.home import rayjobs_home
+from pipelines.errors import JobError
 from pipelines.result_cache import CacheStats
 
 DEFAULT_MAX_BYTES = 2 * 2**30
@@ -70,9 +70,12 @@ class DiskCache:
         self._room = 0
         """Bytes that may still be written of what was reserved."""
 
-    def __reduce__(self) -> tuple[partial[DiskCache], tuple[Path | None]]:
-        """A worker that gets it uses the same directory of its own node: nobody needs another node's disk."""
-        return partial(DiskCache, max_bytes=self._max_bytes), (self._directory,)
+    def __reduce__(self) -> tuple[Callable[..., DiskCache | None], tuple[Path | None, int]]:
+        """A worker that gets it uses the same directory of its own node: nobody needs another node's disk.
+
+        One whose user has no home gets None: there is no cache then.
+        """
+        return _on_this_node, (self._directory, self._max_bytes)
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The result, with read-only arrays, or None."""
@@ -188,6 +191,14 @@ class DiskCache:
             return
         for directory in directories:
             yield from _listed(Path(directory))
+
+
+def _on_this_node(directory: Path | None, max_bytes: int) -> DiskCache | None:
+    try:
+        return DiskCache(directory, max_bytes=max_bytes)
+    except JobError as error:
+        _log.warning("cache: nothing is kept: %s", error)
+        return None
 
 
 def _listed(directory: Path) -> Iterator[_File]:

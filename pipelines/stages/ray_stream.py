@@ -23,11 +23,12 @@ from ray.data import DataContext, Dataset, ExecutionResources
 # What Ray Data calls at each step of its loop; the one way into a stream that waits, and it has no other name.
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines.machine_faults import note_fault
+from pipelines.machine_faults import fault_in, note_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
 from pipelines.stages.recipe import Recipe
+from pipelines.stages.worker_journal import CHARGED
 from pipelines.tables import SAVED_ROWS
 
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
@@ -270,14 +271,15 @@ def _operators(
 
 
 def _telling(operator: Operator) -> Operator:
-    """An operator whose errors the driver hears of: none is an input's, and Ray Data passes them over."""
+    """An operator whose errors the driver hears of, unless an input is charged with them: Ray Data passes them over."""
 
     @wraps(operator)
     def told(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
         try:
             yield from operator(table, recipes, workspace)
         except Exception as error:
-            note_fault(workspace.temporary, error)
+            if fault_in(error) is not None or CHARGED not in getattr(error, "__notes__", ()):
+                note_fault(workspace.temporary, error)
             raise
 
     return told

@@ -28,6 +28,10 @@ SUFFIX = ".journal"
 HUNG_SUFFIX = ".hung"
 
 
+CHARGED = "charged to the input in hand"
+"""Noted on an error that a journal names an input for: it is tried alone, and the error is no news to anybody else."""
+
+
 class WorkerJournal:
     """The journal of this process for one epoch's directory, which the driver makes.
 
@@ -74,6 +78,7 @@ class WorkerJournal:
         except BaseException as error:
             if self._in_hand is not None:
                 self._append("lost", self._in_hand, is_out_of_memory(error))
+                error.add_note(CHARGED)
             raise
         finally:
             self.idle()

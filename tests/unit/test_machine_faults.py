@@ -7,8 +7,9 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from pipelines.errors import FailedReason, ImageError, JobError, RayjobsError
 from pipelines.kernel_cache import private_directory, unusual_place
 from pipelines.machine_faults import MachineFaultError, fault_in, note_fault, noted_fault, without_traceback
 from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.ray_stream import _telling
+from pipelines.stages.worker_journal import WorkerJournal, inputs_in_hand
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.last_words import explained
 from tests.quick_runs import request, run_here
@@ -87,6 +90,52 @@ def test_of_what_the_system_says_only_the_machines_own_is_its_fault(error: Excep
     assert (told is not None) == fault
     if isinstance(error, OSError) and told is not None:
         assert told.startswith(f"{error.filename}: {error.strerror} on ")
+
+
+def test_want_of_memory_at_an_import_is_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hungry_library.py").write_text("raise MemoryError\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert fault_in(raised(lambda: importlib.import_module("hungry_library"))) is None
+
+
+def test_who_goes_on_without_a_library_is_not_told_to_install_it() -> None:
+    def optional() -> None:
+        try:
+            importlib.import_module("no_such_accelerator")
+        except ImportError:
+            raise ValueError("this picture is damaged")  # noqa: B904 - as libraries do
+
+    def needed() -> None:
+        try:
+            importlib.import_module("no_such_accelerator")
+        except ImportError as error:
+            raise ValueError("can't work") from error
+
+    assert fault_in(raised(optional)) is None
+    assert "no_such_accelerator can't be imported" in str(fault_in(raised(needed)))
+
+
+@pytest.mark.parametrize("in_hand", [True, False])
+def test_an_error_that_an_input_is_charged_with_is_no_fault_of_the_machine(tmp_path: Path, in_hand: bool) -> None:
+    """Else one image for which there was no memory would end the job."""
+    workspace = Workspace(root=tmp_path, epoch=1, stop=tmp_path / "stop")
+    workspace.temporary.mkdir(parents=True)
+    journal = WorkerJournal(workspace.temporary)
+
+    def operator(table: Any, recipes: Any, workspace: Workspace) -> Iterator[Any]:
+        with journal.block():
+            if in_hand:
+                journal.started(7)
+            raise MemoryError("for its results")
+        yield
+
+    with pytest.raises(MemoryError):
+        list(_telling(operator)(None, {}, workspace))
+    assert (noted_fault(workspace.temporary) is None) == in_hand
+    assert [(found.input, found.out_of_memory) for found in inputs_in_hand(workspace.temporary)] == [
+        (7, True)
+    ] * in_hand
+    journal.close()
 
 
 def test_a_codec_that_a_library_was_built_without_is_the_images_trouble() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from actors.cache import disk_cache
 from actors.cache.cache_entry import DamagedEntryError, decode, encode
 from actors.cache.disk_cache import DiskCache
+from pipelines.errors import JobError
 from tests.strategies import example_image
 
 KEY = "ab" * 20
@@ -93,6 +96,17 @@ def test_it_lies_in_the_home_directory_by_default(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
     DiskCache().put(KEY, result_of(1))
     assert len(files_of(tmp_path / "cache" / "v1")) == 1
+
+
+def test_a_worker_of_a_user_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the cache with its task's arguments: an error there would be nobody's."""
+    sent = pickle.dumps(DiskCache())
+    monkeypatch.setattr(disk_cache, "rayjobs_home", _no_home)
+    assert pickle.loads(sent) is None
+
+
+def _no_home() -> Path:
+    raise JobError("no home directory is known of user 1234")
 
 
 @pytest.mark.parametrize("key", ["../../etc/passwd", "", "AB" * 10, "ab/cd" * 4])
