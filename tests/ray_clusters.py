@@ -130,8 +130,7 @@ def head_of_cluster_yaml() -> Iterator[HeadNode]:
     other machines.
     """
     directory = Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))
-    (directory / "rayjobs").mkdir()
-    (directory / "rayjobs" / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
+    _environment_in(directory / "rayjobs" / ".venv")
     (directory / ".ray").mkdir()
     (directory / ".ray" / "auth_token").write_text(secrets.token_hex(32))
     (directory / ".ray" / "auth_token").chmod(0o600)
@@ -151,6 +150,17 @@ def head_of_cluster_yaml() -> Iterator[HeadNode]:
     node = HeadNode(f"127.0.0.1:{port}", _local(dashboard_port), variables, directory)
     with _started(["bash", "-c", command], node):
         yield node
+
+
+def _environment_in(place: Path) -> None:
+    """Our environment as if it had been made there: a path without a space, with which Ray's Jobs API can't cope."""
+    (place / "bin").mkdir(parents=True)
+    for directory, entries in ((place, Path(sys.prefix)), (place / "bin", Path(sys.prefix) / "bin")):
+        for entry in entries.iterdir():
+            if entry.name not in ("bin", "ray"):
+                (directory / entry.name).symlink_to(entry)
+    (place / "bin" / "ray").write_text(f"#!{place}/bin/python\nfrom ray.scripts.scripts import main\n\nmain()\n")
+    (place / "bin" / "ray").chmod(0o755)
 
 
 def _local(port: int) -> str:
