@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
-from pipelines.image_io.colour_statements import exif_profile, of_code_points
+from pipelines.image_io.av1_sequence import stream_code_points
+from pipelines.image_io.colour_statements import UNSPECIFIED, exif_profile, of_code_points
 from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
@@ -29,6 +30,8 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     if _is_cut(data):
         raise ImageError(FailedReason.TRUNCATED, "AVIF is shorter than its boxes say; it can't be salvaged")
     codes = _code_points(data)
+    if codes is None and b"colrprof" not in data and b"colrrICC" not in data:
+        codes = stream_code_points(data)
     try:
         with AvifImageFile(BytesIO(data)) as image:
             width, height, mode = image.width, image.height, image.mode
@@ -41,7 +44,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     icc, note = of_code_points(primaries, transfer, gray=False, what="AVIF")  # HDR is refused whatever else is there
     if info.get("icc_profile"):
         icc, note = info["icc_profile"], None
-    elif codes is None or (primaries, transfer) == (2, 2):
+    elif codes is None or (primaries, transfer) == UNSPECIFIED:
         icc = exif_profile(exif, gray=False)
     depth = _depth(data)
     return ImageHeader(

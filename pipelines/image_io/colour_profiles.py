@@ -48,6 +48,8 @@ def in_wanted_colours(
         _refuse_hdr(icc)
         if profile_space(icc) == "gray" and header.space == "rgb" and _is_neutral(pixels):
             pixels, icc = in_carried_colours(pixels, icc, ())  # WebP and AVIF have no other way to be gray
+        elif profile_space(icc) == "rgb" and header.space == "gray" and _is_usable(_Profile(icc), "rgb"):
+            pixels, icc = _tones(pixels, icc), None  # as gray JPEGs often have it: its grays are meant
         elif profile_space(icc) != header.space:
             icc, note = None, "colour profile ignored: it is damaged, or made for other colours"
         elif not _is_usable(_Profile(icc), header.space):
@@ -94,11 +96,27 @@ def in_carried_colours(
     colours = pixels[..., :3] if pixels.ndim == 3 else pixels
     if of_profile == of_pixels == "rgb":
         converted, _ = _converted(colours, icc, "rgb")
-    elif pixels.dtype.kind == "f":
-        converted = _grays_of_floats(colours, icc)
     else:
-        converted = _grays(icc, pixels.dtype.itemsize)[colours]
+        converted = _through_grays(colours, icc)
     return np.concatenate([converted, alpha], axis=-1) if alpha.size else converted, None
+
+
+def kept_profile(header: ImageHeader) -> bytes | None:
+    """The profile that pixels are in which keep their colours; None: they are sRGB."""
+    if header.icc is None or header.space == "cmyk" or profile_space(header.icc) != header.space:
+        return None
+    return header.icc if _is_usable(_Profile(header.icc), header.space) else None
+
+
+def loses_profile(icc: bytes, carried: Sequence[ColourSpace], *, is_gray: bool, is_deep: bool) -> bool:
+    """Whether pixels in a profile have to be made sRGB because of what is written, and that changes them.
+
+    Gray made of colours, or colours made of gray, lose nothing that a profile of the other kind could keep.
+    """
+    space = profile_space(icc)
+    if space is None or space in carried or (space == "gray") != is_gray:
+        return False
+    return not _is_srgb(_Profile(icc), space, not is_deep)
 
 
 def has_tones_of_srgb(header: ImageHeader) -> bool:
@@ -106,14 +124,32 @@ def has_tones_of_srgb(header: ImageHeader) -> bool:
 
     Means of such pixels are about the same whether they are taken before the conversion or after it.
     """
-    if header.icc is None or profile_space(header.icc) != header.space:
-        return header.space != "cmyk"
     if header.space == "cmyk":
         return False
-    if not _is_usable(_Profile(header.icc), header.space):
+    space = None if header.icc is None else profile_space(header.icc)
+    if header.icc is None or space is None or header.space not in (space, "gray"):
+        return True
+    if space == "cmyk" or not _is_usable(_Profile(header.icc), space):
         return True
     grays = _grays(header.icc, 1)
     return bool(np.abs(grays.astype(np.int16) - np.arange(256)).max() <= _TONE_LEVELS)
+
+
+def _tones(pixels: NDArray[Any], icc: bytes) -> NDArray[Any]:
+    """Gray (M, N), or gray and alpha (M, N, 2), in sRGB through the grays of a profile for RGB."""
+    if _is_srgb(_Profile(icc), "rgb", pixels.dtype == np.uint8):
+        return pixels
+    if pixels.ndim == 2:
+        return _through_grays(pixels, icc)
+    return np.stack([_through_grays(pixels[..., 0], icc), pixels[..., 1]], axis=-1)
+
+
+def _through_grays(values: NDArray[Any], icc: bytes) -> NDArray[Any]:
+    """Each value as a gray of the profile, of the dtype that it has."""
+    if values.dtype.kind == "f":
+        return _grays_of_floats(values, icc)
+    table: NDArray[Any] = _grays(icc, values.dtype.itemsize)[values]
+    return table
 
 
 def _refuse_hdr(icc: bytes) -> None:
@@ -184,13 +220,26 @@ def _converted_floats(colours: NDArray[Any], icc: bytes, space: ColourSpace) -> 
     finite = np.isfinite(colours)
     known = np.where(finite, colours, np.float32(0))
     converted = _transformed(known, icc, space)
-    converted = converted[..., 1] if space == "gray" else converted
+    converted = _odd(converted[..., 1] if space == "gray" else converted)
     if not finite.all():
         spoiled = ~finite if space == "gray" else ~finite.all(axis=-1, keepdims=True)
         converted = np.where(spoiled, np.where(finite, np.float32(np.nan), colours), converted)
     if _is_formula(icc) or (known.min(initial=0) >= 0 and known.max(initial=0) <= 1):
         return converted, None
     return converted, "values beyond 0 to 1 clipped by the colour profile"
+
+
+def _odd(values: NDArray[Any]) -> NDArray[Any]:
+    """sRGB whose negative values are those of the same positive light: -f(-light), as scRGB and CSS define it.
+
+    Little CMS goes on below 0 with the line of sRGB's curve that ends at 0.0031308: a colour that is a little beyond
+    the gamut would be at -5.
+    """
+    if values.min(initial=0) >= 0:
+        return values
+    light = np.minimum(values, 0) / np.float32(-12.92)
+    curved = np.float32(0.055) - np.float32(1.055) * np.power(light, np.float32(1 / 2.4))
+    return np.where(light > np.float32(0.0031308), curved, values)
 
 
 def _is_formula(icc: bytes) -> bool:

@@ -67,6 +67,8 @@ _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _BMP_CALIBRATED, _BMP_EMBEDDED, _BMP_LINKED = bytes(4), b"DEBM", b"KNIL"
 """0, and MBED and LINK as little-endian numbers."""
+UNSPECIFIED = (2, 2)
+"""Primaries and transfer of a box that says nothing: what else the file says counts."""
 IGNORED = "colour statement ignored: "
 
 
@@ -97,7 +99,7 @@ def of_png(chunks: Mapping[bytes, bytes], icc: bytes | None, exif: bytes | None,
         profile, note = of_code_points(code[0], code[1], gray=gray, what="PNG")
         if code[2] != 0:
             note = f"{IGNORED}PNG with the matrix {code[2]}"
-        if note is None:
+        if note is None and (code[0], code[1]) != UNSPECIFIED:
             return profile, None
     if icc is not None or b"sRGB" in chunks:
         return icc, note

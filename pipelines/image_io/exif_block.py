@@ -19,6 +19,8 @@ EXIF, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 """Tags that point to directories."""
 MAKER_NOTE = 0x927C
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
+SRGB, UNCALIBRATED = 1, 0xFFFF
+"""What ColorSpace says, in EXIF as in XMP."""
 MAX_BYTES = 1 << 20
 """Of a block: JPEG can hold 64 KiB, and nobody needs more to describe a picture."""
 _MOST_FIELDS = 1000

@@ -17,13 +17,18 @@ from pipelines.errors import FailedReason, ImageError, is_out_of_memory
 from pipelines.image_io.colour_profiles import in_carried_colours
 from pipelines.image_io.image_header import DecodedImage
 from pipelines.image_io.io_policies import EncodeOptions
-from pipelines.image_io.metadata import Metadata, metadata_for
+from pipelines.image_io.metadata import Metadata, Scale, metadata_for
 from pipelines.image_io.sample_depth import to_depth
-from pipelines.image_io.written_form import WrittenForm, form_of, losses
+from pipelines.image_io.written_form import WrittenForm, form_of, losses, lost_colours
 
 
 def encode_image(
-    pixels: NDArray[Any], options: EncodeOptions, *, source: DecodedImage | None = None, orientation: int = 1
+    pixels: NDArray[Any],
+    options: EncodeOptions,
+    *,
+    source: DecodedImage | None = None,
+    orientation: int = 1,
+    scale: Scale | None = (1.0, 1.0),
 ) -> bytes:
     """Encode an image.
 
@@ -41,6 +46,9 @@ def encode_image(
     orientation : int
         EXIF 1 to 8, which a viewer still has to apply: written as a tag, or applied to the pixels where the format has
         no place for one (BMP; AVIF that is lossless or deep).
+    scale : (float, float) or None
+        Rows and columns of the source's pixels that one pixel stands for; None: nobody knows. By it a resolution that
+        measures what is shown goes on.
 
     Raises
     ------
@@ -49,7 +57,7 @@ def encode_image(
     """
     form = form_of(options, None if source is None else source.header, pixels.dtype)
     try:
-        return _write(pixels, form, options, source, orientation)
+        return _write(pixels, form, options, source, orientation, scale)
     except ImageError:
         raise
     except Exception as error:  # every codec has errors of its own
@@ -62,12 +70,17 @@ def encode_image(
 
 
 def encoding_losses(
-    pixels: NDArray[Any], options: EncodeOptions, *, source: DecodedImage, orientation: int = 1
+    pixels: NDArray[Any],
+    options: EncodeOptions,
+    *,
+    source: DecodedImage,
+    orientation: int = 1,
+    scale: Scale | None = (1.0, 1.0),
 ) -> tuple[str, ...]:
     """What ``encode_image`` loses of the picture, or of what its source says, one sentence each."""
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     form = form_of(options, source.header, pixels.dtype)
-    return losses(
+    lost = losses(
         form,
         options,
         source.header,
@@ -75,7 +88,9 @@ def encoding_losses(
         channels=channels,
         pixels=pixels,
         orientation=orientation,
+        scale=scale,
     )
+    return (*lost, *lost_colours(form, source.icc, dtype=pixels.dtype, channels=channels))
 
 
 def encode_bands(
@@ -131,10 +146,15 @@ def encode_bands(
 
 
 def _write(
-    pixels: NDArray[Any], form: WrittenForm, options: EncodeOptions, source: DecodedImage | None, orientation: int
+    pixels: NDArray[Any],
+    form: WrittenForm,
+    options: EncodeOptions,
+    source: DecodedImage | None,
+    orientation: int,
+    scale: Scale | None,
 ) -> bytes:
     ready, icc = _ready(pixels, form, source)
-    described = _described(ready.shape, form, options, source, orientation, icc)
+    described = _described(ready.shape, form, options, source, orientation, icc, scale)
     if form.format == "tiff":
         from pipelines.image_io.tiff_writer import write_tiff
 
@@ -185,7 +205,10 @@ def _described(
     source: DecodedImage | None,
     orientation: int,
     icc: bytes | None,
+    scale: Scale | None = (1.0, 1.0),
 ) -> Metadata:
     header = None if source is None else source.header
     size = (shape[1], shape[0])
-    return metadata_for(header, options, form.format, size=size, orientation=orientation, is_srgb=icc is None)
+    return metadata_for(
+        header, options, form.format, size=size, orientation=orientation, is_srgb=icc is None, scale=scale
+    )

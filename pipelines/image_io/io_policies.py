@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pipelines.errors import RayjobsError
 
-DECODING_VERSION = "2"
+DECODING_VERSION = "3"
 """Raised whenever a file that was read before gives other pixels: results of older ones are made anew."""
 
 OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]

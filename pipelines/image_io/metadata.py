@@ -7,16 +7,15 @@ to what is written, or left out. Which format has a place for what is told as we
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
 
 from pipelines.image_io.exif_block import (
     LONG,
     MAKER_NOTE,
     RATIONAL,
     SHORT,
+    SRGB,
+    UNCALIBRATED,
     Directory,
     ExifBlock,
     exif_bytes,
@@ -25,16 +24,21 @@ from pipelines.image_io.exif_block import (
 )
 from pipelines.image_io.image_header import ImageHeader
 from pipelines.image_io.io_policies import EncodeOptions
+from pipelines.image_io.iptc_sets import written_iptc
+from pipelines.image_io.xmp_packet import written_xmp
 
 Resolution = tuple[float, float]
 """Pixels per inch, across and down."""
 
-_ARTIST, _COPYRIGHT = 0x013B, 0x8298
+Scale = tuple[float, float]
+"""Rows and columns of the file's pixels that one pixel of the picture stands for."""
+
+_DESCRIPTION_TAG, _ARTIST, _COPYRIGHT, _XP_AUTHOR = 0x010E, 0x013B, 0x8298, 0x9C9D
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 _WIDTH, _HEIGHT = 0x0100, 0x0101
 _EXIF_WIDTH, _EXIF_HEIGHT, _COLOUR_SPACE = 0xA002, 0xA003, 0xA001
 _DESCRIPTIVE = {
-    *(0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013C, _ARTIST, 0x83BB, _COPYRIGHT),
+    *(0x010D, _DESCRIPTION_TAG, 0x010F, 0x0110, 0x0131, 0x0132, 0x013C, _ARTIST, 0x83BB, _COPYRIGHT),
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0), 0xA480, 0xA481),
     *(_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT),
 }
@@ -44,7 +48,6 @@ _OF_STORAGE = {0x9101, 0x9102, 0xA500}
 """Components, bits per pixel, gamma: of the source's file."""
 _OF_GEOMETRY = {0x9214, 0xA214, 0xA20E, 0xA20F, 0xA210}
 """Places on the pixels and pixels of the sensor: untrue once the picture has another size or stands another way."""
-_SRGB, _UNCALIBRATED = 1, 0xFFFF
 _INCH, _CENTIMETRE = 2, 3
 _CM_PER_INCH = 2.54
 _PLACES = {
@@ -57,6 +60,12 @@ _PLACES = {
 }
 """Format -> what it has a place for. Resolution has one everywhere, in EXIF where not beside it."""
 _OWN_RESOLUTION = {"jpeg", "png", "tiff", "bmp"}
+_STRUCTURED = {
+    "ImageJ": re.compile(rb"^ImageJ="),
+    "OME-XML": re.compile(rb"OME>$"),
+    "tifffile": re.compile(rb'^(\{"shape"|shape=\()'),
+}
+"""Who writes into a description which pictures its file holds, and how large their pixels are."""
 _JPEG_BYTES = 65_000
 """That one segment of a JPEG can hold, names of the kinds aside."""
 
@@ -70,6 +79,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     resolution: Resolution | None = None
+    per_centimetre: bool = False
+    """Whether the resolution is that of what is shown, in centimetres, rather than that of a print."""
     lost: tuple[str, ...] = ()
     """What was to be kept and has no place."""
 
@@ -82,6 +93,7 @@ def metadata_for(
     size: tuple[int, int],
     orientation: int,
     is_srgb: bool,
+    scale: Scale | None = (1.0, 1.0),
 ) -> Metadata:
     """What to write.
 
@@ -95,32 +107,31 @@ def metadata_for(
         What a viewer still has to apply.
     is_srgb
         No profile goes with the pixels.
+    scale
+        Of the pixels, along the rows and columns of what is stored; None: an operation didn't say.
     """
-    kept = options.metadata != "strip"
-    source = header if header is not None and kept else None
+    source = header if header is not None and options.metadata != "strip" else None
     without_gps = options.metadata == "keep_but_gps"
     block = (source and parse_exif(source.exif or b"")) or ExifBlock()
+    density, lost = _Density(), list[str]()
     if source is not None:
+        density, lost = _true_density(block, source, orientation, scale)
         _make_true(block, source, size, orientation, is_srgb)
     if without_gps:
         block.gps.clear()
         block.exif.pop(MAKER_NOTE, None)  # nobody can see what it holds
-    resolution = None if source is None else source.resolution or resolution_of(block)
-    if resolution is not None and (format not in _OWN_RESOLUTION or _X_RESOLUTION in block.main):
-        _put_resolution(block, resolution)
+    if density.resolution is not None and (format not in _OWN_RESOLUTION or _X_RESOLUTION in block.main):
+        _put_resolution(block, density.resolution, density.is_measure)
     for tag, text in ((_ARTIST, options.artist), (_COPYRIGHT, options.copyright)):
         if text is not None:
             block.main[tag] = text_field(text)
-    lost: list[str] = []
-    xmp = None if source is None or source.xmp is None else _true_xmp(source.xmp, size, orientation, is_srgb)
-    if xmp is not None:
-        if _EXTENDED.search(xmp):
-            xmp = _EXTENDED.sub(b"", xmp)
-            lost.append("part of XMP left out: it lies in segments of its own")
-        xmp = _credited_xmp(xmp, options)
-        if without_gps and (xmp := _xmp_without_gps(xmp)) is None:
-            lost.append("XMP left out: its GPS can't be told from the rest")
-    iptc = None if source is None or source.iptc is None else _true_iptc(source.iptc, options)
+    if options.artist is not None:
+        block.main.pop(_XP_AUTHOR, None)  # Windows' word for the same
+    xmp = None
+    if source is not None and source.xmp is not None:
+        xmp, lost_of_xmp = written_xmp(source.xmp, options, size=size, orientation=orientation, is_srgb=is_srgb)
+        lost += lost_of_xmp
+    iptc = None if source is None or source.iptc is None else written_iptc(source.iptc, options)
     _put_orientation(block, orientation)
     exif = None if block.is_empty() else exif_bytes(block)
     found = {"EXIF": exif, "XMP": xmp, "IPTC": iptc or None}
@@ -133,7 +144,14 @@ def metadata_for(
         elif content is not None and format == "jpeg" and len(content) > _JPEG_BYTES:
             lost.append(f"{name} left out: {len(content):,} bytes don't fit into a JPEG")
             found[name] = None
-    return Metadata(exif=found["EXIF"], xmp=found["XMP"], iptc=found["IPTC"], resolution=resolution, lost=tuple(lost))
+    return Metadata(
+        exif=found["EXIF"],
+        xmp=found["XMP"],
+        iptc=found["IPTC"],
+        resolution=density.resolution,
+        per_centimetre=density.is_measure,
+        lost=tuple(lost),
+    )
 
 
 def described_exif(tiff: ExifBlock | None) -> bytes | None:
@@ -159,6 +177,52 @@ def resolution_of(block: ExifBlock | None) -> Resolution | None:
     return across * scale, down * scale
 
 
+# ---- how large pixels are --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Density:
+    resolution: Resolution | None = None
+    is_measure: bool = False
+    """Of what is shown, as microscopes say it; else of a print, which has as many pixels per inch at any size."""
+
+
+def _structure(block: ExifBlock) -> str | None:
+    """Whose words the description is, if it tells which pictures the source's file holds."""
+    found = block.main.get(_DESCRIPTION_TAG)
+    text = b"" if found is None else found.data.strip(b"\0 \t\r\n")
+    return next((writer for writer, pattern in _STRUCTURED.items() if pattern.search(text)), None)
+
+
+def _true_density(
+    block: ExifBlock, source: ImageHeader, orientation: int, scale: Scale | None
+) -> tuple[_Density, list[str]]:
+    """The resolution of the new pixels, and what had to be left out of the block.
+
+    TIFF measures in centimetres, or beside a description of its structure; inches are those of a print, as in all
+    formats.
+    """
+    lost = []
+    writer = _structure(block)
+    if writer is not None:
+        del block.main[_DESCRIPTION_TAG]
+        lost.append(f"description left out: it tells what the source's file holds, as {writer} writes it")
+    resolution = source.resolution or resolution_of(block)
+    unit = next(iter(block.numbers(block.main, _RESOLUTION_UNIT)), _INCH)
+    if source.format != "tiff" or (writer is None and unit == _INCH):
+        return _Density(resolution), lost
+    turned = (source.orientation >= 5) != (orientation >= 5)
+    if resolution is not None and scale is not None:
+        across, down = resolution[::-1] if turned else resolution
+        return _Density((across / scale[1], down / scale[0]), is_measure=True), lost
+    if resolution is not None:
+        lost.append("resolution left out: an operation doesn't say its scale")
+    if resolution is not None or scale != (1.0, 1.0) or turned or writer is not None:
+        for tag in (_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT):
+            block.main.pop(tag, None)
+    return _Density(is_measure=True), lost
+
+
 # ---- EXIF ------------------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +241,7 @@ def _make_true(block: ExifBlock, header: ImageHeader, size: tuple[int, int], ori
         if tag in block.exif:
             block.put(block.exif, tag, LONG, value)
     if _COLOUR_SPACE in block.exif:
-        block.put(block.exif, _COLOUR_SPACE, SHORT, _SRGB if is_srgb else _UNCALIBRATED)
+        block.put(block.exif, _COLOUR_SPACE, SHORT, SRGB if is_srgb else UNCALIBRATED)
     block.interop = {}  # R98 or R03, and sizes: what it says stands elsewhere by now
 
 
@@ -187,136 +251,30 @@ def _put_orientation(block: ExifBlock, orientation: int) -> None:
         block.put(block.main, _ORIENTATION, SHORT, orientation)
 
 
-def _put_resolution(block: ExifBlock, resolution: Resolution) -> None:
+def _put_resolution(block: ExifBlock, resolution: Resolution, per_centimetre: bool) -> None:
     """Say it in EXIF, too; what the format itself says comes first where the source has two."""
-    for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), resolution, strict=True):
-        block.put(block.main, tag, RATIONAL, *as_fraction(value))
-    block.put(block.main, _RESOLUTION_UNIT, SHORT, _INCH)
+    across, down, unit = resolution_tags(resolution, per_centimetre)
+    for tag, fraction in ((_X_RESOLUTION, across), (_Y_RESOLUTION, down)):
+        block.put(block.main, tag, RATIONAL, *fraction)
+    block.put(block.main, _RESOLUTION_UNIT, SHORT, unit)
 
 
-def as_fraction(value: float) -> tuple[int, int]:
-    """A positive number as EXIF and TIFF hold it: whole where it is whole."""
-    if value == round(value) and value < 1 << 32:
-        return int(value), 1
-    return min(round(value * 1000), (1 << 32) - 1), 1000
+def resolution_tags(resolution: Resolution, per_centimetre: bool) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """XResolution and YResolution as fractions, and ResolutionUnit."""
+    per_unit = _CM_PER_INCH if per_centimetre else 1.0
+    across, down = (_as_fraction(value / per_unit) for value in resolution)
+    return across, down, _CENTIMETRE if per_centimetre else _INCH
 
 
-# ---- XMP -------------------------------------------------------------------------------------------------------------
-
-_STATED = r"(?:(\s{name}\s*=\s*)([\"'])(?:(?!\2).)*\2|(<{name}(?:\s[^>]*)?>)[^<]*(</{name}>))"
-_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails>", re.DOTALL)
-_GPS_ATTRIBUTE = re.compile(rb"\s[\w.-]+:gps[\w.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*')", re.IGNORECASE)
-_GPS_ELEMENT = re.compile(rb"<([\w.-]+:gps[\w.-]*)(?:\s[^>]*)?(?:/>|>.*?</\1\s*>)", re.IGNORECASE | re.DOTALL)
-_EXTENDED = re.compile(rb"\sxmpNote:HasExtendedXMP\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-"""In a JPEG, says that more of XMP is elsewhere."""
-_DESCRIPTION = re.compile(rb"<rdf:Description\b[^>]*?(/?)>", re.DOTALL)
-
-
-def _true_xmp(xmp: bytes, size: tuple[int, int], orientation: int, is_srgb: bool) -> bytes:
-    values = {
-        "tiff:Orientation": orientation,
-        "tiff:ImageWidth": size[0],
-        "tiff:ImageLength": size[1],
-        "exif:PixelXDimension": size[0],
-        "exif:PixelYDimension": size[1],
-        "exif:ColorSpace": _SRGB if is_srgb else _UNCALIBRATED,
-    }
-    for name, value in values.items():
-        xmp = _stated_in(xmp, name, str(value).encode())
-    if is_srgb:
-        xmp = _stated_in(xmp, "photoshop:ICCProfile", b"sRGB IEC61966-2.1")
-    return _THUMBNAILS.sub(b"", xmp)
+def _as_fraction(value: float) -> tuple[int, int]:
+    """A positive number as EXIF and TIFF hold it: whole where it is whole, else to six digits or more."""
+    most = (1 << 32) - 1
+    if abs(value - round(value)) <= 1e-9 * value and value < most:
+        return round(value), 1
+    below = next((below for below in (10**power for power in range(3, 10)) if value * below >= 1e6), 10**9)
+    while below > 1 and value * below > most:
+        below //= 10
+    return min(round(value * below), most), below
 
 
-def _stated_in(xmp: bytes, name: str, value: bytes) -> bytes:
-    """A property with another value, where the packet has it."""
-    pattern = re.compile(_STATED.format(name=name).encode(), re.DOTALL)
-
-    def replaced(match: re.Match[bytes]) -> bytes:
-        if match[1] is not None:
-            return match[1] + match[2] + value + match[2]
-        return match[3] + value + match[4]
-
-    return pattern.sub(replaced, xmp)
-
-
-def _xmp_without_gps(xmp: bytes) -> bytes | None:
-    """A packet without places; None where something is left that may be one."""
-    cleaned = _GPS_ATTRIBUTE.sub(b"", _GPS_ELEMENT.sub(b"", xmp))
-    return None if b"gps" in cleaned.lower() or b"\0" in cleaned else cleaned
-
-
-def _credited_xmp(xmp: bytes, options: EncodeOptions) -> bytes:
-    """A packet that says ``copyright`` and ``artist`` as the options do."""
-    added = b""
-    wanted = (
-        ("dc:rights", options.copyright, '<rdf:Alt><rdf:li xml:lang="x-default">{}</rdf:li></rdf:Alt>'),
-        ("dc:creator", options.artist, "<rdf:Seq><rdf:li>{}</rdf:li></rdf:Seq>"),
-    )
-    for name, text, form in wanted:
-        if text is not None:
-            xmp = re.sub(rf"<{name}\b.*?</{name}\s*>".encode(), b"", xmp, flags=re.DOTALL)
-            added += f"<{name}>{form.format(escape(text))}</{name}>".encode()
-    match = _DESCRIPTION.search(xmp)
-    if not added or match is None:
-        return xmp
-    opened = xmp[match.start() : match.end()]
-    if b"xmlns:dc=" not in opened:
-        at = len(b"<rdf:Description")
-        opened = opened[:at] + b' xmlns:dc="http://purl.org/dc/elements/1.1/"' + opened[at:]
-    if match[1]:
-        opened = opened[:-2] + b">" + added + b"</rdf:Description>"
-    else:
-        opened += added
-    return xmp[: match.start()] + opened + xmp[match.end() :]
-
-
-# ---- IPTC ------------------------------------------------------------------------------------------------------------
-
-_PREVIEWS = {(2, 200), (2, 201), (2, 202), (2, 131)}
-"""Previews of the picture, and which way it lies."""
-_OF_IMAGE_RECORD = 3
-_BYLINE, _IPTC_COPYRIGHT = (2, 80), (2, 116)
-_UTF8 = b"\x1b%G"
-
-
-def _true_iptc(iptc: bytes, options: EncodeOptions) -> bytes:
-    """The data sets that don't describe pixels, with ``copyright`` and ``artist`` as the options say."""
-    replaced = {
-        number: text
-        for number, text in ((_BYLINE, options.artist), (_IPTC_COPYRIGHT, options.copyright))
-        if text is not None
-    }
-    sets = list(_data_sets(iptc))
-    charset = "utf-8" if any(number == (1, 90) and value == _UTF8 for number, value in sets) else "latin-1"
-    kept = [
-        (number, value)
-        for number, value in sets
-        if number[0] != _OF_IMAGE_RECORD and number not in _PREVIEWS and number not in replaced
-    ]
-    for number, text in replaced.items():
-        kept.append((number, text.encode(charset, "replace")))
-    # sets of one record stand together; within it they may come in any order
-    return b"".join(
-        struct.pack(">BBBH", 0x1C, *number, len(value)) + value
-        for number, value in sorted(kept, key=lambda entry: entry[0][0])
-        if len(value) < 0x8000
-    )
-
-
-def _data_sets(iptc: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:
-    at = 0
-    while at + 5 <= len(iptc) and iptc[at] == 0x1C:
-        record, number, length = struct.unpack_from(">BBH", iptc, at + 1)
-        at += 5
-        if length & 0x8000:  # the length's own length
-            size = length & 0x7FFF
-            length = int.from_bytes(iptc[at : at + size], "big")
-            at += size
-        if at + length > len(iptc):
-            return
-        yield (record, number), iptc[at : at + length]
-        at += length
-
-
-__all__ = ["Directory", "Metadata", "Resolution", "as_fraction", "described_exif", "metadata_for", "resolution_of"]
+__all__ = ["Directory", "Metadata", "Resolution", "described_exif", "metadata_for", "resolution_of", "resolution_tags"]

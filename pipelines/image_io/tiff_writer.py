@@ -33,10 +33,9 @@ from pipelines.image_io.exif_block import (
     parse_exif,
     turned,
 )
-from pipelines.image_io.metadata import Metadata, as_fraction
+from pipelines.image_io.metadata import Metadata, resolution_tags
 
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP, _IPTC = 274, 282, 283, 296, 700, 33723
-_INCH = 2
 _OF_PIXELS = (256, 257, _ORIENTATION)
 _BIG_TIFF = 43
 _STRIP_BYTES = 1 << 18
@@ -182,7 +181,8 @@ def _fields_beside(described: Metadata) -> Directory:
     if described.iptc is not None:
         found[_IPTC] = Field(UNDEFINED, described.iptc)
     if described.resolution is not None:
-        for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), described.resolution, strict=True):
-            found[tag] = Field(RATIONAL, struct.pack("<II", *as_fraction(value)))
-        found[_RESOLUTION_UNIT] = Field(SHORT, struct.pack("<H", _INCH))
+        across, down, unit = resolution_tags(described.resolution, described.per_centimetre)
+        for tag, fraction in ((_X_RESOLUTION, across), (_Y_RESOLUTION, down)):
+            found[tag] = Field(RATIONAL, struct.pack("<II", *fraction))
+        found[_RESOLUTION_UNIT] = Field(SHORT, struct.pack("<H", unit))
     return found

@@ -104,7 +104,9 @@ def render_frame(
     if decoded.degraded is not None:
         known = replace(known, key="")  # of less than the file promises nothing is kept
     if recipe.image is not None:
-        lost = encoding_losses(result.pixels, recipe.image, source=decoded, orientation=result.orientation)
+        lost = encoding_losses(
+            result.pixels, recipe.image, source=decoded, orientation=result.orientation, scale=result.scale
+        )
         decoded = replace(decoded, degraded="; ".join(filter(None, [decoded.degraded, *lost])) or None)
     asks = any(request.params.get("pixel_size") == "file" for request in measured(recipe.analyses))
     geometry = geometry_of(result, pixel_size_um(data, frame) if asks else None)
@@ -177,7 +179,10 @@ def produced_files(
     files: list[tuple[str, str, bytes]] = []
     if recipe.image is not None:
         options = recipe.image
-        data = encode_image(rendered.pixels, options, source=rendered.source, orientation=rendered.orientation)
+        geometry = rendered.geometry
+        data = encode_image(
+            rendered.pixels, options, source=rendered.source, orientation=geometry.orientation, scale=geometry.scale
+        )
         suffix = suffix_of(options.format, rendered.source.header.format)
         files.append(("image", f"{image_stem(item.name, item.image)}{suffix}", data))
     return files + drawn_charts(item, results, recipe)

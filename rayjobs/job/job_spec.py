@@ -58,7 +58,11 @@ class ImageExport(_Section):
     compression: str | int | None = Field(None, description="Of PNG (0-9) and TIFF (none, deflate, lzw, zstd, ...)")
     bit_depth: Literal[8, 16] | None = Field(None, description="Bits per sample; as rendered unless given")
     metadata: Literal["strip", "keep", "keep_but_gps"] = Field(
-        "strip", description="EXIF, XMP, IPTC and resolution (dpi) of the input; its colour profile stays"
+        "strip",
+        description="EXIF, XMP, IPTC and resolution of the input; its colour profile stays. A resolution in inches "
+        "(dpi) is that of a print and stays at any size; a TIFF's in centimetres measures what is shown, and follows the "
+        "scale. "
+        "Descriptions by ImageJ, OME-XML and tifffile, which tell what their file holds, are left out, which is told",
     )
     set: Credits = Field(default_factory=Credits, description="What the metadata say, whatever the input says")
     layout: Literal["mirror", "flat", "beside"] = Field(

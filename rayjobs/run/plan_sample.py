@@ -169,7 +169,8 @@ def _main(directory: Path) -> None:
             with suppress(ImageError):  # its row will say so
                 recipe = trial.recipes[item.recipe]
                 header = probe_file(item.path, recipe.read)
-                say("header", bytes=header.predicted_bytes, losses=expected_losses(header, recipe.image))
+                losses = expected_losses(header, recipe.image, recipe.read.color)
+                say("header", bytes=header.predicted_bytes, losses=losses)
         if trial.timed:
             load_extensions(trial.extensions)
             _try(trial, directory, say)

@@ -156,3 +156,22 @@ def test_sixteen_bits_of_nearly_srgb_are_converted() -> None:
     sixteen = decode_image(tiff(eight.astype(np.uint16) * 257, iccprofile=icc), SRGB)
     assert sixteen.icc is None
     assert 0 < np.abs(sixteen.pixels.astype(int) - eight.astype(int) * 257).max() < 257
+
+
+def test_floats_beyond_the_gamut_are_those_of_the_same_light_below_zero() -> None:
+    """sRGB as scRGB and CSS go on below 0: -f(-light). Adobe RGB's own green is the worst of a common space."""
+    icc = bytes(imagecodecs.cms_profile("adobergb"))
+    axis = np.linspace(0, 1, 9)
+    stored = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(27, 27, 3).astype(np.float32)
+    to_xyz = np.array(
+        [[0.5767309, 0.1855540, 0.1881852], [0.2973769, 0.6273491, 0.0752741], [0.0270343, 0.0706872, 0.9911085]]
+    )
+    from_xyz = np.array(
+        [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+    )
+    light = (stored.astype(np.float64) ** (563 / 256)) @ to_xyz.T @ from_xyz.T
+    size = np.abs(light)
+    expected = np.sign(light) * np.where(size <= 0.0031308, 12.92 * size, 1.055 * size ** (1 / 2.4) - 0.055)
+    got = decode_image(tiff(stored, iccprofile=icc), SRGB).pixels
+    assert got.min() < -0.6  # else nothing lies beyond
+    assert np.abs(got - expected).max() < 0.004

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
+from io import BytesIO
 from typing import Any
 
 import imagecodecs
@@ -17,6 +18,8 @@ from PIL import Image
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ReadPolicy, decode_image, encode_image
+from pipelines.image_io.av1_sequence import stream_code_points
+from pipelines.image_io.colour_profiles import has_tones_of_srgb
 from tests.corpus import png_chunk, retagged, saved, tiff
 from tests.trust import hold
 
@@ -221,6 +224,55 @@ def test_the_first_of_the_standards_order_counts() -> None:
             assert off.max() <= 1.05, [chunk[0] for chunks, _, _ in chosen for chunk in chunks]
 
 
+def test_a_png_that_leaves_it_unspecified_says_it_elsewhere() -> None:
+    """As an AVIF's box does: cICP of (2, 2) says nothing."""
+    pixels = COLOURS.astype(np.uint8)
+    for chunks in ((gama(1.8), chrm(XY_2020)), ((b"eXIf", adobe_exif()),), ((b"sRGB", b"\0"),), ()):
+        alone, beside = (decode_image(png_saying(pixels, *extra, *chunks), SRGB) for extra in ((), (cicp(2, 2),)))
+        np.testing.assert_array_equal(beside.pixels, alone.pixels)
+        assert beside.degraded is None
+    profile = bytes(imagecodecs.cms_profile("rgb", whitepoint=WHITE, primaries=PRIMARIES, gamma=1.4))
+    packed = (b"iCCP", b"x\0\0" + zlib.compress(profile))
+    assert decode_image(png_saying(pixels, cicp(2, 2), packed), KEEP).icc == profile
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "deep", "gray"])
+def test_an_avif_without_a_box_is_what_its_stream_says(kind: str) -> None:
+    shape = {"rgba": (64, 64, 4), "gray": (64, 64)}.get(kind, (64, 64, 3))
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint16 if kind == "deep" else np.uint8)
+    for primaries, transfer in ((9, 16), (12, 18), (12, 13), (1, 13), (2, 2)):
+        boxed = bytes(
+            imagecodecs.avif_encode(
+                pixels, level=100, primaries=primaries, transfer=transfer, bitspersample=10 if kind == "deep" else 8,
+                pixelformat="444",
+            )
+        )  # fmt: skip
+        bare = boxed.replace(b"colrnclx", b"freenclx")
+        assert bare != boxed
+        if transfer in (16, 18):
+            with pytest.raises(ImageError, match="HDR"):
+                decode_image(bare, SRGB)
+            continue
+        for policy in (SRGB, KEEP):
+            said, unsaid = decode_image(boxed, policy), decode_image(bare, policy)
+            assert unsaid.icc == said.icc
+            np.testing.assert_array_equal(unsaid.pixels, said.pixels)
+
+
+def test_streams_of_several_pictures_and_of_nonsense() -> None:
+    target = BytesIO()
+    frames = [Image.fromarray(np.full((64, 64, 3), level, np.uint8)) for level in (0, 90, 180)]
+    frames[0].save(target, "AVIF", save_all=True, append_images=frames[1:])
+    data = target.getvalue()
+    assert stream_code_points(data) == (1, 13, 6)
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data[: generator.integers(8, len(data))])
+        for at in generator.integers(0, len(damaged), 20):
+            damaged[at] = generator.integers(256)
+        stream_code_points(bytes(damaged))
+
+
 @pytest.mark.parametrize(("primaries", "transfer"), [(9, 16), (9, 18), (1, 16), (12, 18)])
 def test_hdr_is_refused_everywhere(primaries: int, transfer: int) -> None:
     pixels = COLOURS.astype(np.uint8)
@@ -319,6 +371,29 @@ def test_adobe_rgb_as_exif_says_it(format: str, space: int, index: bytes | None,
         adobe = False
     wanted = expected(plain.pixels / 255, power(563 / 256), XY_ADOBE) * 255 if adobe else plain.pixels
     assert np.abs(decoded.pixels - wanted).max() <= 1.01
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_gray_beside_a_profile_for_rgb_gets_its_tones(alpha: bool) -> None:
+    """Gray JPEGs often carry sRGB; the reference is the same picture stored as neutral colours."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(levels)
+    if alpha:
+        image = Image.merge("LA", [image, Image.fromarray(levels.T.copy())])
+    for profile, changes in (({}, False), ({"gamma": 1.4}, True)):
+        kind = "rgb" if changes else "srgb"
+        more = {"whitepoint": WHITE, "primaries": PRIMARIES, **profile} if changes else {}
+        icc = bytes(imagecodecs.cms_profile(kind, **more))
+        neutral = decode_image(saved(np.stack([levels] * 3, axis=-1), "PNG", icc_profile=icc), SRGB).pixels[..., 0]
+        for policy in (SRGB, KEEP):
+            decoded = decode_image(saved(image, "PNG", icc_profile=icc), policy)
+            assert (decoded.degraded, decoded.icc) == (None, None)
+            gray = decoded.pixels[..., 0] if alpha else decoded.pixels
+            assert np.abs(gray.astype(int) - neutral).max() <= 1
+            assert np.array_equal(gray, levels) == (not changes)
+        header = decode_image(saved(levels, "JPEG", icc_profile=icc), SRGB).header
+        assert has_tones_of_srgb(header) == (not changes)
+    assert decode_image(saved(levels, "JPEG", icc_profile=icc), SRGB).degraded is None
 
 
 def _tiff_with(pixels: NDArray[Any], exif: bytes) -> bytes:

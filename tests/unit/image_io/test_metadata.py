@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.image_io import EncodeOptions, ReadPolicy, decode_image, encode_image, encoding_losses
 from pipelines.image_io.exif_block import ExifBlock, Field, exif_bytes, parse_exif
+from pipelines.image_io.pixel_size import pixel_size_um
+from pipelines.models import ImageOperation
+from pipelines.operations import apply_operations
 from pipelines.operations.geometry import resize
 from tests import exiftool
-from tests.corpus import PHOTO, RGB, saved
+from tests.corpus import PHOTO, RGB, saved, tiff
 from tests.exiftool import needs_exiftool
 from tests.trust import hold
 
@@ -310,3 +316,136 @@ def test_pillow_reads_what_we_write() -> None:
         with Image.open(BytesIO(data)) as image:
             read = image.getexif()
         assert (read[0x010F], read[0x013B], read.get_ifd(0x8769)[0x9003]) == ("Maker", "me", "2024:02:03 04:05:06")
+
+
+def microscope_tiff(writer: str) -> bytes:
+    """A TIFF of one picture whose description tells of more, 0.5 um a pixel."""
+    target = BytesIO()
+    measured = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    if writer == "ImageJ":
+        measured |= {"metadata": None, "description": "ImageJ=1.54\nimages=3\nslices=3\nunit=micron\n"}  # type: ignore[dict-item]
+    elif writer == "OME-XML":
+        measured |= {"metadata": None, "description": "<OME><Pixels PhysicalSizeX='0.5' SizeZ='3'/></OME>\n"}  # type: ignore[dict-item]
+    tifffile.imwrite(target, RGB, photometric="rgb", **measured)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("writer", ["ImageJ", "OME-XML", "tifffile"])
+def test_descriptions_of_structure_stay_with_their_file(writer: str) -> None:
+    source = decode_image(microscope_tiff(writer), KEEP)
+    for format in (*SUFFIXES, "original"):
+        options = EncodeOptions(format=format, metadata="keep")  # type: ignore[arg-type]
+        lost = encoding_losses(RGB, options, source=source)
+        assert [text for text in lost if writer in text and "description" in text]
+        written = encode_image(RGB, options, source=source)
+        for sign in (b"ImageJ=", b"OME>", b'{"shape"'):
+            assert sign not in written
+        assert decode_image(written, KEEP).header.frames == 1
+
+
+def test_other_descriptions_are_kept() -> None:
+    source = decode_image(tiff(RGB, description="a cell, OME> as text"), KEEP)
+    options = EncodeOptions(format="tiff", metadata="keep")
+    assert b"a cell, OME> as text" in encode_image(RGB, options, source=source)
+    assert encoding_losses(RGB, options, source=source) == ()
+
+
+@pytest.mark.parametrize("operations", [
+    [("resize", {"max_side": 20})], [("crop", {"y": 0, "width": 20, "height": 20})], [("rotate", {"angle": 90})],
+    [("resize", {"width": 30, "height": 90, "mode": "exact"})], [],
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("size_um", [0.0013, 0.5, 370.0])
+def test_a_measured_resolution_follows_the_scale(operations: list[Any], size_um: float) -> None:
+    """Twice: what is written is read, made smaller and written again."""
+    pixels = RGB
+    data = tiff(pixels, resolution=(1e4 / size_um, 1e4 / size_um), resolutionunit="CENTIMETER")
+    sizes = (size_um, size_um)
+    for _ in range(2):
+        source = decode_image(data, KEEP)
+        result = apply_operations(source.pixels, [ImageOperation(*step) for step in operations])
+        options = EncodeOptions(format="tiff", metadata="keep")
+        data = encode_image(result.pixels, options, source=source, scale=result.scale)
+        assert result.scale is not None
+        sizes = (sizes[0] * result.scale[0], sizes[1] * result.scale[1])
+        assert pixel_size_um(data) == pytest.approx(sizes, rel=1e-5)
+
+
+def test_a_measure_of_unknown_scale_is_left_out_and_said_and_a_print_stays() -> None:
+    options = EncodeOptions(format="tiff", metadata="keep")
+    source = decode_image(tiff(RGB, resolution=(20_000, 20_000), resolutionunit="CENTIMETER"), KEEP)
+    assert pixel_size_um(encode_image(RGB, options, source=source, scale=None)) is None
+    assert any("resolution" in text for text in encoding_losses(RGB, options, source=source, scale=None))
+    for data in (saved(RGB, "TIFF", dpi=(300, 300)), saved(RGB, "PNG", dpi=(300, 300))):
+        source = decode_image(data, KEEP)
+        for scale in (None, (4.0, 4.0)):
+            written = encode_image(RGB, options, source=source, scale=scale)
+            assert decode_image(written, KEEP).header.resolution == pytest.approx((300, 300), rel=1e-3)
+
+
+def test_a_measure_is_turned_with_the_pixels() -> None:
+    data = tiff(RGB, resolution=(20_000, 10_000), resolutionunit="CENTIMETER", extratags=[(274, 3, 1, 6, True)])
+    source = decode_image(data, KEEP)
+    result = apply_operations(source.pixels, [ImageOperation("auto_orient", {})], orientation=source.orientation)
+    options = EncodeOptions(format="tiff", metadata="keep")
+    for pixels, orientation, size in ((source.pixels, 6, (1.0, 0.5)), (result.pixels, result.orientation, (0.5, 1.0))):
+        written = encode_image(pixels, options, source=source, orientation=orientation)
+        assert pixel_size_um(written) == pytest.approx(size)
+
+
+PACKET = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    b'dc:format="image/tiff"%s>%s</rdf:Description></rdf:RDF></x:xmpmeta>'
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        PACKET % (b" dc:rights=\"Old\" dc:creator='Old'", b""),
+        PACKET % (b' tiff:Artist="Old" tiff:Copyright="Old"', b"<dc:creator/>"),
+        PACKET % (b"", b"<tiff:Artist>Old</tiff:Artist><tiff:Copyright><rdf:Alt>Old</rdf:Alt></tiff:Copyright>"),
+        PACKET % (b"", b'<dc:rights rdf:parseType="Resource">Old</dc:rights>\n<dc:creator>Old</dc:creator >'),
+    ],
+    ids=["attributes", "attributes of tiff", "elements of tiff", "elements"],
+)
+def test_credits_are_said_once_in_xmp(said: bytes) -> None:
+    source = decode_image(saved(RGB, "PNG"), KEEP)
+    source = replace(source, header=replace(source.header, xmp=said))
+    options = EncodeOptions(format="tiff", metadata="keep", artist="New", copyright="Mine")
+    xmp = decode_image(encode_image(RGB, options, source=source), KEEP).header.xmp
+    assert xmp is not None
+    assert b"Old" not in xmp
+    tree = ElementTree.fromstring(xmp)
+    described = tree[0][0]
+    names = [child.tag for child in described] + list(described.attrib)
+    for name in ("rights", "creator"):
+        assert names.count(f"{{http://purl.org/dc/elements/1.1/}}{name}") == 1
+    assert described.get("{http://purl.org/dc/elements/1.1/}format") == "image/tiff"
+
+
+def test_xmp_that_cannot_be_credited_is_left_out_and_said() -> None:
+    source = decode_image(saved(RGB, "PNG"), KEEP)
+    source = replace(source, header=replace(source.header, xmp=(PACKET % (b"", b"")).decode().encode("utf-16")))
+    options = EncodeOptions(format="tiff", metadata="keep", artist="New")
+    assert any("XMP left out" in text for text in encoding_losses(RGB, options, source=source))
+    assert decode_image(encode_image(RGB, options, source=source), KEEP).header.xmp is None
+
+
+def test_credits_beyond_latin_1_make_iptc_utf_8() -> None:
+    def one(record: int, number: int, value: bytes) -> bytes:
+        return struct.pack(">BBBH", 0x1C, record, number, len(value)) + value
+
+    city, thumbs = "Z\u00fcrich".encode("latin-1"), bytes(range(128, 160))
+    iptc = one(1, 0, b"\0\4") + one(2, 0, b"\0\4") + one(2, 80, b"Old") + one(2, 90, city) + one(2, 125, thumbs)
+    source = decode_image(saved(RGB, "PNG"), KEEP)
+    source = replace(source, header=replace(source.header, iptc=iptc))
+    options = EncodeOptions(format="tiff", metadata="keep", artist="J\u00fcrgen \u0141")
+    written = decode_image(encode_image(RGB, options, source=source), KEEP).header.iptc
+    assert written is not None
+    for expected in (
+        one(1, 90, b"\x1b%G"), one(2, 80, "J\u00fcrgen \u0141".encode()), one(2, 90, "Z\u00fcrich".encode()),
+        one(2, 125, thumbs),
+    ):  # fmt: skip
+        assert written.count(expected) == 1
+    assert b"Old" not in written

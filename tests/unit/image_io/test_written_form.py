@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ ADOBE_RGB = bytes(imagecodecs.cms_profile("adobergb"))
 GRAY_18 = bytes(imagecodecs.cms_profile("gray", gamma=1.8))
 
 
+SRGB_ICC = bytes(imagecodecs.cms_profile("srgb"))
+
+
 def options(format: Any = "original", **more: Any) -> EncodeOptions:
     return EncodeOptions(format=format, **more)
 
@@ -41,6 +45,21 @@ def lossless_avif(pixels: NDArray[Any], bits: int = 8) -> bytes:
             pixels, level=100, bitspersample=bits, pixelformat="444", primaries=1, transfer=13, matrix=0
         )
     )
+
+
+def p3_avif(bits: int) -> bytes:
+    pixels = RGB.astype(np.uint16) << (bits - 8) if bits > 8 else RGB
+    return bytes(imagecodecs.avif_encode(pixels, level=90, bitspersample=bits, primaries=12, transfer=13, matrix=6))
+
+
+def bmp_with_profile() -> bytes:
+    """A BMP of version 5 that embeds Adobe RGB."""
+    rows = np.ascontiguousarray(RGB[::-1, : RGB.shape[1] // 4 * 4, ::-1])
+    height, width = rows.shape[:2]
+    head = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 24, 0, rows.nbytes, 0, 0, 0, 0).ljust(124, b"\0")
+    head = head[:56] + b"DEBM" + head[60:112] + struct.pack("<II", 124 + rows.nbytes, len(ADOBE_RGB)) + bytes(4)
+    body = head + rows.tobytes() + ADOBE_RGB
+    return b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 14 + 124) + body
 
 
 class TestOriginal:
@@ -189,6 +208,40 @@ class TestLosses:
             image = (image >> 8).astype(np.uint8)
         data = tiff(image, **({"extrasamples": ["unassalpha"]} if image.shape[2:] == (4,) else {}))
         assert again(data, chosen)[2] == ()
+
+    @pytest.mark.parametrize(
+        ("data", "chosen", "said"),
+        [
+            (p3_avif(10), options(), "AVIF that is lossless"),
+            (p3_avif(8), options("avif", quality="lossless"), "AVIF that is lossless"),
+            (p3_avif(8), options("avif", quality=90), None),
+            (saved(RGB, "BMP"), options(), None),
+            (saved(RGB, "PNG", icc_profile=ADOBE_RGB), options("avif", quality="lossless"), "AVIF that is lossless"),
+            (saved(RGB, "PNG", icc_profile=ADOBE_RGB), options("webp"), None),
+            (saved(RGB, "PNG", icc_profile=SRGB_ICC), options("avif", quality="lossless"), None),
+            (saved(GRAY, "PNG", icc_profile=GRAY_18), options("webp"), "webp has no place for one of grays"),
+            (saved(GRAY, "PNG", icc_profile=GRAY_18), options("avif"), "avif has no place for one of grays"),
+            (saved(GRAY, "PNG", icc_profile=GRAY_18), options("jpeg"), None),
+            (bmp_with_profile(), options(), "bmp has no place for it"),
+        ],
+    )  # fmt: skip
+    def test_profiles_without_a_place_are_said(self, data: bytes, chosen: EncodeOptions, said: str | None) -> None:
+        """Where colours are kept; with ``color: srgb`` nobody asked for the profile."""
+        header = decode_image(data, SRGB).header
+        for policy, expected in ((KEEP, said), (SRGB, None)):
+            for lost in (again(data, chosen, policy)[2], expected_losses(header, chosen, policy.color)):
+                told = [text for text in lost if "colour profile left out" in text]
+                assert len(told) == (expected is not None)
+                assert expected is None or expected in told[0]
+
+    def test_a_bmp_that_is_clear_everywhere_is_said(self) -> None:
+        source = decode_image(saved(RGB, "BMP"), SRGB)
+        for alpha, said in ((0, True), (1, False)):
+            pixels = np.dstack([RGB, np.full(RGB.shape[:2], alpha, np.uint8)])
+            lost = encoding_losses(pixels, options(), source=source)
+            assert any("alpha of 0 everywhere" in text for text in lost) == said
+            read = decode_image(encode_image(pixels, options(), source=source), SRGB).pixels
+            assert np.array_equal(read, pixels) == (not said)
 
     def test_lossless_for_originals_that_cannot_be_is_said(self) -> None:
         _, pixels, lost = again(saved(RGB, "JPEG", quality=95), options(quality="lossless"))
