@@ -60,8 +60,8 @@ class ImageExport(_Section):
     metadata: Literal["strip", "keep", "keep_but_gps"] = Field(
         "strip",
         description="EXIF, XMP, IPTC and resolution of the input; its colour profile stays. A resolution in inches "
-        "(dpi) is that of a print and stays at any size; a TIFF's in centimetres measures what is shown, and follows the "
-        "scale. "
+        "(dpi) is that of a print and stays at any size; a TIFF's in centimetres measures what is shown, and follows "
+        "the scale. "
         "Descriptions by ImageJ, OME-XML and tifffile, which tell what their file holds, are left out, which is told",
     )
     set: Credits = Field(default_factory=Credits, description="What the metadata say, whatever the input says")
