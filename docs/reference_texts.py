@@ -16,7 +16,8 @@ pixels are pixels of the image as the operations before leave it. Unknown names 
 before anything runs. `rayjobs operations --json` has the same for programs.
 
 What isn't finite (float32 only) stays where it is: a NaN or an infinity spoils what its operation says, at most the
-surroundings that a pixel sees, and counts in no mean, percentile or threshold.
+surroundings that a pixel sees, and counts in no mean, percentile or threshold. Alpha is another matter: what isn't
+finite there becomes 0 or 1 where `resize` and `rotate` mix pixels.
 
 Alpha is carried along. What is invisible (alpha 0) changes nothing that is visible:
 """

@@ -81,7 +81,7 @@ def _row_columns(
     row_columns=_row_columns,
     alpha=AlphaRule.VISIBLE,
     sees_geometry=True,
-    version=2,
+    version=3,
 )
 def objects(  # noqa: PLR0913 - one argument per setting of a job file
     image: NDArray[Any],
@@ -134,9 +134,10 @@ def objects(  # noqa: PLR0913 - one argument per setting of a job file
 
     Places, and parameters in px, are pixels of the image as the operations leave it. So are lengths and areas without
     ``pixel_size``; with it they are in ``unit``, of the picture as the input shows it: what ``resize`` makes of a pixel
-    is reckoned with. An image whose pixels aren't square any more (by more than 2 %), or of which an operation of a
-    plug-in doesn't say how large its pixels are, fails. ``file`` reads the size from OME-XML, ImageJ's description or
-    the resolution tags of a TIFF; a file that states none fails.
+    is reckoned with. An image whose pixels aren't square after the operations (by more than 2 %), or of which an
+    operation of a plug-in doesn't say how large its pixels are, fails. ``file`` reads the size from OME-XML, ImageJ's
+    description or the resolution tags of a TIFF: height and width may differ where ``resize`` makes them equal, while a
+    number says that the input's are square. A file that states none, or in an unknown unit, fails.
     """
     gray = visible_luma(visible_channels(image, np.float32))
     side = 1.0 if pixel_size is None else _side(pixel_size, unit, geometry)
@@ -163,24 +164,22 @@ def objects(  # noqa: PLR0913 - one argument per setting of a job file
 
 def _side(pixel_size: float | Literal["file"], unit: str, geometry: ImageGeometry) -> float:
     """The side of a pixel of the rendered image in the unit."""
-    if geometry.scale is None:
+    size = geometry.pixel_size_um if pixel_size == FILE else geometry.scale
+    if size is None and geometry.unscaled:
         raise RayjobsError(
             f"pixel_size can't be followed through {geometry.unscaled}, which doesn't say how large the pixels of its "
             "result are (plug-ins do by get_pixel_scale); leave out one of the two"
         )
-    scale, size = geometry.scale, (1.0, 1.0)
-    if pixel_size == FILE:
-        if geometry.pixel_size_um is None:
-            raise RayjobsError("pixel_size: file, but the file doesn't state the size of its pixels; give a number")
-        size = geometry.pixel_size_um
-    if not (is_square(scale) and is_square(size)):
+    if size is None:
+        raise RayjobsError("pixel_size: file, but the file doesn't state the size of its pixels; give a number")
+    if not is_square(size):
+        of = "um high and {:.4g} um wide" if pixel_size == FILE else "rows high and {:.4g} columns of the file wide"
         raise RayjobsError(
-            f"pixel_size is for square pixels; those of the file are {size[0]:.4g} high and {size[1]:.4g} wide, and a "
-            f"pixel of the image stands for {scale[0]:.4g} rows and {scale[1]:.4g} columns of them. Leave pixel_size "
-            "out, or resize without changing the aspect"
+            f"pixel_size is for square pixels; those of the image are {size[0]:.4g} {of.format(size[1])}. Leave "
+            "pixel_size out, or resize so that they become square"
         )
-    times = math.sqrt(scale[0] * scale[1] * size[0] * size[1])
-    return times / MICROMETRES[unit] if pixel_size == FILE else times * float(pixel_size)
+    side = math.sqrt(size[0] * size[1])
+    return side / MICROMETRES[unit] if pixel_size == FILE else side * float(pixel_size)
 
 
 def _summary(labels: Labels, counted: int, side: float) -> dict[str, float | int | None]:

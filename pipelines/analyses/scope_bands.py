@@ -1,7 +1,7 @@
 """An image for the scopes: bands of rows as planes, small enough for the processor's cache.
 
-Covers dtypes, channels, the declared range of floats and NaN. Does not count. Imports OpenCV and numba: import this
-module inside functions only.
+Covers dtypes, channels, the declared range of floats and what isn't finite. Does not count. Imports OpenCV and numba:
+import this module inside functions only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Band:
     values: tuple[Plane, Plane, Plane]
     """Red, green and blue: as stored, or float64 in 0..1 with a missing pixel black."""
     missing: NDArray[np.bool_] | None
-    """Pixels that are invisible or have a NaN; None when there are none."""
+    """Pixels that are invisible or not finite in all samples; None when there are none."""
 
     def levels(self) -> tuple[NDArray[np.uint8], ...]:
         """Red, green and blue in 256 levels: the high byte of integers, 256 equal parts of the range of floats."""
@@ -81,7 +81,9 @@ def bands(image: NDArray[Any], float_range: tuple[float, float]) -> Iterator[Ban
 def _floats(
     planes: tuple[Plane, Plane, Plane], invisible: NDArray[np.bool_] | None, float_range: tuple[float, float]
 ) -> Band:
-    unknown = np.isnan(planes[0]) | np.isnan(planes[1]) | np.isnan(planes[2])
+    unknown = ~np.isfinite(planes[0])
+    if planes[1] is not planes[0]:
+        unknown |= ~(np.isfinite(planes[1]) & np.isfinite(planes[2]))
     if invisible is not None:
         unknown |= invisible
     missing = unknown if unknown.any() else None

@@ -3,9 +3,9 @@
 Samples are the stored, gamma-encoded R'G'B'; a gray image counts as R = G = B, invisible pixels (alpha 0)
 are left out. There are 256 levels:
 the sample itself (uint8), its high byte (uint16), or the share of ``float_range`` in 256 equal parts (float32), with
-values outside counted at the ends and pixels with a NaN left out. Luma is the weighted sum of R'G'B'; for integer
-samples ``numpy.rint(0.2126 * red + 0.7152 * green + 0.0722 * blue)`` in their units. All scopes that a job asks for are
-counted in one walk over the image: see ``scope_counts``.
+values outside counted at the ends and pixels with a NaN or an infinity left out. Luma is the weighted sum of R'G'B';
+for integer samples ``numpy.rint(0.2126 * red + 0.7152 * green + 0.0722 * blue)`` in their units. All scopes that a job
+asks for are counted in one walk over the image: see ``scope_counts``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _waveform(name: str, of: str) -> Column:
     columns=tuple(_histogram(name) for name in ("red", "green", "blue", "luma")),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("color_histogram"),
-    version=2,
+    version=3,
 )
 def color_histogram(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of red, green, blue and luma: 256 bins each."""
@@ -71,7 +71,7 @@ def color_histogram(image: NDArray[Any], *, luma: Luma = "bt709", float_range: F
     columns=(_waveform("counts", "luma"),),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("luma_waveform"),
-    version=2,
+    version=3,
 )
 def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of luma and place across the picture.
@@ -87,7 +87,7 @@ def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: Flo
     columns=tuple(_waveform(name, name) for name in ("red", "green", "blue")),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("rgb_parade"),
-    version=2,
+    version=3,
 )
 def rgb_parade(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level and place across the picture, for red, green and blue: as luma_waveform."""
@@ -102,7 +102,7 @@ def rgb_parade(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Resul
     ),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("hue_histogram"),
-    version=2,
+    version=3,
 )
 def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per degree of HSV hue, and those without a hue.
@@ -119,7 +119,7 @@ def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Re
     columns=(Column("counts", "uint32[256]", "pixels", "Pixels per 1/256 of HSV saturation; the last bin holds 1."),),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("saturation_histogram"),
-    version=2,
+    version=3,
 )
 def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per 1/256 of HSV saturation: (max - min) / max of R, G and B, 0 for black."""
@@ -135,7 +135,7 @@ def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE
     ),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("lab_chromaticity"),
-    version=3,
+    version=4,
 )
 def lab_chromaticity(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per a* and b* of CIELAB, on a grid of 256 x 256 over [-128, 128).

@@ -77,7 +77,7 @@ class ExifBlock:
         directory[tag] = Field(kind, struct.pack(f"{self.order}{len(values)}{letter}", *values))
 
     def is_empty(self) -> bool:
-        return not (self.main or self.exif or self.gps)
+        return not (self.main or self.exif or self.gps or self.interop)
 
 
 def text_field(text: str) -> Field:

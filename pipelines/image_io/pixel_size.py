@@ -5,33 +5,44 @@ Read only when a job asks for it. Other formats than TIFF state the resolution o
 
 from __future__ import annotations
 
+import html
 import re
 
+from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.exif_block import ExifBlock, parse_exif
 from pipelines.image_io.tiff_directory import pictures_of
 
 MICROMETRES = {
+    "\u00c5": 1e-4,
+    "\u212b": 1e-4,
     "pm": 1e-6,
     "nm": 1e-3,
     "um": 1.0,
     "\u00b5m": 1.0,
     "\u03bcm": 1.0,
-    "\\u00b5m": 1.0,  # as ImageJ writes it where a file is ASCII
     "micron": 1.0,
     "microns": 1.0,
     "mm": 1e3,
     "cm": 1e4,
     "dm": 1e5,
     "m": 1e6,
+    "km": 1e9,
+    "thou": 25.4,
+    "pt": 25_400 / 72,
     "in": 25_400.0,
     "inch": 25_400.0,
     "inches": 25_400.0,
+    "ft": 304_800.0,
 }
 """Units of length as OME-XML and ImageJ write them."""
+_NO_LENGTH = ("", "pixel", "pixels")
+"""What they write where no size is known."""
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 270, 282, 283, 296
 _TAG_UNITS = {2: 25_400.0, 3: 1e4}
 """TIFF's ResolutionUnit: inch, centimetre; 1 is none."""
-_IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.M)
+_IMAGEJ_UNIT, _IMAGEJ_UNIT_DOWN = (re.compile(rf"^{name}=(.*)$", re.M) for name in ("unit", "yunit"))
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+"""How ImageJ writes what isn't ASCII."""
 _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>")
 
 Size = tuple[float, float]
@@ -43,7 +54,7 @@ def pixel_size_um(data: bytes, frame: int = 0) -> Size | None:
     Raises
     ------
     ImageError
-        ``corrupt``: it is a damaged TIFF.
+        ``corrupt``: it is a damaged TIFF. ``analysis_error``: the unit isn't known.
     """
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return None
@@ -53,11 +64,32 @@ def pixel_size_um(data: bytes, frame: int = 0) -> Size | None:
     if text.endswith("OME>"):
         return _of_ome(text)
     if text.startswith("ImageJ="):
-        unit = _IMAGEJ_UNIT.search(text)
-        return _of_resolution(parse_exif(data, directory=first.at), MICROMETRES.get(unit[1].lower()) if unit else None)
+        across = _IMAGEJ_UNIT.search(text)
+        down = _IMAGEJ_UNIT_DOWN.search(text) or across
+        units = [_micrometres(_of_imagej(unit[1])) if unit else None for unit in (down, across)]
+        return _of_resolution(parse_exif(data, directory=first.at), *units)
     page = parse_exif(data, directory=pictures[frame if 0 < frame < len(pictures) else 0].directory.at)
-    units = () if page is None else page.numbers(page.main, _UNIT)
-    return _of_resolution(page, _TAG_UNITS.get(int(units[0]) if units else 2))
+    kinds = () if page is None else page.numbers(page.main, _UNIT)
+    unit_um = _TAG_UNITS.get(int(kinds[0]) if kinds else 2)
+    return _of_resolution(page, unit_um, unit_um)
+
+
+def _of_imagej(unit: str) -> str:
+    """A unit as it is meant: unescaped, and without capitals that merely begin a word."""
+    unit = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), unit).strip()
+    return unit if unit in MICROMETRES else unit.lower()
+
+
+def _micrometres(unit: str) -> float | None:
+    """Of one unit; None for pixels. Raises ImageError."""
+    if unit in _NO_LENGTH:
+        return None
+    if unit not in MICROMETRES:
+        raise ImageError(
+            FailedReason.ANALYSIS_ERROR,
+            f"pixel_size: file, but the file gives the size of its pixels in {unit!r}, an unknown unit; give a number",
+        )
+    return MICROMETRES[unit]
 
 
 def _of_ome(text: str) -> Size | None:
@@ -71,17 +103,19 @@ def _of_ome(text: str) -> Size | None:
 def _ome_length(attributes: str, axis: str) -> float | None:
     size = re.search(rf'\bPhysicalSize{axis}\s*=\s*["\']([^"\']*)["\']', attributes)
     unit = re.search(rf'\bPhysicalSize{axis}Unit\s*=\s*["\']([^"\']*)["\']', attributes)
-    times = MICROMETRES.get(unit[1] if unit else "um")
     try:
         length = float(size[1]) if size else 0.0
     except ValueError:
         return None
-    return length * times if times is not None and 0 < length < float("inf") else None
+    if not 0 < length < float("inf"):
+        return None
+    times = _micrometres(html.unescape(unit[1]) if unit else "um")
+    return None if times is None else length * times
 
 
-def _of_resolution(page: ExifBlock | None, unit_um: float | None) -> Size | None:
+def _of_resolution(page: ExifBlock | None, unit_down: float | None, unit_across: float | None) -> Size | None:
     """From pixels per unit along both axes."""
-    if page is None or unit_um is None:
+    if page is None or unit_down is None or unit_across is None:
         return None
     down, across = (next(iter(page.numbers(page.main, tag)), 0.0) for tag in (_Y_RESOLUTION, _X_RESOLUTION))
-    return (unit_um / down, unit_um / across) if down and across else None
+    return (unit_down / down, unit_across / across) if down and across else None

@@ -3,7 +3,7 @@
 The meaning of tags that are missing or odd is libtiff's; what has a value that nobody knows is refused. Plain data is
 read as it lies there. Codecs are imagecodecs', called as tifffile calls them for a directory that says the same as the
 file's in the plainest way: nothing of the file but checked numbers and its packed samples goes there. Every sample of
-the result is one that the file stores, or 0 where it is cut off.
+the result is one that the file stores, or 0: where it is cut off, and in strips or tiles that a sparse file leaves out.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ _OWN_TYPE = (34712, 33005, 34933, 34934, 22610, _WEBP, 50002, 52546)
 """Codecs of whole pictures, which know what their samples are."""
 _FARTHEST_SIDE, _MOST_BYTES = 1 << 31, 1 << 60
 """So that no sum of offsets leaves 64 bits; long before, ``limits`` say no."""
-_UNSIGNED, _FLOAT = 1, 3
+_UNSIGNED, _FLOAT, _UNDEFINED = 1, 3, 4
 _EXTRA = (0, 1, 2)
 """Kinds of samples beside the colours: anything, premultiplied alpha, straight alpha."""
 _FLOATS = {16: "f2", 32: "f4", 64: "f8"}
+_NO_DATA = 42113
+"""GDAL's text: the value of pixels without data, which strips and tiles that are left out consist of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +110,14 @@ class Page:
         return self.height * self.row_bytes
 
     @cached_property
+    def is_sparse(self) -> bool:
+        """Strips or tiles are left out, as GDAL does it where all is 0: they have neither offset nor bytes."""
+        return not self.offsets.all()
+
+    @cached_property
     def is_plain(self) -> bool:
         """The samples lie unpacked in one piece, whatever the counts say."""
-        if self.compression != NONE or self.tile or self.bits not in (8, 16, 32, 64):
+        if self.compression != NONE or self.tile or self.bits not in (8, 16, 32, 64) or self.is_sparse:
             return False
         if len(self.offsets) == 1:
             return True
@@ -166,7 +173,10 @@ def page_of(picture: Picture, size: int) -> Page:
         fax_options=tags.number(292, 0),
     )
     _check(page)
-    return _located(page, picture.follower, size)
+    page = _located(page, picture.follower, size)
+    if page.is_sparse:
+        _check_left_out((tags.content(_NO_DATA) or b"0").rstrip(b"\0 ").decode("ascii", "replace"))
+    return page
 
 
 def stored_samples(data: bytes | SourceFile, page: Page, top: int, rows: int) -> NDArray[Any]:
@@ -244,7 +254,7 @@ def _photometric(picture: Picture, samples: int, extra: tuple[int, ...], compres
 def _dtype(format: int, bits: int) -> np.dtype[Any]:
     if format == _FLOAT and bits in _FLOATS:
         return np.dtype(_FLOATS[bits])
-    if format != _UNSIGNED or not 1 <= bits <= 16:
+    if format not in (_UNSIGNED, _UNDEFINED) or not 1 <= bits <= 16:
         kind = {1: "unsigned", 2: "signed", 3: "float", 5: "complex", 6: "complex"}.get(format, f"unknown ({format})")
         unsupported(f"TIFF with {kind} samples of {bits} bits; unsigned up to 16 bits and floats are read")
     return np.dtype(np.uint8 if bits <= 8 else np.uint16)
@@ -284,6 +294,7 @@ def _located(page: Page, follower: int, size: int) -> Page:
     """The page with as many offsets and counts as it has strips or tiles, of the picture that is meant."""
     expected = page.across * page.down * page.planes
     offsets, counts = page.offsets, page.counts
+    left_out = (offsets == 0) & (counts == 0) if len(offsets) == len(counts) else np.zeros(len(offsets), bool)
     if page.compression == NONE and page.tile is None and len(offsets) == 1:
         packed_row = -(-page.width * page.plane_samples * page.bits // 8)
         counts = np.full(1, page.planes * page.height * packed_row, np.int64)  # as readers do, whatever is given
@@ -296,8 +307,8 @@ def _located(page: Page, follower: int, size: int) -> Page:
         raise ImageError(
             FailedReason.CORRUPT, f"TIFF lists {min(len(offsets), len(counts))} of {expected} strips or tiles"
         )
-    offsets, counts = offsets[:expected], counts[:expected]
-    if not len(offsets) or (offsets <= 0).any() or (counts <= 0).any():
+    offsets, counts, left_out = offsets[:expected], np.where(left_out, 0, counts)[:expected], left_out[:expected]
+    if not len(offsets) or (((offsets <= 0) | (counts <= 0)) & ~left_out).any():
         raise ImageError(FailedReason.CORRUPT, "TIFF has strips or tiles without data")
     page = replace(page, offsets=offsets, counts=counts)
     if len(offsets) < expected and not page.is_plain:
@@ -307,6 +318,16 @@ def _located(page: Page, follower: int, size: int) -> Page:
             unsupported("TIFF with several pictures after one directory, which are packed")
         page = replace(page, offsets=offsets + follower * page.stored_bytes)
     return page
+
+
+def _check_left_out(no_data: str) -> None:
+    """Refuse a sparse page unless what it leaves out is 0."""
+    try:
+        is_zero = float(no_data) == 0
+    except ValueError:
+        is_zero = False
+    if not is_zero:
+        unsupported(f"TIFF that leaves strips or tiles out, which stand for GDAL_NODATA {no_data}; store all of them")
 
 
 def _plain_rows(data: bytes | SourceFile, page: Page, top: int, rows: int) -> NDArray[Any]:
@@ -344,7 +365,7 @@ def _segments(data: bytes | SourceFile, page: Page, top: int, rows: int) -> NDAr
             for column in range(page.across):
                 index = (plane * page.down + band) * page.across + column
                 start, count = int(page.offsets[index]), int(page.counts[index])
-                if start + count > len(data):
+                if not count or start + count > len(data):
                     continue
                 skipped = max(0, top - band * high)
                 place = found[plane, band * high + skipped - top :, column * wide :]
@@ -403,7 +424,7 @@ def _codec(data: bytes | SourceFile, page: Page) -> Any:
     """tifffile's page of a directory made of the checked numbers alone."""
     import tifffile
 
-    start = int(page.offsets[0])
+    start = int(next(iter(page.offsets[page.offsets > 0]), 0))
     head = data[start : start + 16].ljust(16, b"\0")  # it looks there whether a JPEG says JFIF
     numbers: dict[int, Any] = {
         256: page.width,

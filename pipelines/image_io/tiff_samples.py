@@ -19,7 +19,8 @@ from pipelines.image_io.tiff_directory import Picture
 from pipelines.image_io.tiff_page import BLACK_ZERO, JPEG, PALETTE, RGB, SEPARATED, WHITE_ZERO, YCBCR, Page, unsupported
 
 _ASSOCIATED, _STRAIGHT = 1, 2
-_COLOUR_MAP = 320
+_COLOUR_MAP, _INK_SET, _DOT_RANGE = 320, 332, 336
+_CMYK = 1
 _BASE = {WHITE_ZERO: 1, BLACK_ZERO: 1, RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3}
 """Samples of the colour itself."""
 _SPACE: dict[int, ColourSpace] = {WHITE_ZERO: "gray", BLACK_ZERO: "gray", SEPARATED: "cmyk"}
@@ -46,6 +47,8 @@ def layout_of(page: Page, picture: Picture) -> Layout:
     """Check that a page is a picture that can be read. Raises ImageError: what is in the way, by name."""
     if page.photometric not in _BASE or (page.photometric == YCBCR and (page.compression != JPEG or page.planar)):
         unsupported(f"TIFF with colours stored as {_named(page.photometric)}; convert it to RGB first")
+    if page.photometric == SEPARATED:
+        _check_inks(page, picture)
     base = _BASE[page.photometric]
     alpha, notes = _extra(page, base)
     space = _SPACE.get(page.photometric, "rgb")
@@ -101,6 +104,16 @@ def _extra(page: Page, base: int) -> tuple[int, tuple[str, ...]]:
     return 0, (f"{count - base} extra channels left out",)
 
 
+def _check_inks(page: Page, picture: Picture) -> None:
+    """Refuse inks other than cyan, magenta, yellow and black, and those of which 0 isn't none or the top isn't all."""
+    if picture.directory.number(_INK_SET, _CMYK) != _CMYK:
+        unsupported("TIFF with inks other than CMYK (InkSet); convert it to RGB first")
+    found = picture.directory.numbers(_DOT_RANGE)
+    top = (1 << page.bits) - 1
+    if found is not None and ((found[0::2] != 0).any() or (found[1::2] != top).any()):
+        unsupported(f"TIFF with inks from {found.tolist()} (DotRange); only those from 0 to {top} are read")
+
+
 def _scaled(samples: NDArray[Any], page: Page) -> NDArray[Any]:
     """Samples over the full range of their type."""
     bits = page.bits
@@ -124,8 +137,12 @@ def _palette(picture: Picture, bits: int) -> NDArray[np.uint8]:
     if colours is None or len(colours) != 3 << bits:
         count = 0 if colours is None else len(colours) // 3
         raise ImageError(FailedReason.CORRUPT, f"TIFF has pixels of {bits} bits and a palette of {count} colours")
-    # 16 bits by the standard, but some old writers stored 8
-    eight = colours if colours.max() < 256 else (colours * 255 + 32767) // 65535
+    if colours.max() < 256:  # 16 bits by the standard, but some old writers stored 8
+        eight = colours
+    elif not (colours & 255).any():  # others, Pillow too, put 8 bits into the high byte
+        eight = colours >> 8
+    else:
+        eight = (colours * 255 + 32767) // 65535
     return eight.clip(max=255).astype(np.uint8).reshape(3, -1).T
 
 

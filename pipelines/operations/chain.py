@@ -52,6 +52,8 @@ class ChainResult:
     """Rows and columns of pixels before the chain that one pixel stands for; None when an operation doesn't say."""
     unscaled: str = ""
     """That operation, for messages."""
+    pixel_size: Scale | None = None
+    """Height and width of one pixel, in the unit of what was given; None without, or when an operation doesn't say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +138,7 @@ def apply_operations(
     *,
     orientation: int = UPRIGHT,
     reduction: Reduction | None = None,
+    pixel_size: Scale | None = None,
 ) -> ChainResult:
     """Run a chain on an image.
 
@@ -152,6 +155,8 @@ def apply_operations(
     reduction : Reduction, optional
         Of an image that its decoder made smaller: the chain must begin with ``resize``, or with it after
         ``auto_orient``.
+    pixel_size : (float, float), optional
+        Height and width of the image's pixels in any unit, to be followed through the chain.
 
     Returns
     -------
@@ -170,7 +175,7 @@ def apply_operations(
         stages = _stages(_resolved(operations), image.dtype.name)
     except ChainError as error:
         raise image_error_of(error, operations) from error
-    result = ChainResult(image, orientation, reduction)
+    result = ChainResult(image, orientation, reduction, pixel_size=pixel_size)
     with np.errstate(invalid="ignore", over="ignore"):  # infinities and NaN of a float image are carried through
         for stage in stages:
             result = _run(stage, result)
@@ -255,14 +260,15 @@ def _table(step: Step, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
     try:
-        scale = _scale_after(stage, before)
-        if scale is None and before.scale is not None:
-            before = replace(before, unscaled=stage.label)
+        scale, pixel_size = (_scale_after(stage, before, each) for each in (before.scale, before.pixel_size))
+        if (scale is None) > (before.scale is None) or (pixel_size is None) > (before.pixel_size is None):
+            before = replace(before, unscaled=before.unscaled or stage.label)
         if before.reduction is not None:
-            return replace(_on_reduced(stage, before, before.reduction), scale=scale)
+            return replace(_on_reduced(stage, before, before.reduction), scale=scale, pixel_size=pixel_size)
         if isinstance(stage, LookUp) or not stage.operation.handles_alpha:
-            return replace(before, pixels=_on_colours(stage, before.pixels), scale=scale)
-        return replace(_with_alpha(stage, before), scale=scale)
+            pixels = _on_colours(stage, before.pixels)
+            return replace(before, pixels=pixels, scale=scale, pixel_size=pixel_size)
+        return replace(_with_alpha(stage, before), scale=scale, pixel_size=pixel_size)
     except ImageError as error:
         raise ImageError(error.reason, f"{stage.label}: {error}") from error
     except Exception as error:  # whatever an operation raises, plug-ins included, is this image's failure alone
@@ -271,16 +277,17 @@ def _run(stage: Step | LookUp, before: ChainResult) -> ChainResult:
         raise ImageError(reason, f"{stage.label}: {text}") from error
 
 
-def _scale_after(stage: Step | LookUp, before: ChainResult) -> Scale | None:
-    if before.scale is None or isinstance(stage, LookUp):
-        return before.scale
+def _scale_after(stage: Step | LookUp, before: ChainResult, scale: Scale | None) -> Scale | None:
+    """What becomes of a scale, or of a pixel's height and width."""
+    if scale is None or isinstance(stage, LookUp):
+        return scale
     if stage.operation.scale is None:
-        return None if stage.operation.reach == "geometry" else before.scale
+        return None if stage.operation.reach == "geometry" else scale
     arguments = dict(stage.arguments)
     if stage.operation.name == AUTO_ORIENT:
         arguments["orientation"] = turn_of(stage, before.orientation)
     size = before.pixels.shape[:2] if before.reduction is None else (before.reduction.rows, before.reduction.columns)
-    return stage.operation.scale(before.scale, size, **arguments)
+    return stage.operation.scale(scale, size, **arguments)
 
 
 def _on_reduced(stage: Step | LookUp, before: ChainResult, reduction: Reduction) -> ChainResult:

@@ -18,16 +18,17 @@ class ImageGeometry:
     """Rows and columns of the file's pixels that one pixel stands for; None when an operation didn't say."""
     unscaled: str = ""
     """That operation, for messages."""
-    pixel_size_um: tuple[float, float] | None = None
-    """Height and width of the file's pixels in micrometres, as it states them; None: it doesn't, or wasn't asked."""
+    pixel_size_um: Scale | None = None
+    """Height and width of one pixel in micrometres, by what the file states of its own; None: it doesn't, wasn't asked,
+    or an operation didn't say."""
 
 
 AS_STORED = ImageGeometry()
 """Of pixels as they come out of a file that states nothing."""
 
 
-def geometry_of(result: ChainResult, pixel_size_um: tuple[float, float] | None = None) -> ImageGeometry:
+def geometry_of(result: ChainResult) -> ImageGeometry:
     """Of what a chain gave."""
     return ImageGeometry(
-        orientation=result.orientation, scale=result.scale, unscaled=result.unscaled, pixel_size_um=pixel_size_um
+        orientation=result.orientation, scale=result.scale, unscaled=result.unscaled, pixel_size_um=result.pixel_size
     )

@@ -17,6 +17,7 @@ from pipelines.operations import ChainError, ChainResult, apply_operations, comp
 from pipelines.operations.chain import AUTO_ORIENT, RESIZE, turn_of
 from pipelines.operations.geometry import ORIENTATIONS, resize_target
 from pipelines.operations.reduction import Reduction
+from pipelines.operations.registry import Scale
 
 FACTORS = (8, 4, 2)
 """What libjpeg makes out of its blocks of 8 x 8 without interpolating."""
@@ -64,14 +65,18 @@ def decode_and_apply(
     *,
     frame: int = 0,
     factor: int | None = None,
+    pixel_size: Scale | None = None,
 ) -> tuple[DecodedImage, ChainResult]:
     """One frame of a file after a chain, decoded no larger than the chain needs it.
 
     The decoded image's header has the size of the file's picture, whatever the size of its pixels. ``factor`` is that
-    of ``decoder_reduction``, if it is known already. Raises as ``decode_image`` and ``apply_operations``.
+    of ``decoder_reduction``, if it is known already; ``pixel_size`` is as for ``apply_operations``. Raises as
+    ``decode_image`` and ``apply_operations``.
     """
     factor = decoder_reduction(header, policy, operations) if factor is None else factor
     decoded = decode_image(data, policy, frame=frame, scale_denom=factor)
     reduction = Reduction(factor=factor, rows=header.height, columns=header.width) if factor > 1 else None
-    result = apply_operations(decoded.pixels, operations, orientation=decoded.orientation, reduction=reduction)
+    result = apply_operations(
+        decoded.pixels, operations, orientation=decoded.orientation, reduction=reduction, pixel_size=pixel_size
+    )
     return decoded, result

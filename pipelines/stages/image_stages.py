@@ -100,7 +100,11 @@ def render_frame(
     held = 1 if recipe.read.truncated == "salvage" else reduction  # a cut file's share is measured at its full size
     _check_memory(header, recipe.memory_per_image, held)
     check_budget(header, budget_bytes, held)
-    decoded, result = decode_and_apply(data, header, recipe.read, recipe.operations, frame=frame, factor=reduction)
+    asks = any(request.params.get("pixel_size") == "file" for request in measured(recipe.analyses))
+    size = pixel_size_um(data, frame) if asks else None
+    decoded, result = decode_and_apply(
+        data, header, recipe.read, recipe.operations, frame=frame, factor=reduction, pixel_size=size
+    )
     if decoded.degraded is not None:
         known = replace(known, key="")  # of less than the file promises nothing is kept
     if recipe.image is not None:
@@ -108,9 +112,7 @@ def render_frame(
             result.pixels, recipe.image, source=decoded, orientation=result.orientation, scale=result.scale
         )
         decoded = replace(decoded, degraded="; ".join(filter(None, [decoded.degraded, *lost])) or None)
-    asks = any(request.params.get("pixel_size") == "file" for request in measured(recipe.analyses))
-    geometry = geometry_of(result, pixel_size_um(data, frame) if asks else None)
-    return Rendered(result.pixels, geometry, decoded, known)
+    return Rendered(result.pixels, geometry_of(result), decoded, known)
 
 
 def analyze(rendered: Rendered, recipe: Recipe, cache: ResultCache | None = None) -> Results:

@@ -20,6 +20,7 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ReadPolicy, decode_image, encode_image
 from pipelines.image_io.av1_sequence import stream_code_points
 from pipelines.image_io.colour_profiles import has_tones_of_srgb
+from pipelines.image_io.exif_block import ASCII, ExifBlock, Field, exif_bytes
 from tests.corpus import png_chunk, retagged, saved, tiff
 from tests.trust import hold
 
@@ -394,6 +395,14 @@ def test_gray_beside_a_profile_for_rgb_gets_its_tones(alpha: bool) -> None:
         header = decode_image(saved(levels, "JPEG", icc_profile=icc), SRGB).header
         assert has_tones_of_srgb(header) == (not changes)
     assert decode_image(saved(levels, "JPEG", icc_profile=icc), SRGB).degraded is None
+
+
+def test_a_block_of_nothing_but_the_interop_index_says_adobe_rgb() -> None:
+    block = ExifBlock(interop={1: Field(ASCII, b"R03\0")})
+    smooth = np.repeat(np.repeat(COLOURS[:16].astype(np.uint8), 16, 0), 16, 1)
+    data = saved(smooth, "PNG", exif=b"Exif\0\0" + exif_bytes(block))
+    wanted = expected(smooth / 255, power(563 / 256), XY_ADOBE) * 255
+    assert np.abs(decode_image(data, SRGB).pixels - wanted).max() <= 1.01
 
 
 def _tiff_with(pixels: NDArray[Any], exif: bytes) -> bytes:

@@ -16,11 +16,14 @@ from pipelines.analyses import ANALYSES, ROWS, AnalysisCalculator
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import ImageError
 from pipelines.extensions.extension_adapters import Origin, operation_of
+from pipelines.image_io import ReadPolicy
 from pipelines.image_io.pixel_size import pixel_size_um
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS, apply_operations
 from pipelines.operations.image_geometry import ImageGeometry, geometry_of
 from pipelines.operations.reduction import Reduction
+from pipelines.stages.image_stages import render_frame
+from pipelines.stages.recipe import Recipe
 
 PROPERTIES = ["area", "perimeter", "feret_diameter", "major_axis"]
 
@@ -115,9 +118,9 @@ def test_plug_ins_declare_their_scale_or_lengths_are_refused() -> None:
         undo()
 
 
-def written(**options: Any) -> bytes:
+def written(*, size: tuple[int, int] = (60, 80), **options: Any) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, disc(60, 80), photometric="minisblack", **options)
+    tifffile.imwrite(file, disc(*size), photometric="minisblack", **options)
     return file.getvalue()
 
 
@@ -129,6 +132,8 @@ FILES = {
     "nothing": (written(), None),
     "imagej-micron": (written(imagej=True, resolution=(4, 4), metadata={"unit": "micron"}), 0.25),
     "imagej-escaped": (written(imagej=True, resolution=(4, 4), metadata={"unit": "\\u00B5m"}), 0.25),
+    "imagej-greek": (written(imagej=True, resolution=(4, 4), metadata={"unit": "\\u03BCm"}), 0.25),
+    "imagej-angstrom": (written(imagej=True, resolution=(0.01, 0.01), metadata={"unit": "\\u00C5"}), 0.01),
     "imagej-nm": (written(imagej=True, resolution=(0.02, 0.02), metadata={"unit": "nm"}), 0.05),
     "imagej-pixel": (written(imagej=True, resolution=(4, 4), metadata={"unit": "pixel"}), None),
     "ome": (written(ome=True, metadata={"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.65}), 0.65),
@@ -138,6 +143,16 @@ FILES = {
             metadata={"PhysicalSizeX": 650, "PhysicalSizeY": 650, "PhysicalSizeXUnit": "nm", "PhysicalSizeYUnit": "nm"},
         ),
         0.65,
+    ),
+    "ome-angstrom": (
+        written(
+            ome=True,
+            metadata={
+                **{"PhysicalSizeX": 25, "PhysicalSizeXUnit": "\u00c5"},
+                **{"PhysicalSizeY": 25, "PhysicalSizeYUnit": "\u00c5"},
+            },
+        ),
+        0.0025,
     ),
     "ome-before-tags": (
         written(
@@ -158,6 +173,21 @@ def test_what_a_file_states_of_its_pixels(name: str) -> None:
     assert pixel_size_um(data) == (None if size is None else pytest.approx((size, size), rel=1e-5))
 
 
+def test_a_unit_that_nobody_knows_is_told() -> None:
+    ome = {"PhysicalSizeX": 1, "PhysicalSizeXUnit": "reference frame", "PhysicalSizeY": 1}
+    for data, unit in (
+        (written(imagej=True, resolution=(4, 4), metadata={"unit": "furlong"}), "furlong"),
+        (written(ome=True, metadata=ome), "reference frame"),
+    ):
+        with pytest.raises(ImageError, match=f"'{unit}'"):
+            pixel_size_um(data)
+
+
+def test_imagej_may_give_another_unit_down() -> None:
+    metadata = {"unit": "um", "yunit": "nm"}
+    assert pixel_size_um(written(imagej=True, resolution=(4, 0.002), metadata=metadata)) == pytest.approx((0.5, 0.25))
+
+
 def test_pixels_that_are_higher_than_wide_and_other_formats() -> None:
     assert pixel_size_um(written(resolution=(5000, 2500), resolutionunit=CENTIMETRE)) == pytest.approx((4, 2))
     file = io.BytesIO()
@@ -167,7 +197,7 @@ def test_pixels_that_are_higher_than_wide_and_other_formats() -> None:
 
 def test_the_size_of_the_file_is_used_when_asked() -> None:
     image = disc()
-    stated = ImageGeometry(scale=(2.0, 2.0), pixel_size_um=(0.25, 0.25))
+    stated = ImageGeometry(scale=(2.0, 2.0), pixel_size_um=(0.5, 0.5))
     expected = measured(image, ImageGeometry(), pixel_size=0.5)
     assert measured(image, stated, pixel_size="file") == pytest.approx(expected)
     in_mm = measured(image, stated, pixel_size="file", unit="mm")
@@ -179,3 +209,46 @@ def test_the_size_of_the_file_is_used_when_asked() -> None:
         measured(image, ImageGeometry(pixel_size_um=(0.5, 0.25)), pixel_size="file")
     with pytest.raises(ValidationError, match="with pixel_size: file, one of nm, um"):
         ANALYSES["objects"].parameters(pixel_size="file", unit="furlong")
+
+
+HALVED_DOWN = ("resize", {"width": 400, "height": 600, "mode": "exact"})
+HALVED_ACROSS = ("resize", {"width": 800, "height": 300, "mode": "exact"})
+
+
+@pytest.mark.parametrize(
+    ("size", "chain", "side"),
+    [
+        ((1.0, 2.0), [HALVED_ACROSS], 2.0),
+        ((2.0, 1.0), [HALVED_DOWN], 2.0),
+        ((2.0, 1.0), [HALVED_DOWN, ("rotate", {"angle": 30}), ("resize", {"max_side": 300})], None),
+        ((2.0, 1.0), [("rotate", {"angle": 90}), ("resize", {"width": 600, "height": 400, "mode": "exact"})], 2.0),
+        ((2.0, 1.0), [("auto_orient", {"orientation": 6}), HALVED_DOWN], "not square"),
+        ((2.0, 1.0), [HALVED_ACROSS], "not square"),
+        ((2.0, 1.0), [("rotate", {"angle": 30}), HALVED_DOWN], "followed"),
+        ((2.0, 2.0), [HALVED_DOWN], "not square"),
+    ],
+    ids=str,
+)
+def test_stated_sizes_follow_the_chain(size: Any, chain: list[tuple[str, dict[str, Any]]], side: Any) -> None:
+    result = apply_operations(disc(), [ImageOperation(*step) for step in chain], pixel_size=size)
+    geometry = geometry_of(result)
+    if isinstance(side, str):
+        with pytest.raises(ImageError, match="square|followed" if side == "followed" else "square pixels"):
+            measured(result.pixels, geometry, pixel_size="file")
+        return
+    assert side is None or geometry.pixel_size_um == pytest.approx((side, side))
+    expected = np.pi * 90**2 * 2  # um2, whatever the chain did
+    assert measured(result.pixels, geometry, pixel_size="file")["area"] == pytest.approx(expected, rel=0.03)
+
+
+def test_a_file_is_measured_whose_pixels_become_square() -> None:
+    data = written(size=(120, 160), resolution=(10_000, 5000), resolutionunit=CENTIMETRE)
+    recipe = Recipe(
+        id=1,
+        read=ReadPolicy(),
+        operations=(ImageOperation("resize", {"width": 80, "height": 120, "mode": "exact"}),),
+        analyses=(AnalysisRequest("objects", {"pixel_size": "file"}),),
+    )
+    rendered = render_frame(data, recipe, None)
+    assert rendered.pixels.shape == (120, 80)
+    assert rendered.geometry.pixel_size_um == pytest.approx((2, 2))

@@ -120,7 +120,7 @@ def test_a_tag_that_is_no_whole_number_is_refused(tag: int, kind: int) -> None:
         (262, (4, 7, 8, 77)),
         (266, (0, 3)),
         (284, (0, 3)),
-        (339, (0, 2, 4, 5, 9)),
+        (339, (0, 2, 5, 9)),
     ],
 )
 def test_values_that_nobody_knows_are_refused(tag: int, values: tuple[int, ...]) -> None:
@@ -209,6 +209,83 @@ def test_palettes_of_any_number_of_bits(bits: int) -> None:
 def test_a_palette_of_another_size_is_refused() -> None:
     entries = [*described(8, 3), (320, 3, tuple(range(3 * 16)))]
     assert reason_of(tiff_entries(entries, (GRAY // 16).tobytes())) == Reason.CORRUPT
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_palettes_of_8_bits_in_the_high_byte_are_exact(bits: int) -> None:
+    given = np.array([[0, 0, 0], [255, 254, 1]] * (1 << (bits - 1)), np.uint16)
+    entries = [*described(bits, 3), (320, 3, tuple((given.T << 8).ravel().tolist()))]
+    ones = tiff_entries(entries, b"\xff" * 12 * 17)
+    assert (pixels_of(ones) == (255, 254, 1)).all()
+    if bits == 8:
+        with_alpha = changed(entries, (258, 3, (8, 8)), (277, 3, 2), (338, 3, 2))
+        assert (pixels_of(tiff_entries(with_alpha, b"\xff" * 12 * 17 * 2)) == (255, 254, 1, 255)).all()
+        file = BytesIO()
+        FEW.save(file, "TIFF")
+        np.testing.assert_array_equal(pixels_of(file.getvalue()), np.asarray(FEW.convert("RGB")))
+
+
+CMYK = changed(COLOURED, (258, 3, (8,) * 4), (262, 3, 5), (277, 3, 4), (339, 3, (1,) * 4))
+
+
+def test_inks_are_cmyk_from_none_to_all_or_refused() -> None:
+    plain = tiff_entries(CMYK, RGBA.tobytes())
+    said = [(332, 3, 1), (336, 3, (0, 255)), (336, 1, (0, 255)), (336, 3, (0, 255) * 4)]
+    for entry in said:
+        found = pixels_of(tiff_entries(changed(CMYK, entry), RGBA.tobytes()))
+        np.testing.assert_array_equal(found, pixels_of(plain))
+    for entry in [(332, 3, 2), (336, 3, (255, 0)), (336, 3, (255, 0) * 4), (336, 3, (0, 255, 0, 255, 0, 255, 9, 255))]:
+        assert reason_of(tiff_entries(changed(CMYK, entry), RGBA.tobytes())) == Reason.UNSUPPORTED_FORMAT, entry
+
+
+def test_samples_of_undefined_format_are_unsigned() -> None:
+    np.testing.assert_array_equal(pixels_of(tiff_entries(changed(COLOURED, (339, 3, (4,) * 3)), RGB.tobytes())), RGB)
+    wide = changed(described(16, 1), (339, 3, 4))
+    np.testing.assert_array_equal(pixels_of(tiff_entries(wide, GRAY16.astype("<u2").tobytes())), GRAY16)
+
+
+def _sparse(data: bytes, left_out: set[int], tags: tuple[int, int]) -> bytes:
+    """A file of tifffile's whose strips or tiles of these numbers are nowhere."""
+    changed = bytearray(data)
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        for tag in (file.pages[0].tags[tags[0]], file.pages[0].tags[tags[1]]):
+            form = {3: "<u2", 4: "<u4"}[int(tag.dtype)]
+            values = np.frombuffer(data, form, tag.count, tag.valueoffset).copy()
+            values[list(left_out)] = 0
+            changed[tag.valueoffset : tag.valueoffset + values.nbytes] = values.tobytes()
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "jpeg"])
+@pytest.mark.parametrize("tiles", [True, False], ids=["tiles", "strips"])
+def test_what_a_sparse_file_leaves_out_is_0(tiles: bool, compression: str | None) -> None:
+    picture = np.full((64, 32), 200, np.uint8)
+    layout: dict[str, Any] = {"tile": (16, 16)} if tiles else {"rowsperstrip": 16}
+    data = tiff(picture, compression=compression, **layout)
+    tags, count = ((324, 325), 8) if tiles else ((273, 279), 4)
+    assert (pixels_of(_sparse(data, set(range(count)), tags)) == 0).all()
+    expected = picture.copy()
+    if tiles:
+        expected[:16, :16] = 0
+    else:
+        expected[:16] = 0
+    np.testing.assert_array_equal(pixels_of(_sparse(data, {0}, tags)), expected)
+    only_offset = _sparse(data, {0}, (tags[0], tags[0]))
+    assert reason_of(only_offset) == Reason.CORRUPT
+
+
+@pytest.mark.parametrize(("no_data", "is_read"), [("0", True), ("0.0", True), ("-9999", False), ("nan", False)])
+def test_a_sparse_file_of_another_value_than_0_is_refused(no_data: str, is_read: bool) -> None:
+    options: dict[str, Any] = {"tile": (16, 16), "extratags": [(42113, 2, 0, no_data, True)]}
+    data = tiff(np.full((32, 32), 7, np.float32), **options)
+    assert (pixels_of(data) == 7).all()
+    sparse = _sparse(data, {3}, (324, 325))
+    if is_read:
+        assert (pixels_of(sparse)[16:, 16:] == 0).all()
+    else:
+        with pytest.raises(ImageError, match=f"GDAL_NODATA {no_data}") as caught:
+            pixels_of(sparse)
+        assert caught.value.reason == Reason.UNSUPPORTED_FORMAT
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint32", "int64", "uint64", "complex64"])

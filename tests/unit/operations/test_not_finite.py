@@ -89,6 +89,19 @@ def test_moved_pixels_are_spoilt_where_they_are_mixed(case: Case, channels: int,
     assert np.ptp(columns) < most if columns.size else True
 
 
+@pytest.mark.parametrize("case", [case for case in MOVING if case[0] in ("resize", "rotate")], ids=str)
+@pytest.mark.parametrize("bad", BAD)
+def test_alpha_stays_a_share_where_pixels_are_mixed(case: Case, bad: float) -> None:
+    image = np.full((*SHAPE, 4), 0.5, np.float32)
+    image[20, 30, 3] = bad
+    alpha = run(image, case)[..., 3]
+    if case[1].get("angle") == 90 or case[1].get("kernel") == "nearest":
+        assert np.count_nonzero(~np.isfinite(alpha)) <= 4
+    else:
+        np.testing.assert_array_equal(alpha, np.clip(alpha, 0, 1))
+        assert np.isfinite(alpha).all()
+
+
 @pytest.mark.parametrize("case", analysis_cases(), ids=str)
 @pytest.mark.parametrize("bad", BAD)
 def test_it_costs_an_analysis_its_surroundings(case: Case, bad: float) -> None:
@@ -133,7 +146,7 @@ def test_it_costs_an_object_one_pixel(method: str, smoothing: float, bad: float)
     assert outside == whole
     assert len(holed) == 1
     assert 0 <= whole[0] - holed[0] <= 1
-    assert ANALYSES["objects"].version == 2
+    assert ANALYSES["objects"].version == 3
 
 
 @pytest.mark.parametrize("method", ["rolling_ball", "flat_field"])
