@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.av1_sequence import stream_code_points
+from pipelines.image_io.avif_boxes import picture_properties
 from pipelines.image_io.colour_statements import UNSPECIFIED, exif_profile, of_code_points
 from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
@@ -108,17 +109,29 @@ def _is_cut(data: bytes) -> bool:
 
 
 def _depth(data: bytes) -> int:
-    """Bits per sample, of the first picture's AV1 configuration."""
-    at = data.find(b"av1C")
-    if at < 0 or at + 7 > len(data):
+    """Bits per sample, of the picture's AV1 configuration; of a grid's, that of its first tile."""
+    content = _property(data, b"av1C")
+    if content is None:
+        at = data.find(b"av1C")
+        content = data[at + 4 : at + 8] if at >= 0 else b""
+    if len(content) < 3:
         return 8
-    return 12 if data[at + 6] & 0x20 else 10 if data[at + 6] & 0x40 else 8
+    return 12 if content[2] & 0x20 else 10 if content[2] & 0x40 else 8
 
 
 def _code_points(data: bytes) -> tuple[int, int, int] | None:
-    """Primaries, transfer and matrix by ITU-T H.273, as the first picture's colour box says."""
-    at = data.find(b"colrnclx")
-    if at < 0 or at + 14 > len(data):
+    """Primaries, transfer and matrix by ITU-T H.273, as the picture's colour box says."""
+    content = _property(data, b"colr", b"nclx")
+    if content is None and picture_properties(data) is None:  # frames may have no primary item
+        at = data.find(b"colrnclx")
+        content = data[at + 4 : at + 14] if at >= 0 else None
+    if content is None or len(content) < 10:
         return None
-    primaries, transfer, matrix = struct.unpack_from(">HHH", data, at + 8)
+    primaries, transfer, matrix = struct.unpack_from(">HHH", content, 4)
     return primaries, transfer, matrix
+
+
+def _property(data: bytes, kind: bytes, start: bytes = b"") -> bytes | None:
+    """The picture's first property of this kind whose content begins like this."""
+    found = (content for each, content in picture_properties(data) or () if each == kind and content.startswith(start))
+    return next(found, None)

@@ -355,6 +355,44 @@ def test_avif_is_converted_as_its_box_says(bits: int, primaries: int, transfer: 
     assert kept.icc is not None
 
 
+def _with_first_property(avif: bytes, decoy: bytes) -> bytes:
+    """An AVIF of libavif whose boxes list another property first, which belongs to no picture."""
+    changed = bytearray(avif)
+    for name in (b"meta", b"iprp", b"ipco"):
+        at = avif.index(name) - 4
+        struct.pack_into(">I", changed, at, struct.unpack_from(">I", avif, at)[0] + len(decoy))
+    at = avif.index(b"iloc") + 12
+    for _ in range(struct.unpack_from(">H", avif, at - 2)[0]):  # number, file and parts of an item; place and length
+        struct.pack_into(">I", changed, at + 6, struct.unpack_from(">I", avif, at + 6)[0] + len(decoy))
+        at += 14
+    at = avif.index(b"ipma") + 12
+    for _ in range(struct.unpack_from(">I", avif, at - 4)[0]):
+        count = avif[at + 2]
+        for place in range(at + 3, at + 3 + count):
+            changed[place] += 1
+        at += 3 + count
+    start = avif.index(b"ipco") + 4
+    changed[start:start] = decoy
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("bits", [8, 10])
+def test_properties_of_other_pictures_in_an_avif_say_nothing(bits: int, channels: int) -> None:
+    levels = np.random.default_rng(3).integers(0, 1 << bits, (16, 16, channels))
+    pixels = levels.astype(np.uint8 if bits == 8 else np.uint16)
+    data = bytes(imagecodecs.avif_encode(pixels, level=100, bitspersample=bits, primaries=1, transfer=13))
+    plain = decode_image(data, SRGB)
+    for decoy in (
+        b"\0\0\0\x13colrnclx" + struct.pack(">HHHB", 9, 16, 9, 128),  # PQ, which is refused
+        b"\0\0\0\x13colrnclx" + struct.pack(">HHHB", 12, 13, 0, 128),
+        b"\0\0\0\x0cav1C" + bytes([0x81, 0, 0x4C if bits == 8 else 0x0C, 0]),
+    ):
+        found = decode_image(_with_first_property(data, decoy), SRGB)
+        np.testing.assert_array_equal(found.pixels, plain.pixels, strict=True)
+        assert found.header.is_lossless == plain.header.is_lossless
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize(("space", "index", "adobe"), [(0xFFFF, b"R03", True), (2, None, True), (1, b"R98", False),
                                                        (1, b"R03", False), (0xFFFF, None, False)])  # fmt: skip
