@@ -294,7 +294,6 @@ def _located(page: Page, follower: int, size: int) -> Page:
     """The page with as many offsets and counts as it has strips or tiles, of the picture that is meant."""
     expected = page.across * page.down * page.planes
     offsets, counts = page.offsets, page.counts
-    left_out = (offsets == 0) & (counts == 0) if len(offsets) == len(counts) else np.zeros(len(offsets), bool)
     if page.compression == NONE and page.tile is None and len(offsets) == 1:
         packed_row = -(-page.width * page.plane_samples * page.bits // 8)
         counts = np.full(1, page.planes * page.height * packed_row, np.int64)  # as readers do, whatever is given
@@ -307,7 +306,9 @@ def _located(page: Page, follower: int, size: int) -> Page:
         raise ImageError(
             FailedReason.CORRUPT, f"TIFF lists {min(len(offsets), len(counts))} of {expected} strips or tiles"
         )
-    offsets, counts, left_out = offsets[:expected], np.where(left_out, 0, counts)[:expected], left_out[:expected]
+    offsets, given = offsets[:expected], page.counts[:expected]
+    left_out = (offsets == 0) & (given == 0) if len(offsets) == len(given) else np.zeros(len(offsets), bool)
+    counts = np.where(left_out, 0, counts[:expected])
     if not len(offsets) or (((offsets <= 0) | (counts <= 0)) & ~left_out).any():
         raise ImageError(FailedReason.CORRUPT, "TIFF has strips or tiles without data")
     page = replace(page, offsets=offsets, counts=counts)

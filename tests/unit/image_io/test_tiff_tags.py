@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from io import BytesIO
 from typing import Any
@@ -272,6 +273,14 @@ def test_what_a_sparse_file_leaves_out_is_0(tiles: bool, compression: str | None
     np.testing.assert_array_equal(pixels_of(_sparse(data, {0}, tags)), expected)
     only_offset = _sparse(data, {0}, (tags[0], tags[0]))
     assert reason_of(only_offset) == Reason.CORRUPT
+
+
+def test_more_counts_than_strips_cost_nothing() -> None:
+    entries = changed(IN_STRIPS, (279, 4, (0,) * 3))
+    data = bytearray(tiff_entries(entries, *STRIPS))
+    at = data.index(struct.pack("<HHI", 279, 4, 3))
+    struct.pack_into("<I", data, at + 4, 4)
+    np.testing.assert_array_equal(pixels_of(bytes(data)), RGB)
 
 
 @pytest.mark.parametrize(("no_data", "is_read"), [("0", True), ("0.0", True), ("-9999", False), ("nan", False)])
