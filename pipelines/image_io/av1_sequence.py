@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from pipelines.image_io.avif_boxes import boxes
+
 CodePoints = tuple[int, int, int]
 """Primaries, transfer and matrix."""
 
@@ -27,13 +29,13 @@ def stream_code_points(data: bytes) -> CodePoints | None:
 
 
 def _of_streams(data: bytes) -> CodePoints | None:
-    meta = next((body for kind, body in _boxes(data, 0, len(data)) if kind == b"meta"), None)
+    meta = next((content for kind, content in boxes(data) if kind == b"meta"), None)
     if meta is None:
         return None
-    boxes = dict(_boxes(data, meta[0] + 4, meta[1]))
-    at = boxes.get(b"pitm", (0, 0))[0]
-    primary = struct.unpack_from(">I" if data[at] else ">H", data, at + 4)[0] if at else -1
-    places = dict(_places(data, boxes[b"iloc"][0])) if b"iloc" in boxes else {}
+    inner = dict(boxes(meta[4:]))
+    first = inner.get(b"pitm")
+    primary = struct.unpack_from(">I" if first[0] else ">H", first, 4)[0] if first else -1
+    places = dict(_places(inner[b"iloc"])) if b"iloc" in inner else {}
     for item in sorted(places, key=lambda item: item != primary):
         found = _of_stream(data[places[item] : places[item] + _HEAD_BYTES])
         if found is not None and (item == primary or not found[1]):
@@ -41,27 +43,13 @@ def _of_streams(data: bytes) -> CodePoints | None:
     return None
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Kind of each box, and where its content begins and ends."""
-    while start + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        head = 8
-        if size == 1:
-            size, head = struct.unpack_from(">Q", data, start + 8)[0], 16
-        stop = start + size if size else end
-        if size and size < head:
-            return
-        yield kind, (start + head, min(stop, end))
-        start = stop
-
-
-def _places(data: bytes, at: int) -> Iterator[tuple[int, int]]:
+def _places(data: bytes) -> Iterator[tuple[int, int]]:
     """Item and offset of its first extent, of those that lie in the file itself (ISO 14496-12, 8.11.3)."""
-    version = data[at]
-    offset_bytes, length_bytes = data[at + 4] >> 4, data[at + 4] & 15
-    base_bytes, index_bytes = data[at + 5] >> 4, data[at + 5] & 15 if version else 0
+    version = data[0]
+    offset_bytes, length_bytes = data[4] >> 4, data[4] & 15
+    base_bytes, index_bytes = data[5] >> 4, data[5] & 15 if version else 0
     id_bytes = 4 if version == 2 else 2
-    at += 6
+    at = 6
 
     def number(size: int) -> int:
         nonlocal at
