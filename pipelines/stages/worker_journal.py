@@ -120,7 +120,14 @@ def inputs_in_hand(directory: Path) -> list[InHand]:
 
 
 def in_hand_of(path: Path) -> list[InHand]:
-    """As ``inputs_in_hand``, of one journal."""
+    """As ``inputs_in_hand``, of one journal; nothing of one that is gone, as when another driver has taken over."""
+    try:
+        return _read_in_hand(path)
+    except FileNotFoundError:
+        return []
+
+
+def _read_in_hand(path: Path) -> list[InHand]:
     found: list[InHand] = []
     in_hand: int | None = None
     process, noted_ns = WorkerProcess("", 0, None), path.stat().st_mtime_ns

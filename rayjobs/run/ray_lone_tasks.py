@@ -23,6 +23,7 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.ray_stream import StreamOptions, here
 from pipelines.stages.recipe import Recipe
+from rayjobs.run import ray_workers
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.worker_watch import NODE_DEATHS, Crash
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 120.0
 """How long a task may wait to begin; then it is asked for anew, with no more memory than the shard's own share."""
 LOOK_AROUND_S = 5.0
+NOTHING_IN_HAND = "its process had begun, but never took it in hand"
 
 Outcome = list[ImageStatus] | Crash
 
@@ -67,6 +69,8 @@ class _Running:
     asked: float
     looked: float
     begun: bool = False
+    at_work: float = 0.0
+    """When it began, or was last seen with its image in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +136,28 @@ class LoneTasks:
         if task.image.item.id in self.watch.abandoned:
             ray.cancel(task.ref, force=True)
             return self._crash(task)
-        task.begun = task.begun or task.mark.exists()
+        if not task.begun and task.mark.exists():
+            task.begun, task.at_work = True, time.monotonic()
         if task.begun:
-            return None  # the watch ends it when it makes no progress
+            return self._look_at_begun(task)
         if self.workspace.stop.exists():
             ray.cancel(task.ref, force=True)
             return Undone.STOPPED
         return Undone.AGAIN if self._must_ask_again(task) else None
+
+    def _look_at_begun(self, task: _Running) -> Crash | None:
+        """One with its image in hand is the watch's, which ends it; of one without, nobody but this knows."""
+        now = time.monotonic()
+        if now - task.looked < LOOK_AROUND_S:
+            return None
+        task.looked = now
+        if self.watch.in_hand({task.image.item.id}):
+            task.at_work = now
+        if now - task.at_work <= ray_workers.QUIET_S:
+            return None
+        log.warning("input %d: its process does nothing and is ended", task.image.item.id)
+        ray.cancel(task.ref, force=True)
+        return Crash(FailedReason.CRASHED, NOTHING_IN_HAND)
 
     def _must_ask_again(self, task: _Running) -> bool:
         now = time.monotonic()

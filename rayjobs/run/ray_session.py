@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -109,9 +110,14 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     _settings_of_ray()
     with _CONNECTION.lock:
         if _CONNECTION.cluster is None:
-            _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
-            _CONNECTION.embedded = None if directory is None else EmbeddedSession.begin(directory)
-            _CONNECTION.cluster = _describe(directory is not None)
+            try:
+                _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
+                _CONNECTION.embedded = None if directory is None else EmbeddedSession.begin(directory)
+                _CONNECTION.cluster = _describe(directory is not None)
+            except BaseException:
+                _CONNECTION.failed = True
+                _disconnect()
+                raise
         cluster = _CONNECTION.cluster
         _CONNECTION.sessions += 1
     try:
@@ -129,8 +135,9 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
 def _disconnect() -> None:
     _CONNECTION.cluster = None
     embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
-    _CONNECTION.embedded, _CONNECTION.failed = None, False
-    if _CONNECTION.ours:
+    ours = _CONNECTION.ours
+    _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours = None, False, False
+    if ours:
         from rayjobs.run.ray_disconnect import disconnect
 
         disconnect()
@@ -156,14 +163,33 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
     for last in (False, True):
         try:
-            return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
-        except Exception as error:
+            with own_sigterm_handler():
+                return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
+        except BaseException as error:
             import ray
 
             ray.shutdown()
+            if not isinstance(error, Exception):
+                raise
             if last or not embedded or isinstance(error, OSError | ValueError):
                 raise JobError(_unreachable(address, error)) from error
     raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def own_sigterm_handler() -> Iterator[None]:
+    """Keep Ray from replacing what the program does on SIGTERM, if it does anything; Ray's handlers exit at once."""
+    from ray._private import utils
+
+    if not callable(signal.getsignal(signal.SIGTERM)):
+        yield
+        return
+    of_ray = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = of_ray
 
 
 def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -> Path | None:
@@ -174,6 +200,9 @@ def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -
     # A submitted job has the metadata that it was submitted with, its name among it by `rayjobs submit`.
     config = JobConfig() if in_submitted_job() else JobConfig(metadata={"name": name})
     config._py_driver_sys_path = _OwnPath()
+    # Ray prints what its raylet says of workers that end, whatever `log_to_driver` says; it stands in Ray's logs too,
+    # and the job tells what it means. The thread that would print it leaves at once when it is told to before.
+    ray._private.worker.global_worker.threads_stopped.set()
     if not embedded:
         ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
         return None

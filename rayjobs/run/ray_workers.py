@@ -39,6 +39,9 @@ QUIET_S = 120.0
 that never began, or wait for CPUs that are gone."""
 ABANDONED_S = 10.0
 """The same, once a process that can't be ended has one of its inputs."""
+ROOM_S = 10.0
+"""How long the CPUs of tasks that were just ended may take to be free again."""
+ROOM_POLL_S = 0.25
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class WorkerWatch:
             patience_s = ABANDONED_S if abandoned & stream.inputs else QUIET_S
             if now - stream.heard <= patience_s or stream.exit.left:
                 continue
-            if self._in_hand_of(stream.inputs):
+            if self.in_hand(stream.inputs):
                 stream.heard = now
             else:
                 log.warning("nobody works on what a stream still has; it begins anew")
@@ -141,7 +144,7 @@ class WorkerWatch:
             else:
                 ending.tries, ending.asked, ending.helper = ending.tries + 1, now, self._helper(ending.found)
 
-    def _in_hand_of(self, inputs: Set[int]) -> bool:
+    def in_hand(self, inputs: Set[int]) -> bool:
         """Whether somebody who may still get on has one of these inputs in hand."""
         return any(
             found.input in inputs and not found.lost and self._may_get_on(found)
@@ -223,9 +226,14 @@ class WorkerWatch:
         return answers
 
 
-def has_room() -> bool:
-    """Whether a CPU is free somewhere, as far as Ray knows."""
-    return RayCluster().available().get(CPU, 0.0) >= 1.0
+def has_room(within_s: float = ROOM_S) -> bool:
+    """Whether a CPU is free somewhere, as far as Ray knows, or becomes free so soon."""
+    deadline = time.monotonic() + within_s
+    while RayCluster().available().get(CPU, 0.0) < 1.0:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(ROOM_POLL_S)
+    return True
 
 
 def _on(node: str, helper: Any) -> Any:

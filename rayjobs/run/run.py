@@ -219,7 +219,7 @@ class _Run:
         _clear_temporary(self.ledger, self.output)
         try:
             state = self._run()
-        except Exception:
+        except BaseException:
             with suppress(RayjobsError, OSError):  # else whoever runs it next does it
                 self._clear()
             raise

@@ -120,7 +120,8 @@ def run_shard(
         if fruitless >= FRUITLESS_ROUNDS:
             engine.alone(missing[0], FailedReason.CRASHED, 0)  # one that lacks a library is told by this JobError
             raise JobError(
-                "workers end before they start an image; `rayjobs doctor` and the logs of Ray's session tell why"
+                "workers end, or do nothing, before they start an image; "
+                "`rayjobs doctor` and the logs of Ray's session tell why"
             )
     seals = [seal for n in context.store.ranges(first_seq, end_seq) if (seal := context.store.to_seal(n)) is not None]
     engine.seal([seal.request for seal in seals])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +16,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.leaks import wait_until
+from tests.leaks import output_left, wait_until
 from tests.long import LONG
-from tests.runs import ROOT, attempts, check_outputs, manifest, rayjobs, write_job, write_photographs
+from tests.runs import ROOT, attempts, check_outputs, environment, manifest, rayjobs, write_job, write_photographs
 
 COUNT = 24
 LIMIT_S = 8
@@ -152,3 +155,52 @@ def test_one_that_the_kernel_does_not_end_is_abandoned_and_the_others_go_on(tmp_
     assert "the kernel doesn't end its process" in str(frozen["message"])
     check_outputs(tmp_path / "out", manifest(tmp_path / "out"))
     assert len(attempts(tmp_path / "out")) == COUNT + 1
+
+
+HANGING_IMPORT = """
+import sys, time
+from rayjobs.plugins import ProcessorExtension
+
+if any("default_worker" in word for word in sys.orig_argv):
+    time.sleep(100_000)
+
+class Hanging(ProcessorExtension):
+    def process(self, image, config):
+        return image
+
+    def get_name(self):
+        return "stopper"
+
+    def get_supported_configs(self):
+        return []
+"""
+QUICK = """
+import sys
+import rayjobs.run.ray_session as session
+session.before_importing_ray()
+import rayjobs.run.ray_workers as workers
+workers.QUIET_S = 4
+from rayjobs.command_line.cli import main
+sys.exit(main())
+"""
+
+
+def test_workers_that_hang_before_they_start_an_image_end_the_job(tmp_path: Path) -> None:
+    """With a patience of 4 s instead of 120 s the job ends within 120 s: three streams, and one image alone."""
+    job = prepare(tmp_path, {}, limits={"item_timeout": f"{LIMIT_S}s", "workers": 2})
+    (tmp_path / "site/stopper_plugin.py").write_text(HANGING_IMPORT.replace("Hanging", "Stopper"))
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, "run", str(job), "--json", "--allow-plugin", "stopper"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=environment(tmp_path, **variables(tmp_path)),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    assert told["status"] == "failed"
+    assert "workers end, or do nothing, before they start an image" in told["error"]
+    assert "(raylet)" not in done.stderr + done.stdout
+    assert output_left(tmp_path / "out") == []

@@ -111,7 +111,7 @@ def test_one_that_its_watchdog_ended_failed_over_the_time_limit(make: Make) -> N
 def test_workers_that_never_start_an_input_are_no_fault_of_an_image(make: Make) -> None:
     job = make()
     engine = FakeEngine(job, job.workspace(), broken=True)
-    with pytest.raises(JobError, match="workers end before they start"):
+    with pytest.raises(JobError, match="workers end, or do nothing, before they start"):
         run_shard(0, 5, engine, job.context, never)
     assert len(engine.streamed) == FRUITLESS_ROUNDS
     assert job.ledger.counts().open == 5
