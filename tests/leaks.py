@@ -80,8 +80,11 @@ def processes_left(directory: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            # the agents of Ray write their title over command line and environment; their logs stay open
             words = process.cmdline()
-            if process.status() != psutil.STATUS_ZOMBIE and any(str(directory) in word for word in words):
+            if any(str(directory) in word for word in [*words, *(file.path for file in process.open_files())]):
                 found.append(f"process {process.pid}: {' '.join(words)[:200]}")
     return found
 

@@ -171,6 +171,7 @@ def _stop(arguments: argparse.Namespace, request: str, target: JobStatus) -> int
             time.sleep(0.1)
         if output.running:
             raise JobError(f"{output.root}: asked to {request}, but still ending after {STOP_WAIT_S:.0f} s")
+        output.clear_requests()  # it may have ended before it looked
     elif read_state(output).status not in TERMINAL:
         set_stopped(output, target)
     state = read_state(output)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,10 +229,16 @@ class EnhancedJobManager(BatchJobManager):
         """Queue a job's exports and tasks again whose program ended before they were done; those that are queued now.
 
         What runs, here or in another process, runs on: of several processes that resume at once, one has each task.
+
+        Raises
+        ------
+        RayjobsError
+            One can't be queued, as when nothing runs its type any more: the first such error, after all others were.
         """
         resumed: list[BatchTask] = []
+        errors: list[RayjobsError] = []
         for task in self._book.orphans(job_id):
-            with suppress(TaskTakenError):
+            try:
                 if isinstance(task, ExtensibleTask):
                     self._tasks.start(task)
                 elif OutputDirectory(self._output_of(task)).running:
@@ -241,6 +246,12 @@ class EnhancedJobManager(BatchJobManager):
                 else:
                     self._start_export(task)
                 resumed.append(task)
+            except TaskTakenError:
+                continue
+            except RayjobsError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return resumed
 
     def set_concurrency_limit(self, task_type: str, most: int) -> None:

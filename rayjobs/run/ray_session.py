@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import JobError
+from rayjobs.run.agents_watchdog import end_children, watch_children
 from rayjobs.run.embedded_sessions import EmbeddedSession
 
 NAMESPACE = "rayjobs"
@@ -58,6 +60,8 @@ class _Connection:
     """Whether we connected, so that we disconnect; a program that had called ``ray.init`` keeps its connection."""
     embedded: EmbeddedSession | None = None
     """The cluster that was started for it."""
+    watchdog: subprocess.Popen[bytes] | None = None
+    """Of that cluster's agents."""
     failed: bool = False
     """Whether an error ended one of its sessions."""
 
@@ -112,7 +116,9 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
         if _CONNECTION.cluster is None:
             try:
                 _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
-                _CONNECTION.embedded = None if directory is None else EmbeddedSession.begin(directory)
+                if directory is not None:
+                    _CONNECTION.embedded = EmbeddedSession.begin(directory)
+                    _CONNECTION.watchdog = _watch_agents()
                 _CONNECTION.cluster = _describe(directory is not None)
             except BaseException:
                 _CONNECTION.failed = True
@@ -135,12 +141,14 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
 def _disconnect() -> None:
     _CONNECTION.cluster = None
     embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
-    ours = _CONNECTION.ours
-    _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours = None, False, False
+    ours, watchdog = _CONNECTION.ours, _CONNECTION.watchdog
+    _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours, _CONNECTION.watchdog = None, False, False, None
     if ours:
         from rayjobs.run.ray_disconnect import disconnect
 
         disconnect()
+    if watchdog is not None:
+        end_children(watchdog)
     if embedded is not None:
         embedded.end(failed=failed)
 
@@ -220,6 +228,14 @@ def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -
         _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
     )
     return Path(context.address_info["session_dir"])
+
+
+def _watch_agents() -> subprocess.Popen[bytes] | None:
+    import ray
+
+    node = ray._private.worker._global_node
+    raylets = node.all_processes.get(ray._private.ray_constants.PROCESS_TYPE_RAYLET, [])
+    return watch_children(raylets[0].process.pid) if raylets else None
 
 
 class _OwnPath(list[str]):

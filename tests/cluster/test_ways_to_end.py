@@ -6,13 +6,14 @@ program was started, and libraries that can't be imported.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,14 @@ def ray() -> Iterator[str]:
 
 def started(place: Path, ray: str, *arguments: str | Path) -> tuple[subprocess.Popen[str], int]:
     """A run that has made some progress, and how many rows were final before."""
-    output = place / "out"
-    before = final_rows(output)
-    process = subprocess.Popen(
+    before = final_rows(place / "out")
+    process = begun(place, ray, *arguments)
+    wait_for(process, lambda: final_rows(place / "out") > before)
+    return process, before
+
+
+def begun(place: Path, ray: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         command(*arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -60,9 +66,12 @@ def started(place: Path, ray: str, *arguments: str | Path) -> tuple[subprocess.P
         env=environment(place, RAY_TMPDIR=ray),
         cwd=place,
     )
-    wait_until(lambda: final_rows(output) > before or process.poll() is not None, timeout_s=120)
+
+
+def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Until the run has come so far."""
+    wait_until(lambda: condition() or process.poll() is not None, timeout_s=120)
     assert process.poll() is None, process.communicate()
-    return process, before
 
 
 def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
@@ -91,10 +100,25 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
         assert process.returncode == 130
         check()
 
+    process = begun(place, ray, "resume", output, "--json")
+    wait_for(process, lambda: any(Path(ray).glob("ray/session_*/logs/raylet.out")))  # Ray is starting
+    os.kill(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted")
+    check()
+
     process, _ = started(place, ray, "resume", output)
     process.kill()
     process.communicate(timeout=60)
     wait_until(lambda: processes_left(Path(ray)) == [], timeout_s=AGENTS_S)
+
+    process = begun(place, ray, "resume", output)
+    assert process.stderr is not None
+    assert any("writing tables" in line for line in iter(process.stderr.readline, ""))
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (0, 130), out + err
+    check(failed=1)
 
     ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray)
     assert ended.code == 0, ended.err
