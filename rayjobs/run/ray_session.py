@@ -146,7 +146,8 @@ def _disconnect() -> None:
     if ours:
         from rayjobs.run.ray_disconnect import disconnect
 
-        disconnect()
+        with own_sigterm_handler():
+            disconnect()
     if watchdog is not None:
         end_children(watchdog)
     if embedded is not None:
@@ -186,7 +187,10 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
 
 @contextmanager
 def own_sigterm_handler() -> Iterator[None]:
-    """Keep Ray from replacing what the program does on SIGTERM, if it does anything; Ray's handlers exit at once."""
+    """Keep Ray from replacing what the program does on SIGTERM, if it does anything.
+
+    Its handlers exit at once; and its library sets the system's own as it begins and ends, without a word to Python.
+    """
     from ray._private import utils
 
     if not callable(signal.getsignal(signal.SIGTERM)):
@@ -198,6 +202,8 @@ def own_sigterm_handler() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = of_ray
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -> Path | None:
