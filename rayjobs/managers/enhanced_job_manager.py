@@ -8,6 +8,7 @@ Everything that the plain manager does, it does unchanged. Exports run in the po
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
 from pipelines.resources import ResourceEstimate, ResourceUsageInfo
 from pipelines.tasks import TASK_ATTEMPTS, TASK_TIMEOUT_S, ExtensibleTask, TaskPriority, TaskStatus
-from rayjobs.job.output_directory import CANCEL, OutputDirectory
+from rayjobs.job.output_directory import CANCEL, LOOK_S, OutputDirectory
 from rayjobs.managers.analysis_export_service import STOP_S, AnalysisExportService, ExportSource
 from rayjobs.managers.batch_job import BatchJob, EnhancedBatchJob
 from rayjobs.managers.batch_job_manager import BatchJobManager
@@ -164,14 +165,24 @@ class EnhancedJobManager(BatchJobManager):
         """
         task = self._book.find(job_id, task_id)
         output = None if isinstance(task, ExtensibleTask) else self._output_of(task)
+        runs = output is not None and OutputDirectory(output).running
         elsewhere = self._book.elsewhere(job_id).get(task_id)
-        if elsewhere is not None and (output is None or not OutputDirectory(output).running):
+        if elsewhere is not None and output is not None and not runs and task.status is not TaskStatus.PENDING:
+            elsewhere = self._owner_after_the_run(job_id, task_id)
+        if elsewhere is not None and not runs:
             what = "waits in" if task.status is TaskStatus.PENDING else "is run by"
             raise JobError(f"task {task_id} {what} {elsewhere}, and can't be stopped from here; cancel it there")
         if output is not None:
             self._exports.cleanup(task_id, output)
         elif self._tasks.cancel(task_id) and not self._book.wait(task_id, STOP_S):
             raise JobError(f"task {task_id}: still running {STOP_S:g} s after it was cancelled")
+
+    def _owner_after_the_run(self, job_id: str, task_id: str) -> str | None:
+        """Who has a task whose run has ended, once whoever ran it had time to say how."""
+        deadline = time.monotonic() + STOP_S
+        while (owner := self._book.elsewhere(job_id).get(task_id)) is not None and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        return owner
 
     def register_task_handler(self, task_type: str, handler: TaskHandler) -> None:
         """Let tasks of a type be run by a handler, which must be picklable; the last one registered counts.

@@ -471,4 +471,6 @@ def test_a_failing_batch_job_leaves_exports_alone(manager: EnhancedJobManager, p
     manager.wait_for_task(source.job_id, task.task_id, WAIT_S)
     assert task.status is TaskStatus.COMPLETED, task.error_info
     for job in jobs:
-        assert manager.wait_for_job(job.job_id, WAIT_S).failed == 8
+        state = manager.wait_for_job(job.job_id, WAIT_S)
+        assert state.status is JobStatus.FAILED
+        assert 1 < state.failed <= 8, "it ends once more than one has failed, and may have several in hand"
