@@ -29,15 +29,17 @@ from tests.runs import (
     write_photographs,
 )
 
-COUNT = 100
+COUNT = 320
+SLOW = [{"denoise": {"method": "nl_means"}}]
+"""Some 0.06 s per image: a command that stops a run takes a second to start, and there are five of them."""
 AGENTS_S = 15.0
 """How long Ray's processes may outlive a killed driver."""
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_photographs(tmp_path / "photos", COUNT, size=(900, 600))  # long enough to be stopped in the middle
-    write_job(tmp_path)
+    write_photographs(tmp_path / "photos", COUNT, size=(480, 320))
+    write_job(tmp_path, operations=SLOW)
     return tmp_path
 
 
