@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import socket
 import sys
 import threading
@@ -122,7 +123,7 @@ def test_a_command_is_tried_again_and_ended_when_it_hangs(tmp_path: Path, monkey
     monkeypatch.setattr(notify, "TRY_S", 5.0)
     code = f"import pathlib, sys; p = pathlib.Path({str(tmp_path / 'tries')!r}); p.open('a').write('x'); "
     code += "sys.exit(len(p.read_text()) < 3)"
-    (fails,) = targets_of_command_line([], [f'{sys.executable} -c "{code}"'])
+    (fails,) = targets_of_command_line([], [f'{shlex.quote(sys.executable)} -c "{code}"'])
     assert tell([], EVENT, also=[fails]) == []
     assert (tmp_path / "tries").read_text() == "xxx"
     monkeypatch.setattr(notify, "TRY_S", 0.2)
