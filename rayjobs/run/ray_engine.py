@@ -163,7 +163,7 @@ class RayEngine:
 
 def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:
     """What nodes are asked for; the rest is what providers offer."""
-    return replace(estimate, custom={name: n for name, n in estimate.custom.items() if name not in RESOURCES})
+    return replace(estimate, custom=_of_nodes(estimate.custom))
 
 
 def shard_engines(
