@@ -21,8 +21,7 @@ from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.job_spec import JobSpec
-from rayjobs.run.planning import RunRequest
-from rayjobs.run.run import request_of
+from rayjobs.run.run_request import RunRequest, request_of
 
 CURVE = ((0.0, 0.0), (0.25, 0.2), (0.75, 0.82), (1.0, 1.0))
 RADIUS, AMOUNT = 2.0, 0.5

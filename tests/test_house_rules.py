@@ -266,6 +266,45 @@ def test_there_is_one_of_each(what: str) -> None:
     assert found == places
 
 
+LONGEST_FILE, LONGEST_FUNCTION = 400, 40
+"""Lines. A function's are those of its body: signature and docstring, which are its contract, aren't counted."""
+LONG_FILES = {
+    "actors/coordinator/task_coordinator.py": "one class of the design: a thin client with documented methods",
+    "actors/ledger/job_ledger.py": "the one writer of a job's ledger: its statements stand together",
+    "actors/queue/task_queue.py": "one pure class of the design, with its events",
+    "actors/resources/resource_manager.py": "one class of the design: half of it is documented signatures",
+    "pipelines/processor/processor.py": "one class of the design: half of it is documented signatures",
+}
+LONG_FUNCTIONS = {
+    "rayjobs/run/ray_work.py:work_on_ray": "puts the parts of a run together, and decides nothing",
+}
+"""What is longer, and why that is no sign of two nouns in one."""
+
+
+def long_functions(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :]
+            if body and (body[-1].end_lineno or 0) - body[0].lineno >= LONGEST_FUNCTION:
+                found.add(f"{path.relative_to(ROOT)}:{node.name}")
+    return found
+
+
+def test_files_and_functions_are_short_or_say_why_not() -> None:
+    lines = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n") for path in MODULES}
+    assert {name for name, number in lines.items() if number > LONGEST_FILE} == set(LONG_FILES)
+    assert set().union(*map(long_functions, MODULES)) == set(LONG_FUNCTIONS)
+
+
+def test_the_rule_counts_the_lines_of_a_body(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_house_rules.ROOT", tmp_path)
+    body = "    x = 1\n"
+    text = 'def f{}():\n    """Text.\n\n    More.\n    """\n{}'
+    (tmp_path / "a.py").write_text(text.format(40, body * 40) + text.format(41, body * 41))
+    assert long_functions(tmp_path / "a.py") == {"a.py:f41"}
+
+
 @pytest.mark.parametrize("package", LAYERS)
 def test_packages_come_from_this_checkout(package: str) -> None:
     """``actors`` and ``pipelines`` are generic names that a stranger's distribution may bear too."""

@@ -135,15 +135,9 @@ def metadata_for(
     _put_orientation(block, orientation)
     exif = None if block.is_empty() else exif_bytes(block)
     found = {"EXIF": exif, "XMP": xmp, "IPTC": iptc or None}
-    for name, content in found.items():
-        if content is not None and name not in _PLACES[format]:
-            # a tag of orientation alone is no loss: BMP is turned instead
-            if name != "EXIF" or len(block.main) + len(block.exif) + len(block.gps) > (orientation != 1):
-                lost.append(f"{name} left out: {format} has no place for it")
-            found[name] = None
-        elif content is not None and format == "jpeg" and len(content) > _JPEG_BYTES:
-            lost.append(f"{name} left out: {len(content):,} bytes don't fit into a JPEG")
-            found[name] = None
+    # a tag of orientation alone is no loss: BMP is turned instead
+    missed = len(block.main) + len(block.exif) + len(block.gps) > (orientation != 1)
+    lost += _drop_misfits(found, format, exif_is_missed=missed)
     return Metadata(
         exif=found["EXIF"],
         xmp=found["XMP"],
@@ -152,6 +146,20 @@ def metadata_for(
         per_centimetre=density.is_measure,
         lost=tuple(lost),
     )
+
+
+def _drop_misfits(found: dict[str, bytes | None], format: str, *, exif_is_missed: bool) -> list[str]:
+    """Leave out what the format can't hold, and say so."""
+    lost = []
+    for name, content in found.items():
+        if content is not None and name not in _PLACES[format]:
+            if name != "EXIF" or exif_is_missed:
+                lost.append(f"{name} left out: {format} has no place for it")
+            found[name] = None
+        elif content is not None and format == "jpeg" and len(content) > _JPEG_BYTES:
+            lost.append(f"{name} left out: {len(content):,} bytes don't fit into a JPEG")
+            found[name] = None
+    return lost
 
 
 def described_exif(tiff: ExifBlock | None) -> bytes | None:

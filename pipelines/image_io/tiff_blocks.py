@@ -20,8 +20,9 @@ from pipelines.image_io.image_header import DecodedImage, ImageHeader, RawPixels
 from pipelines.image_io.image_probe import probe_tiff
 from pipelines.image_io.io_policies import ReadPolicy
 from pipelines.image_io.source_file import SourceFile
-from pipelines.image_io.tiff_page import Page, damage, stored_samples
+from pipelines.image_io.tiff_page import Page
 from pipelines.image_io.tiff_samples import Layout, as_picture
+from pipelines.image_io.tiff_stored import damage, stored_samples
 
 _BLOCK_BYTES = 4 << 20
 """Strips are taken together up to about this size."""

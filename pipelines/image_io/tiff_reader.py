@@ -18,8 +18,9 @@ from pipelines.image_io.jpeg_reader import iptc_of
 from pipelines.image_io.metadata import described_exif, resolution_of
 from pipelines.image_io.source_file import SourceFile
 from pipelines.image_io.tiff_directory import Directory, pictures_of
-from pipelines.image_io.tiff_page import WHITE_ZERO, Page, page_of, stored_samples
+from pipelines.image_io.tiff_page import WHITE_ZERO, Page, page_of
 from pipelines.image_io.tiff_samples import Layout, as_picture, layout_of
+from pipelines.image_io.tiff_stored import stored_samples
 
 _XMP, _ICC, _ORIENTATION, _IPTC, _PHOTOSHOP = 700, 34675, 274, 33723, 34377
 _WHITE, _PRIMARIES, _TRANSFER = 318, 319, 301

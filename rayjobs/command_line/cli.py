@@ -1,8 +1,9 @@
 """The command line: arguments in, one clear message or JSON out, an exit code back.
 
-Covers parsing and dispatch; what a command does is in ``commands``, which is imported only where an error is told like
-any other. Exit codes: 0 all done, or failures within ``max_failures``; 1 the job could not run; 2 finished, but more
-inputs failed, or an output isn't as it was published; 130 cancelled or interrupted.
+Covers parsing and dispatch; what a command does is in ``running``, ``looking``, ``upkeep`` and ``reference``, which are
+imported only where an error is told like any other. Exit codes: 0 all done, or failures within ``max_failures``; 1 the
+job could not run; 2 finished, but more inputs failed, or an output isn't as it was published; 130 cancelled or
+interrupted.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
-    from rayjobs.command_line import looking, reference, running, upkeep
+    from rayjobs.command_line import reference
 
     top = _Parser(
         prog="rayjobs",
@@ -117,36 +118,41 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    def add_for_file(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
-        sub = add(name, command, summary)
-        sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
-        sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
-        return sub
+    _add_running(add)
+    _add_looking(add)
+    _add_upkeep(add)
+    _add_references(add)
+    return top
 
-    def add_for_job(name: str, command: Command, summary: str, *, json: bool = True) -> argparse.ArgumentParser:
-        sub = add(name, command, summary)
-        sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
-        if json:
-            _json(sub)
-        return sub
 
-    run = add_for_file("run", running.run, "Run a job here, or on the cluster of RAY_ADDRESS")
+def _file(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
+    sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
+    return sub
+
+
+def _job(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
+    return sub
+
+
+def _add_running(add: Add) -> None:
+    """Commands that run a job or steer one that runs."""
+    from rayjobs.command_line import running
+
+    run = _file(add("run", running.run, "Run a job here, or on the cluster of RAY_ADDRESS"))
     _priority(run)
     _json(run)
     _starting(run)
-    submit = add_for_file("submit", running.submit, "Submit a job to a cluster through Ray's Jobs API")
+    submit = _file(add("submit", running.submit, "Submit a job to a cluster through Ray's Jobs API"))
     submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
     submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
     _priority(submit)
     _starting(submit)
-    plan = add_for_file("plan", looking.plan, "Show what a job would do, and which inputs it leaves out and why")
-    _json(plan)
-    _allow(plan)
-    add_for_job("status", looking.status, "Show how a job stands")
-    add_for_job("watch", looking.watch, "Show a running job's progress until it ends")
-    resume = add_for_job("resume", running.resume, "Go on with a job that was interrupted, paused or cancelled")
+    resume = _job(add("resume", running.resume, "Go on with a job that was interrupted, paused or cancelled"))
+    _json(resume)
     _starting(resume)
-    retry = add_for_job("retry-failed", running.retry_failed, "Try the failed inputs of a job again")
+    retry = _job(add("retry-failed", running.retry_failed, "Try the failed inputs of a job again"))
     retry.add_argument(
         "--reason",
         action="append",
@@ -155,29 +161,50 @@ def parser() -> argparse.ArgumentParser:
         metavar="REASON",
         help="only those that failed for it; repeatable",
     )
+    _json(retry)
     _starting(retry)
-    add_for_job("cancel", running.cancel, "Stop a job and keep what is done")
-    add_for_job("pause", running.pause, "Stop a job for now; `rayjobs resume` goes on")
-    priority = add_for_job("priority", running.set_priority, "Change the priority of a running job", json=False)
+    _json(_job(add("cancel", running.cancel, "Stop a job and keep what is done")))
+    _json(_job(add("pause", running.pause, "Stop a job for now; `rayjobs resume` goes on")))
+    priority = _job(add("priority", running.set_priority, "Change the priority of a running job"))
     priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
-    history = add_for_job("history", looking.history, "Show every attempt of a job's inputs")
+
+
+def _add_looking(add: Add) -> None:
+    """Commands that change nothing."""
+    from rayjobs.command_line import looking
+
+    plan = _file(add("plan", looking.plan, "Show what a job would do, and which inputs it leaves out and why"))
+    _json(plan)
+    _allow(plan)
+    _json(_job(add("status", looking.status, "Show how a job stands")))
+    _json(_job(add("watch", looking.watch, "Show a running job's progress until it ends")))
+    history = _job(add("history", looking.history, "Show every attempt of a job's inputs"))
     history.add_argument("--input", metavar="TEXT", help="only inputs whose path contains it")
-    report = add_for_job("report", looking.report, "Say where a job's report is", json=False)
+    _json(history)
+    report = _job(add("report", looking.report, "Say where a job's report is"))
     report.add_argument("--open", action="store_true", help="show it in the browser")
-    verify = add_for_job("verify", upkeep.verify, "Compare an output with what was published; 0 equal, 2 differs")
+    _json(add("list", looking.list_jobs, "List the jobs that were run from this account"))
+
+
+def _add_upkeep(add: Add) -> None:
+    """Commands for what a job has left on the disk."""
+    from rayjobs.command_line import upkeep
+
+    verify = _job(add("verify", upkeep.verify, "Compare an output with what was published; 0 equal, 2 differs"))
     verify.add_argument("--deep", action="store_true", help="compare contents, not only sizes and times")
-    prune = add_for_job("prune", upkeep.prune, "List what a job made and doesn't want any more")
+    _json(verify)
+    prune = _job(add("prune", upkeep.prune, "List what a job made and doesn't want any more"))
     prune.add_argument("--yes", action="store_true", help="remove it")
-    _allow(add_for_job("rebuild", upkeep.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
-    _add_references(add)
-    return top
+    _json(prune)
+    rebuild = _job(add("rebuild", upkeep.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
+    _json(rebuild)
+    _allow(rebuild)
 
 
 def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
-    from rayjobs.command_line import looking, reference
+    from rayjobs.command_line import reference
 
-    _json(add("list", looking.list_jobs, "List the jobs that were run from this account"))
     operations = add("operations", reference.operations, "List the operations with their parameters")
     _json(operations)
     _allow(operations)

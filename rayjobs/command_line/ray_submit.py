@@ -22,8 +22,8 @@ from pipelines.errors import JobError
 from rayjobs.command_line.doctor import authentication_of
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from rayjobs.job.job_tasks import planned_tasks
-from rayjobs.run.planning import RunRequest
 from rayjobs.run.ray_session import decide_authentication
+from rayjobs.run.run_request import RunRequest
 
 STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""

@@ -22,15 +22,10 @@ from rayjobs.job.job_state import TERMINAL, JobStatus, find_output, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
-from rayjobs.run.planning import RunRequest
-from rayjobs.run.run import (
-    InterruptedBySignalError,
-    request_of,
-    run_job,
-    set_stopped,
-    stored_request,
-)
+from rayjobs.run.run import InterruptedBySignalError, run_job
+from rayjobs.run.run_request import RunRequest, request_of, stored_request
 from rayjobs.run.signals import stopping_on_signals
+from rayjobs.run.stopped_run import set_stopped
 
 STOP_WAIT_S = 60.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,81 +35,91 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
 
     A file that is there already is somebody else's, unless the ledger's record says otherwise.
     """
-    images = spec.export.images
-    pattern = NamePattern.parse(images.name if images else "{stem}")
-    layout = images.layout if images else "mirror"
-    conflict = images.on_conflict if images else "rename"
-    policy = read_policy(spec)
-    paths, stem = output_paths(spec), image_stems(spec, root)
-    before = ledger.facts.spec()
     real_directory.cache_clear()  # a directory may have become a link since an earlier plan of this process
-
-    def name(path: bytes, relative: bytes, number: int) -> str:
-        width, height = _size(path, policy) if pattern.needs_size else (0, 0)
-        if layout == BESIDE:
-            relative = place(path, root)
-        source = NameSource(relative=relative, index=number, job=spec.name, width=width, height=height)
-        found = output_name(pattern, source, layout=layout)
-        return apart_from_frames(found) if policy.frames == "all" else found
-
-    listings: dict[str, list[str]] = {}
-
-    def further_paths(at: Place) -> list[str]:
-        return paths.further(stem(at.path, at.name), at.name) if policy.frames == "all" else []
-
-    def further(at: Place) -> Iterator[str]:
-        """Files that lie where the further images of a file with several would go."""
-        for start in further_paths(at):
-            directory, _, begin = start.rpartition("/")
-            if directory not in listings:
-                listings[directory] = _names_in(root / directory)
-            yield from (f"{directory}/{n}" for n in listings[directory] if n.startswith(begin) and is_frame_name(n))
-
-    def taken(at: Place) -> str | None:
-        charts = paths.charts(at.name)
-        for relative in [*paths.images(stem(at.path, at.name)), *charts, *further(at)]:
-            if os.path.lexists(root / relative):
-                entry = ledger.files.find(relative)
-                if entry is not None and compare(root / relative, entry)[0] is Standing.AS_WRITTEN:
-                    ours = entry.input in (None, at.id) and entry.product not in (FIXED, TASK)
-                else:  # workers skip or replace an image, as the job says
-                    ours = conflict in ("skip", "overwrite") and not relative.startswith("charts/")
-                if not ours:
-                    return relative
-        return None
-
-    real_root = os.path.realpath(root)
-    among_images = collision_key(f"{real_root}/images/")
-
-    def where(path: bytes) -> str:
-        """Only what lies among images may be in the place of one."""
-        if layout != BESIDE and not os.path.islink(path):
-            real = real_directory(os.path.dirname(path)) + b"/"
-            if not collision_key(os.fsdecode(real)).startswith(among_images):
-                return ""
-        return place_of(path)
-
+    before = ledger.facts.spec()
+    names = _Names(spec, root, ledger)
+    conflict = names.on_conflict
     return Naming(
-        name=name,
+        name=names.name,
         key=collision_key,
         renamed=renamed,
         kept=before is None or naming_rules(before) == naming_rules(spec.model_dump(mode="json")),
-        of_content=pattern.needs_size,
-        numbered=pattern.is_numbered,
-        taken=taken,
-        place=where if images is not None else None,
-        outputs=lambda at: [
-            collision_key(os.path.normpath(f"{real_root}/{relative}"))
-            for relative in paths.images(stem(at.path, at.name))
-        ],
-        further_outputs=lambda at: [
-            collision_key(os.path.normpath(f"{real_root}/{start}"))
-            for start in further_paths(at)
-            if not start.startswith("charts/")
-        ],
+        of_content=names.pattern.needs_size,
+        numbered=names.pattern.is_numbered,
+        taken=names.taken,
+        place=names.place if spec.export.images is not None else None,
+        outputs=lambda at: names.keys(names.images(at)),
+        further_outputs=lambda at: names.keys(start for start in names.further(at) if not start.startswith("charts/")),
         collisions="error" if conflict == "error" else "rename",
-        gives_way=conflict == "rename" or (conflict == "skip" and layout == BESIDE),
+        gives_way=conflict == "rename" or (conflict == "skip" and is_beside(spec)),
     )
+
+
+class _Names:
+    """The names of a job's outputs, and what lies in their places."""
+
+    def __init__(self, spec: JobSpec, root: Path, ledger: JobLedger) -> None:
+        images = spec.export.images
+        self._spec, self._root, self._ledger = spec, root, ledger
+        self._real_root = os.path.realpath(root)
+        self._policy = read_policy(spec)
+        self._layout = images.layout if images else "mirror"
+        self._paths, self._stem = output_paths(spec), image_stems(spec, root)
+        self._listings: dict[str, list[str]] = {}
+        self.pattern = NamePattern.parse(images.name if images else "{stem}")
+        self.on_conflict = images.on_conflict if images else "rename"
+
+    def name(self, path: bytes, relative: bytes, number: int) -> str:
+        width, height = _size(path, self._policy) if self.pattern.needs_size else (0, 0)
+        if self._layout == BESIDE:
+            relative = place(path, self._root)
+        source = NameSource(relative=relative, index=number, job=self._spec.name, width=width, height=height)
+        found = output_name(self.pattern, source, layout=self._layout)
+        return apart_from_frames(found) if self._policy.frames == "all" else found
+
+    def images(self, at: Place) -> list[str]:
+        """Where an input's image may lie, relative to the output."""
+        return self._paths.images(self._stem(at.path, at.name))
+
+    def further(self, at: Place) -> list[str]:
+        """How the paths of the further images of a file with several begin."""
+        return self._paths.further(self._stem(at.path, at.name), at.name) if self._policy.frames == "all" else []
+
+    def keys(self, paths: Iterable[str]) -> list[str]:
+        """What ``place`` says of outputs."""
+        return [collision_key(os.path.normpath(f"{self._real_root}/{path}")) for path in paths]
+
+    def place(self, path: bytes) -> str:
+        """What tells whether an input is the same file as an output; only what lies among images may be."""
+        if self._layout != BESIDE and not os.path.islink(path):
+            real = real_directory(os.path.dirname(path)) + b"/"
+            if not collision_key(os.fsdecode(real)).startswith(collision_key(f"{self._real_root}/images/")):
+                return ""
+        return place_of(path)
+
+    def taken(self, at: Place) -> str | None:
+        """The file that isn't ours, or another input's, in the place of one of the outputs."""
+        charts = self._paths.charts(at.name)
+        for relative in [*self.images(at), *charts, *self._of_frames(at)]:
+            if os.path.lexists(self._root / relative) and not self._is_ours(relative, at):
+                return relative
+        return None
+
+    def _is_ours(self, relative: str, at: Place) -> bool:
+        entry = self._ledger.files.find(relative)
+        if entry is not None and compare(self._root / relative, entry)[0] is Standing.AS_WRITTEN:
+            return entry.input in (None, at.id) and entry.product not in (FIXED, TASK)
+        # workers skip or replace an image, as the job says
+        return self.on_conflict in ("skip", "overwrite") and not relative.startswith("charts/")
+
+    def _of_frames(self, at: Place) -> Iterator[str]:
+        """Files that lie where the further images of a file with several would go."""
+        for start in self.further(at):
+            directory, _, begin = start.rpartition("/")
+            if directory not in self._listings:
+                self._listings[directory] = _names_in(self._root / directory)
+            names = self._listings[directory]
+            yield from (f"{directory}/{name}" for name in names if name.startswith(begin) and is_frame_name(name))
 
 
 def _names_in(directory: Path) -> list[str]:

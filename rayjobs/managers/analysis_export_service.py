@@ -31,9 +31,9 @@ from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, JobRun
 from rayjobs.managers.job_request import as_step, job_output, job_request, percent
-from rayjobs.run.planning import RunRequest
 from rayjobs.run.progress import Snapshot
-from rayjobs.run.run import clear_stopped
+from rayjobs.run.run_request import RunRequest
+from rayjobs.run.stopped_run import clear_stopped
 
 RECORDS = TypeAdapter(ExportRecord)
 Changed = Callable[[AnalysisExportTask], None]

@@ -21,7 +21,7 @@ from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
-from rayjobs.run.planning import RunRequest
+from rayjobs.run.run_request import RunRequest
 
 _ROWS = 4096
 

@@ -18,9 +18,10 @@ from pipelines.errors import JobError, RayjobsError
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.notify import Callback, event_of, tell
-from rayjobs.run.planning import RunRequest
 from rayjobs.run.progress import Snapshot
-from rayjobs.run.run import InterruptedBySignalError, run_job, set_stopped
+from rayjobs.run.run import InterruptedBySignalError, run_job
+from rayjobs.run.run_request import RunRequest
+from rayjobs.run.stopped_run import set_stopped
 
 Progress = Callable[[Snapshot], None]
 Ended = Callable[["JobRun"], None]

@@ -16,7 +16,7 @@ from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobRun
-from rayjobs.run.planning import RunRequest
+from rayjobs.run.run_request import RunRequest
 
 
 def job_output(base: Path, output: str | Path) -> Path:

@@ -1,10 +1,11 @@
 """One run of a job: plan, session, grants, shards, work on Ray, results, and only then the announcement.
 
+    run_request (what is asked for)
     run -> planning (one transaction) -> ray_work -> job_runner -> shard_runner -> ray_engine -> rows
                 `-> dry_run (`plan`)        |            `- shard_grants: the coordinator's turn
                                             `- ray_session: a cluster to work on
 
-``worker_watch`` knows who makes no progress, ``ray_workers`` ends them, ``ray_lone_tasks`` tries suspects alone;
-``ray_health`` and ``able_nodes`` end a run that nobody can work for. Only ``ray_*`` touch Ray. ``signals``,
-``progress``, ``notify`` and ``last_words`` are for the person who waits.
+``stopped_run`` clears up after one that was stopped. ``worker_watch`` knows who makes no progress, ``ray_workers``
+ends them, ``ray_lone_tasks`` tries suspects alone; ``ray_health`` and ``able_nodes`` end a run that nobody can work
+for. Only ``ray_*`` touch Ray. ``signals``, ``progress``, ``notify`` and ``last_words`` are for the person who waits.
 """

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import OpenInput
 from pipelines.quantity_texts import duration_text, size_text
 from pipelines.tables import printable, readable_path
@@ -26,7 +28,8 @@ from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths
 from rayjobs.results.report_pages import page_path
 from rayjobs.run.plan_sample import try_sample
-from rayjobs.run.planning import RunRequest, planned_elsewhere
+from rayjobs.run.planning import planned_elsewhere
+from rayjobs.run.run_request import RunRequest
 
 FIXED_ALWAYS = 3
 """Files that every job writes: manifest, job.json and report."""
@@ -164,7 +167,6 @@ def dry_run(request: RunRequest) -> Outlook:
     with planned_elsewhere(request) as (ledger, plan):
         counts = ledger.counts()
         opened = ledger.open_inputs(0, counts.total)
-        finals = [final for final in ledger.final_inputs() if final.status != "done" and final.reason]
         book = RecipeBook(spec, plan.wanted, ledger, output.root)
         known = ledger.mean_seconds() if opened else None
         sample = try_sample(spec, _sample(opened, PROBED), book, timed=0 if known is not None else TIMED)
@@ -176,15 +178,7 @@ def dry_run(request: RunRequest) -> Outlook:
             to_do=counts.open,
             finished=counts.done,
             renamed=plan.sealed.renamed,
-            left_out=tuple(
-                LeftOut(
-                    input=readable_path(final.path),
-                    status=final.status,
-                    reason=final.reason or "",
-                    message=final.message or "",
-                )
-                for final in finals[:SHOWN]
-            ),
+            left_out=_left_out(ledger),
             reasons=ledger.reasons(),
             ignored=dict(plan.discovery.ignored.most_common(10)),
             excluded_directories=tuple(plan.discovery.excluded_directories),
@@ -203,6 +197,19 @@ def dry_run(request: RunRequest) -> Outlook:
             writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,
         )
+
+
+def _left_out(ledger: JobLedger) -> tuple[LeftOut, ...]:
+    finals = (final for final in ledger.final_inputs() if final.status != "done" and final.reason)
+    return tuple(
+        LeftOut(
+            input=readable_path(final.path),
+            status=final.status,
+            reason=final.reason or "",
+            message=final.message or "",
+        )
+        for final in islice(finals, SHOWN)
+    )
 
 
 def _needs(requires: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:

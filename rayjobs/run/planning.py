@@ -19,7 +19,6 @@ from actors.ledger.job_ledger import JobLedger
 from actors.ledger.job_registry import job_id_of
 from actors.ledger.ledger_format import check_whole, copy_ledger
 from actors.ledger.product_plan import apply_products
-from actors.queue.task_pools import BATCH
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx
@@ -38,23 +37,7 @@ from rayjobs.results.job_tables import table_paths
 from rayjobs.results.published import THUMBNAILS, adopt_older, take_up
 from rayjobs.results.report import most_pages
 from rayjobs.results.report_pages import page_path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """What to run, where."""
-
-    spec: JobSpec
-    base: Path
-    """What relative paths of the job are relative to."""
-    output: Path
-    """Absolute."""
-    retry: tuple[str, ...] | None = None
-    """Try inputs again that failed for these reasons; empty: for any."""
-    pool: str = BATCH
-    """Whose share of the cluster it runs in: ``batch`` or ``export``; see ``actors.queue.task_pools``."""
-    source: Path | None = None
-    """Output of another job over the same images, whose results are no inputs of this one either."""
+from rayjobs.run.run_request import RunRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +84,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
 
     def check(total: int) -> None:
         check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
-        ledger.facts.write_spec(spec.model_dump(mode="json"))
-        facts = replace(
-            ledger.facts.read(),
-            job_id=job_id_of(spec.name, output.root),
-            name=spec.name,
-            base=str(request.base),
-            pool=request.pool,
-            source=None if request.source is None else str(request.source),
-            max_failures=most_failures(spec.max_failures, total),
-            record_complete=True,
-        )
-        ledger.facts.write(facts)
+        _note_job(ledger, request, total)
 
     wanted = wanted_products(spec, deciding_extensions(spec))
     apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
@@ -130,6 +102,22 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
         ledger.facts.write(replace(facts, results=None, status=status))
     return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
+
+
+def _note_job(ledger: JobLedger, request: RunRequest, total: int) -> None:
+    spec = request.spec
+    ledger.facts.write_spec(spec.model_dump(mode="json"))
+    facts = replace(
+        ledger.facts.read(),
+        job_id=job_id_of(spec.name, request.output),
+        name=spec.name,
+        base=str(request.base),
+        pool=request.pool,
+        source=None if request.source is None else str(request.source),
+        max_failures=most_failures(spec.max_failures, total),
+        record_complete=True,
+    )
+    ledger.facts.write(facts)
 
 
 def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:

@@ -199,11 +199,7 @@ def shard_engines(
             memory_per_task=memory.task_bytes,
             gpus=per_image.gpus,
             requires=per_image.custom,
-            shares={
-                stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
-                for stage, needs in stage_needs(spec).items()
-                if (most := most_at_once(needs, everywhere)) is not None
-            },
+            shares=_shares(spec, everywhere),
         )
         return RayEngine(
             job=spec.name,
@@ -216,6 +212,15 @@ def shard_engines(
         )
 
     return engine
+
+
+def _shares(spec: JobSpec, nodes: Sequence[Node]) -> dict[str, StageShare]:
+    """Stage -> what it needs of a node besides CPUs, of those whose number that bounds."""
+    return {
+        stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
+        for stage, needs in stage_needs(spec).items()
+        if (most := most_at_once(needs, nodes)) is not None
+    }
 
 
 def _of_nodes(needs: Mapping[str, float]) -> dict[str, float]:

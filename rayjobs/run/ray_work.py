@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 from actors.coordinator.task_coordinator import TaskCoordinator
+from actors.ledger.job_facts import JobFacts
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.output_lock import OutputLock
 from actors.queue.task_pools import shard_type
@@ -34,7 +35,7 @@ from rayjobs.run.job_runner import JobRunner, RunEnd
 from rayjobs.run.progress import Display
 from rayjobs.run.ray_engine import of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
-from rayjobs.run.ray_session import ray_session
+from rayjobs.run.ray_session import Cluster, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.shard_grants import ShardGrants
 from rayjobs.run.shard_runner import ShardContext, stream_rows
@@ -59,27 +60,18 @@ def work_on_ray(
         No Ray, or a shard that can't be run.
     """
     facts = ledger.facts.read()
-    epoch, job_id = facts.epoch, facts.job_id
+    epoch = facts.epoch
     book = RecipeBook(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
-
         spent = WorkSpent()
-
-        def committed(rows: Sequence[ImageStatus]) -> None:
-            spent.add(rows)
-            for row in rows:
-                stages = row.spent or {AT_ONCE: (row.seconds, 0.0)}
-                for stage, (seconds, _) in stages.items():
-                    monitor.ended(job=spec.name, stage=stage, reason=row.reason, seconds=seconds)
-
         context = ShardContext(
             ledger=ledger,
             epoch=epoch,
             attempts=spec.limits.attempts,
             items=book.items,
             store=store,
-            committed=committed,
+            committed=partial(_count, spec.name, spent, monitor),
         )
         with (
             ResourceManager(ResourceConfig(output=output.root), monitor=monitor) as resources,
@@ -87,21 +79,13 @@ def work_on_ray(
         ):
             _refuse_infeasible(resources, required(spec))
             watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
-            grants = ShardGrants(
-                job_id=job_id,
-                task_type=shard_type(facts.pool),
-                priority=TaskPriority[spec.priority.upper()],
-                max_cpus=spec.limits.cpus or cluster.cpus,
-                per_cpu=held_per_cpu(spec),
-                coordinator=coordinator,
-            )
             health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
             runner = JobRunner(
                 name=spec.name,
                 context=context,
                 output=output,
                 lock=lock,
-                grants=grants,
+                grants=_grants(spec, facts, cluster, coordinator),
                 engine=shard_engines(spec, output.root, epoch, book.recipes, cluster, watch),
                 display=display,
                 interrupted=interrupted,
@@ -121,6 +105,26 @@ def work_on_ray(
                 monitor.stop()
                 if not health.answers():
                     coordinator.give_up()
+
+
+def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskCoordinator) -> ShardGrants:
+    return ShardGrants(
+        job_id=facts.job_id,
+        task_type=shard_type(facts.pool),
+        priority=TaskPriority[spec.priority.upper()],
+        max_cpus=spec.limits.cpus or cluster.cpus,
+        per_cpu=held_per_cpu(spec),
+        coordinator=coordinator,
+    )
+
+
+def _count(job: str, spent: WorkSpent, monitor: PerformanceMonitor, rows: Sequence[ImageStatus]) -> None:
+    """Add committed rows to the work that the job has cost, and to the metrics."""
+    spent.add(rows)
+    for row in rows:
+        stages = row.spent or {AT_ONCE: (row.seconds, 0.0)}
+        for stage, (seconds, _) in stages.items():
+            monitor.ended(job=job, stage=stage, reason=row.reason, seconds=seconds)
 
 
 def _trouble(health: RayHealth, coordinator: TaskCoordinator) -> str | None:

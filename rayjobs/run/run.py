@@ -26,34 +26,29 @@ from pipelines.errors import JobError, RayjobsError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.stages.publish import NO_SPACE
 from pipelines.storage.local_files import (
-    close_directory,
-    discard_directory,
     discard_runs,
-    own_directories,
     remove_own,
-    remove_unfinished,
 )
 from rayjobs.inputs.discovery import Discovery
-from rayjobs.job.job_check import check_job
-from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job.job_tasks import PlannedTask, completed, planned_tasks, task_files
 from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible, make_directory
-from rayjobs.job.path_spelling import expanded
 from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.results.job_tables import seal_results, table_paths, write_tables
 from rayjobs.results.pruning import leftovers
-from rayjobs.results.published import adopt_published, remove_of_failed
+from rayjobs.results.published import remove_of_failed
 from rayjobs.results.report import ReportSummary
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.job_runner import RunEnd, stop_asked
 from rayjobs.run.last_words import explained
-from rayjobs.run.planning import RunPlan, RunRequest, plan_run, planned_elsewhere
+from rayjobs.run.planning import RunPlan, plan_run, planned_elsewhere
 from rayjobs.run.progress import Display, Snapshot
+from rayjobs.run.run_request import RunRequest
 from rayjobs.run.signals import stopping_on_signals
+from rayjobs.run.stopped_run import clear_temporary
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
 
@@ -70,34 +65,6 @@ _STATUS_OF_END = {
 
 class InterruptedBySignalError(JobError):
     """Ctrl-C or SIGTERM arrived before the job's work had begun."""
-
-
-def request_of(spec: JobSpec, base: Path, output: Path | None) -> RunRequest:
-    """A run of a job as its file says, unless ``output`` says otherwise."""
-    base = base.resolve()
-    if output is None:
-        chosen = base / expanded(spec.output, what="output", base=base)
-    else:
-        here = Path.cwd()
-        chosen = here / expanded(str(output), what="--output", base=here)
-    return RunRequest(spec=spec, base=base, output=Path(_normal(chosen)))
-
-
-def stored_request(output: OutputDirectory) -> RunRequest:
-    """The run that an output directory's job was last asked for.
-
-    Raises
-    ------
-    JobError
-        No job has run there.
-    """
-    with closing(output.read_ledger()) as ledger:
-        stored, facts = ledger.facts.spec(), ledger.facts.read()
-    if stored is None:
-        raise JobError(f"{output.root}: its job was killed before it was planned; run the job file again")
-    spec = check_job(stored, name=f"{output.root}: stored job", base=Path(facts.base))
-    source = None if facts.source is None else Path(facts.source)
-    return RunRequest(spec=spec, base=Path(facts.base), output=output.root, pool=facts.pool, source=source)
 
 
 Work = Callable[..., RunEnd]
@@ -164,42 +131,6 @@ def _run_locked(
         lock.release()
 
 
-def set_stopped(output: OutputDirectory, status: JobStatus) -> None:
-    """Note that a job which nobody is running was cancelled or paused."""
-    lock = OutputLock(output.lock)
-    try:
-        with closing(output.open_ledger()) as ledger:
-            ledger.facts.write(replace(ledger.facts.read(), status=status, finished=time.time()))
-            ledger.durable()
-    finally:
-        lock.release()
-
-
-def clear_stopped(output: OutputDirectory) -> None:
-    """Remove temporary files that a run which was stopped or killed left; results stay. One that runs is left alone."""
-    if not output.exists or output.running:
-        return
-    lock = OutputLock(output.lock)
-    try:
-        with closing(output.open_ledger()) as ledger:
-            _clear_temporary(ledger, output)
-    finally:
-        lock.release()
-
-
-def _clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
-    """Note what the workers of earlier runs may have published, and remove their temporary files.
-
-    A worker may outlive its driver for a while. It publishes from this directory, so once that has another name it
-    publishes nothing any more, and what it published before stands in its journal.
-    """
-    for directory in own_directories(output.temporary):
-        closed = close_directory(directory)
-        adopt_published(ledger, output, closed)
-        discard_directory(closed)
-    remove_unfinished(output.control)
-
-
 @dataclass(slots=True)
 class _Run:
     """One run, as long as its lock is held."""
@@ -216,7 +147,7 @@ class _Run:
 
     def run(self) -> JobState:
         self.output.clear_requests()
-        _clear_temporary(self.ledger, self.output)
+        clear_temporary(self.ledger, self.output)
         try:
             state = self._run()
         except BaseException:
@@ -229,7 +160,7 @@ class _Run:
     def _clear(self, *, finished: bool = False) -> None:
         """Leave nothing that only the run itself needed; of a finished one everything is in the record."""
         if not finished:
-            _clear_temporary(self.ledger, self.output)
+            clear_temporary(self.ledger, self.output)
         discard_runs(self.output.temporary)
         self.output.clear_requests()
 
@@ -433,8 +364,3 @@ class _Run:
 
     def _show(self, phase: str) -> None:
         self.display.show(Snapshot.of(self.request.spec.name, phase, self.ledger.counts()))
-
-
-def _normal(path: Path) -> str:
-    """Absolute and without ``..``, but with links as they are: the user knows the directory by that name."""
-    return os.path.normpath(path)

@@ -21,7 +21,7 @@ from rayjobs.job.job_file import load_job, parse_job
 from rayjobs.job.job_spec import job_schema
 from rayjobs.job.job_tasks import planned_tasks
 from rayjobs.job.yaml_data import compose, construct, is_text
-from rayjobs.run.run import request_of
+from rayjobs.run.run_request import request_of
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 

@@ -27,8 +27,8 @@ from rayjobs.job.product_keys import wanted_products
 from rayjobs.results.pruning import prune
 from rayjobs.results.published import verify
 from rayjobs.results.rebuilding import rebuild
-from rayjobs.run.planning import RunRequest, planned_elsewhere
-from rayjobs.run.run import request_of
+from rayjobs.run.planning import planned_elsewhere
+from rayjobs.run.run_request import RunRequest, request_of
 from tests.quick_runs import run_here
 from tests.runs import manifest
 

@@ -14,7 +14,7 @@ from pipelines.stages.publish import Publisher
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import sha256_of
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.run.run import clear_stopped
+from rayjobs.run.stopped_run import clear_stopped
 
 
 @pytest.fixture
