@@ -194,11 +194,6 @@ class JobLedger:
         query = "SELECT coalesce(sum(size), 0) FROM inputs WHERE status IS NULL AND seq >= 0 AND size <= ?"
         return int(self._all(query, (most,))[0][0])
 
-    def still_open(self, ids: Iterable[int]) -> list[int]:
-        """Those of the inputs that have no final row."""
-        query = "SELECT 1 FROM inputs WHERE id = ? AND status IS NULL"
-        return [number for number in ids if self._all(query, (number,))]
-
     def attempts_of(self, number: int, *, epoch: int | None = None) -> int:
         """How often an input was tried, hand-backs not counted."""
         query = "SELECT count(*) FROM attempts WHERE input = ? AND outcome <> 'released'"

@@ -7,7 +7,6 @@ functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -60,7 +59,7 @@ def image_hash(
     orientation says and laid over mid gray by its alpha, as is a pixel that isn't finite. A picture without structure
     has no hash, as it would be like all others without (even areas, slopes, shading): one with less than 12 frequencies
     that differ from the median by 2 of 255 levels, or less than 9 turns from brighter to darker or back by a level.
-    ``group`` is filled in when the job's tables are written (see ``duplicate_groups``).
+    ``group`` is filled in when the job's tables are written (see ``group_numbers``).
     """
     import cv2
 
@@ -101,20 +100,20 @@ def _over_gray(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(gray)
 
 
-def duplicate_groups(hashes: Sequence[int | None], max_distance: int = MAX_DISTANCE) -> list[int | None]:
+def group_numbers(hashes: NDArray[np.uint64], known: NDArray[np.bool_], max_distance: int) -> NDArray[np.int64]:
     """Number the groups of hashes that are linked by steps of at most ``max_distance`` differing bits.
 
     Parameters
     ----------
-    hashes
-        64-bit numbers; None belongs to no group.
+    hashes, known
+        64-bit numbers, and which of them there are; the others belong to no group.
     max_distance
         Bits. Two hashes of a group may differ by more, if others lie between them.
 
     Returns
     -------
-    list of int or None
-        1, 2, ... in the order in which the groups first occur; None for a hash that stands alone. It depends on the
+    ndarray of int64
+        1, 2, ... in the order in which the groups first occur; 0 for a hash that stands alone. It depends on the
         hashes and their order alone.
 
     Notes
@@ -122,13 +121,6 @@ def duplicate_groups(hashes: Sequence[int | None], max_distance: int = MAX_DISTA
     Hashes within d bits agree in at least one of d + 1 bands of bits, so only those that share a band are compared:
     a second or so for a million hashes of photographs, quadratic only where most are alike without being equal.
     """
-    known = np.array([value is not None for value in hashes], bool)
-    values = np.array([0 if value is None else value for value in hashes], np.uint64)
-    return [number or None for number in group_numbers(values, known, max_distance).tolist()]
-
-
-def group_numbers(hashes: NDArray[np.uint64], known: NDArray[np.bool_], max_distance: int) -> NDArray[np.int64]:
-    """``duplicate_groups`` of arrays: 0 for none; hashes that aren't ``known`` count for nothing."""
     from pipelines.analyses import image_hash_kernels
 
     numbers = np.zeros(hashes.size, np.int64)

@@ -106,7 +106,6 @@ class StatisticsAccumulator:
         self._channels = [self._new_channel() for _ in range(1 if self._gray else len(CHANNELS))]
         self._hues = np.zeros(HUES + 2, np.uint32)
         """By 1 / 16 degree; the last but one belongs to 0 again, the last counts pixels without a hue."""
-        self._incomplete = 0
 
     def _new_channel(self) -> ChannelCounts:
         return FloatCounts() if self._dtype.kind == "f" else IntegerCounts(np.iinfo(self._dtype).max + 1)

@@ -123,17 +123,6 @@ class ExtensionManager:
                     self._explain(name, problems[name])
             return problems
 
-    def require(self, names: Iterable[str]) -> None:
-        """Load extensions.
-
-        Raises
-        ------
-        ExtensionError
-            With a line for each that can't be used.
-        """
-        if problems := self.load(names):
-            raise ExtensionError("\n".join(problems.values()))
-
     def register(
         self, kind: ExtensionKind, name: str, found: object, *, version: str = "0", distribution: str = "this program"
     ) -> Undo:

@@ -33,6 +33,19 @@ def picture_properties(data: bytes) -> list[Box] | None:
 
 def boxes(data: bytes) -> Iterator[Box]:
     """The boxes that follow one another in a file or in another box; what reaches beyond the end is cut there."""
+    return ((kind, data[start:end]) for kind, start, end in _spans(data))
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether a file is shorter than its boxes say."""
+    try:
+        return any(end > len(data) for _, _, end in _spans(data))
+    except struct.error:  # in the midst of a length
+        return True
+
+
+def _spans(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Type, beginning and end of the content of each box."""
     at = 0
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -43,7 +56,7 @@ def boxes(data: bytes) -> Iterator[Box]:
             length = len(data) - at
         if length < head:
             return
-        yield kind, data[at + head : at + length]
+        yield kind, at + head, at + length
         at += length
 
 

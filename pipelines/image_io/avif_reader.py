@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io.av1_sequence import stream_code_points
-from pipelines.image_io.avif_boxes import picture_properties
+from pipelines.image_io.avif_boxes import is_cut, picture_properties
 from pipelines.image_io.colour_statements import UNSPECIFIED, exif_profile, of_code_points
 from pipelines.image_io.exif import orientation_of, unprefixed
 from pipelines.image_io.image_header import ImageHeader, RawPixels
 from pipelines.image_io.io_policies import ReadPolicy
 
-BRANDS = (b"avif", b"avis")
 _IDENTITY = 0
 """Matrix of RGB as it is, which encoders choose for pictures without loss."""
 
@@ -28,7 +27,7 @@ def probe(data: bytes, frame: int) -> ImageHeader:
     """The header. Raises ImageError: ``truncated``, ``corrupt`` or ``unsupported_format``."""
     from PIL.AvifImagePlugin import AvifImageFile
 
-    if _is_cut(data):
+    if is_cut(data):
         raise ImageError(FailedReason.TRUNCATED, "AVIF is shorter than its boxes say; it can't be salvaged")
     codes = _code_points(data)
     if codes is None and b"colrprof" not in data and b"colrrICC" not in data:
@@ -89,23 +88,6 @@ def _deep(data: bytes, header: ImageHeader) -> NDArray[np.uint16]:
     top = (1 << _depth(data)) - 1
     scaled: NDArray[np.uint16] = ((pixels.astype(np.uint32) * 65535 + top // 2) // top).astype(np.uint16)
     return scaled
-
-
-def _is_cut(data: bytes) -> bool:
-    """Whether a top-level box reaches beyond the end."""
-    position = 0
-    while position + 8 <= len(data):
-        length = int(struct.unpack_from(">I", data, position)[0])
-        if length == 0:
-            return False
-        if length == 1:
-            if position + 16 > len(data):
-                return True
-            length = int(struct.unpack_from(">Q", data, position + 8)[0])
-        if length < 8:
-            return False
-        position += length
-    return position != len(data) and position > len(data)
 
 
 def _depth(data: bytes) -> int:

@@ -58,10 +58,6 @@ class ImageHeader:
     """What is odd about the file's metadata though its pixels are fine."""
 
     @property
-    def has_icc(self) -> bool:
-        return self.icc is not None
-
-    @property
     def pixel_bytes(self) -> int:
         """Size of the decoded array."""
         return self.width * self.height * self.channels * {"uint8": 1, "uint16": 2, "float32": 4}[self.dtype]

@@ -130,7 +130,7 @@ def _walk(data: bytes, *, check: bool = False) -> _Chunks:
     if found.complete and b"IDAT" not in found.kept:
         raise ImageError(FailedReason.CORRUPT, "PNG without image data")
     if check and not found.complete:
-        found.image.append(_last_piece(data, found))
+        found.image.append(_last_piece(data))
     return found
 
 
@@ -146,7 +146,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
         position += 12 + length
 
 
-def _last_piece(data: bytes, found: _Chunks) -> bytes:
+def _last_piece(data: bytes) -> bytes:
     """Image data of the chunk that the file ends in; it is cut, so its checksum can't be checked."""
     position = len(SIGNATURE)
     for _, start, length, _ in _chunks(data):

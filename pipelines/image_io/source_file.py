@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from typing import BinaryIO
 
 from pipelines.errors import FailedReason, ImageError
@@ -92,14 +91,6 @@ class SourceFile:
                 pieces.append(piece)
                 start += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def stream_of(data: bytes | SourceFile) -> BinaryIO:
-    """For libraries that read files, at the beginning; one at a time."""
-    if isinstance(data, bytes):
-        return BytesIO(data)
-    data.stream.seek(0)
-    return data.stream
 
 
 @contextmanager

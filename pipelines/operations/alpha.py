@@ -38,11 +38,6 @@ def shares_of(alpha: Alpha) -> Shares | None:
     return np.asarray(alpha, np.float32) * np.float32(1 / top)
 
 
-def image_shares(image: Image) -> Shares | None:
-    """The shares of an image's pixels; None when all are opaque or it has no alpha."""
-    return shares_of(np.asarray(cv2.extractChannel(image, 3))) if image.ndim == 3 and image.shape[2] == 4 else None
-
-
 def present(plane: Image, shares: Shares | None) -> Shares | None:
     """1 where a pixel of a gray image is visible and finite, else 0; None when all are."""
     found = np.ones(plane.shape, bool) if shares is None else shares > 0

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-Spent = Mapping[str, tuple[float, float]]
-"""Stage -> (seconds, CPU seconds of the worker's process)."""
 
 AT_ONCE = "render-analyze-export"
 """Stands for the stages of an image that goes through all of them together, or fails."""

@@ -32,8 +32,3 @@ def above(place: str) -> Iterator[str]:
     while (parent := os.path.dirname(place)) not in ("", place):
         yield parent
         place = parent
-
-
-def meet(one: str, other: str) -> bool:
-    """Whether two places are one, or one lies inside of the other."""
-    return one == other or one in above(other) or other in above(one)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,23 +60,26 @@ def hog_site(root: Path) -> Path:
     return site
 
 
-@pytest.mark.skipif(
-    psutil.virtual_memory().available < HOG_BYTES + 2 * GIB, reason="needs 6 GiB of memory that nobody uses"
-)
-def test_an_image_whose_worker_is_killed_for_memory_gets_more_and_then_fails_alone(tmp_path: Path) -> None:
-    write_photographs(tmp_path / "photos", COUNT)
-    Image.new("RGB", (64, 48), (255, 0, 0)).save(tmp_path / "photos/photo-0004-always.png")
-    Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photos/photo-0008-once.png")
-    site = hog_site(tmp_path)
-    job = write_job(
-        tmp_path,
+def hog_job(root: Path, **more: Any) -> Path:
+    """A job over photographs and two pictures that take memory: one always, one once."""
+    write_photographs(root / "photos", COUNT)
+    Image.new("RGB", (64, 48), (255, 0, 0)).save(root / "photos/photo-0004-always.png")
+    Image.new("RGB", (64, 48), (0, 255, 0)).save(root / "photos/photo-0008-once.png")
+    return write_job(
+        root,
         plugins=["hog"],
         operations=["hog"],
         analyses=["statistics"],
         export={"images": {"format": "png"}, "data": ["parquet"]},
-        limits={"attempts": 3, "workers": 2},
-        max_failures=1,
+        **more,
     )
+
+
+@pytest.mark.skipif(
+    psutil.virtual_memory().available < HOG_BYTES + 2 * GIB, reason="needs 6 GiB of memory that nobody uses"
+)
+def test_an_image_whose_worker_is_killed_for_memory_gets_more_and_then_fails_alone(tmp_path: Path) -> None:
+    job = hog_job(tmp_path, limits={"attempts": 3, "workers": 2}, max_failures=1)
     memory = psutil.virtual_memory()
     done = rayjobs(
         "run",
@@ -84,7 +88,7 @@ def test_an_image_whose_worker_is_killed_for_memory_gets_more_and_then_fails_alo
         "--allow-plugin",
         "hog",
         home=tmp_path,
-        PYTHONPATH=f"{site}{os.pathsep}{ROOT}",
+        PYTHONPATH=f"{hog_site(tmp_path)}{os.pathsep}{ROOT}",
         HOG_MARK=str(tmp_path / "mark"),
         RAY_memory_usage_threshold=f"{(memory.total - memory.available + ROOM_BYTES) / memory.total:.4f}",
         RAY_memory_monitor_refresh_ms="100",
@@ -120,19 +124,10 @@ def memory_group(limit_bytes: int) -> Iterator[Path]:
     reason="needs the memory controller of control groups, version 1, and to be root",
 )
 def test_a_process_that_the_kernel_ends_for_memory_is_told_from_one_that_crashed(tmp_path: Path) -> None:
-    write_photographs(tmp_path / "photos", COUNT)
-    Image.new("RGB", (64, 48), (255, 0, 0)).save(tmp_path / "photos/photo-0004-always.png")
-    Image.new("RGB", (64, 48), (0, 255, 0)).save(tmp_path / "photos/photo-0008-once.png")
-    site = hog_site(tmp_path)
-    job = write_job(
-        tmp_path,
-        plugins=["hog"],
-        operations=["hog"],
-        analyses=["statistics"],
-        export={"images": {"format": "png"}, "data": ["parquet"]},
-        limits={"attempts": 2, "workers": 2},
+    job = hog_job(tmp_path, limits={"attempts": 2, "workers": 2})
+    variables = environment(
+        tmp_path, PYTHONPATH=f"{hog_site(tmp_path)}{os.pathsep}{ROOT}", HOG_MARK=str(tmp_path / "mark")
     )
-    variables = environment(tmp_path, PYTHONPATH=f"{site}{os.pathsep}{ROOT}", HOG_MARK=str(tmp_path / "mark"))
     with memory_group(ROOM_BYTES) as group:
         inside = ["sh", "-c", f'echo $$ > "{group}/cgroup.procs"; exec "$@"', "sh"]
         run = [*inside, *command("run", job, "--allow-plugin", "hog")]

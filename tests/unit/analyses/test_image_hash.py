@@ -13,7 +13,7 @@ from scipy import fft
 from skimage import data
 from skimage.transform import rescale
 
-from pipelines.analyses.image_hash import COLUMNS, duplicate_groups, image_hash
+from pipelines.analyses.image_hash import COLUMNS, group_numbers, image_hash
 from pipelines.analyses.registry import ANALYSES
 from pipelines.operations.geometry import auto_orient
 from pipelines.operations.image_geometry import ImageGeometry
@@ -164,6 +164,12 @@ def related_hashes(draw: st.DrawFn) -> list[int | None]:
         for which, flip in draw(st.lists(st.tuples(st.integers(0, 3), st.none() | flips), max_size=20))
     ]
     return [*made, *seeds]
+
+
+def duplicate_groups(hashes: list[int | None], most: int) -> list[int | None]:
+    known = np.array([value is not None for value in hashes], bool)
+    values = np.array([value or 0 for value in hashes], np.uint64)
+    return [number or None for number in group_numbers(values, known, most).tolist()]
 
 
 @settings(deadline=None, max_examples=150)

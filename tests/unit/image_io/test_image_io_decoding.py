@@ -221,7 +221,7 @@ class TestColours:
         decoded = decode_image(data, KEEP)
         np.testing.assert_array_equal(decoded.pixels, RGB)
         assert decoded.icc == ADOBE_RGB
-        assert decoded.header.has_icc
+        assert decoded.header.icc == ADOBE_RGB
 
     def test_sixteen_bits_are_converted_as_exactly_as_eight(self) -> None:
         wide = PHOTO.astype(np.uint16) * 257

@@ -15,7 +15,6 @@ from pipelines.stages.output_names import (
     renamed,
 )
 
-STEM = NamePattern.parse("{stem}")
 paths = st.lists(
     st.binary(min_size=1, max_size=30).filter(lambda part: not set(part) & set(b"\0/") and part not in (b".", b"..")),
     min_size=1,

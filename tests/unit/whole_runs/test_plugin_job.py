@@ -120,7 +120,7 @@ def block(tmp_path: Path, versions: dict[str, str], *operations: ImageOperation)
 
 def test_a_worker_renders_analyses_and_draws_with_them(tmp_path: Path) -> None:
     allow()
-    process_extensions().require(["vignette", "evenness"])
+    assert process_extensions().load(["vignette", "evenness"]) == {}
     versions = process_extensions().versions()
     process_extensions().close()  # as in a fresh worker, which nobody told what is allowed
     row = block(tmp_path, versions, ImageOperation("vignette", {"strength": 1}))
@@ -132,7 +132,7 @@ def test_a_worker_renders_analyses_and_draws_with_them(tmp_path: Path) -> None:
 
 def test_what_a_plug_in_raises_fails_the_image_by_name(tmp_path: Path) -> None:
     allow()
-    process_extensions().require(["vignette", "evenness"])
+    assert process_extensions().load(["vignette", "evenness"]) == {}
     row = block(tmp_path, process_extensions().versions(), ImageOperation("vignette", {"strength": "much"}))
     assert (row.status, row.reason) == ("failed", "plugin_error")
     assert "plug-in 'vignette' (rayjobs-example-plugin 1.0.0): ValueError" in str(row.message)
@@ -152,7 +152,7 @@ def test_a_chart_that_a_plug_in_can_not_draw_fails_the_image_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow()
-    process_extensions().require(["vignette", "evenness"])
+    assert process_extensions().load(["vignette", "evenness"]) == {}
     monkeypatch.setattr("rayjobs_example.evenness.Tick", None)
     row = block(tmp_path, process_extensions().versions())
     assert (row.status, row.reason) == ("failed", "plugin_error")
