@@ -3,7 +3,6 @@
 results of one image -> to_batch -> write_part -> (part files of many workers)
 part files + inputs in order -> seal_part      -> one range of a large table, as Parquet
 sealed parts                 -> write_table    -> parquet, csv, json, xlsx
-                             -> select_columns -> Parquet with fewer columns
 
 schema.py     which columns, types and units        batches.py   results -> record batch
 parts.py      crash-safe files between the workers   assemble.py  parts -> batches in final order

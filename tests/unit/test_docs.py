@@ -6,6 +6,7 @@ Reference pages differ after a change of a signature, a docstring or an argument
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
 import tomllib
@@ -19,6 +20,7 @@ from docs.generate import PAGES
 from docs.reference_texts import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES, REASONS, SYSTEMS, WHOLE_JOB
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
+from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.operations import OPERATIONS, apply_operations
 from rayjobs.command_line.cli import parser
 from rayjobs.job.job_file import parse_job
@@ -166,6 +168,62 @@ def test_links_lead_somewhere(path: Path) -> None:
         if not found.exists() or (anchor and anchor not in anchors(found)):
             broken.append(target)
     assert broken == []
+
+
+PROGRAM = sorted(path for package in ("pipelines", "actors", "rayjobs") for path in (ROOT / package).rglob("*.py"))
+OURS = r"(?<![\w/.{])(?:actors|pipelines|rayjobs|tests|docs|benchmarks|examples)"
+
+
+NO_FILES = {kind.group.replace(".", "/") for kind in ExtensionKind} | {"rayjobs/events"}
+"""Names like those of modules: groups of entry points, and a log."""
+
+
+def pointers(text: str) -> set[str]:
+    """Files and folders of ours that a text names: `x.py`, `tests/leaks.py`, `actors.queue.task_pools`."""
+    files = re.findall(r"(?<![\w/.-])(?:[\w*-]+/)*[\w*-]+\.py\b", text)
+    folders = re.findall(OURS + r"/(?:[\w*.-]+/)*[\w*.-]*", text)
+    modules = [name.replace(".", "/") for name in re.findall(OURS + r"(?:\.[a-z]\w*)+(?![\w/(])", text)]
+    return {name.rstrip("./") for name in (*files, *folders, *modules)} - NO_FILES
+
+
+def leads_somewhere(pointer: str) -> bool:
+    """From the root, or from some folder; what is behind a module's name may be a name in it."""
+    for name in (pointer, f"{pointer}.py", f"{pointer.rpartition('/')[0]}.py"):
+        if any(ROOT.glob(name)) or any(path.match(name) for path in SOURCES):
+            return True
+    parent = ROOT / pointer.rpartition("/")[0] / "__init__.py"
+    return parent.exists() and pointer.rpartition("/")[2] in parent.read_text(encoding="utf-8")
+
+
+SOURCES = [*PROGRAM, *(path for folder in ("tests", "docs", "examples") for path in (ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [*GUIDES, *PROGRAM], ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(path: Path) -> None:
+    if path.name == "CHANGELOG.md":
+        return  # tells what was
+    named = pointers(path.read_text(encoding="utf-8"))
+    assert [name for name in sorted(named) if not leads_somewhere(name)] == []
+
+
+def test_the_check_of_names_sees_what_is_gone() -> None:
+    text = "`actors/queue/task_queue.py`, `actors.queue.gone.name`, `gone.py` and `tests/gone/`, but `tests/leaks.py`"
+    assert {name for name in pointers(text) if not leads_somewhere(name)} == {
+        "actors/queue/gone/name",
+        "gone.py",
+        "tests/gone",
+    }
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PROGRAM if path.name == "__init__.py"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_doors_name_what_is_there(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    words = set(re.findall(r"(?<![\w*/.])[a-z]+(?:_[a-z]+)+(?!\w)", text))
+    whole = "\n".join(source.read_text(encoding="utf-8") for source in PROGRAM)
+    there = {source.stem for source in PROGRAM} | set(re.findall(r"def (\w+)\(", whole))
+    assert words - there == set()
 
 
 def test_every_guide_is_in_the_index() -> None:
