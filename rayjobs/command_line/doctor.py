@@ -18,6 +18,7 @@ from urllib.parse import urlparse
 from actors.home import rayjobs_home
 from pipelines.errors import RayjobsError
 from pipelines.machine_faults import fault_in
+from pipelines.quantity_texts import size_text
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -119,7 +120,7 @@ def _broken_library() -> str | None:
 def _temporary_space() -> Finding:
     place = Path(tempfile.gettempdir())
     usage = shutil.disk_usage(place)
-    text = f"{place}: {usage.free / 2**30:.1f} GiB free of {usage.total / 2**30:.1f} GiB"
+    text = f"{place}: {size_text(usage.free)} free of {size_text(usage.total)}"
     if usage.free < 0.05 * usage.total:
         return Finding("problem", "temporary files", f"{text}; Ray's object store stops at 95 % full, make room")
     return Finding("warning" if usage.free < _MIN_FREE_BYTES else "ok", "temporary files", text)
@@ -130,7 +131,7 @@ def _shared_memory() -> Finding:
     if not place.is_dir():
         return Finding("warning", "shared memory", "no /dev/shm: Ray's object store falls back to slow files")
     free = shutil.disk_usage(place).free
-    text = f"{free / 2**30:.1f} GiB free in {place}"
+    text = f"{size_text(free)} free in {place}"
     if free < _MIN_SHM_BYTES:
         return Finding("warning", "shared memory", f"{text}; in a container raise it (docker run --shm-size=2g)")
     return Finding("ok", "shared memory", text)

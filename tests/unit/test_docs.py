@@ -187,12 +187,13 @@ def pointers(text: str) -> set[str]:
 
 
 def leads_somewhere(pointer: str) -> bool:
-    """From the root, or from some folder; what is behind a module's name may be a name in it."""
+    """From the root, or from some folder; what is behind the name of a module or package may be a name in it."""
     for name in (pointer, f"{pointer}.py", f"{pointer.rpartition('/')[0]}.py"):
         if any(ROOT.glob(name)) or any(path.match(name) for path in SOURCES):
             return True
-    parent = ROOT / pointer.rpartition("/")[0] / "__init__.py"
-    return parent.exists() and pointer.rpartition("/")[2] in parent.read_text(encoding="utf-8")
+    package, _, name = pointer.rpartition("/")
+    doors = (ROOT / package / "__init__.py", ROOT / package / "__init__.pyi")
+    return any(door.exists() and name in door.read_text(encoding="utf-8") for door in doors)
 
 
 SOURCES = [*PROGRAM, *(path for folder in ("tests", "docs", "examples") for path in (ROOT / folder).rglob("*.py"))]

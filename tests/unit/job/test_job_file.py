@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,22 @@ def test_a_job_of_plain_values_is_the_job_of_its_text() -> None:
     text = SMALL.replace("photos/", "in/0.jpg, in/1.jpg, in/2.jpg")
     assert check_job(values) == parse_job(text + "operations: [{gamma: {gamma: 2}}]\npriority: high\n")
     assert type(check_job(values).priority) is str
+
+
+def test_a_stored_job_is_the_job_and_its_paths_are_never_made_a_text() -> None:
+    count = 50_000
+    paths = [f"/data/{number // 1000:03d}/image-{number:06d}.jpg" for number in range(count)]
+    values = {"name": "a", "inputs": paths, "output": "out", "analyses": ["scopes"], "operations": ["invert"]}
+    check_job({**values, "inputs": paths[:1]})  # imports what it needs
+    tracemalloc.start()
+    try:
+        spec = check_job(values)
+        again = check_job(spec.model_dump(mode="json"))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert again == spec
+    assert peak_bytes < 100 * count  # some lists of references; a text or a parsed node per path is more
 
 
 def test_every_value_that_is_not_plain_is_named_by_its_place() -> None:
