@@ -18,11 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from actors.queue.task_pools import POOLS, SHARD_TYPES
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
     ANALYSIS_EXAMPLES,
+    COLUMNS_INTRODUCTION,
     ENVIRONMENT,
+    EVERY_COLUMN,
     FLOWS,
     JOB_FILE_END,
     JOB_FILE_INTRODUCTION,
@@ -36,10 +40,13 @@ from docs.reference_texts import (
     System,
 )
 from pipelines.alpha_rules import MEANINGS, AlphaRule
-from pipelines.analyses import ANALYSES, Column
+from pipelines.analyses import ANALYSES, with_defaults
 from pipelines.charts import CHARTABLE
 from pipelines.errors import FailedReason, SkippedReason
+from pipelines.models import AnalysisRequest
 from pipelines.operations import OPERATIONS
+from pipelines.tables import analyses_schema, manifest_schema
+from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
 from rayjobs.command_line.cli import parser
 from rayjobs.job.job_spec import JobSpec
 
@@ -142,10 +149,21 @@ def parameters(schema: Schema) -> str:
     return table(["parameter", "values", "default", "meaning"], rows) if rows else "No parameters.\n"
 
 
-def columns(entries: Iterable[Column], prefix: str = "") -> str:
-    """The table of the columns of a result."""
-    rows = [[f"`{prefix}{entry.name}`", entry.type, entry.unit, entry.meaning] for entry in entries]
-    return table(["column", "type", "unit", "meaning"], rows)
+def columns(fields: Iterable[pa.Field]) -> str:
+    """The table of the columns of a result table, from what the Parquet metadata say of each."""
+    rows = []
+    for field in fields:
+        label, unit, meaning = (field.metadata[key].decode() for key in (b"label", b"unit", b"meaning"))
+        rows.append([f"`{field.name}`", label, type_text(field), unit, meaning])
+    return table(["column", "label", "type", "unit", "meaning"], rows)
+
+
+def type_text(field: pa.Field) -> str:
+    """The type of a column: of an array with its shape, of a list with what it holds."""
+    if pa.types.is_list(field.type):
+        return f"list of {', '.join(inner.name for inner in field.type.value_type)}"
+    shape = field_shape(field)
+    return f"{field.type.value_type}[{','.join(map(str, shape))}]" if shape else str(field.type)
 
 
 def alpha_table(entries: Mapping[str, Any]) -> str:
@@ -199,7 +217,6 @@ def analyses_page() -> str:
     for group, heading in KINDS.items():
         parts.append(f"## {heading}\n")
         for name, entry in _members(ANALYSES, group, ANALYSIS_EXAMPLES):
-            defaults = entry.parameters().model_dump()
             source = entry.function.__module__.replace(".", "/")
             chart = f"Its chart: [charts](../charts.md#{_anchor(name)}). " if name in CHARTABLE else ""
             parts += [
@@ -207,11 +224,29 @@ def analyses_page() -> str:
                 prose(entry.function.__doc__ or ""),
                 parameters(entry.parameters.model_json_schema()),
                 example("analyses", ANALYSIS_EXAMPLES[name]),
-                columns(entry.columns(**defaults), f"{name}_"),
+                f"Its [columns](columns.md#{name}). {chart}Source: [{source}.py](../../{source}.py)\n",
             ]
-            if entry.row_columns:
-                parts += [f"`data/{name}.*`, one row per object:\n", columns(entry.row_columns(**defaults))]
-            parts.append(f"{chart}Source: [{source}.py](../../{source}.py)\n")
+    return "\n".join(parts)
+
+
+def columns_page() -> str:
+    """``columns.md``."""
+    parts = [
+        f"{NOTE}\n# Columns\n",
+        COLUMNS_INTRODUCTION,
+        "## manifest.parquet\n",
+        columns(manifest_schema()),
+        "## Results\n",
+        columns([INPUT_FIELD]),
+    ]
+    for group in KINDS:
+        for name, entry in _members(ANALYSES, group, ANALYSIS_EXAMPLES):
+            request = with_defaults(AnalysisRequest(name))
+            parts += [f"### {name}\n", columns(list(analyses_schema([request]))[1:])]
+            if entry.row_columns is not None:
+                every = EVERY_COLUMN.get(name, {})
+                rows = entry.row_columns(**{**request.params, **every})
+                parts += [f"`data/{name}.*`, one row per object:\n", columns(map(column_field, rows))]
     return "\n".join(parts)
 
 
@@ -378,6 +413,7 @@ def _classes() -> dict[str, str]:
 PAGES: Mapping[str, Callable[[], str]] = {
     "operations.md": operations_page,
     "analyses.md": analyses_page,
+    "columns.md": columns_page,
     "job-file.md": job_file_page,
     "cli.md": cli_page,
     "reasons.md": reasons_page,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pipelines.analyses.object_measures import MEASURES
 
 OPERATIONS_INTRODUCTION = """\
 Pure functions from image to image, run in the order of the job file. An image is uint8, uint16 or float32 (0 to 1), and
@@ -24,14 +27,29 @@ Alpha is carried along. What is invisible (alpha 0) changes nothing that is visi
 
 ANALYSES_INTRODUCTION = """\
 Pure functions from image to numbers and arrays: the columns of `data/analyses.*`, one row per image. `objects` has a
-table of its own as well. In a job file `scopes` stands for the six scopes, `all` for everything on this page. Columns
-are those of the default parameters. Arrays are stored flat, row by row; their shape, the unit and the meaning of every
-column are in the Parquet metadata. `rayjobs analyses --json` has the same for programs. Levels are stored levels: 0 to
-255, 0 to 65,535, or floats as they are.
+table of its own as well. In a job file `scopes` stands for the six scopes, `all` for everything on this page. What each
+column is called and measures: [columns](columns.md). `rayjobs analyses --json` has the same for programs. Levels are
+stored levels: 0 to 255, 0 to 65,535, or floats as they are.
 
 An analysis sees the image after the operations. Parameters in pixels are pixels of that image. What isn't finite isn't
 counted, nor its surroundings where they matter. Neither is what is invisible (alpha 0):
 """
+
+COLUMNS_INTRODUCTION = """\
+Every column of every table has a label, a unit and a sentence. They are in the Parquet metadata: of each field, for
+readers that know Arrow (`pyarrow.parquet.read_schema("data/analyses.parquet").field(name).metadata`), and for all
+others as JSON in the file's key `columns`. The report shows the labels. A unit of `1` is a ratio or a number of things;
+without a unit are texts and numbers that only tell things apart.
+
+Columns of analyses are those of the default parameters, of objects those of all properties; lengths and areas of
+objects have the unit that the job chose. A column of a plug-in has what the plug-in declares, and its name in words
+where it gives no label. Arrays are stored flat, row by row, with their shape in the metadata. Of files with several
+images (`frames: all`) the table `frames` has the columns of the images, and `frame`, the place of the image in its
+file.
+"""
+
+EVERY_COLUMN: Mapping[str, Mapping[str, Any]] = {"objects": {"properties": tuple(MEASURES)}}
+"""Parameters with which an analysis of objects has all the columns that it can have."""
 
 JOB_FILE_INTRODUCTION = """\
 YAML that is data only: no aliases, no tags, no key twice. All mistakes are told at once, each with line and column.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pipelines.analyses import image_hash, noise, objects, scopes, sharpness, statistics, texture
 from pipelines.analyses.calculator import AnalysisCalculator, expand_analyses, with_defaults
-from pipelines.analyses.registry import ANALYSES, ROWS, Accumulator, Analysis, Column, Result, analysis
+from pipelines.analyses.registry import ANALYSES, ROWS, Accumulator, Analysis, Column, Result, analysis, of_analysis
 
 __all__ = [
     "ANALYSES",
@@ -27,6 +27,7 @@ __all__ = [
     "image_hash",
     "noise",
     "objects",
+    "of_analysis",
     "scopes",
     "sharpness",
     "statistics",

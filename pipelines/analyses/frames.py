@@ -8,12 +8,11 @@ Being results of an analysis by name, the rows are saved, sealed, reused and wri
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result
+from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result, of_analysis
 from pipelines.models import AnalysisRequest
 from pipelines.registry import Parameters
 
@@ -22,7 +21,13 @@ OBJECTS_PREFIX = "frames_"
 """Of the tables with the objects of frames."""
 _FRAME = Column("frame", "uint32", "1", "Place of the image in its file, from 1.")
 COUNT = "count"
-_COUNT = Column(COUNT, "uint32", "1", "Images in the file; those of files with several are rows of the table frames.")
+_COUNT = Column(
+    COUNT,
+    "uint32",
+    "1",
+    "Images in the file; those of files with several are rows of the table frames.",
+    "Images in the file",
+)
 _OF = "of"
 """Parameter: what is measured of each frame, as [name, parameters] each."""
 
@@ -113,7 +118,7 @@ def _of_frames(name: str) -> Analysis:
         for each in _measured(of):
             entry = ANALYSES[each.name]
             if name == FRAMES:
-                found += [replace(column, name=f"{each.name}_{column.name}") for column in entry.columns(**each.params)]
+                found += [of_analysis(column, each.name) for column in entry.columns(**each.params)]
             elif entry.row_columns is not None:
                 found += entry.row_columns(**each.params)
         return found

@@ -34,7 +34,13 @@ the 8 rows, and all of them are alike."""
 
 COLUMNS = (
     Column(HASH, "string", "", "Perceptual hash, 64 bits as 16 hexadecimal digits; nothing without structure."),
-    Column(GROUP, "int64", "", "Number of the group of duplicates in this job; nothing for an image without any."),
+    Column(
+        GROUP,
+        "int64",
+        "",
+        "Number of the group of duplicates in this job; nothing for an image without any.",
+        "Group of duplicates",
+    ),
 )
 
 

@@ -31,7 +31,7 @@ _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 COLUMNS = (
     Column("sigma", "float64", "level", "Standard deviation of the noise in BT.709 luma (Immerkaer 1996)."),
-    Column("sigma_wavelet", "float64", "level", "The same by wavelets: hardly moved by edges."),
+    Column("sigma_wavelet", "float64", "level", "The same by wavelets: hardly moved by edges.", "Sigma by wavelets"),
     Column("sigma_red", "float64", "level", "As sigma, of the red channel; nothing for gray images."),
     Column("sigma_green", "float64", "level", "As sigma, of the green channel; nothing for gray images."),
     Column("sigma_blue", "float64", "level", "As sigma, of the blue channel; nothing for gray images."),

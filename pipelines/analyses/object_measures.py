@@ -31,11 +31,12 @@ class MeasureColumn:
     power: int = 0
     """1 for a length, 2 for an area: it is scaled by the size of a pixel."""
     type: str = "float64"
+    label: str = ""
 
     def column(self, length: str) -> Column:
         """With the unit of lengths that the job chose."""
         unit = {0: self.unit, 1: length, 2: f"{length}²"}[self.power]
-        return Column(self.name, self.type, unit, self.meaning)
+        return Column(self.name, self.type, unit, self.meaning, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,18 @@ MEASURES: Mapping[str, Measure] = {
     "mean_intensity": _single("mean_intensity", "intensity_mean", "level", "Mean luma."),
     "min_intensity": _single("min_intensity", "intensity_min", "level", "Least luma."),
     "max_intensity": _single("max_intensity", "intensity_max", "level", "Largest luma."),
-    "std_intensity": _single("std_intensity", "intensity_std", "level", "Standard deviation of luma."),
+    "std_intensity": Measure(
+        ("intensity_std",),
+        (
+            MeasureColumn(
+                "std_intensity",
+                "intensity_std",
+                "level",
+                "Standard deviation of luma.",
+                label="Standard deviation of intensity",
+            ),
+        ),
+    ),
 }
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
 from pipelines.alpha_rules import AlphaRule
 from pipelines.registry import Parameters, Registry, parameters_of
+
+_SPELLED = {
+    "lab": "L*a*b*",
+    "lbp": "LBP",
+    "max": "maximum",
+    "min": "minimum",
+    "nan": "NaN",
+    "rgb": "RGB",
+    "std": "standard deviation",
+}
+"""Words of names that people write otherwise."""
 
 Result = Mapping[str, Any]
 """Column name -> number, text, None or array, as the analysis' columns say; of an analysis of objects also ``ROWS``."""
@@ -30,9 +41,27 @@ class Column:
     """``float64``, ``int64``, ``uint32``, ``uint64``, ``bool``, ``string``, or an array such as ``uint32[256]``
     or ``uint32[256,256]`` (stored flat, row-major, as a fixed-size list; the shape goes into the metadata)."""
     unit: str
-    """``pixels``, ``level``, ``degree``, ``1`` for a ratio, ``px`` for a length, empty for text."""
+    """``pixels``, ``level``, ``degree``, ``1`` for a ratio, ``px`` for a length, empty without one, as of text."""
     meaning: str
     """One sentence for the reference page and the Parquet metadata."""
+    label: str = ""
+    """What a reader of the report and of charts sees, in a few words. Empty: the name in words."""
+
+    @property
+    def title(self) -> str:
+        """The label, or the name in words."""
+        return self.label or in_words(self.name)
+
+
+def in_words(name: str) -> str:
+    """A name as a label: ``red_std`` is ``Red standard deviation``."""
+    text = " ".join(_SPELLED.get(word, word) for word in name.split("_"))
+    return text[:1].upper() + text[1:]
+
+
+def of_analysis(column: Column, analysis: str) -> Column:
+    """A column as it stands beside those of other analyses: ``texture_entropy``, labelled ``Texture: Entropy``."""
+    return replace(column, name=f"{analysis}_{column.name}", label=f"{in_words(analysis)}: {column.title}")
 
 
 class Accumulator(Protocol):

@@ -130,8 +130,8 @@ def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE
     "scopes",
     columns=(
         Column("counts", "uint32[256,256]", "pixels", "Pixels per unit of a* (row) and b* (column), from -128 up."),
-        Column("mean_a", "float64", "1", "Mean of a*: green below 0, magenta above."),
-        Column("mean_b", "float64", "1", "Mean of b*: blue below 0, yellow above."),
+        Column("mean_a", "float64", "1", "Mean of a*: green below 0, magenta above.", "Mean a*"),
+        Column("mean_b", "float64", "1", "Mean of b*: blue below 0, yellow above.", "Mean b*"),
     ),
     alpha=AlphaRule.VISIBLE,
     accumulator=_accumulator("lab_chromaticity"),

@@ -86,7 +86,7 @@ class _Squares:
         Column("laplacian_variance", "float64", "level²", "Variance of the Laplacian; blurred pictures are low."),
         Column("tenengrad", "float64", "level²", "Mean squared magnitude of the Sobel gradient."),
         Column("brenner", "float64", "level²", "Mean squared difference of samples two pixels apart in a row."),
-        Column("white", "float64", "level", "The level of white: 255, 65535, or 1 for floats."),
+        Column("white", "float64", "level", "The level of white: 255, 65535, or 1 for floats.", "Level of white"),
     ),
     alpha=AlphaRule.VISIBLE,
     accumulator=SharpnessAccumulator,

@@ -55,7 +55,13 @@ def _percentile_name(percent: float) -> str:
 def columns(*, percentiles: tuple[float, ...] = USUAL, significant_bits: int | None = None) -> list[Column]:
     """The columns for these percentiles."""
     found = [
-        Column("white", "float64", "level", "The level of white: 255, 65535, or 1 for floats; less of less bits."),
+        Column(
+            "white",
+            "float64",
+            "level",
+            "The level of white: 255, 65535, or 1 for floats; less of less bits.",
+            "Level of white",
+        ),
         Column("significant_bits", "int64", "bit", "Bits of a sample that carry the signal; nothing for floats."),
     ]
     for channel in CHANNELS:
@@ -66,7 +72,13 @@ def columns(*, percentiles: tuple[float, ...] = USUAL, significant_bits: int | N
             Column(f"{channel}_maximum", "float64", "level", f"Largest sample of {channel}."),
         ]
         found += [
-            Column(f"{channel}_{_percentile_name(q)}", "float64", "level", f"{q:g} % of {channel} lie below.")
+            Column(
+                f"{channel}_{_percentile_name(q)}",
+                "float64",
+                "level",
+                f"{q:g} % of {channel} lie below.",
+                f"{channel.capitalize()} {q:g} % percentile",
+            )
             for q in percentiles
         ]
         found += [

@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, JsonValue, PydanticUserError, create_model
 
-from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result
+from pipelines.analyses.registry import ANALYSES, ROWS, Analysis, Column, Result, of_analysis
 from pipelines.charts.data import ChartData
 from pipelines.charts.options import ChartOptions
 from pipelines.charts.registry import CHARTABLE, ENGINES, ChartBuilder, ChartEngine
@@ -240,7 +240,7 @@ def _check_values(name: str, result: Result, columns: Sequence[Column], rows: Se
     from pipelines.tables import check_results, rows_schema
     from pipelines.tables.schema import column_field, columns_schema
 
-    schema = columns_schema(column_field(column, f"{name}_") for column in columns)
+    schema = columns_schema(column_field(of_analysis(column, name)) for column in columns)
     row_schemas = {} if rows is None else {name: rows_schema(rows)}
     check_results({name: result}, schema, row_schemas)
 

@@ -21,7 +21,7 @@ from pipelines.tables.formats import FLAT_FORMATS, TABLE_FORMATS, write_table
 from pipelines.tables.manifest import manifest_batch, manifest_schema, write_manifest
 from pipelines.tables.parquet_table import FILE_BYTES, SAVED_ROWS, WIDE_FILE_ROWS, has_wide_rows, rows_per_file
 from pipelines.tables.parts import PartFile, objects_part, part_of, write_part
-from pipelines.tables.schema import analyses_schema, flat_schema, object_schemas, row_bytes, rows_schema
+from pipelines.tables.schema import analyses_schema, flat_schema, label_of, object_schemas, row_bytes, rows_schema
 from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
 from pipelines.tables.xlsx_table import Sheet, check_xlsx, write_xlsx
 
@@ -43,6 +43,7 @@ __all__ = [
     "check_xlsx",
     "flat_schema",
     "has_wide_rows",
+    "label_of",
     "manifest_batch",
     "manifest_schema",
     "object_schemas",

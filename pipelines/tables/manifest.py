@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.analyses.registry import in_words
 from pipelines.tables.cells import readable_path
 from pipelines.tables.parquet_table import write_parquet
+from pipelines.tables.schema import INPUT_FIELD, described, described_schema
 
 
 def manifest_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
@@ -25,20 +27,20 @@ def manifest_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
             pa.field("bytes", pa.int64(), nullable=False),
         ]
     )
-    return pa.schema(
+    return described_schema(
         [
-            _field("input", pa.string(), "path of the input, readable", nullable=False),
-            _field("input_bytes", pa.binary(), "path of the input, exact", nullable=False),
-            _field("status", pa.string(), "done, failed or skipped", nullable=False),
-            _field("reason", pa.string(), "why it failed or was skipped, from a fixed list"),
-            _field("message", pa.string(), "the same in words"),
-            _field("degraded", pa.string(), "what is lesser about a result that was made all the same"),
-            _field("width", pa.int32(), "width of the input in px"),
-            _field("height", pa.int32(), "height of the input in px"),
-            _field("bytes", pa.int64(), "size of the input in bytes"),
-            _field("outputs", pa.list_(pa.field("element", output)), "files made from it, below the output directory"),
+            INPUT_FIELD,
+            _field("input_bytes", pa.binary(), "Path of the input, exact.", label="Input, exact", nullable=False),
+            _field("status", pa.string(), "Done, failed or skipped.", nullable=False),
+            _field("reason", pa.string(), "Why it failed or was skipped, from a fixed list."),
+            _field("message", pa.string(), "The same in words."),
+            _field("degraded", pa.string(), "What is lesser about a result that was made all the same."),
+            _field("width", pa.int32(), "Width of the input.", unit="px"),
+            _field("height", pa.int32(), "Height of the input.", unit="px"),
+            _field("bytes", pa.int64(), "Size of the input's file.", label="Size", unit="byte"),
+            _field("outputs", pa.list_(pa.field("element", output)), "Files made from it, below the output directory."),
         ],
-        metadata=dict(metadata) if metadata else None,
+        metadata,
     )
 
 
@@ -84,5 +86,7 @@ def write_manifest(path: Path, batches: Iterable[pa.RecordBatch], *, metadata: M
     write_parquet(path, manifest_schema(metadata), batches)
 
 
-def _field(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+def _field(
+    name: str, kind: pa.DataType, meaning: str, *, label: str = "", unit: str = "", nullable: bool = True
+) -> pa.Field:
+    return described(name, kind, label=label or in_words(name), unit=unit, meaning=meaning, nullable=nullable)

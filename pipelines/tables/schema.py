@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 
 from pipelines.analyses.frames import TABLED
-from pipelines.analyses.registry import Analysis, Column
+from pipelines.analyses.registry import Analysis, Column, of_analysis
 from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 
@@ -51,13 +51,26 @@ def arrow_type(type_name: str) -> pa.DataType:
     return pa.list_(pa.field("element", value), math.prod(array_shape(type_name))) if match else value
 
 
-def column_field(column: Column, prefix: str = "") -> pa.Field:
-    """One column as an Arrow field; unit, meaning and shape are its metadata."""
-    metadata = {"unit": column.unit, "meaning": column.meaning}
-    shape = array_shape(column.type)
-    if shape:
-        metadata["shape"] = ",".join(map(str, shape))
-    return pa.field(prefix + column.name, arrow_type(column.type), nullable=True, metadata=metadata)
+def column_field(column: Column) -> pa.Field:
+    """One column as an Arrow field; label, unit, meaning and shape are its metadata."""
+    field = described(
+        column.name, arrow_type(column.type), label=column.title, unit=column.unit, meaning=column.meaning
+    )
+    shape = ",".join(map(str, array_shape(column.type)))
+    return field.with_metadata({**field.metadata, "shape": shape}) if shape else field
+
+
+def described(
+    name: str, kind: pa.DataType, *, label: str, meaning: str, unit: str = "", nullable: bool = True
+) -> pa.Field:
+    """A column that no analysis declares, with what every column has: label, unit and a sentence."""
+    return pa.field(name, kind, nullable=nullable, metadata={"label": label, "unit": unit, "meaning": meaning})
+
+
+def label_of(field: pa.Field) -> str:
+    """What people call a column, with its unit if it has one: ``Objects: Mean area (µm²)``."""
+    label, unit = (field.metadata[key].decode() for key in (b"label", b"unit"))
+    return f"{label} ({unit})" if unit not in ("", "1") else label
 
 
 def field_shape(field: pa.Field) -> tuple[int, ...]:
@@ -69,17 +82,20 @@ def field_shape(field: pa.Field) -> tuple[int, ...]:
 
 
 def columns_schema(fields: Iterable[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """A final table's schema: ``input`` first, then the fields; the key ``columns`` describes all of them as JSON.
+    """The schema of a table about inputs: ``input`` first, then the fields."""
+    return described_schema([INPUT_FIELD, *fields], metadata)
+
+
+def described_schema(fields: Sequence[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """A final table's schema; the key ``columns`` describes all columns as JSON.
 
     Field metadata reaches only readers that know Arrow; the JSON text reaches every reader of Parquet.
     """
-    listed = list(fields)
-    described = {
-        field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items()} for field in listed
+    listed = {
+        field.name: {key.decode(): value.decode() for key, value in (field.metadata or {}).items()} for field in fields
     }
-    first = pa.field(INPUT, pa.string(), nullable=False, metadata={"meaning": "path of the input, readable"})
-    text = json.dumps(described, ensure_ascii=False, separators=(",", ":"))
-    return pa.schema([first, *listed], metadata={**(metadata or {}), "columns": text})
+    text = json.dumps(listed, ensure_ascii=False, separators=(",", ":"))
+    return pa.schema(fields, metadata={**(metadata or {}), "columns": text})
 
 
 def analyses_schema(
@@ -94,7 +110,7 @@ def analyses_schema(
     fields = []
     for request in requests:
         entry = analyses[request.name]
-        fields += [column_field(column, f"{request.name}_") for column in entry.columns(**request.params)]
+        fields += [column_field(of_analysis(column, request.name)) for column in entry.columns(**request.params)]
     return columns_schema(fields, metadata)
 
 
@@ -113,6 +129,9 @@ def object_schemas(
 def rows_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """The schema of a table with several rows per input, such as ``objects``: ``input``, then the bare columns."""
     return columns_schema([column_field(column) for column in columns], metadata)
+
+
+INPUT_FIELD = described(INPUT, pa.string(), label="Input", meaning="Path of the input, readable.", nullable=False)
 
 
 def flat_columns(schema: pa.Schema) -> list[int]:

@@ -6,12 +6,12 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from pipelines.analyses import ANALYSES
+from pipelines.analyses import ANALYSES, Column, of_analysis
 from pipelines.errors import JobError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.operations import OPERATIONS
@@ -54,17 +54,20 @@ def analyses(arguments: argparse.Namespace) -> int:
             "grain": entry.grain,
             "parameters": _parameters(entry.parameters),
             "columns": [
-                {"name": f"{name}_{column.name}", "type": column.type, "unit": column.unit, "meaning": column.meaning}
-                for column in entry.columns(**_defaults(entry.parameters))
+                _described(of_analysis(column, name)) for column in entry.columns(**_defaults(entry.parameters))
             ],
             "object_columns": [
-                {"name": column.name, "type": column.type, "unit": column.unit, "meaning": column.meaning}
+                _described(column)
                 for column in (entry.row_columns(**_defaults(entry.parameters)) if entry.row_columns else ())
             ],
         }
         for name, entry in ANALYSES.items()
     ]
     return _print_reference(entries, arguments)
+
+
+def _described(column: Column) -> dict[str, str]:
+    return asdict(replace(column, label=column.title))
 
 
 def _load_allowed() -> None:

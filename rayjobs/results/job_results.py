@@ -7,6 +7,7 @@ on when and where the job ran.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -20,6 +21,7 @@ from pipelines.models import AnalysisRequest
 from pipelines.stages.thumbnails import make_thumbnail
 from pipelines.tables import (
     analyses_schema,
+    label_of,
     manifest_batch,
     manifest_schema,
     readable_path,
@@ -83,6 +85,7 @@ class _ReportImages:
         self._ledger = ledger
         self._store = store
         self._columns = key_columns(store.requests)
+        self._labels = column_labels(store.requests, self._columns)
 
     def __iter__(self) -> Iterator[ReportImage]:
         numbers = self._numbers()
@@ -99,7 +102,7 @@ class _ReportImages:
             if sealed is not None:
                 with pq.ParquetFile(sealed[0]) as file:
                     for batch in file.iter_batches(_BATCH_ROWS, columns=self._columns, use_threads=False):
-                        yield from batch.to_pylist()
+                        yield from batch.select(self._columns).rename_columns(self._labels).to_pylist()
 
 
 def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]:
@@ -114,6 +117,14 @@ def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]
         numbers = sorted((name for name in numbers if name not in _NOT_KEY), key=lambda name: "_luma_" not in name)
         found += numbers[:3]
     return found[:most]
+
+
+def column_labels(requests: Sequence[AnalysisRequest], columns: Sequence[str]) -> list[str]:
+    """What people call these columns, with their units; the name itself where two have the same label."""
+    schema = analyses_schema(requests)
+    found = {name: label_of(schema.field(name)) for name in columns}
+    counts = Counter(found.values())
+    return [label if counts[label] == 1 else name for name, label in found.items()]
 
 
 def _report_image(final: FinalInput, numbers: Mapping[str, float | int | None]) -> ReportImage:

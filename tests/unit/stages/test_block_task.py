@@ -194,7 +194,7 @@ def test_a_result_that_does_not_fit_its_column_fails_its_image_alone(
 
 
 def test_what_is_checked_before_saving_is_what_saving_refuses() -> None:
-    schema = columns_schema([column_field(Column("values", "uint32[2]", "1", "Two."), "a_")])
+    schema = columns_schema([column_field(Column("a_values", "uint32[2]", "1", "Two."))])
     rows = {"o": rows_schema([Column("area", "float64", "px", "Area."), Column("n", "int64", "1", "N.")])}
     good = {"a": {"values": np.array([1, 2])}, "o": {ROWS: {"area": [1.0, 2.0], "n": [1, 2]}}}
     check_results(good, schema, rows)

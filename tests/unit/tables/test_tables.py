@@ -14,14 +14,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.analyses import ANALYSES as ANALYSES_OF_OURS
+from pipelines.analyses import with_defaults
+from pipelines.analyses.frames import frame_requests
+from pipelines.analyses.object_measures import MEASURES
 from pipelines.analyses.registry import Analysis, Column
 from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.registry import Parameters
 from pipelines.tables.batches import rebatch, to_batch, to_rows_batch
 from pipelines.tables.column_chunks import EncodedFile
+from pipelines.tables.manifest import manifest_schema
 from pipelines.tables.parts import PartFile, write_part
-from pipelines.tables.schema import analyses_schema, arrow_type, field_shape, row_bytes, rows_schema
+from pipelines.tables.schema import (
+    analyses_schema,
+    arrow_type,
+    column_field,
+    field_shape,
+    label_of,
+    object_schemas,
+    row_bytes,
+    rows_schema,
+)
 from tests.result_rows import ANALYSES, COLUMNS, OBJECT_COLUMNS, REQUESTS, final_batch, probe
 
 
@@ -30,17 +44,64 @@ def schema() -> pa.Schema:
     return analyses_schema(REQUESTS, ANALYSES, {"job": "autumn", "rayjobs": "0.1.0"})
 
 
+UNITLESS = {"string", "binary", "bool"}
+NAMES_OF_THINGS = {"label", "image_hash_group"}
+"""Numbers that only tell things apart."""
+
+
+def assert_described(schema: pa.Schema) -> None:
+    """Each column has a label and a sentence of its own, and a unit unless it is none that can have one."""
+    labels = [field.metadata[b"label"].decode() for field in schema]
+    assert len(set(labels)) == len(labels)
+    for field, label in zip(schema, labels, strict=True):
+        assert label[:1].isupper()
+        assert "_" not in label
+        meaning = field.metadata[b"meaning"].decode()
+        assert meaning.endswith(".")
+        assert meaning[:1].isupper() or meaning[:1].isdigit()
+        has_none = str(field.type) in UNITLESS or pa.types.is_list(field.type) or field.name in NAMES_OF_THINGS
+        assert (field.metadata[b"unit"] == b"") == has_none, field
+    assert set(json.loads(schema.metadata[b"columns"])) == set(schema.names)
+
+
 class TestSchema:
     def test_columns_bear_the_name_of_their_analysis(self, schema: pa.Schema) -> None:
         assert schema.names == ["input", *(f"probe_{column.name}" for column in COLUMNS)]
 
-    def test_unit_meaning_and_shape_are_field_metadata(self, schema: pa.Schema) -> None:
+    def test_label_unit_meaning_and_shape_are_field_metadata(self, schema: pa.Schema) -> None:
         field = schema.field("probe_waveform")
-        assert field.metadata == {b"unit": b"pixels", b"meaning": b"Pixels per level and column.", b"shape": b"256,256"}
+        assert field.metadata == {
+            b"label": b"Probe: Waveform",
+            b"unit": b"pixels",
+            b"meaning": b"Pixels per level and column.",
+            b"shape": b"256,256",
+        }
         assert field_shape(field) == (256, 256)
         assert field.nullable
         assert schema.metadata[b"job"] == b"autumn"
         assert json.loads(schema.metadata[b"columns"])["probe_mean"]["unit"] == "level"
+
+    @pytest.mark.parametrize("name", ANALYSES_OF_OURS)
+    def test_every_column_of_an_analysis_has_a_label_a_unit_and_a_sentence(self, name: str) -> None:
+        request = with_defaults(AnalysisRequest(name))
+        schemas = [analyses_schema([request]), *object_schemas([request, *frame_requests([request])]).values()]
+        if name == "objects":
+            every = ANALYSES_OF_OURS[name].row_columns
+            assert every is not None
+            schemas.append(rows_schema(every(**{**request.params, "properties": tuple(MEASURES)})))
+        for schema in schemas:
+            assert_described(schema)
+
+    def test_every_column_of_the_manifest_has_them_too(self) -> None:
+        assert_described(manifest_schema())
+
+    def test_a_column_without_a_label_is_called_by_its_name_in_words(self) -> None:
+        assert Column("red_std", "float64", "level", "").title == "Red standard deviation"
+        assert Column("red_std", "float64", "level", "", "Spread of red").title == "Spread of red"
+
+    def test_a_label_is_shown_with_its_unit(self) -> None:
+        shown = [label_of(column_field(Column("area", "float64", unit, "Area."))) for unit in ("µm²", "1", "")]
+        assert shown == ["Area (µm²)", "Area", "Area"]
 
     @pytest.mark.parametrize(
         ("text", "expected"),
