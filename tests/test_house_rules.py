@@ -7,7 +7,8 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -303,6 +304,54 @@ def test_the_rule_counts_the_lines_of_a_body(tmp_path: Path, monkeypatch: pytest
     text = 'def f{}():\n    """Text.\n\n    More.\n    """\n{}'
     (tmp_path / "a.py").write_text(text.format(40, body * 40) + text.format(41, body * 41))
     assert long_functions(tmp_path / "a.py") == {"a.py:f41"}
+
+
+OFFERED = ("rayjobs/testing.py", "rayjobs/plugins.py")
+"""Modules whose functions are for plug-ins."""
+CALLED_BY_OTHERS = {
+    "ignore_aliases": "PyYAML",
+    "on_execution_step": "Ray Data",
+    "PrivateCacheLocator": "numba, by its name",
+    "_repr_html_": "notebooks",
+    "cache_hits": "callers of get_processing_stats",
+}
+REGISTERING = {"operation", "_scope", "analysis", "field_validator", "model_validator"}
+"""Decorators that hand a function to somebody."""
+
+
+def defined(path: Path, offered: Collection[str]) -> Iterator[str]:
+    """Functions, methods, classes and constants of a file, but for what classes that are ``offered`` can do."""
+
+    def walk(body: Iterable[ast.stmt], *, public: bool) -> Iterator[str]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                decorators = {ast.unparse(each).partition("(")[0] for each in node.decorator_list}
+                if not (decorators & REGISTERING or (public and not node.name.startswith("_"))):
+                    yield node.name
+            if isinstance(node, ast.ClassDef):
+                yield from walk(node.body, public=node.name in offered)
+
+    module = ast.parse(path.read_text(encoding="utf-8")).body
+    yield from walk(module, public=False)
+    yield from (
+        node.targets[0].id for node in module if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    )
+
+
+def test_everything_is_used() -> None:
+    """By the program, its generated documentation or whoever uses what the packages offer; tests are no use."""
+    stubs = [(ROOT / package / "__init__.pyi").read_text(encoding="utf-8") for package in LAYERS]
+    offered = set(re.findall(r"\w+$", "\n".join(stubs), re.MULTILINE))
+    texts = [path.read_text(encoding="utf-8") for path in [*MODULES, ROOT / "docs" / "generate.py"]]
+    words = Counter(word for text in [*texts, *stubs] for word in re.findall(r"\w+", text))
+    unused = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in MODULES
+        if str(path.relative_to(ROOT)) not in OFFERED
+        for name in defined(path, offered)
+        if words[name] < 2 and name not in CALLED_BY_OTHERS and not name.startswith("__")
+    }
+    assert unused == set()
 
 
 @pytest.mark.parametrize("package", LAYERS)

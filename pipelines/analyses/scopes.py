@@ -54,25 +54,26 @@ def _waveform(name: str, of: str) -> Column:
     return Column(name, "uint32[256,256]", "pixels", f"Pixels per level of {of} (row) and column of the picture.")
 
 
-@analysis(
-    "scopes",
-    columns=tuple(_histogram(name) for name in ("red", "green", "blue", "luma")),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("color_histogram"),
-    version=3,
-)
+def _scope(columns: tuple[Column, ...], *, version: int) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Register a scope, which ``scope_counts`` knows by the function's name."""
+
+    def register(function: Callable[..., Result]) -> Callable[..., Result]:
+        accumulator = _accumulator(function.__name__)
+        as_scope = analysis(
+            "scopes", columns=columns, alpha=AlphaRule.VISIBLE, accumulator=accumulator, version=version
+        )
+        return as_scope(function)
+
+    return register
+
+
+@_scope(tuple(_histogram(name) for name in ("red", "green", "blue", "luma")), version=3)
 def color_histogram(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of red, green, blue and luma: 256 bins each."""
     return _one(image, "color_histogram", luma=luma, float_range=float_range)
 
 
-@analysis(
-    "scopes",
-    columns=(_waveform("counts", "luma"),),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("luma_waveform"),
-    version=3,
-)
+@_scope((_waveform("counts", "luma"),), version=3)
 def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level of luma and place across the picture.
 
@@ -82,26 +83,17 @@ def luma_waveform(image: NDArray[Any], *, luma: Luma = "bt709", float_range: Flo
     return _one(image, "luma_waveform", luma=luma, float_range=float_range)
 
 
-@analysis(
-    "scopes",
-    columns=tuple(_waveform(name, name) for name in ("red", "green", "blue")),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("rgb_parade"),
-    version=3,
-)
+@_scope(tuple(_waveform(name, name) for name in ("red", "green", "blue")), version=3)
 def rgb_parade(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per level and place across the picture, for red, green and blue: as luma_waveform."""
     return _one(image, "rgb_parade", float_range=float_range)
 
 
-@analysis(
-    "scopes",
-    columns=(
+@_scope(
+    (
         Column("counts", "uint32[360]", "pixels", "Pixels per degree of HSV hue; bin k holds k <= hue < k + 1."),
         Column("achromatic", "uint32", "pixels", "Pixels without a hue: R = G = B."),
     ),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("hue_histogram"),
     version=3,
 )
 def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
@@ -114,27 +106,20 @@ def hue_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Re
     return _one(image, "hue_histogram", float_range=float_range)
 
 
-@analysis(
-    "scopes",
-    columns=(Column("counts", "uint32[256]", "pixels", "Pixels per 1/256 of HSV saturation; the last bin holds 1."),),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("saturation_histogram"),
-    version=3,
+@_scope(
+    (Column("counts", "uint32[256]", "pixels", "Pixels per 1/256 of HSV saturation; the last bin holds 1."),), version=3
 )
 def saturation_histogram(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:
     """Count the pixels per 1/256 of HSV saturation: (max - min) / max of R, G and B, 0 for black."""
     return _one(image, "saturation_histogram", float_range=float_range)
 
 
-@analysis(
-    "scopes",
-    columns=(
+@_scope(
+    (
         Column("counts", "uint32[256,256]", "pixels", "Pixels per unit of a* (row) and b* (column), from -128 up."),
         Column("mean_a", "float64", "1", "Mean of a*: green below 0, magenta above.", "Mean a*"),
         Column("mean_b", "float64", "1", "Mean of b*: blue below 0, yellow above.", "Mean b*"),
     ),
-    alpha=AlphaRule.VISIBLE,
-    accumulator=_accumulator("lab_chromaticity"),
     version=4,
 )
 def lab_chromaticity(image: NDArray[Any], *, float_range: FloatRange = WHOLE) -> Result:

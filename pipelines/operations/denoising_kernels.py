@@ -11,6 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.operations.row_kernels import add, add_product, add_squares
+
 Plane = NDArray[np.float32]
 
 PATCH = 2
@@ -102,40 +104,21 @@ def _means_of_block(padded: Plane, variance: np.float32, width: np.float32, resu
                     start = left + DISTANCE
                     here = padded[channel, top + row + DISTANCE, start : start + squares.shape[1]]
                     there = padded[channel, top + row + dy, left + dx : left + dx + squares.shape[1]]
-                    _add_squares(here, there, squares[row])
+                    add_squares(here, there, squares[row])
             for row in range(rows):
                 line[:] = 0
                 for i in range(2 * PATCH + 1):
-                    _add(squares[row + i], line)
+                    add(squares[row + i], line)
                 _weights_of_row(line, scale, np.float32(2) * variance, np.float32(1) / (width * width), near)
-                _add(near, norm[row])
+                add(near, norm[row])
                 for channel in range(channels):
                     start = left + dx + PATCH
                     there = padded[channel, top + row + dy + PATCH, start : start + columns]
-                    _add_product(there, near, total[channel, row])
+                    add_product(there, near, total[channel, row])
     for channel in range(channels):
         for row in range(rows):
             for column in range(columns):
                 result[channel, row, column] = total[channel, row, column] / norm[row, column]
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_squares(here: Plane, there: Plane, total: Plane) -> None:
-    for i in range(total.size):
-        difference = here[i] - there[i]
-        total[i] += difference * difference
-
-
-@numba.njit(cache=True, nogil=True)
-def _add(values: Plane, total: Plane) -> None:
-    for i in range(total.size):
-        total[i] += values[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_product(values: Plane, weights: Plane, total: Plane) -> None:
-    for i in range(total.size):
-        total[i] += values[i] * weights[i]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipelines.operations.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image, Shares
+from pipelines.operations.row_kernels import add, add_product, add_squares
 from pipelines.operations.samples import float_planes, full_scale, interleaved, reflected
 
 Samples = NDArray[Any]
@@ -327,29 +328,22 @@ def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane |
                     for channel in range(channels):
                         here = padded[channel, row + radius, start + radius : start + radius + width]
                         there = padded[channel, row + dy, start + dx : start + dx + width]
-                        _add_squared_difference(here, there, near)
+                        add_squares(here, there, near)
                     _weigh(near, scale / np.float32(256), weights[dy, dx])
                     if shares is not None:
                         present = shares[row + dy, start + dx : start + dx + width]
                         for i in range(width):
                             near[i] *= present[i]
-                    _add(near, norm)
+                    add(near, norm)
                     for channel in range(channels):
                         there = padded[channel, row + dy, start + dx : start + dx + width]
-                        _accumulate(there, near, total[channel])
+                        add_product(there, near, total[channel])
             for channel in range(channels):
                 for i in range(width):
                     if norm[i] == 0:  # nothing within reach has a share
                         result[channel, row, start + i] = padded[channel, row + radius, start + i + radius]
                     else:
                         result[channel, row, start + i] = total[channel, i] / norm[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_squared_difference(here: Plane, there: Plane, near: Plane) -> None:
-    for i in range(here.size):
-        difference = here[i] - there[i]
-        near[i] += difference * difference
 
 
 @numba.njit(cache=True, nogil=True)
@@ -367,15 +361,3 @@ def _weigh(near: Plane, scale: np.float32, weight: np.float32) -> None:
         power *= power
         power *= power
         near[i] = power * weight
-
-
-@numba.njit(cache=True, nogil=True)
-def _add(near: Plane, norm: Plane) -> None:
-    for i in range(near.size):
-        norm[i] += near[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _accumulate(there: Plane, near: Plane, total: Plane) -> None:
-    for i in range(there.size):
-        total[i] += near[i] * there[i]

@@ -25,7 +25,6 @@ from pipelines.tables.cells import readable_path
 from rayjobs.job.output_directory import OutputDirectory
 
 MOST_OPEN = 8
-_UPWARDS = b"../"
 _UNREADABLE = (OSError, sqlite3.Error, JobError, pa.ArrowException, KeyError, ValueError)
 
 

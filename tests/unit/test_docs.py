@@ -233,6 +233,13 @@ def test_every_guide_is_in_the_index() -> None:
     assert [page for page in pages if page != "README.md" and f"({page})" not in index] == []
 
 
+def test_decisions_are_numbered_and_own_code_in_the_place_of_a_library_is_measured() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    measured = [page.name[5:] for page in pages if "**Measured**" in page.read_text(encoding="utf-8")]
+    assert {"compiled-kernels.md", "own-charts.md", "interactive-lane.md"} <= set(measured)
+
+
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = [name for extra in project["optional-dependencies"].values() for name in extra]
