@@ -6,7 +6,6 @@ travels on as its failed row alone. Same work, same bytes as ``block_task.render
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import time
@@ -14,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ConfigDict, TypeAdapter
 
 from pipelines.image_io import DecodedImage, ImageHeader
 from pipelines.models import ImageStatus, Output, WorkItem
@@ -114,7 +114,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     return {
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
-        "facts": _Facts.of(rendered).to_json(),
+        "facts": _FACTS.dump_json(_Facts.of(rendered)).decode(),
         "results": pack_results(rendered.known.entry) if rendered.known.entry else None,
         "seconds": time.perf_counter() - started,
         "spent": json.dumps(meter.spent),
@@ -181,64 +181,46 @@ def _export(
 # ---- what travels ----------------------------------------------------------------------------------------------------
 
 
-_HEADER_BYTES = ("icc", "exif", "xmp", "iptc")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
     """A rendered image without its pixels."""
 
+    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+
     shape: tuple[int, ...]
     dtype: str
-    geometry: Mapping[str, Any]
+    geometry: ImageGeometry
     degraded: str | None
-    icc: str | None
-    header: Mapping[str, Any]
+    icc: bytes | None
+    header: ImageHeader
     known_key: str
-    known: Sequence[str]
+    known: tuple[str, ...]
     """Analyses that needn't be measured."""
 
     @classmethod
     def of(cls, rendered: Rendered) -> _Facts:
-        header = asdict(rendered.source.header)
         return cls(
             shape=rendered.pixels.shape,
             dtype=rendered.pixels.dtype.name,
-            geometry=asdict(rendered.geometry),
+            geometry=rendered.geometry,
             degraded=rendered.source.degraded,
-            icc=_to_text(rendered.source.icc),
-            header=header | {name: _to_text(header[name]) for name in _HEADER_BYTES},
+            icc=rendered.source.icc,
+            header=rendered.source.header,
             known_key=rendered.known.key,
-            known=sorted(rendered.known.results),
+            known=tuple(sorted(rendered.known.results)),
         )
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+
+_FACTS = TypeAdapter(_Facts)
 
 
 def _rendered(row: Mapping[str, Any], results: Results = MappingProxyType({})) -> Rendered:
-    facts = _Facts(**json.loads(row["facts"]))
-    header = dict(facts.header)
-    header |= {name: _to_bytes(header[name]) for name in _HEADER_BYTES} | {"notes": tuple(header["notes"])}
-    header["resolution"] = header["resolution"] and tuple(header["resolution"])
+    facts = _FACTS.validate_json(row["facts"])
     pixels: Image = np.frombuffer(row["pixels"], facts.dtype).reshape(facts.shape)
-    source = DecodedImage(
-        pixels=pixels[:0],  # what was decoded stays with the first stage; only what its file says is needed here
-        header=ImageHeader(**header),
-        degraded=facts.degraded,
-        icc=_to_bytes(facts.icc),
-    )
+    # what was decoded stays with the first stage; only what its file says is needed here
+    source = DecodedImage(pixels=pixels[:0], header=facts.header, degraded=facts.degraded, icc=facts.icc)
     known = Known(facts.known_key, results={name: results[name] for name in facts.known if name in results})
-    geometry = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.geometry.items()}
-    return Rendered(pixels, cast("Any", ImageGeometry)(**geometry), source, known)
-
-
-def _to_text(data: bytes | None) -> str | None:
-    return None if data is None else base64.b64encode(data).decode()
-
-
-def _to_bytes(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text)
+    return Rendered(pixels, facts.geometry, source, known)
 
 
 def _ended(status: ImageStatus) -> dict[str, Any]:
