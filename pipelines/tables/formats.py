@@ -35,8 +35,8 @@ FLAT_FORMATS = frozenset(("csv", "xlsx"))
 def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, format: str) -> None:
     """Write a table, row by row in the order given, into the file ``path``.
 
-    The file is written in place: name a temporary file of the target's directory and give it its name with
-    ``parts.publish`` when this returns. The same schema and rows give the same bytes. Memory holds one row group.
+    The file is written in place: name a temporary file, and give it its own name when this returns. The same schema and
+    rows give the same bytes. Memory holds one row group.
 
     For a workbook with several tables see ``xlsx_table.write_xlsx``.
 

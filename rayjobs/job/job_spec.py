@@ -1,7 +1,7 @@
 """A job as a user asks for it: the model of the job file.
 
 Covers names, types, ranges and defaults. Reading YAML: ``job_file``; telling where a mistake is: ``job_check``. What
-follows from a job for the workers: ``job_plan``.
+follows from a job for the workers: ``recipes``.
 """
 
 from __future__ import annotations

@@ -207,6 +207,15 @@ def test_files_that_are_named_exist(path: Path) -> None:
     assert [name for name in sorted(named) if not leads_somewhere(name)] == []
 
 
+def test_names_in_docstrings_are_in_the_code() -> None:
+    """Those with an underscore, which no word of a sentence has: ``task_queue``, ``open_bytes``."""
+    texts = {path: path.read_text(encoding="utf-8") for path in PROGRAM}
+    code = "\n".join(re.sub("``[^`]*``", "", text) for text in texts.values())
+    there = {*re.findall(r"\w+", code), *(path.stem for path in PROGRAM), "p99_9"}  # a column of statistics
+    named = {(path.name, name) for path, text in texts.items() for name in re.findall(r"``([a-zA-Z]\w*_\w+)``", text)}
+    assert {(file, name) for file, name in named if name not in there} == set()
+
+
 def test_the_check_of_names_sees_what_is_gone() -> None:
     text = "`actors/queue/task_queue.py`, `actors.queue.gone.name`, `gone.py` and `tests/gone/`, but `tests/leaks.py`"
     assert {name for name in pointers(text) if not leads_somewhere(name)} == {
