@@ -123,3 +123,12 @@ def test_the_door_of_a_folder_says_what_is_in_it(folder: str) -> None:
     assert text is not None
     named = [name for name in FILES if folder_of(name) == folder and name.rpartition(".")[2] in text]
     assert named or folder == "pipelines.operations"
+
+
+def test_unit_tests_mirror_the_folders() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {path.name for path in unit.iterdir() if (path / "__init__.py").exists()}
+    assert folders == {name.rpartition(".")[2] for name in FOLDERS} | {"whole_runs"}
+    alone = {path.stem.removeprefix("test_") for path in unit.glob("test_*.py")}
+    at_the_root = {name.partition(".")[2] for name in FILES if name.count(".") == 1 and name not in FOLDERS}
+    assert alone - at_the_root == {"docs", "examples", "benchmarks", "leaks", "public_names"}
