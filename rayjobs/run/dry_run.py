@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -98,9 +98,7 @@ class Outlook:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
-        found = {name: getattr(self, name) for name in self.__slots__}
-        left_out = [{name: getattr(entry, name) for name in LeftOut.__slots__} for entry in self.left_out]
-        return {**found, "output": str(self.output), "left_out": left_out}
+        return {**asdict(self), "output": str(self.output)}
 
     def lines(self) -> Iterator[str]:
         """The same for a person."""
