@@ -65,27 +65,7 @@ def columns(*, percentiles: tuple[float, ...] = USUAL, significant_bits: int | N
         Column("significant_bits", "int64", "bit", "Bits of a sample that carry the signal; nothing for floats."),
     ]
     for channel in CHANNELS:
-        found += [
-            Column(f"{channel}_mean", "float64", "level", f"Mean of {channel}."),
-            Column(f"{channel}_std", "float64", "level", f"Standard deviation of {channel} (population)."),
-            Column(f"{channel}_minimum", "float64", "level", f"Smallest sample of {channel}."),
-            Column(f"{channel}_maximum", "float64", "level", f"Largest sample of {channel}."),
-        ]
-        found += [
-            Column(
-                f"{channel}_{_percentile_name(q)}",
-                "float64",
-                "level",
-                f"{q:g} % of {channel} lie below.",
-                f"{channel.capitalize()} {q:g} % percentile",
-            )
-            for q in percentiles
-        ]
-        found += [
-            Column(f"{channel}_clipped_low", "float64", "1", f"Share of {channel} at 0 or below."),
-            Column(f"{channel}_clipped_high", "float64", "1", f"Share of {channel} at white or above."),
-            Column(f"{channel}_entropy", "float64", "bit", f"Shannon entropy of the levels of {channel}."),
-        ]
+        found += _columns_of(channel, percentiles)
     return [
         *found,
         Column("dynamic_range", "float64", "stops", "Light between the 0.1 and the 99.9 percentile of luma."),
@@ -95,6 +75,28 @@ def columns(*, percentiles: tuple[float, ...] = USUAL, significant_bits: int | N
         Column("achromatic", "float64", "1", "Share of the pixels without a hue: R = G = B."),
         Column("nan_samples", "int64", "1", "Samples that are NaN."),
         Column("infinite_samples", "int64", "1", "Samples that are infinite."),
+    ]
+
+
+def _columns_of(channel: str, percentiles: tuple[float, ...]) -> list[Column]:
+    return [
+        Column(f"{channel}_mean", "float64", "level", f"Mean of {channel}."),
+        Column(f"{channel}_std", "float64", "level", f"Standard deviation of {channel} (population)."),
+        Column(f"{channel}_minimum", "float64", "level", f"Smallest sample of {channel}."),
+        Column(f"{channel}_maximum", "float64", "level", f"Largest sample of {channel}."),
+        *(
+            Column(
+                f"{channel}_{_percentile_name(q)}",
+                "float64",
+                "level",
+                f"{q:g} % of {channel} lie below.",
+                f"{channel.capitalize()} {q:g} % percentile",
+            )
+            for q in percentiles
+        ),
+        Column(f"{channel}_clipped_low", "float64", "1", f"Share of {channel} at 0 or below."),
+        Column(f"{channel}_clipped_high", "float64", "1", f"Share of {channel} at white or above."),
+        Column(f"{channel}_entropy", "float64", "bit", f"Shannon entropy of the levels of {channel}."),
     ]
 
 
