@@ -185,7 +185,9 @@ def _export(
 class _Facts:
     """A rendered image without its pixels."""
 
-    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+    __pydantic_config__ = ConfigDict(
+        ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants", defer_build=True
+    )
 
     shape: tuple[int, ...]
     dtype: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,13 @@ from PIL import Image
 from actors.cache.disk_cache import DiskCache
 from pipelines.analyses.frames import frame_requests
 from pipelines.charts import ChartOptions
-from pipelines.image_io import EncodeOptions, ReadPolicy
+from pipelines.image_io import DecodedImage, EncodeOptions, ImageHeader, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
+from pipelines.operations.image_geometry import ImageGeometry
 from pipelines.stages import staged_task
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.cached_analyses import Kept
+from pipelines.stages.image_stages import Rendered
 from pipelines.stages.recipe import Recipe
 from pipelines.tables import objects_part, readable_path
 from tests.workspaces import prepared
@@ -182,3 +185,24 @@ def test_staged_and_fused_know_the_same_analyses(tmp_path: Path, begun: str) -> 
         assert tree(workspace.root) == tree(first.root)
         for row, before in zip(rows, expected, strict=True):
             assert results(row, work, workspace) == results(before, work, first)
+
+
+def test_what_a_file_says_travels_as_it_is() -> None:
+    said = ImageHeader(
+        format="png",
+        width=4,
+        height=3,
+        channels=3,
+        icc=bytes(range(256)),
+        exif=b"\xff\x00",
+        resolution=(math.inf, 300.1),
+        notes=("größer als", "\0"),
+    )
+    pixels = np.zeros((3, 4, 3), np.uint16)
+    source = DecodedImage(pixels=pixels, header=said, degraded=None, icc=b"\x80")
+    geometry = ImageGeometry(scale=None, unscaled="own", pixel_size_um=(0.1, 1 / 3))
+    text = staged_task._FACTS.dump_json(staged_task._Facts.of(Rendered(pixels, geometry, source))).decode()
+    there = staged_task._rendered({"facts": text, "pixels": pixels.tobytes()})
+    assert there.source.header == said
+    assert (there.source.icc, there.geometry) == (b"\x80", geometry)
+    np.testing.assert_array_equal(there.pixels, pixels)
