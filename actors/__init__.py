@@ -3,6 +3,8 @@
 driver -> TaskCoordinator (actor) -> TaskQueue (pure: event in, decisions out)
    |
    +---> Ledger (SQLite, the only durable truth; every actor is a cache of one)
+
+``home`` is the directory of this account, ``$RAYJOBS_HOME``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,14 @@
                                       |                     |        |
                                    encoded file          charts    table rows
 
-Pure functions on arrays; Ray appears only in the ``ray_*`` modules, at the package's edge.
+Pure functions on arrays; Ray appears only in the ``ray_*`` modules, at the package's edge. Beside the folders lies what
+they share:
+
+models, tasks, resources, export_models   values that travel      contracts, registry  what plug-ins add, and where
+errors, failure_policy, machine_faults    what goes wrong, and what follows
+cache_keys, result_cache, result_codec    when two results are one, and how they are kept
+alpha_rules, quantity_texts, text_encoding, lazy_names, closing   small rules of which there is one
+cpu_threads, freed_memory, kernel_cache, kernel_cache_locator, worker_process   the process that the work is done in
 """
 
 from __future__ import annotations

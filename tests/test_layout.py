@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -123,6 +124,13 @@ def test_the_door_of_a_folder_says_what_is_in_it(folder: str) -> None:
     assert text is not None
     named = [name for name in FILES if folder_of(name) == folder and name.rpartition(".")[2] in text]
     assert named or folder == "pipelines.operations"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_door_of_a_package_names_what_lies_beside_the_folders(package: str) -> None:
+    text = ast.get_docstring(ast.parse(FILES[package].read_text(encoding="utf-8"))) or ""
+    beside = {name.partition(".")[2] for name in FILES if folder_of(name) == package and name != package}
+    assert beside - set(re.findall(r"\w+", text)) <= {"__main__"}
 
 
 def test_unit_tests_mirror_the_folders() -> None:
