@@ -127,14 +127,14 @@ def check_analysis(analysis: Analysis, params: Sequence[Mapping[str, Any]] = ({}
     """Every kind of image gives exactly the declared columns, of the declared types, the same on every call."""
     from pipelines.analyses.registry import ANALYSES, ROWS
     from pipelines.models import AnalysisRequest
-    from pipelines.tables import analyses_schema, object_schemas, to_batch, to_rows_batch
+    from pipelines.tables import object_schemas, saved_schema, to_batch, to_rows_batch
 
     with temporary_extension(analysis) as name:
         entry = ANALYSES[name]
         for given in params:
             arguments = dict(entry.parameters(**given))
             request = AnalysisRequest(name, given)
-            schema = analyses_schema([request])
+            schema = saved_schema([request])
             of_objects = object_schemas([request]).get(request)
             for image in bench_images():
                 before = image.copy()

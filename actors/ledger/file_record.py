@@ -26,7 +26,7 @@ TASK = "task"
 """Product of the files that the job's own tasks wrote."""
 
 _FIXED_NAME = re.compile(
-    r"manifest\.parquet|job\.json|data/[^/]+\.(parquet|csv|json|xlsx)|data/[^/]+\.parquet/part-\d+\.parquet"
+    r"manifest\.parquet|job\.json|data/[^/]+\.(parquet|csv|json|xlsx)|data/(scopes/)?[^/]+\.parquet(/part-\d+\.parquet)?"
     r"|report/(index|page-\d+)\.html|report/thumbnails/[0-9a-f]{8,64}\.jpg"
 )
 

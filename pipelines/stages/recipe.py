@@ -19,7 +19,7 @@ from pipelines.image_io import (
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.stages.cached_analyses import Kept
 from pipelines.stages.output_paths import OutputPaths
-from pipelines.tables import analyses_schema, object_schemas
+from pipelines.tables import object_schemas, saved_schema
 
 Results = Mapping[str, Result]
 """Analysis name -> its columns."""
@@ -67,4 +67,4 @@ def _schemas(
     """Of the images' table and, by analysis, of the tables of objects; ``analyses`` as for ``calculator``."""
     by_name = {analysis.name: analysis for analysis in analyses}
     rows = object_schemas(requests, by_name)
-    return analyses_schema(requests, by_name), {request.name: schema for request, schema in rows.items()}
+    return saved_schema(requests, by_name), {request.name: schema for request, schema in rows.items()}

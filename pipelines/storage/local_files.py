@@ -175,6 +175,16 @@ def _create(temporary: Path, final: Path) -> None:
         os.replace(temporary, final)
 
 
+def link_or_copy(path: Path, target: Path) -> None:
+    """Give a file among the job's own a second name, which nothing has yet; its content is never changed after."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(path, target)
+
+
 def remove(root: Path, relative: str, known: Collection[str]) -> bool:
     """Remove a file that is as the job wrote it; False for whatever else bears the name, which stays.
 

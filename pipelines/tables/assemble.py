@@ -47,9 +47,11 @@ class InputParts:
 class PartReader:
     """Reads rows of parts, and keeps the row groups and footers used last: neighbours mostly lie in the same ones."""
 
-    def __init__(self, capacity: int = OPEN_PARTS) -> None:
+    def __init__(self, columns: Sequence[str], capacity: int = OPEN_PARTS) -> None:
+        """``columns``: those that are read, of the ones that a part has."""
+        wanted = list(columns)
         self._file = lru_cache(capacity)(PartFile)
-        self._row_group = lru_cache(capacity)(lambda path, group: self._file(path).read(group))
+        self._row_group = lru_cache(capacity)(lambda path, group: self._file(path).read(group, wanted))
 
     def slice(self, part: PartColumns, entry: InputParts) -> pa.RecordBatch | None:
         """The rows of one input, without a copy if they lie in one place; None when a part of objects has none."""
@@ -83,7 +85,7 @@ def assemble(
     RayjobsError
         A part is damaged or doesn't hold the row that it should.
     """
-    reader = reader or PartReader()
+    reader = reader or PartReader(schema.names)
     limit = max(BATCH_BYTES // row_bytes(schema), 1)
     pieces: list[pa.RecordBatch] = []
     rows = 0

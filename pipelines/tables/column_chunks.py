@@ -1,8 +1,8 @@
 """Parquet files put together from the column chunks of others, which are neither decoded nor encoded again.
 
 A column chunk is the encoded values of one column in one row group; nothing in it says where it lies, only the file's
-footer does. So rows that workers encoded become part of a larger table, and a table becomes one of fewer or more
-columns, at the speed of copying. The footer is Thrift (``thrift_compact``), its fields are those of
+footer does. So rows that workers encoded become part of a larger table, at the speed of copying. The footer is Thrift
+(``thrift_compact``), its fields are those of
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift. Columns of one leaf each: numbers,
 texts, lists of them.
 """
@@ -119,6 +119,7 @@ class EncodedFile:
 
     def __init__(self, source: Path | bytes) -> None:
         self._source = source
+        self.path = Path() if isinstance(source, bytes) else source
         self.name = "a table in memory" if isinstance(source, bytes) else source.name
         try:
             data, end = self._footer()

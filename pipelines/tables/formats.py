@@ -28,8 +28,6 @@ TABLE_FORMATS.register("parquet", write_parquet)
 TABLE_FORMATS.register("csv", write_csv)
 TABLE_FORMATS.register("json", write_json)
 TABLE_FORMATS.register("xlsx", _write_single_sheet)
-FLAT_FORMATS = frozenset(("csv", "xlsx"))
-"""Those of plain cells: what ``flat_schema`` leaves out need not be read for them."""
 
 
 def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, format: str) -> None:

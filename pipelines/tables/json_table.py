@@ -1,6 +1,6 @@
 """Tables as JSON: one array, written as a stream with one object per line, so that both parsers and line tools read it.
 
-Arrays are nested lists in their shape. NaN and infinities, which JSON doesn't have, become null.
+NaN and infinities, which JSON doesn't have, become null.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.tables.schema import field_shape
-from pipelines.tables.values import array_values, scalar_values
+from pipelines.tables.values import scalar_values
 
 
 def write_json(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -29,12 +28,5 @@ def write_json(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch])
 
 
 def _objects(batch: pa.RecordBatch, schema: pa.Schema) -> Iterable[dict[str, Any]]:
-    # Row by row, because nested lists take many times the memory of the arrays.
-    for row in range(batch.num_rows):
-        single = batch.slice(row, 1)
-        yield {field.name: _value(column, field) for field, column in zip(schema, single.columns, strict=True)}
-
-
-def _value(column: pa.Array, field: pa.Field) -> Any:
-    shape = field_shape(field)
-    return (array_values(column, shape) if shape else scalar_values(column))[0]
+    columns = [scalar_values(column) for column in batch.columns]
+    return (dict(zip(schema.names, row, strict=True)) for row in zip(*columns, strict=True))

@@ -29,8 +29,13 @@ def objects_part(part: str, analysis: str) -> str:
     return f"{stem}.{analysis}.{suffix}"
 
 
+def scopes_part(part: str, analysis: str) -> str:
+    """The name of the file with the arrays of a sealed part: ``000000-8f3a.luma_waveform.scopes.parquet``."""
+    return objects_part(part, f"{analysis}.scopes")
+
+
 def part_of(name: str) -> str:
-    """The part that a file belongs to: itself, or the part whose objects it holds."""
+    """The part that a file belongs to: itself, or the part whose objects or arrays it holds."""
     return f"{name.partition('.')[0]}.{name.rpartition('.')[2]}"
 
 

@@ -1,6 +1,7 @@
 """The columns of the result tables as Arrow types: names, types, units and meanings.
 
-Covers the tables ``analyses`` (one row per image) and those with one row per object. Does not cover the manifest.
+Covers the tables ``analyses`` (one row per image) and those with one row per object, which people open and which hold
+scalars alone: numbers, texts; and the tables of scopes beside them, which hold the arrays. Does not cover the manifest.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from pipelines.models import AnalysisRequest
 
 INPUT = "input"
 """First column of every table: the input's readable path."""
-FLAT_VALUES = 1024
-"""Longest array that becomes one cell of text."""
 
 _SCALARS = {
     "float64": pa.float64(),
@@ -81,9 +80,9 @@ def field_shape(field: pa.Field) -> tuple[int, ...]:
     return tuple(map(int, text.decode().split(",")))
 
 
-def columns_schema(fields: Iterable[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+def columns_schema(fields: Iterable[pa.Field]) -> pa.Schema:
     """The schema of a table about inputs: ``input`` first, then the fields."""
-    return described_schema([INPUT_FIELD, *fields], metadata)
+    return described_schema([INPUT_FIELD, *fields])
 
 
 def described_schema(fields: Sequence[pa.Field], metadata: Mapping[str, str] | None = None) -> pa.Schema:
@@ -98,20 +97,43 @@ def described_schema(fields: Sequence[pa.Field], metadata: Mapping[str, str] | N
     return pa.schema(fields, metadata={**(metadata or {}), "columns": text})
 
 
-def analyses_schema(
-    requests: Sequence[AnalysisRequest],
-    analyses: Mapping[str, Analysis] = TABLED,
-    metadata: Mapping[str, str] | None = None,
-) -> pa.Schema:
-    """The schema of the table ``analyses``: ``input``, then ``<analysis>_<column>`` in the order of the requests.
+def is_scope(field: pa.Field) -> bool:
+    """Whether a column holds an array per row, which makes it part of a table of scopes."""
+    return bool(pa.types.is_fixed_size_list(field.type))
 
-    Every column but ``input`` is nullable. ``metadata`` (job name, versions) becomes the file's key-values.
+
+def scalars_of(schema: pa.Schema) -> pa.Schema:
+    """A table without its arrays."""
+    return described_schema([field for field in schema if not is_scope(field)])
+
+
+def scopes_of(schema: pa.Schema, keys: Sequence[str] = (INPUT,)) -> pa.Schema | None:
+    """The arrays of a table, with the columns that say whose they are; None when it has none."""
+    arrays = [field for field in schema if is_scope(field)]
+    return described_schema([*(schema.field(key) for key in keys), *arrays]) if arrays else None
+
+
+def analyses_schema(requests: Sequence[AnalysisRequest]) -> pa.Schema:
+    """The schema of the table ``analyses``: ``input``, then the scalars ``<analysis>_<column>`` by request.
+
+    Every column but ``input`` is nullable.
     """
+    return scalars_of(saved_schema(requests))
+
+
+def scopes_schemas(requests: Sequence[AnalysisRequest]) -> dict[AnalysisRequest, pa.Schema]:
+    """Of each requested analysis of arrays the schema of its table of scopes, in order."""
+    found = {request: scopes_of(saved_schema([request])) for request in requests}
+    return {request: schema for request, schema in found.items() if schema is not None}
+
+
+def saved_schema(requests: Sequence[AnalysisRequest], analyses: Mapping[str, Analysis] = TABLED) -> pa.Schema:
+    """All that workers save of an image, scalars and arrays together: columns as ``analyses_schema`` names them."""
     fields = []
     for request in requests:
         entry = analyses[request.name]
         fields += [column_field(of_analysis(column, request.name)) for column in entry.columns(**request.params)]
-    return columns_schema(fields, metadata)
+    return columns_schema(fields)
 
 
 def object_schemas(
@@ -126,23 +148,12 @@ def object_schemas(
     return found
 
 
-def rows_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = None) -> pa.Schema:
+def rows_schema(columns: Sequence[Column]) -> pa.Schema:
     """The schema of a table with several rows per input, such as ``objects``: ``input``, then the bare columns."""
-    return columns_schema([column_field(column) for column in columns], metadata)
+    return columns_schema([column_field(column) for column in columns])
 
 
 INPUT_FIELD = described(INPUT, pa.string(), label="Input", meaning="Path of the input, readable.", nullable=False)
-
-
-def flat_columns(schema: pa.Schema) -> list[int]:
-    """The columns that a format of plain cells shows: scalars, and arrays of one dimension of at most 1,024 values."""
-    shapes = [field_shape(field) for field in schema]
-    return [index for index, shape in enumerate(shapes) if len(shape) < 2 and math.prod(shape) <= FLAT_VALUES]
-
-
-def flat_schema(schema: pa.Schema) -> pa.Schema:
-    """Only the columns that a format of plain cells shows."""
-    return pa.schema([schema.field(index) for index in flat_columns(schema)], metadata=schema.metadata)
 
 
 def row_bytes(schema: pa.Schema) -> int:

@@ -1,13 +1,14 @@
 """Sealed parts: final Parquet files of one range of the inputs, written by workers side by side.
 
-Covers writing one from the parts of its inputs, which may be older sealed parts, and the files of objects beside it.
-Which inputs make up a range, and which part is current, is decided by the caller.
+Covers writing one from the parts of its inputs, which may be older sealed parts: its scalars, and beside it a file for
+the arrays of each analysis and one for the objects of each. Which inputs make up a range, and which part is current, is
+decided by the caller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.models import AnalysisRequest
+from pipelines.storage.local_files import link_or_copy
 from pipelines.tables.assemble import InputParts, PartReader, assemble
 from pipelines.tables.column_chunks import (
-    ColumnChunk,
     EncodedFile,
     Field,
     RowGroup,
@@ -25,12 +26,12 @@ from pipelines.tables.column_chunks import (
     fields_of,
     write_row_groups,
 )
-from pipelines.tables.parquet_table import SAVED_ROWS, has_wide_rows
-from pipelines.tables.parts import appearing, write_part
-from pipelines.tables.schema import INPUT, analyses_schema, object_schemas
+from pipelines.tables.parquet_table import SAVED_ROWS, has_wide_rows, write_parquet
+from pipelines.tables.parts import appearing, scopes_part, write_part
+from pipelines.tables.schema import analyses_schema, object_schemas, saved_schema, scopes_schemas
 
-OPEN_FILES = 16
-"""Footers kept in memory; neighbours mostly lie in the same file."""
+OPEN_FILES = 256
+"""Footers kept in memory: all of a range, since each analysis of arrays goes through its parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,6 @@ class SealRequest:
     inputs: tuple[InputParts, ...]
     """Its rows, in order."""
     objects: tuple[ObjectsSeal, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    """Key-values of the file."""
     durable: bool = False
     """Wait until the file would survive a power cut."""
 
@@ -62,7 +61,8 @@ class SealRequest:
 def seal_part(request: SealRequest) -> None:
     """Write a sealed part; it appears under its name only when it is whole, and the same request gives the same bytes.
 
-    Its objects are there before it. The row groups of wide rows that a worker has encoded are taken over as they are.
+    Its objects and arrays are there before it. Row groups of arrays that a worker has encoded are taken over as they
+    are, and files of arrays that hold just these rows stay what they are.
 
     Raises
     ------
@@ -72,19 +72,54 @@ def seal_part(request: SealRequest) -> None:
     for seal in request.objects:
         objects = object_schemas([seal.request])[seal.request]
         write_part(seal.target, objects, assemble(seal.inputs, objects, several=True), durable=request.durable)
-    schema = analyses_schema(request.requests, metadata=request.metadata)
-    if has_wide_rows(schema):
-        with appearing(request.target, durable=request.durable) as temporary:
-            write_row_groups(temporary, schema, _row_groups(request.inputs, schema))
-    else:
-        write_part(request.target, schema, assemble(request.inputs, schema), durable=request.durable)
+    opened = lru_cache(OPEN_FILES)(EncodedFile)
+    is_wide = has_wide_rows(saved_schema(request.requests))
+    for analysis, schema in scopes_schemas(request.requests).items():
+        target = request.target.with_name(scopes_part(request.target.name, analysis.name))
+        inputs = [_with_arrays(entry, analysis.name, schema, opened) for entry in request.inputs]
+        whole = _one_file(inputs, opened)
+        with appearing(target, durable=request.durable) as temporary:
+            if whole is not None and whole.fields == fields_of(schema):
+                link_or_copy(whole.path, temporary)
+            elif is_wide:
+                write_row_groups(temporary, schema, _row_groups(inputs, schema, opened))
+            else:
+                write_parquet(temporary, schema, assemble(inputs, schema))
+    schema = analyses_schema(request.requests)
+    write_part(request.target, schema, assemble(request.inputs, schema), durable=request.durable)
 
 
-def _row_groups(inputs: Sequence[InputParts], schema: pa.Schema) -> Iterator[RowGroup]:
+def _with_arrays(
+    entry: InputParts, analysis: str, schema: pa.Schema, opened: Callable[[Path], EncodedFile]
+) -> InputParts:
+    """The input with the one part that has its arrays of an analysis: the latest, and of a sealed one its own file."""
+    names = set(schema.names[1:])
+    for part in reversed(entry.parts):
+        if part.columns is not None and not names <= part.columns:
+            continue
+        beside = part.path.with_name(scopes_part(part.path.name, analysis))
+        path = beside if beside.exists() else part.path
+        if names <= opened(path).fields.keys():
+            return replace(entry, parts=(replace(part, path=path),))
+    return entry
+
+
+def _one_file(inputs: Sequence[InputParts], opened: Callable[[Path], EncodedFile]) -> EncodedFile | None:
+    """The file that holds the rows of exactly these inputs, if there is one."""
+    places = [(part.path, part.row) for entry in inputs for part in entry.parts]
+    path = places[0][0]
+    if places != [(path, row) for row in range(len(inputs))] or not path.name.endswith(f".scopes{path.suffix}"):
+        return None
+    file = opened(path)
+    return file if file.starts[-1] == len(inputs) else None
+
+
+def _row_groups(
+    inputs: Sequence[InputParts], schema: pa.Schema, opened: Callable[[Path], EncodedFile]
+) -> Iterator[RowGroup]:
     """The rows of each ``SAVED_ROWS`` places, as a worker encoded them, or else encoded anew."""
     fields = fields_of(schema)
-    opened = lru_cache(OPEN_FILES)(EncodedFile)
-    reader = PartReader()
+    reader = PartReader(schema.names)
     for _, members in groupby(inputs, lambda entry: entry.place // SAVED_ROWS):
         group = tuple(members)
         yield _as_encoded(group, fields, opened) or encode(schema, assemble(group, schema, reader=reader)).groups[0]
@@ -93,21 +128,15 @@ def _row_groups(inputs: Sequence[InputParts], schema: pa.Schema) -> Iterator[Row
 def _as_encoded(
     group: Sequence[InputParts], fields: Mapping[str, Field], opened: Callable[[Path], EncodedFile]
 ) -> RowGroup | None:
-    """The chunks of exactly these inputs in the parts that hold them; None when they aren't row groups there."""
-    if len({len(entry.parts) for entry in group}) > 1:
+    """The chunks of exactly these inputs in the part that holds them; None when they aren't a row group of one."""
+    first = group[0].parts[0]
+    if first.row is None or any(
+        [(part.path, part.row) for part in entry.parts] != [(first.path, row)]
+        for row, entry in enumerate(group, first.row)
+    ):
         return None
-    chunks: dict[str, ColumnChunk] = {}
-    for places in zip(*(entry.parts for entry in group), strict=True):  # oldest first: later ones count
-        path, columns, first = places[0].path, places[0].columns, places[0].row
-        if first is None or any(
-            (place.path, place.columns, place.row) != (path, columns, row) for row, place in enumerate(places, first)
-        ):
-            return None
-        file = opened(path)
-        found = file.row_group(first, len(places))
-        if found is None:
-            return None
-        for name, chunk in found.chunks.items():
-            if (columns is None or name in columns or name == INPUT) and file.fields[name] == fields.get(name):
-                chunks[name] = chunk
-    return RowGroup(len(group), chunks) if chunks.keys() == fields.keys() else None
+    file = opened(first.path)
+    found = file.row_group(first.row, len(group))
+    if found is None or any(file.fields.get(name) != field for name, field in fields.items()):
+        return None
+    return RowGroup(len(group), {name: found.chunks[name] for name in fields})

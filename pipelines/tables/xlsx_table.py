@@ -1,7 +1,7 @@
 """Tables as an Excel workbook: one sheet per table, streamed row by row.
 
 Excel's limits are kept: a table of more than 1,048,576 rows continues on further sheets, a text of more than 32,767
-characters is cut, an integer beyond 2**53 becomes text. Arrays as in CSV. Needs the optional package XlsxWriter.
+characters is cut, an integer beyond 2**53 becomes text. Needs the optional package XlsxWriter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import pyarrow as pa
 
 from pipelines.errors import RayjobsError
 from pipelines.tables.cells import printable, safe_cell
-from pipelines.tables.schema import flat_columns
-from pipelines.tables.values import array_texts, scalar_values
+from pipelines.tables.values import scalar_values
 
 SHEET_ROWS = 1_048_576
 SHEET_COLUMNS = 16_384
@@ -59,7 +58,7 @@ def write_xlsx(path: Path, sheets: Sequence[Sheet], *, sheet_rows: int = SHEET_R
     check_xlsx()
     xlsxwriter = importlib.import_module("xlsxwriter")
     for sheet in sheets:
-        if len(flat_columns(sheet.schema)) > SHEET_COLUMNS:
+        if len(sheet.schema) > SHEET_COLUMNS:
             raise RayjobsError(f"{sheet.name} has more than {SHEET_COLUMNS} columns, more than a sheet holds; use csv")
     options = {
         "constant_memory": True,
@@ -77,10 +76,9 @@ def write_xlsx(path: Path, sheets: Sequence[Sheet], *, sheet_rows: int = SHEET_R
 
 
 def _write_table(book: Any, bold: Any, sheet: Sheet, sheet_rows: int) -> None:
-    columns = flat_columns(sheet.schema)
-    names = [sheet.schema.names[index] for index in columns]
+    names = sheet.schema.names
     page, number, row = _new_page(book, bold, sheet.name, names), 1, 1
-    for cells in _rows(sheet.batches, columns):
+    for cells in _rows(sheet.batches):
         if row == sheet_rows:
             number += 1
             page, row = _new_page(book, bold, f"{sheet.name} ({number})", names), 1
@@ -98,13 +96,9 @@ def _new_page(book: Any, bold: Any, name: str, columns: Sequence[str]) -> Any:
     return page
 
 
-def _rows(batches: Iterable[pa.RecordBatch], columns: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
     for batch in batches:
-        yield from zip(*(_values(batch.column(index)) for index in columns), strict=True)
-
-
-def _values(column: pa.Array) -> Sequence[Any]:
-    return array_texts(column) if pa.types.is_fixed_size_list(column.type) else scalar_values(column)
+        yield from zip(*map(scalar_values, batch.columns), strict=True)
 
 
 def _write_cell(page: Any, row: int, index: int, value: Any) -> None:

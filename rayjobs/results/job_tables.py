@@ -1,40 +1,40 @@
 """The tables in ``data/``, made from the sealed results: one row per image, and one row per object where asked.
 
-A table is one file, or for Parquet of a job of several ranges a directory with a part per range. Sealed parts are
-linked where they hold just what is asked for; else columns of wide rows are copied as they are encoded. Its rows are in
-the order of the inputs and its bytes depend on inputs and job alone. Made without Ray.
+People open tables of scalars: ``analyses`` and those of objects. Arrays have tables of their own in ``data/scopes/``,
+Parquet only, one per analysis, joined by ``input``. A table of up to so many inputs is one file (``file_rows`` of the
+store, of arrays ``range_rows``); in Parquet a larger one is a directory of that name with a part for so many each.
+Sealed parts are linked where they hold just what is asked for. The rows are in the order of the inputs, and the bytes
+depend on inputs and job alone. Made without Ray.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.models import AnalysisRequest
+from pipelines.storage.local_files import link_or_copy
 from pipelines.tables import (
-    FLAT_FORMATS,
     Sheet,
     analyses_schema,
-    flat_schema,
-    has_wide_rows,
     object_schemas,
     row_bytes,
+    scalars_of,
+    scopes_of,
+    scopes_schemas,
     seal_part,
     write_table,
     write_xlsx,
 )
-from pipelines.tables.column_chunks import EncodedFile, RowGroup, encode, write_row_groups
 from pipelines.tables.parquet_table import GROUP_BYTES
-from rayjobs.results.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
+from rayjobs.results.duplicates import DuplicateGroups, find_duplicates
 from rayjobs.results.fixed_files import FixedFiles
-from rayjobs.results.published import TABLE
+from rayjobs.results.published import SCOPES, TABLE
 from rayjobs.results.results_store import ResultsStore
 
 PARQUET = "parquet"
@@ -88,20 +88,6 @@ class _Table:
                     row += table.num_rows
                     yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
 
-    def row_groups(self, ranges: range) -> Iterator[RowGroup]:
-        """The row groups of some ranges as they are encoded, but for the column that must be filled."""
-        for number in ranges:
-            sealed = self.sealed(number)
-            file = None if sealed is None else EncodedFile(sealed.path)
-            for row, group in zip(file.starts, file.groups, strict=False) if file else ():
-                yield group if self.groups is None else self._filled(self.groups, group, number, row)
-
-    def _filled(self, groups: DuplicateGroups, group: RowGroup, number: int, row: int) -> RowGroup:
-        schema = pa.schema([self.schema.field(GROUP_COLUMN)])
-        empty = pa.table([pa.nulls(group.rows, schema.field(0).type)], schema=schema)
-        filled = encode(schema, groups.filled(empty, number, row).combine_chunks().to_batches())
-        return RowGroup(group.rows, group.chunks | filled.groups[0].chunks)
-
 
 def seal_results(store: ResultsStore) -> None:
     """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all."""
@@ -117,15 +103,14 @@ def write_tables(files: FixedFiles, store: ResultsStore, formats: Sequence[str])
 
     Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
     """
-    ranges = store.all_ranges()
+    tables = _tables(store, store.all_ranges()) if store.requests and formats else []
+    people = [table for table in tables if not _is_of_arrays(table.name)]
     wanted = []
-    tables = _tables(store, ranges) if store.requests and formats else []
     for table in tables:
-        for format in formats:
-            if format != XLSX or table.name == TABLE:
-                relative = table_path(table.name, format)
-                wanted.append(relative)
-                _replace(files, relative, format, table, tables)
+        for format in _formats_of(table.name, formats):
+            relative = table_path(table.name, format)
+            wanted.append(relative)
+            _replace(files, relative, format, table, people)
     return wanted
 
 
@@ -136,8 +121,22 @@ def table_path(table: str, format: str) -> str:
 
 def table_paths(requests: Sequence[AnalysisRequest], formats: Sequence[str]) -> list[str]:
     """Where the tables of a job lie, relative to the output."""
-    names = [TABLE, *(request.name for request in object_schemas(requests))] if requests else []
-    return [table_path(name, format) for name in names for format in formats if format != XLSX or name == TABLE]
+    of_objects = object_schemas(requests)
+    names = [TABLE, *(request.name for request in of_objects)] if requests else []
+    arrays = [*scopes_schemas(requests), *(each for each, schema in of_objects.items() if scopes_of(schema))]
+    names += [f"{SCOPES}/{request.name}" for request in arrays]
+    return [table_path(name, format) for name in names for format in _formats_of(name, formats)]
+
+
+def _is_of_arrays(table: str) -> bool:
+    return table.startswith(f"{SCOPES}/")
+
+
+def _formats_of(table: str, formats: Sequence[str]) -> list[str]:
+    """Which of the wanted formats a table is written in: arrays in Parquet, all sheets of a workbook with the first."""
+    if _is_of_arrays(table):
+        return [format for format in formats if format == PARQUET]
+    return [format for format in formats if format != XLSX or table == TABLE]
 
 
 def _replace(files: FixedFiles, relative: str, format: str, table: _Table, tables: Sequence[_Table]) -> None:
@@ -155,7 +154,7 @@ def _replace(files: FixedFiles, relative: str, format: str, table: _Table, table
 
 
 def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
-    """The table of images, then those of objects in the order of the job's analyses."""
+    """The table of images, then those of objects in the order of the job's analyses, then those of arrays."""
     groups = find_duplicates(store, ranges)
 
     def of_images(number: int) -> _Sealed | None:
@@ -165,26 +164,40 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
         is_final = found[1] == store.requests and TABLE not in groups
         return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
 
-    def of_objects(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
+    def of_objects(request: AnalysisRequest, *, is_whole: bool) -> Callable[[int], _Sealed | None]:
         def sealed(number: int) -> _Sealed | None:
             path = store.sealed_objects(number, request)
-            return None if path is None else _Sealed(path, is_final=request.name not in groups)
+            is_final = is_whole and request.name not in groups
+            return None if path is None else _Sealed(path, is_final=is_final)
 
         return sealed
 
-    def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None]) -> _Table:
-        per_file = store.file_rows // store.range_rows
-        of_table = groups.get(name)
-        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=of_table)
+    def of_arrays(request: AnalysisRequest) -> Callable[[int], _Sealed | None]:
+        def sealed(number: int) -> _Sealed | None:
+            path = store.sealed_scopes(number, request)
+            return None if path is None else _Sealed(path, is_final=True, sha256=store.sha256_of(path.name))
 
-    images = table(TABLE, analyses_schema(store.requests), of_images)
-    objects = [table(request.name, schema, of_objects(request)) for request, schema in store.object_schemas.items()]
-    return [images, *objects]
+        return sealed
+
+    def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None], per_file: int) -> _Table:
+        same = groups.get(name)
+        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=same)
+
+    per_file = store.file_rows // store.range_rows
+    found = [table(TABLE, analyses_schema(store.requests), of_images, per_file)]
+    of_frames: list[_Table] = []
+    for request, schema in store.object_schemas.items():
+        scalars, arrays = scalars_of(schema), scopes_of(schema, schema.names[:2])
+        found.append(table(request.name, scalars, of_objects(request, is_whole=arrays is None), per_file))
+        if arrays is not None:
+            name = f"{SCOPES}/{request.name}"
+            of_frames.append(table(name, arrays, of_objects(request, is_whole=False), 1))
+    for request, schema in store.scopes_schemas.items():
+        found.append(table(f"{SCOPES}/{request.name}", schema, of_arrays(request), 1))
+    return [*found, *of_frames]
 
 
 def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
-    if format in FLAT_FORMATS:
-        table, *tables = (replace(each, schema=flat_schema(each.schema)) for each in (table, *tables))
     if format == PARQUET:
         _write_file(target, table, table.ranges)
     elif format == XLSX:
@@ -224,17 +237,7 @@ def _write_file(target: Path, table: _Table, ranges: range) -> str | None:
     """One file of a table; gives its sha256 if that is known."""
     sealed = table.sealed(ranges[0]) if len(ranges) == 1 else None
     if sealed is not None and sealed.is_final:
-        _link(sealed.path, target)
+        link_or_copy(sealed.path, target)
         return sealed.sha256
-    if table.name == TABLE and has_wide_rows(table.schema):
-        write_row_groups(target, table.schema, table.row_groups(ranges))
-    else:
-        write_table(target, table.schema, table.batches(ranges), format=PARQUET)
+    write_table(target, table.schema, table.batches(ranges), format=PARQUET)
     return None
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path, target)
-    except OSError:  # no hard links on this file system: a copy does as well
-        shutil.copyfile(path, target)

@@ -29,6 +29,8 @@ from rayjobs.job.output_directory import OutputDirectory
 
 TABLE = "analyses"
 """Name of the table with a row per image."""
+SCOPES = "scopes"
+"""Directory of the tables of arrays, below ``data``."""
 THUMBNAILS = "report/thumbnails/"
 
 
@@ -227,6 +229,7 @@ def adopt_older(ledger: JobLedger, output: OutputDirectory) -> None:
         tables = {TABLE, FRAMES, *(name for step in spec["analyses"] for name in step)}
         formats = spec["export"]["data"]
         own = {f"{output.data.name}/{table}.{format}" for table in tables for format in formats}
+        own |= {f"{output.data.name}/{SCOPES}/{table}.parquet" for table in tables}
         found = [
             str(path.relative_to(output.root))
             for top in (output.job_json, output.manifest, output.data, output.report.parent)

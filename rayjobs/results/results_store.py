@@ -2,8 +2,8 @@
 
 A sealed part holds the rows of one range of the sealed input list, so its bytes depend on the inputs and the job alone.
 It is the store and, by a hard link, the table that the user opens. Asking for fewer analyses, or for another table
-format, reads the store; asking for one more seals its ranges again with one group of columns more. Objects lie in files
-beside the parts, whose names follow from theirs: the ledger knows only parts.
+format, reads the store; asking for one more seals its ranges again with one group of columns more. Arrays and objects
+lie in files beside the parts, one per analysis, whose names follow from theirs: the ledger knows only parts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ from pipelines.tables import (
     readable_path,
     row_bytes,
     rows_per_file,
+    saved_schema,
+    scalars_of,
+    scopes_of,
+    scopes_part,
+    scopes_schemas,
 )
+from pipelines.tables.parquet_table import WIDE_BYTES
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.published import sealed_files
 
@@ -76,19 +82,26 @@ class ResultsStore:
         self.requests = tuple(requests)
         self.object_schemas = object_schemas(self.requests)
         """Analysis of objects -> schema of its table."""
+        self.scopes_schemas = scopes_schemas(self.requests)
+        """Analysis of arrays -> schema of its table."""
         most = [
-            FILE_BYTES // (_rows_per_input(request) * row_bytes(schema))
+            FILE_BYTES // (_rows_per_input(request) * row_bytes(scalars_of(schema)))
             for request, schema in self.object_schemas.items()
         ]
         rows = max(min([rows_per_file(analyses_schema(self.requests)), *most]), 1)
         self.file_rows = rows // WIDE_FILE_ROWS * WIDE_FILE_ROWS or rows // SAVED_ROWS * SAVED_ROWS or rows
-        """Places of the sealed list per file of a table; decided by what is asked for."""
-        self.range_rows = min(self.file_rows, WIDE_FILE_ROWS) if self._has_wide_rows() else self.file_rows
+        """Places of the sealed list per file of a table of scalars; decided by what is asked for."""
+        self.range_rows = min(self.file_rows, self._rows_of_arrays())
         """Places per range, a fraction of a file's; what was once asked for may still be there, and be large."""
 
-    def _has_wide_rows(self) -> bool:
+    def _rows_of_arrays(self) -> int:
+        """Places per file of a table of arrays, whatever was and is asked for."""
         recipes = self._ledger.recipes()
-        return has_wide_rows(analyses_schema(self._all_requests(set(recipes), recipes)))
+        saved = saved_schema(self._all_requests(set(recipes), recipes))
+        of_rows = [row_bytes(schema) * FRAMES_PER_FILE for schema in self.object_schemas.values() if scopes_of(schema)]
+        if has_wide_rows(saved) or any(size >= WIDE_BYTES for size in of_rows):
+            return WIDE_FILE_ROWS
+        return max(rows_per_file(saved) // WIDE_FILE_ROWS * WIDE_FILE_ROWS, WIDE_FILE_ROWS)
 
     def ranges(self, first_seq: int, end_seq: int) -> list[int]:
         """The numbers of the ranges that lie wholly within first_seq <= seq < end_seq."""
@@ -146,6 +159,7 @@ class ResultsStore:
         """Take a written part over: from now on the results of its inputs are there."""
         analyses = tuple(request.canonical() for request in seal.request.requests)
         names = [seal.part, *(objects.target.name for objects in seal.request.objects)]
+        names += [scopes_part(seal.part, request.name) for request in scopes_schemas(seal.request.requests)]
         files = sealed_files(self._output, names)
         self._ledger.facts.write_part(seal.part, SealedPart(analyses=analyses, rows=len(seal.rows), files=files))
         self._ledger.move_results(seal.part, seal.rows)
@@ -171,6 +185,11 @@ class ResultsStore:
         sealed = self.sealed_part(number)
         return None if sealed is None else sealed[0].with_name(objects_part(sealed[0].name, request.name))
 
+    def sealed_scopes(self, number: int, request: AnalysisRequest) -> Path | None:
+        """The file with the arrays of a range; None when no input of it is done."""
+        sealed = self.sealed_part(number)
+        return None if sealed is None else sealed[0].with_name(scopes_part(sealed[0].name, request.name))
+
     def remove_unused(self) -> None:
         """Delete parts that the ledger no longer refers to; call it when no worker is running."""
         used = self._ledger.parts()
@@ -190,7 +209,11 @@ class ResultsStore:
         if len(parts) > 1 or not rows[0].part.endswith(SEALED_SUFFIX):
             return False
         places, sealed = [group[0].row for group in _by_input(rows)], self._ledger.facts.part(rows[0].part)
-        return sealed is not None and places == list(range(sealed.rows))
+        if sealed is None or places != list(range(sealed.rows)):
+            return False
+        files = {file.path for file in sealed.files or ()}
+        asked = map(_from_canonical, sealed.analyses)
+        return all(scopes_part(rows[0].part, request.name) in files for request in scopes_schemas(list(asked)))
 
     def _path(self, part: str) -> Path:
         return (self._output.store if part.endswith(SEALED_SUFFIX) else self._output.parts) / part

@@ -21,7 +21,7 @@ from actors.ledger.ledger_format import check_whole, copy_ledger
 from actors.ledger.product_plan import apply_products
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
-from pipelines.tables import check_xlsx
+from pipelines.tables import check_xlsx, scopes_schemas
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.job.job_spec import JobSpec
@@ -33,8 +33,8 @@ from rayjobs.job.product_keys import table_requests, wanted_products
 from rayjobs.job.quantities import most_failures
 from rayjobs.results.fixed_files import check_free
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
-from rayjobs.results.job_tables import table_paths
-from rayjobs.results.published import THUMBNAILS, adopt_older, take_up
+from rayjobs.results.job_tables import PARQUET, table_paths
+from rayjobs.results.published import SCOPES, THUMBNAILS, adopt_older, take_up
 from rayjobs.results.report import most_pages
 from rayjobs.results.report_pages import page_path
 from rayjobs.run.run_request import RunRequest
@@ -120,9 +120,13 @@ def _note_job(ledger: JobLedger, request: RunRequest, total: int) -> None:
     ledger.facts.write(facts)
 
 
+LAYOUT = 2
+"""Of the tables: those of an older version are made anew. 2: arrays apart from scalars."""
+
+
 def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
     order = [request.canonical() for request in spec.analyses]
-    text = json.dumps([spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
+    text = json.dumps([LAYOUT, spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -146,7 +150,8 @@ def directories(spec: JobSpec) -> list[str]:
     paths = output_paths(spec)
     images = ["images"] if paths.image_suffixes and not is_beside(spec) else []
     charts = ["charts", *(f"charts/{name}" for name in paths.charted)] if paths.charted else []
-    return [*images, *charts, THUMBNAILS.rstrip("/")]
+    scopes = [f"data/{SCOPES}"] if PARQUET in spec.export.data and scopes_schemas(table_requests(spec)) else []
+    return [*images, *charts, *scopes, THUMBNAILS.rstrip("/")]
 
 
 def _reopen_unblocked(ledger: JobLedger, spec: JobSpec, output: OutputDirectory) -> None:

@@ -27,7 +27,6 @@ from pipelines.tables.column_chunks import EncodedFile
 from pipelines.tables.manifest import manifest_schema
 from pipelines.tables.parts import PartFile, write_part
 from pipelines.tables.schema import (
-    analyses_schema,
     arrow_type,
     column_field,
     field_shape,
@@ -35,13 +34,14 @@ from pipelines.tables.schema import (
     object_schemas,
     row_bytes,
     rows_schema,
+    saved_schema,
 )
 from tests.result_rows import ANALYSES, COLUMNS, OBJECT_COLUMNS, REQUESTS, final_batch, probe
 
 
 @pytest.fixture(scope="module")
 def schema() -> pa.Schema:
-    return analyses_schema(REQUESTS, ANALYSES, {"job": "autumn", "rayjobs": "0.1.0"})
+    return saved_schema(REQUESTS, ANALYSES)
 
 
 UNITLESS = {"string", "binary", "bool"}
@@ -78,13 +78,12 @@ class TestSchema:
         }
         assert field_shape(field) == (256, 256)
         assert field.nullable
-        assert schema.metadata[b"job"] == b"autumn"
         assert json.loads(schema.metadata[b"columns"])["probe_mean"]["unit"] == "level"
 
     @pytest.mark.parametrize("name", ANALYSES_OF_OURS)
     def test_every_column_of_an_analysis_has_a_label_a_unit_and_a_sentence(self, name: str) -> None:
         request = with_defaults(AnalysisRequest(name))
-        schemas = [analyses_schema([request]), *object_schemas([request, *frame_requests([request])]).values()]
+        schemas = [saved_schema([request]), *object_schemas([request, *frame_requests([request])]).values()]
         if name == "objects":
             every = ANALYSES_OF_OURS[name].row_columns
             assert every is not None
@@ -129,7 +128,7 @@ class TestSchema:
             parameters=Parameters,
             columns=lambda size=2: [Column("values", f"uint32[{size}]", "", "")],
         )
-        schema = analyses_schema([AnalysisRequest("choice", {"size": 5})], {"choice": entry})
+        schema = saved_schema([AnalysisRequest("choice", {"size": 5})], {"choice": entry})
         assert schema.field("choice_values").type.list_size == 5
 
     def test_row_bytes_counts_the_arrays(self, schema: pa.Schema) -> None:
