@@ -255,6 +255,19 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
         {"actors/ledger/job_facts.py", "actors/ledger/ledger_format.py"},
     ),
     "a file's record": (r"mtime_ns=found\.mtime_ns", set()),
+    "what Ray is told that a task needs, but for Ray itself and the coordinator": (
+        r'num_(cpus|gpus)\s*=[^=]|"num_(cpus|gpus)"',
+        {
+            "pipelines/resource_needs.py",
+            "rayjobs/run/ray_session.py",
+            "actors/coordinator/ray_coordinator.py",
+        },
+    ),
+    "names of resources, and amounts in words": (
+        r'(?m)^(CPU|MEMORY|GPU)(, .*)? = "|def say\(name: str, amount|class (Infeasible|ResourcesBusy)Error',
+        {"pipelines/resource_needs.py"},
+    ),
+    "refusals for want of resources": ("asks for \\{", {"pipelines/resource_needs.py", "actors/queue/capacity.py"}),
     "what a step is called": (r"json\.dumps\(\[self\.name", {"pipelines/models.py"}),
 }
 """What there is once -> how it looks in code, and the files that it is in."""

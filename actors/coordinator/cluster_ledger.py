@@ -18,9 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.queue.capacity import Placement, needs_of
+from actors.queue.capacity import Placement
 from actors.queue.priority_scheduler import Entry
 from actors.queue.task_queue import Past
+from pipelines.resource_needs import needs_of
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 

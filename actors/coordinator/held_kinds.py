@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from actors.queue.capacity import needs_of
 from actors.queue.priority_scheduler import Kind
+from pipelines.resource_needs import needs_of
 from pipelines.tasks import Task
 
 LONGEST_PAUSE_S = 30.0

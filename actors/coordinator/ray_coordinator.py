@@ -22,9 +22,9 @@ import ray
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
-from actors.queue.capacity import CPU, GPU, MEMORY
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import TaskReport
+from pipelines.resource_needs import CPU, GPU, MEMORY
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 NAMESPACE = "rayjobs"

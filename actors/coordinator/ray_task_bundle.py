@@ -28,6 +28,7 @@ from actors.queue.queue_events import Grant, Outcome, TaskReport
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
 from pipelines.kernel_cache import keep_kernels
+from pipelines.resource_needs import ray_options
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -121,11 +122,9 @@ def _launch(handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant) -> Any:
     job = f"{first.job_id}: " if first.job_id else ""
     name = f"{job}{first.task_type} {first.task_id}" if len(tasks) == 1 else f"{job}{len(tasks)} x {first.task_type}"
     return _run_bundle.options(
-        name=name,
-        num_cpus=grant.cpus,
-        num_gpus=grant.gpus or None,
-        memory=grant.memory_bytes or None,
-        resources=dict(grant.resources) or None,
+        **ray_options(
+            cpus=grant.cpus, gpus=grant.gpus, memory_bytes=grant.memory_bytes, resources=grant.resources, name=name
+        ),
         scheduling_strategy=NodeAffinitySchedulingStrategy(grant.node, soft=True) if grant.node else "DEFAULT",
     ).remote(handler, [_to_extensible(task) for task in tasks], grant.number, grant.cpus)
 
@@ -152,8 +151,7 @@ def _run_all(
         yield reports
 
 
-_run_bundle = ray.remote(max_retries=0, num_returns="streaming")(_run_all)
-"""Never retried by Ray: the queue does, where attempts are counted."""
+_run_bundle = ray.remote(num_returns="streaming")(_run_all)
 
 
 def run_one(handler: TaskHandler, task: ExtensibleTask, number: int) -> TaskReport:

@@ -10,24 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pipelines.resources import ResourceEstimate
+from pipelines.resource_needs import BUILT_IN, CPU, DISK, MEMORY, UNIT, Needs, say
 
-UNIT = 10_000
-"""The grain of amounts; Ray's own."""
-CPU = "cpu"
-MEMORY = "memory"
-GPU = "gpu"
 CLUSTER = ""
 """Stands for the node of resources that are counted once for all nodes."""
-
-Needs = tuple[tuple[str, int], ...]
-"""(resource, amount in ten-thousandths), sorted; hashable, so that tasks with the same needs wait in one line."""
-
-
-def needs_of(estimate: ResourceEstimate) -> Needs:
-    """What a task takes from the books."""
-    amounts = {CPU: estimate.cpus, MEMORY: estimate.memory_bytes, GPU: estimate.gpus, **estimate.custom}
-    return tuple(sorted((name, round(amount * UNIT)) for name, amount in amounts.items() if amount > 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +55,69 @@ class Outlook:
 
 
 class Capacity:
-    """Totals and what is taken of them."""
+    """Totals and what is taken of them.
 
-    def __init__(self) -> None:
+    The coordinator keeps grants in one, each on its nodes. The resource manager keeps in one what its driver holds,
+    whichever nodes it is on: as taken of ``CLUSTER``.
+
+    Parameters
+    ----------
+    nodes_known
+        Whether a cluster without nodes has none, instead of being one whose nodes haven't been seen yet.
+    """
+
+    def __init__(self, *, nodes_known: bool = False) -> None:
+        self._nodes_known = nodes_known
         self._totals: dict[str, dict[str, int]] = {CLUSTER: {}}
         self._used: dict[str, dict[str, int]] = {CLUSTER: {}}
+        self._limits: dict[str, int] = {}
+        self._names: Mapping[str, str] = {}
 
     @property
     def nodes(self) -> list[str]:
         return [node for node in self._totals if node != CLUSTER]
 
-    def set_nodes(self, nodes: Mapping[str, Mapping[str, float]]) -> bool:
-        """Say which nodes are alive and what they have; True when that changed."""
+    def set_nodes(self, nodes: Mapping[str, Mapping[str, float]], names: Mapping[str, str] | None = None) -> bool:
+        """Say which nodes are alive, what they have and how people call them; True when that changed."""
         totals = {node: {name: round(amount * UNIT) for name, amount in has.items()} for node, has in nodes.items()}
         totals[CLUSTER] = self._totals[CLUSTER]
         changed = totals != self._totals
         self._totals = totals
+        self._names = names or {}
         return changed
 
     def set_units(self, name: str, total: float) -> None:
         """Say how many units of a resource the whole cluster may use at a time."""
         self._totals[CLUSTER][name] = round(total * UNIT)
 
+    def replace_units(self, totals: Mapping[str, float]) -> None:
+        """``set_units`` of these, and of no others."""
+        self._totals[CLUSTER] = {name: round(total * UNIT) for name, total in totals.items()}
+
+    def set_limits(self, limits: Mapping[str, float]) -> None:
+        """Bound what may be taken in all, by resource; what is taken already stays so."""
+        self._limits = {name: round(limit * UNIT) for name, limit in limits.items()}
+
+    def names(self) -> set[str]:
+        """Every resource that there is, or of which there is a limit."""
+        return {name for has in self._totals.values() for name in has} | self._limits.keys()
+
     def total(self, name: str) -> float:
-        return sum(has.get(name, 0) for has in self._totals.values()) / UNIT
+        """What there is, within the limit; of what a provider offers, its units are what counts."""
+        offered = self._totals[CLUSTER].get(name)
+        total = sum(has.get(name, 0) for has in self._totals.values()) if offered is None else offered
+        return min(total, self._limits.get(name, total)) / UNIT
+
+    def used(self, name: str) -> float:
+        return sum(used.get(name, 0) for used in self._used.values()) / UNIT
 
     def free(self, name: str) -> float:
+        """What no node lacks: a node that lost what is still taken of it has nothing."""
         return sum(max(self._free(node, name), 0) for node in self._totals) / UNIT
+
+    def left(self, name: str) -> float:
+        """What is not taken of the total, wherever it lies."""
+        return max(round(self.total(name) * UNIT) - round(self.used(name) * UNIT), 0) / UNIT
 
     def take(self, placement: Placement) -> None:
         self._change(placement, 1)
@@ -103,27 +125,29 @@ class Capacity:
     def give(self, placement: Placement) -> None:
         self._change(placement, -1)
 
-    def infeasible(self, needs: Needs) -> str | None:
-        """Why no state of the cluster, as it is, could ever hold these needs; None when one could."""
+    def infeasible(self, needs: Needs, *, together: bool = False) -> str | None:
+        """Why no state of the cluster, as it is, could ever hold these needs; None when one could.
+
+        One node has to hold them, or all ``together``. The text goes on after whatever asks: ``asks for 9 CPUs, ...``.
+        """
+        for name, amount in needs:
+            if amount > (limit := self._limits.get(name, amount)):
+                return f"asks for {_say(name, amount)}, the limit is {_say(name, limit)}"
         once, per_node = self._split(needs)
-        for name, amount in once:
-            if amount > (total := self._totals[CLUSTER][name]):
-                return f"it asks for {amount / UNIT:g} of {name}; the cluster has {total / UNIT:g}"
-        if not self.nodes or any(self._holds(self._totals[node], per_node) for node in self.nodes):
-            return None
-        for name, amount in per_node:
-            most = max(self._totals[node].get(name, 0) for node in self.nodes)
-            if amount > most:
-                return f"it asks for {amount / UNIT:g} of {name}; the largest node has {most / UNIT:g}"
-        wanted = ", ".join(f"{amount / UNIT:g} of {name}" for name, amount in per_node)
-        return f"it asks for {wanted} together; no single node has that"
+        return self._no_nodes_hold(per_node, together=together) or self._no_units(once)
+
+    def shortage(self, needs: Needs) -> str | None:
+        """Why needs that are taken of ``CLUSTER`` have to wait; None: there is room for them."""
+        for name, amount in needs:
+            if amount > round((left := self.left(name)) * UNIT):
+                return f"asks for {_say(name, amount)}; free now: {say(name, left)}"
+        return None
 
     def spreads(self, needs: Needs) -> str | None:
         """``infeasible`` for an elastic task: its CPUs may lie on several nodes, all else that it needs is per CPU."""
         least = dict(needs).get(CPU, UNIT)
-        total = round(self.total(CPU) * UNIT)
-        if self.nodes and least > total:
-            return f"it asks for {least / UNIT:g} of {CPU}; the cluster has {total / UNIT:g}"
+        if self.nodes and (why := self.infeasible(((CPU, least),), together=True)):
+            return why
         cpus = max(least // UNIT, 1)
         once, per_node = self._split(needs)
         one_cpu = tuple((name, UNIT if name == CPU else amount) for name, amount in per_node)
@@ -184,6 +208,46 @@ class Capacity:
         placement = _placement(tuple((name, amount * cpus) for name, amount in once), taken)
         return placement if cpus * UNIT >= least else None
 
+    def _no_units(self, once: Needs) -> str | None:
+        for name, amount in once:
+            if amount <= (total := self._totals[CLUSTER][name]):
+                continue
+            if name == DISK:
+                room = f"there is room for {_say(name, total)}: make room or write elsewhere"
+                return f"writes {_say(name, amount)}, {room}"
+            return f"asks for {_say(name, amount)}, its provider has {_say(name, total)}"
+        return None
+
+    def _no_nodes_hold(self, needs: Needs, *, together: bool) -> str | None:
+        if not needs or not (self.nodes or self._nodes_known):
+            return None
+        for name, amount in needs:
+            has = {node: self._totals[node].get(name, 0) for node in self.nodes}
+            most = sum(has.values()) if together else max(has.values(), default=0)
+            if amount > most:
+                return f"asks for {_say(name, amount)}, {self._what_there_is(name, most, has, together=together)}"
+        if together or any(self._holds(self._totals[node], needs) for node in self.nodes):
+            return None
+        wanted = " and ".join(_say(name, amount) for name, amount in needs)
+        told = [self._named(node, needs) for node in self.nodes]
+        nodes = "; ".join(told[:5]) + ("; ..." if len(told) > 5 else "")
+        return f"asks for {wanted} together, no single node has them; the nodes: {nodes}"
+
+    def _what_there_is(self, name: str, most: int, has: Mapping[str, int], *, together: bool) -> str:
+        if not has:
+            return "the cluster has no node that is alive"
+        if not most and name not in BUILT_IN:
+            how = "declare it when nodes start (ray start --resources) or register a provider for it"
+            return f"nothing offers {name!r}: {how}"
+        if together:
+            return f"all {len(has)} nodes together have {_say(name, most)}"
+        called = self._names.get(max(has, key=has.__getitem__))
+        return f"the largest node{f' ({called})' if called else ''} has {_say(name, most)}"
+
+    def _named(self, node: str, needs: Needs) -> str:
+        amounts = ", ".join(_say(name, self._totals[node].get(name, 0)) for name, _ in needs)
+        return f"{self._names[node]} {amounts}" if node in self._names else amounts
+
     def _split(self, needs: Needs) -> tuple[Needs, Needs]:
         """(counted once for the cluster, counted per node)."""
         units = self._totals[CLUSTER]
@@ -219,3 +283,7 @@ class Capacity:
 
 def _placement(once: Needs, taken: Iterable[tuple[str, Needs]]) -> Placement:
     return Placement((*taken, *(((CLUSTER, once),) if once else ())))
+
+
+def _say(name: str, grains: int) -> str:
+    return say(name, grains / UNIT)

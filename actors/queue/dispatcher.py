@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import CPU, UNIT, Outlook, Placement
+from actors.queue.capacity import Outlook, Placement
 from actors.queue.grant_book import GrantBook, Running
 from actors.queue.priority_scheduler import AGING_S, Entry, Line, PriorityScheduler
 from actors.queue.task_pools import rival_types
+from pipelines.resource_needs import CPU, UNIT
 
 PROTECTED_S = 10.0
 """A task that got its turn by waiting isn't asked to yield at once; else it would never get anything done."""

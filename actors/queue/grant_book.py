@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from actors.queue.capacity import CPU, GPU, MEMORY, Capacity, Placement
+from actors.queue.capacity import Capacity, Placement
 from actors.queue.priority_scheduler import Entry
 from actors.queue.queue_events import Grant
+from pipelines.resource_needs import CPU, GPU, MEMORY
 
 _OLD_SHARE = 0.8
 """How much of the mean duration of a type one more task leaves as it was."""

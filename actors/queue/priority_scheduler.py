@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from actors.queue.capacity import Needs
 from actors.queue.claims import Claim, Claimed, claims_of
 from actors.queue.task_pools import rival_types
+from pipelines.resource_needs import Needs
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 AGING_S = 60.0

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import Capacity, Placement, needs_of
+from actors.queue.capacity import Capacity, Placement
 from actors.queue.dispatcher import Dispatcher
 from actors.queue.grant_book import GrantBook, Running
 from actors.queue.priority_scheduler import Entry, Kind, Place, PriorityScheduler
@@ -20,6 +20,7 @@ from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke
 from actors.queue.task_graph import TaskGraph, check_dependencies
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
+from pipelines.resource_needs import needs_of
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 FORGET_S = 60.0
@@ -311,7 +312,7 @@ class TaskQueue:
         elastic = entry.task.max_cpus is not None
         reason = capacity.spreads(entry.needs) if elastic else capacity.infeasible(entry.needs)
         if reason is not None:
-            raise RayjobsError(f"task {entry.task.task_id} can never run: {reason}; ask for less, or add a node")
+            raise RayjobsError(f"task {entry.task.task_id} can never run: it {reason}; ask for less, or add a node")
 
     def _admit(self, entries: Sequence[Entry], now: float) -> None:
         """Take tasks in, and let them wait: in line, or for what they depend on."""

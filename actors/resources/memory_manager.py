@@ -12,8 +12,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from actors.resources.resource_accounts import CPU, MEMORY, Node
+from actors.resources.cluster_view import Node
 from pipelines.errors import FailedReason, ImageError
+from pipelines.resource_needs import CPU, MEMORY
 from pipelines.stages.recipe import Recipe
 
 MIB = 2**20

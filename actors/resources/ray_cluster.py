@@ -9,15 +9,16 @@ from collections.abc import Mapping
 
 import ray
 
-from actors.resources.resource_accounts import CPU, GPU, MEMORY, Node
+from actors.resources.cluster_view import Node
 from pipelines.errors import JobError
+from pipelines.resource_needs import CPU, GPU, MEMORY
 
 _OURS = {"CPU": CPU, "GPU": GPU, "memory": MEMORY}
 _INTERNAL = ("node:", "object_store_memory", "accelerator_type:")
 
 
 class RayCluster:
-    """Implements ``resource_accounts.ClusterView`` for the cluster that this process is connected to."""
+    """Implements ``cluster_view.ClusterView`` for the cluster that this process is connected to."""
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive.

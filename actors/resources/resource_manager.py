@@ -3,47 +3,44 @@
 A client object of the driver. What nodes declare (CPUs, memory, GPUs, custom resources) Ray enforces and frees when a
 worker dies: ``ray_options`` says it in Ray's words. Units of providers are counted here for this driver and by the
 coordinator for the whole cluster. Thresholds look at the driver's machine; other nodes are guarded by what Ray reserves
-there. The decisions themselves are in ``resource_accounts`` and ``thresholds``.
+there. The arithmetic is that of ``queue.capacity``, as the coordinator's; thresholds are in ``thresholds``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from actors.queue.capacity import CLUSTER, Capacity, Placement
+from actors.resources.cluster_view import ClusterView, Node, check_limits, limits_of, see_nodes
 from actors.resources.disk_space import free_bytes
 from actors.resources.host_usage import HostUsage
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.provider_units import ProviderUnits
-from actors.resources.resource_accounts import (
-    BUILT_IN,
-    CPU,
-    DISK,
-    EPSILON,
-    GPU,
-    MEMORY,
-    ClusterView,
-    Holdings,
-    InfeasibleError,
-    Node,
-    ResourcesBusyError,
-    Supply,
-    check_limits,
-    demand_of,
-    limits_of,
-    refusal,
-    shortage,
-)
 from actors.resources.thresholds import Callback, ThresholdWatch
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError
+from pipelines.provider_units import ProviderError, ProviderUnits
 from pipelines.registry import UnknownNameError
+from pipelines.resource_needs import (
+    BUILT_IN,
+    CPU,
+    DISK,
+    GPU,
+    MEMORY,
+    UNIT,
+    InfeasibleError,
+    Needs,
+    ResourcesBusyError,
+    demand_of,
+    in_grains,
+    ray_options,
+    say,
+)
 from pipelines.resources import (
     PerformanceMetrics,
     ResourceAllocation,
@@ -92,7 +89,11 @@ class ResourceManager(ClosedOnExit):
         )
         self._changed = threading.Condition()
         """Guards everything below; notified when something was given back or allowed."""
-        self._holdings = Holdings()
+        self._book = Capacity(nodes_known=True)
+        """What there is within the limits, and what is held of it."""
+        self._book.set_limits(limits_of(self._limits))
+        self._held: dict[str, ResourceAllocation] = {}
+        """By allocation id."""
         self._units = ProviderUnits()
         self._thresholds = ThresholdWatch(self._config)
         self._peaks: dict[str, float] = {}
@@ -109,7 +110,7 @@ class ResourceManager(ClosedOnExit):
         if self._own_monitor:
             self._monitor.stop()
         with self._changed:
-            held = self._holdings.ids()
+            held = list(self._held)
         for allocation_id in held:
             self._release(allocation_id)
 
@@ -159,11 +160,11 @@ class ResourceManager(ClosedOnExit):
         deadline = time.monotonic() + timeout_s
         waited = False
         while True:
-            supply = self._feasible(task_type, demand, spread=spread)
+            self._feasible(task_type, demand, spread=spread)
             allocation = ResourceAllocation(
                 allocation_id=uuid.uuid4().hex, resource_type=task_type, amounts=demand, owner=owner
             )
-            reason = self._try_take(allocation, supply)
+            reason = self._try_take(allocation)
             if reason is None:
                 return allocation
             with self._changed:
@@ -181,7 +182,7 @@ class ResourceManager(ClosedOnExit):
     def release_owner(self, owner: str) -> None:
         """Give back everything that an owner still holds."""
         with self._changed:
-            held = self._holdings.of_owner(owner)
+            held = [name for name, allocation in self._held.items() if allocation.owner == owner]
         for allocation_id in held:
             self._release(allocation_id)
 
@@ -189,11 +190,13 @@ class ResourceManager(ClosedOnExit):
         """The options of a Ray task that make the raylet enforce an allocation, as far as nodes declare it."""
         amounts = allocation.amounts
         declared = {name for node in self._fresh_nodes() for name in node.total} - self._units.names() - set(BUILT_IN)
-        options: dict[str, Any] = {"num_cpus": amounts.get(CPU, 0), "num_gpus": amounts.get(GPU, 0)}
-        if amounts.get(MEMORY):
-            options["memory"] = int(amounts[MEMORY])
-        options["resources"] = {name: amounts[name] for name in sorted(declared & amounts.keys())}
-        return options
+        return ray_options(
+            cpus=amounts.get(CPU, 0),
+            gpus=amounts.get(GPU, 0),
+            memory_bytes=int(amounts.get(MEMORY, 0)),
+            resources={name: amounts[name] for name in sorted(declared & amounts.keys())},
+            max_retries=None,
+        )
 
     def admission(self) -> str | None:
         """Why no further task should start now, whatever it needs: a threshold is exceeded; None: go on."""
@@ -206,16 +209,17 @@ class ResourceManager(ClosedOnExit):
         Nothing is held, so somebody else may be faster.
         """
         demand = demand_of(estimated_usage)
-        supply = self._supply()
+        needs = self._counted(demand)
+        self._refresh()
         with self._changed:
             reason = (
-                refusal(demand, supply, spread=spread)
+                self._book.infeasible(needs, together=spread)
                 or self._thresholds.hold_reason()
-                or shortage(demand, supply, self._holdings.total())
+                or self._book.shortage(needs)
             )
-        free = self._units.free(demand)
-        short = next((name for name, amount in free.items() if math.ceil(demand[name]) > amount), None)
-        return reason or (None if short is None else f"has to wait for {demand[short]:g} of {short!r}")
+        if reason is None and not self._units.may_take(units := self._of_providers(demand)):
+            reason = f"has to wait for {', '.join(say(name, amount) for name, amount in units.items())}"
+        return reason
 
     # Looking
 
@@ -227,16 +231,14 @@ class ResourceManager(ClosedOnExit):
         UnknownNameError
             There is no such type.
         """
-        supply = self._supply()
-        total = supply.total()
+        self._refresh()
         ray_free = self._view().available()
+        on_nodes = {name for node in self._fresh_nodes() for name in node.total} - self._units.names()
+        free = self._units.free(self._units.names()) | {name: ray_free.get(name, 0.0) for name in on_nodes}
         with self._changed:
-            held = self._holdings.total()
-        on_nodes = {name for node in supply.nodes for name in node.total} - supply.units.keys()
-        free = self._units.free(supply.units) | {name: ray_free.get(name, 0.0) for name in on_nodes}
-        available = {
-            name: max(min(amount - held.get(name, 0.0), free.get(name, amount)), 0.0) for name, amount in total.items()
-        }
+            names = self._resource_types()
+            total = {name: self._book.total(name) for name in names}
+            available = {name: max(min(self._book.left(name), free.get(name, total[name])), 0.0) for name in names}
         if resource_type == "all":
             return ResourceInfo(total=total, available=available)
         if resource_type not in total:
@@ -253,26 +255,27 @@ class ResourceManager(ClosedOnExit):
         per_cpu
             Resource -> units that each CPU comes with.
         """
-        total = self._supply().total()
+        self._refresh()
+        free = dict(in_grains(self._units.free(per_cpu)))
+        given = self._units.names()
         with self._changed:
-            held = self._holdings.total()
-        free = self._units.free(per_cpu)
-        left = total[CPU] - held.get(CPU, 0.0)
-        for name, amount in per_cpu.items():
-            units = total.get(name, 0.0) - held.get(name, 0.0)
-            left = min(left, (min(units, free.get(name, units)) + EPSILON) / amount)
-        return max(int(left), 0)
+            left = {name: round(self._book.left(name) * UNIT) for name in {CPU, *per_cpu}}
+        for name in given & per_cpu.keys():
+            left[name] = min(left[name], free.get(name, 0))
+        return min(left[name] // amount for name, amount in in_grains({**per_cpu, CPU: 1}))
 
     def get_supported_resource_types(self) -> list[str]:
         """Built-in types, those that nodes declare, and those of providers."""
-        return sorted({CPU, MEMORY, GPU, *self._supply().total()})
+        self._refresh()
+        with self._changed:
+            return self._resource_types()
 
     def get_performance_metrics(self) -> PerformanceMetrics:
         """How the machine and the work stand."""
         metrics = self._monitor.get_performance_metrics()
         with self._changed:
             return dataclasses.replace(
-                metrics, allocations=len(self._holdings), refused=self._refused, held_back=self._held_back
+                metrics, allocations=len(self._held), refused=self._refused, held_back=self._held_back
             )
 
     # Changing
@@ -288,6 +291,7 @@ class ResourceManager(ClosedOnExit):
         check_limits(limits)
         with self._changed:
             self._limits = limits
+            self._book.set_limits(limits_of(limits))
             self._thresholds.set_limits(limits)
             self._changed.notify_all()
         self._tell_listeners()
@@ -352,56 +356,73 @@ class ResourceManager(ClosedOnExit):
     # Inside
 
     def _on_sample(self, sample: UsageSample) -> None:
-        totals = self._supply().total() if self._nodes is not None else {}
+        if self._nodes is not None:
+            self._refresh()
         with self._changed:
-            held, self._peaks = self._peaks, self._holdings.total()
-        percent = {name: 100.0 * held.get(name, 0.0) / total for name, total in totals.items() if total > 0}
-        self._thresholds.see(
-            sample, {name: value for name, value in percent.items() if name not in (CPU, MEMORY, DISK)}
-        )
+            counted = [name for name in self._book.names() if name not in (CPU, MEMORY, DISK)]
+            peaks = {name: max(self._peaks.get(name, 0.0), self._book.used(name)) for name in counted}
+            self._peaks = {name: self._book.used(name) for name in counted}
+            totals = {name: self._book.total(name) for name in counted}
+        self._thresholds.see(sample, {n: 100.0 * peaks[n] / total for n, total in totals.items() if total > 0})
         with self._changed:
             self._changed.notify_all()
 
-    def _feasible(self, task_type: str, demand: Mapping[str, float], *, spread: bool = False) -> Supply:
-        supply = self._supply()
-        reason = refusal(demand, supply, spread=spread)
-        if reason is not None:
-            with self._changed:
-                self._refused += 1
-            raise InfeasibleError(f"a task of type {task_type!r} {reason}")
-        return supply
-
-    def _try_take(self, allocation: ResourceAllocation, supply: Supply) -> str | None:
-        """Take it, or say why it has to wait."""
+    def _feasible(self, task_type: str, demand: Mapping[str, float], *, spread: bool = False) -> None:
+        self._refresh()
         with self._changed:
-            reason = self._thresholds.hold_reason() or shortage(allocation.amounts, supply, self._holdings.total())
+            reason = self._book.infeasible(self._counted(demand), together=spread)
+            if reason is not None:
+                self._refused += 1
+                raise InfeasibleError(f"a task of type {task_type!r} {reason}")
+
+    def _try_take(self, allocation: ResourceAllocation) -> str | None:
+        """Take it, or say why it has to wait."""
+        placement = Placement(((CLUSTER, self._counted(allocation.amounts)),))
+        with self._changed:
+            reason = self._thresholds.hold_reason() or self._book.shortage(placement.taken[0][1])
             if reason is not None:
                 return reason
-            self._holdings.take(allocation.allocation_id, allocation.amounts, allocation.owner)
-            held = self._holdings.total()
-            self._peaks = {name: max(amount, self._peaks.get(name, 0.0)) for name, amount in held.items()}
+            self._book.take(placement)
+            self._held[allocation.allocation_id] = allocation
+            for name in allocation.amounts:
+                self._peaks[name] = max(self._peaks.get(name, 0.0), self._book.used(name))
         try:
-            self._units.take(allocation.allocation_id, allocation.amounts)
-        except ResourcesBusyError as error:
+            self._units.take(allocation.allocation_id, self._of_providers(allocation.amounts))
+        except (ResourcesBusyError, ProviderError) as error:
             self._release(allocation.allocation_id)
             return f"has to wait for {error}"
         return None
 
     def _release(self, allocation_id: str) -> None:
         with self._changed:
-            if not self._holdings.give_back(allocation_id):
+            allocation = self._held.pop(allocation_id, None)
+            if allocation is None:
                 return
+            self._book.give(Placement(((CLUSTER, self._counted(allocation.amounts)),)))
         self._units.give_back(allocation_id)
         with self._changed:
             self._changed.notify_all()
 
-    def _supply(self) -> Supply:
-        return Supply(
-            nodes=self._fresh_nodes(),
-            units=self._units.totals(),
-            free_disk_bytes=None if self._config.output is None else free_bytes(self._config.output),
-            limits=self._limits,
-        )
+    def _counted(self, demand: Mapping[str, float]) -> Needs:
+        """What the book knows of a demand: where nothing is known of the disk, it isn't looked at."""
+        return in_grains({n: amount for n, amount in demand.items() if n != DISK or self._config.output is not None})
+
+    def _of_providers(self, demand: Mapping[str, float]) -> dict[str, float]:
+        names = self._units.names()
+        return {name: amount for name, amount in demand.items() if name in names}
+
+    def _resource_types(self) -> list[str]:
+        return sorted({CPU, MEMORY, GPU} | self._book.names())
+
+    def _refresh(self) -> None:
+        """See what there is now: nodes, units of providers, room on the output's disk."""
+        nodes, units = self._fresh_nodes(), self._units.totals()
+        if self._config.output is not None:
+            room = free_bytes(self._config.output) - (self._limits.min_free_disk_bytes or 0)
+            units[DISK] = max(room, 0)
+        with self._changed:
+            see_nodes(self._book, nodes)
+            self._book.replace_units(units)
 
     def _view(self) -> ClusterView:
         if self._cluster is None:

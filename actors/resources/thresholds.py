@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from actors.resources.disk_space import disk_space
-from actors.resources.resource_accounts import CPU, DISK, MEMORY, say
+from pipelines.resource_needs import CPU, DISK, MEMORY, say
 from pipelines.resources import ResourceConfig, ResourceLimits, ThresholdEvent, UsageSample
 
 log = logging.getLogger(__name__)

@@ -36,8 +36,8 @@ from pipelines.processor.processing_pool import (
 )
 from pipelines.processor.processing_stats import ProcessingStats, Tally
 from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStrategy
-from pipelines.processor.provider_leases import ProviderLeases
 from pipelines.processor.render_cache import Lookup, RenderCache, is_array
+from pipelines.provider_units import ProviderUnits
 from pipelines.registry import nearest
 from pipelines.result_cache import ResultCache
 
@@ -108,11 +108,13 @@ class ExtensibleImageProcessor:
         config = _checked_config(extension_config or {})
         if max_workers < 1 or cache_size < 0:
             raise RayjobsError("max_workers must be at least 1, cache_size at least 0")
-        self._leases = ProviderLeases(tuple(config.get("resources", ())))
+        self._units = ProviderUnits({})
+        for provider in config.get("resources", ()):
+            self._units.register_all(provider)
         self._strategies: dict[str, ProcessingStrategy] = dict(STRATEGIES) | {
             each.hint: each for each in config.get("strategies", ())
         }
-        self._pool = pool or _ray_pool(max_workers, self._leases)
+        self._pool = pool or _ray_pool(max_workers, self._units)
         self._cache = RenderCache(
             self._pool,
             max_entries=cache_size,
@@ -237,7 +239,7 @@ class ExtensibleImageProcessor:
 
     def get_processing_hints(self) -> list[str]:
         """The hints that can be given now; ``gpu`` among them only where a provider has one."""
-        return [hint for hint, strategy in self._strategies.items() if self._leases.offers(strategy.requires)]
+        return [hint for hint, strategy in self._strategies.items() if self._units.offers(strategy.requires)]
 
     def get_processing_stats(self) -> ProcessingStats:
         """What was done since the processor was made."""
@@ -418,10 +420,10 @@ def _log_failure(calling: Future[None]) -> None:
         _log.error("the callback of an image failed", exc_info=error)
 
 
-def _ray_pool(max_workers: int, leases: ProviderLeases) -> ProcessingPool:
+def _ray_pool(max_workers: int, units: ProviderUnits) -> ProcessingPool:
     from pipelines.processor.ray_pool import RayPool
 
-    return RayPool(max_workers, leases)
+    return RayPool(max_workers, units)
 
 
 def _checked_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

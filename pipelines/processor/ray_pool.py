@@ -10,6 +10,7 @@ One thread talks to Ray; futures are resolved on it. The cluster is the caller's
 from __future__ import annotations
 
 import threading
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -21,11 +22,10 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from pipelines.errors import ImageError, RayjobsError
+from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.operations.registry import Image
 from pipelines.processor.merging import next_task
 from pipelines.processor.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
-from pipelines.processor.provider_leases import Lease, ProviderLeases
 from pipelines.processor.ray_tasks import (
     Stored,
     as_image_error,
@@ -35,6 +35,8 @@ from pipelines.processor.ray_tasks import (
     start_task,
     stored,
 )
+from pipelines.provider_units import ProviderError, ProviderUnits
+from pipelines.resource_needs import ResourcesBusyError
 
 UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""
@@ -64,7 +66,8 @@ class _Task:
     inputs: list[Stored]
     ref: Any
     """To one outcome per request, and the seconds."""
-    lease: Lease
+    holder: str
+    """Under which units of providers are held for it."""
     tries_alone: int
     """Of its image, with this one; 0 for several images."""
 
@@ -78,13 +81,13 @@ class RayPool:
         This process isn't connected to Ray.
     """
 
-    def __init__(self, max_workers: int, leases: ProviderLeases | None = None) -> None:
+    def __init__(self, max_workers: int, units: ProviderUnits | None = None) -> None:
         if not ray.is_initialized():
             raise PoolError("images are rendered on Ray: create the processor inside `with rayjobs.ray_session(...)`")
         self._max_workers = max_workers
         self._at_once = max(min(max_workers, cluster_cpus()), 1)
         """Tasks that can run at the same time; the others are on their way."""
-        self._leases = leases or ProviderLeases()
+        self._units = units or ProviderUnits({})
         self._memory_bytes = object_store_bytes()
         self._waiting: deque[RenderRequest] = deque()
         self._again: deque[tuple[RenderRequest, int]] = deque()
@@ -187,7 +190,7 @@ class RayPool:
         strategy = recipe.strategy
         if strategy.alone and any(task.requests[0].recipe.strategy.alone for task in self._running):
             return False
-        return not strategy.requires or self._leases.may_take(strategy.requires)
+        return not strategy.requires or self._units.may_take(strategy.requires)
 
     def _start_next(self) -> bool:
         """Start one task, if there is room and work; whether there may be more to start."""
@@ -211,23 +214,27 @@ class RayPool:
 
     def _start(self, requests: list[RenderRequest], tries_alone: int) -> None:
         recipe = requests[0].recipe
-        lease: Lease | None = ()
+        holder = uuid.uuid4().hex
         try:
-            lease = self._leases.take(recipe.strategy.requires)
-            if lease is None:
-                self._try_again(requests[0], tries_alone)
-                return
+            self._units.take(holder, recipe.strategy.requires)
             inputs = stored([request.image for request in requests])
             if self._packed is None or self._packed[0] is not recipe:
                 self._packed = recipe, packed(recipe)
             ref = start_task(*self._packed, inputs)
+        except ResourcesBusyError:  # somebody was faster
+            self._try_again(requests[0], tries_alone)
+            return
         except (RayError, RayjobsError, ValueError, TypeError, OSError) as error:
-            self._leases.give_back(lease or ())
-            own = error if isinstance(error, RayjobsError) else PoolError(f"no task could be started: {error}")
+            self._units.give_back(holder)
+            own: Exception = (
+                error if isinstance(error, RayjobsError) else PoolError(f"no task could be started: {error}")
+            )
+            if isinstance(error, ProviderError):
+                own = ImageError(FailedReason.PLUGIN_ERROR, str(error))
             for request in requests:
                 request.future.set_exception(own)
             return
-        task = _Task(requests, inputs, ref, lease, tries_alone)
+        task = _Task(requests, inputs, ref, holder, tries_alone)
         with self._changed:
             self._running.add(task)
             self._tasks += 1
@@ -240,7 +247,7 @@ class RayPool:
             self._changed.notify_all()
 
     def _collect(self, task: _Task) -> None:
-        self._leases.give_back(task.lease)
+        self._units.give_back(task.holder)
         try:
             *outcomes, seconds = ray.get(task.ref)
         except RayError as error:

@@ -29,6 +29,7 @@ from pipelines.kernel_cache import keep_kernels
 from pipelines.operations.chain import native
 from pipelines.operations.registry import OPERATIONS, Image, Operation
 from pipelines.processor.processing_pool import PoolError, RenderRecipe
+from pipelines.resource_needs import ray_options
 
 INLINE_BYTES = 100 * 1024
 """Smaller arrays travel with the task; Ray's own bound for that."""
@@ -115,10 +116,11 @@ def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored]) -> A
     values = {id(each.value): each.value for each in inputs}
     numbers = {key: number for number, key in enumerate(values)}
     places = [(numbers[id(each.value)], each.place) for each in inputs]
-    return render_images.options(name=f"render {count}: {what}{hint}").remote(data, places, *values.values())
+    options = ray_options(cpus=1, name=f"render {count}: {what}{hint}")
+    return render_images.options(**options).remote(data, places, *values.values())
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@ray.remote
 def render_images(
     data: bytes, places: list[tuple[int, int | None]], *values: Any
 ) -> list[Image | ImageError | list[float]]:

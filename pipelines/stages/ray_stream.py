@@ -25,6 +25,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.machine_faults import fault_in, note_fault
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.resource_needs import ray_options
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
 from pipelines.stages.recipe import Recipe
@@ -243,30 +244,20 @@ def _operators(
     # A crash is never retried blindly: the rows that a task gave before it stay, the caller looks for the culprit.
     common: dict[str, Any] = {
         "batch_format": "pyarrow",
-        "num_cpus": 1,
-        "max_retries": 0,
-        "memory": options.memory_per_task,
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
         resources = {**dict.fromkeys(sorted(options.declared), 1), **options.requires}
-        return dataset.map_batches(
-            render_analyze_export, batch_size=None, num_gpus=options.gpus or None, resources=resources, **common
-        )
+        asked = ray_options(cpus=1, gpus=options.gpus, memory_bytes=options.memory_per_task, resources=resources)
+        return dataset.map_batches(render_analyze_export, batch_size=None, **common, **asked)
     stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
     for number, (function, resource, rows) in enumerate(stages):
         share = options.shares.get(function.__name__, StageShare())
         resources = {**({resource: 1} if resource in options.declared else {}), **share.requires}
         # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.
         cpus = 1 - number * CPU_GRAIN
-        dataset = dataset.map_batches(
-            function,
-            batch_size=rows,
-            num_gpus=share.gpus or None,
-            resources=resources,
-            concurrency=share.most,
-            **{**common, "num_cpus": cpus},
-        )
+        asked = ray_options(cpus=cpus, gpus=share.gpus, memory_bytes=options.memory_per_task, resources=resources)
+        dataset = dataset.map_batches(function, batch_size=rows, concurrency=share.most, **common, **asked)
     return dataset
 
 

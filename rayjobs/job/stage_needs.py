@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from actors.resources.resource_accounts import GPU, Node
+from actors.resources.cluster_view import Node
 from pipelines.analyses import ANALYSES
 from pipelines.contracts import RESOURCES
 from pipelines.operations import OPERATIONS
+from pipelines.resource_needs import GPU
 from pipelines.resources import ResourceEstimate
 from rayjobs.job.job_spec import STAGES, JobSpec
 

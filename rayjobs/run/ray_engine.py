@@ -12,12 +12,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.cache.disk_cache import DiskCache
+from actors.resources.cluster_view import Node, able_nodes
 from actors.resources.memory_manager import MANY, MemoryManager, lighter
 from actors.resources.ray_cluster import RayCluster
-from actors.resources.resource_accounts import GPU, Node, able_nodes
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.resource_needs import GPU, ray_options
 from pipelines.resources import ResourceEstimate
 from pipelines.stages.block_task import Workspace, seal
 from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
@@ -233,5 +234,5 @@ def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:
 
 
 _NO_MEMORY = "its process needed more memory than the node has, alone as well"
-_seal = ray.remote(num_cpus=1, max_retries=2)(seal)
+_seal = ray.remote(**ray_options(cpus=1, max_retries=2))(seal)
 """Workers find it by its own module, which they have in use; importing this one would take them 0.15 s."""

@@ -20,6 +20,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.resource_needs import ray_options
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.ray_stream import StreamOptions, here
 from pipelines.stages.recipe import Recipe
@@ -119,10 +120,13 @@ class LoneTasks:
         memory_bytes = image.request(image.waited)
         mark = self.workspace.temporary / f"begun-{uuid.uuid4().hex}"
         task = _alone.options(
-            name=f"{self.job}: {self.name}",
-            memory=memory_bytes or None,
-            num_gpus=self.options.gpus or None,
-            resources=dict(self.options.requires) or None,
+            **ray_options(
+                cpus=1,
+                gpus=self.options.gpus,
+                memory_bytes=memory_bytes,
+                resources=self.options.requires,
+                name=f"{self.job}: {self.name}",
+            )
         )
         workspace = replace(self.workspace, budget_bytes=None)  # whatever it needs, it isn't handed back
         now = time.monotonic()
@@ -204,7 +208,7 @@ class LoneTasks:
         return Crash(FailedReason.CRASHED, f"{NODE_DEATHS} nodes died while they worked on it")
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@ray.remote
 def _alone(item: WorkItem, recipes: Mapping[int, Recipe], workspace: Workspace, mark: Path) -> list[ImageStatus]:
     mark.touch()
     return [row for rows in render_analyze_export([item], recipes, here(workspace)) for row in rows]

@@ -17,10 +17,10 @@ from actors.resources.disk_space import disk_space, shortage
 from actors.resources.host_usage import HostUsage
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.ray_metrics import RayMetrics
-from actors.resources.resource_accounts import InfeasibleError
 from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
+from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import ResourceConfig, ResourceEstimate
 from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority

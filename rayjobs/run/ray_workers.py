@@ -22,7 +22,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.resources.ray_cluster import RayCluster
-from actors.resources.resource_accounts import CPU
+from pipelines.resource_needs import CPU, ray_options
 from pipelines.stages.ray_stream import StreamExit
 from pipelines.stages.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
 from pipelines.worker_process import Ending, WorkerProcess, end_process, oom_kills
@@ -242,11 +242,11 @@ def _on(node: str, helper: Any) -> Any:
     return helper.options(scheduling_strategy=strategy, name="look after a worker")
 
 
-@ray.remote(num_cpus=0, max_retries=0)
+@ray.remote(**ray_options(cpus=0))
 def _end_process(process: WorkerProcess, *, if_stopped: bool) -> Ending:
     return end_process(process, if_stopped=if_stopped)
 
 
-@ray.remote(num_cpus=0, max_retries=0)
+@ray.remote(**ray_options(cpus=0))
 def _oom_kills() -> int | None:
     return oom_kills()

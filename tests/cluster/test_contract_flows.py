@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from actors import DiskCache, MemoryManager, PerformanceMonitor, ResourceManager, TaskCoordinator
 from actors.resources.host_usage import HostUsage
 from actors.resources.ray_cluster import RayCluster
-from actors.resources.resource_accounts import ResourcesBusyError
 from pipelines import ExtensibleImageProcessor, ImageOperation, Task
 from pipelines.contracts import ProcessorExtension, ResourceProvider, TaskHandler
 from pipelines.export_models import ExportResult
 from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.extensions.extension_manager import ExtensionManager
+from pipelines.resource_needs import ResourcesBusyError
 from pipelines.resources import ResourceAllocation, ResourceEstimate, ResourceInfo, ResourceLimits
 from rayjobs import (
     AnalysisExportService,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from actors.resources.cluster_view import Node
 from actors.resources.memory_manager import MemoryManager
-from actors.resources.resource_accounts import Node
 from pipelines.errors import FailedReason
 from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem

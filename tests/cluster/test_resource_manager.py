@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from actors.resources.resource_accounts import InfeasibleError
 from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
+from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
 from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until

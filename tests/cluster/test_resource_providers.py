@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.resource_accounts import InfeasibleError
 from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import ResourceProvider, TaskHandler
+from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import (
     ResourceAllocation,
     ResourceConfig,

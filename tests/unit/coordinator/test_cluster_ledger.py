@@ -125,7 +125,7 @@ def test_calls_that_come_twice_are_answered_the_same(path: Path) -> None:
 def test_a_refused_batch_leaves_nothing(path: Path) -> None:
     service = start(path)
     service.attach("o", [], [], 0.0)
-    with pytest.raises(RayjobsError, match="5 of cpu"):
+    with pytest.raises(RayjobsError, match="asks for 5 CPUs"):
         submit(service, task("good"), task("bad", resources=ResourceEstimate(cpus=5)))
     assert service.outcomes(["good", "bad"]) == [None, None]
 

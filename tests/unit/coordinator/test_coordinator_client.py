@@ -18,7 +18,7 @@ from actors.coordinator.coordinator_service import LEASE_S, CoordinatorService
 from actors.coordinator.task_coordinator import TaskCoordinator
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, TaskReport
 from actors.queue.task_queue import FORGET_S
-from actors.resources import resource_accounts as accounts
+from actors.resources import cluster_view
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import TaskHandler
@@ -112,8 +112,8 @@ def link(tmp_path: Path) -> Iterator[Link]:
 class Node:
     """The cluster as the resource manager sees it."""
 
-    def nodes(self) -> list[accounts.Node]:
-        return [accounts.Node(name="n", total={"cpu": 1.0, "memory": 100.0})]
+    def nodes(self) -> list[cluster_view.Node]:
+        return [cluster_view.Node(name="n", total={"cpu": 1.0, "memory": 100.0})]
 
     def available(self) -> dict[str, float]:
         return {"cpu": 1.0, "memory": 100.0}

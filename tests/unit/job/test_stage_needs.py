@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.resources.resource_accounts import Node
+from actors.resources.cluster_view import Node
 from pipelines.analyses.registry import Analysis, Column, Result
 from pipelines.contracts import RESOURCES, ProcessorExtension, ResourceProvider
 from pipelines.extensions.extension_adapters import ExtensionError, ExtensionKind

@@ -1,20 +1,15 @@
-"""Which images share a task, and the units of providers that a task holds."""
+"""Which images share a task."""
 
 from __future__ import annotations
 
 from collections import deque
 
 import numpy as np
-import pytest
 
-from pipelines.contracts import ResourceProvider
-from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.processor.merging import LARGEST_TASK_BYTES, LARGEST_TASK_IMAGES, next_task
 from pipelines.processor.processing_pool import RenderRecipe, RenderRequest
 from pipelines.processor.processing_strategies import STRATEGIES
-from pipelines.processor.provider_leases import ProviderLeases
-from pipelines.resources import ResourceAllocation, ResourceInfo
 
 
 def recipe(name: str = "invert", hint: str = "default") -> RenderRecipe:
@@ -78,82 +73,3 @@ def test_what_may_not_start_is_passed_by_and_keeps_its_place() -> None:
     assert take(waiting, refused="gaussian") == [free[0]]
     assert list(waiting) == [*held, *free[1:]]
     assert take(deque(held), refused="gaussian") == []
-
-
-class Shelf(ResourceProvider):
-    """Units of two resources."""
-
-    def __init__(self, *, broken: bool = False, **total: int) -> None:
-        self.total = total
-        self.held = dict.fromkeys(total, 0)
-        self.broken = broken
-
-    def get_available_resources(self) -> ResourceInfo:
-        return ResourceInfo(
-            total=self.total, available={name: self.total[name] - self.held[name] for name in self.total}
-        )
-
-    def allocate(self, amount: int) -> ResourceAllocation:
-        if self.broken:
-            raise OSError("no driver")
-        (name,) = self.total
-        self.held[name] += amount
-        return ResourceAllocation(allocation_id="1", resource_type=name, amounts={name: amount})
-
-    def release(self, allocation: ResourceAllocation) -> None:
-        self.held[allocation.resource_type] -= int(allocation.amounts[allocation.resource_type])
-
-
-def test_units_are_held_all_or_none() -> None:
-    gpus, licences = Shelf(gpu=2), Shelf(licence=1)
-    leases = ProviderLeases((gpus, licences))
-    needs = {"gpu": 1, "licence": 1}
-    assert leases.offers(needs)
-    lease = leases.take(needs)
-    assert lease is not None
-    assert (gpus.held, licences.held) == ({"gpu": 1}, {"licence": 1})
-    assert not leases.may_take(needs)
-    assert leases.take(needs) is None
-    assert gpus.held == {"gpu": 1}
-    leases.give_back(lease)
-    assert (gpus.held, licences.held) == ({"gpu": 0}, {"licence": 0})
-
-
-def test_nothing_is_required_or_nobody_has_it() -> None:
-    leases = ProviderLeases((Shelf(gpu=1),))
-    assert leases.take({}) == ()
-    assert not leases.offers({"gpu": 2})
-    assert not leases.offers({"scanner": 1})
-    assert leases.may_take({"scanner": 1})
-    with pytest.raises(ImageError, match="no resource provider has 1 scanner any more"):
-        leases.take({"scanner": 1})
-
-
-def test_a_provider_that_fails_fails_the_image_and_gives_the_rest_back() -> None:
-    gpus = Shelf(gpu=1)
-    leases = ProviderLeases((gpus, Shelf(licence=1, broken=True)))
-    with pytest.raises(ImageError, match="resource 'licence': no driver") as caught:
-        leases.take({"gpu": 1, "licence": 1})
-    assert caught.value.reason is FailedReason.PLUGIN_ERROR
-    assert gpus.held == {"gpu": 0}
-
-
-def test_a_provider_that_can_not_count_or_take_back_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    class Moody(Shelf):
-        def get_available_resources(self) -> ResourceInfo:
-            if self.broken:
-                raise OSError("gone")
-            return super().get_available_resources()
-
-        def release(self, allocation: ResourceAllocation) -> None:
-            raise OSError("gone")
-
-    provider = Moody(gpu=1)
-    leases = ProviderLeases((provider,))
-    lease = leases.take({"gpu": 1})
-    assert lease is not None
-    leases.give_back(lease)
-    assert "can't take" in caplog.text
-    provider.broken = True
-    assert not leases.offers({"gpu": 1})
-    assert "can't say" in caplog.text

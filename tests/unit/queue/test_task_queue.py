@@ -305,12 +305,15 @@ class TestLimitsAndConflicts:
     @pytest.mark.parametrize(
         ("bad", "words"),
         [
-            (task("t", cpus=5), "5 of cpu; the largest node has 4"),
-            (task("t", memory=2000), "2000 of memory; the largest node has 1000"),
-            (task("t", custom={"scanner": 1}), "1 of scanner; the largest node has 0"),
-            (task("t", custom={"licence": 4}), "4 of licence; the cluster has 3"),
-            (task("t", cpus=9, max_cpus=9), "9 of cpu; the cluster has 6"),
-            (task("t", cpus=2, max_cpus=4, custom={"licence": 2}), "4 of licence; the cluster has 3"),
+            (task("t", cpus=5), "asks for 5 CPUs, the largest node has 4 CPUs"),
+            (task("t", memory=2 << 30), "asks for 2.00 GiB of memory, the largest node has 0.00 GiB"),
+            (task("t", custom={"scanner": 1}), "asks for 1 of 'scanner', nothing offers 'scanner'"),
+            (task("t", custom={"licence": 4}), "asks for 4 of 'licence', its provider has 3 of 'licence'"),
+            (task("t", cpus=9, max_cpus=9), "asks for 9 CPUs, all 2 nodes together have 6 CPUs"),
+            (
+                task("t", cpus=2, max_cpus=4, custom={"licence": 2}),
+                "asks for 4 of 'licence', its provider has 3 of 'licence'",
+            ),
         ],
         ids=["cpus", "memory", "unknown", "units", "elastic", "units per CPU"],
     )

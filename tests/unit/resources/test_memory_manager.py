@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.resources.cluster_view import Node
 from actors.resources.memory_manager import WORKER_BYTES, MemoryManager, MemoryStep, bucket, ladder, lighter
-from actors.resources.resource_accounts import Node
 from pipelines.charts import ChartOptions
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy

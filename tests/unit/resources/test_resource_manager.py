@@ -14,23 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.coordinator.grant_resources import GrantResources
+from actors.queue.capacity import CLUSTER, Placement
 from actors.queue.queue_events import Grant
+from actors.resources.cluster_view import Node, book_of
 from actors.resources.disk_space import disk_space
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.resource_accounts import (
-    Holdings,
-    InfeasibleError,
-    Node,
-    ResourcesBusyError,
-    Supply,
-    refusal,
-    shortage,
-)
 from actors.resources.resource_manager import ResourceManager
 from actors.resources.thresholds import Thresholds
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError, RayjobsError
 from pipelines.registry import UnknownNameError
+from pipelines.resource_needs import UNIT, InfeasibleError, ResourcesBusyError, in_grains
 from pipelines.resources import (
     ResourceAllocation,
     ResourceConfig,
@@ -188,7 +182,6 @@ def test_options_ask_ray_for_what_nodes_declare_only(manager: ResourceManager) -
     )
     assert manager.ray_options(allocation) == {
         "num_cpus": 2,
-        "num_gpus": 0,
         "memory": GIB,
         "resources": {"render": 1},
     }
@@ -250,7 +243,9 @@ def test_provider_that_has_less_than_it_says_makes_the_request_wait(manager: Res
     provider = Licences(3)
     manager.register_resource_provider("licence", provider)
     provider.allocate(3)  # somebody else took them
-    with pytest.raises(ResourcesBusyError, match="has to wait for 1 of 'licence': the licence server is out of tokens"):
+    with pytest.raises(
+        ResourcesBusyError, match="has to wait for 1 of 'licence', its provider has 0 of 'licence' free"
+    ):
         manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
     assert manager.get_performance_metrics().allocations == 0
 
@@ -444,20 +439,24 @@ AMOUNTS = st.dictionaries(st.sampled_from(["cpu", "memory", "render"]), st.integ
 
 @given(requests=st.lists(AMOUNTS, max_size=20), returned=st.data())
 def test_held_amounts_stay_within_what_there_is(requests: list[dict[str, float]], returned: st.DataObject) -> None:
-    supply = Supply(
-        nodes=[Node(name=str(n), total={"cpu": 4, "memory": 5, "render": n}) for n in range(2)], units={"render": 3}
-    )
-    holdings = Holdings()
-    for number, demand in enumerate(requests):
-        if refusal(demand, supply) is None and shortage(demand, supply, holdings.total()) is None:
-            holdings.take(str(number), demand)
-        elif holdings.ids() and returned.draw(st.booleans()):
-            assert holdings.give_back(returned.draw(st.sampled_from(holdings.ids())))
-        total = supply.total()
-        assert all(amount <= total[name] for name, amount in holdings.total().items())
-    for name in holdings.ids():
-        holdings.give_back(name)
-    assert not any(holdings.total().values())
+    book = book_of([Node(name=str(n), total={"cpu": 4, "memory": 5, "render": n}) for n in range(2)])
+    book.replace_units({"render": 3})
+    book.set_limits({"memory": 7})
+    most = {"cpu": 8.0, "memory": 7.0, "render": 3.0}
+    held: list[Placement] = []
+    for demand in requests:
+        needs = in_grains(demand)
+        if book.infeasible(needs) is None and book.shortage(needs) is None:
+            held.append(Placement(((CLUSTER, needs),)))
+            book.take(held[-1])
+        elif held and returned.draw(st.booleans()):
+            book.give(held.pop(returned.draw(st.integers(0, len(held) - 1))))
+        used = {name: sum(dict(each.taken[0][1]).get(name, 0) for each in held) / UNIT for name in most}
+        assert all(used[name] <= most[name] for name in most)
+        assert {name: book.left(name) for name in most} == {name: most[name] - used[name] for name in most}
+    for placement in held:
+        book.give(placement)
+    assert not any(book.used(name) for name in most)
 
 
 @given(st.lists(st.floats(0, 100), max_size=50))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.resources.resource_accounts import Node, able_nodes
+from actors.resources.cluster_view import Node, able_nodes
 from pipelines.resources import ResourceEstimate
 from rayjobs.run.able_nodes import NODES_S, AbleNodes
 

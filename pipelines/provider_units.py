@@ -1,8 +1,9 @@
 """Units of resources that providers offer: how many there are, and taking them one provider after the other, or none.
 
 A provider is foreign code: it is called by one thread at a time, and whatever it raises becomes a message that names
-it; one that breaks later offers nothing until it can say again what it has. The count over all drivers of a cluster is
-the coordinator's, which learns the totals from here.
+it; one that breaks later offers nothing until it can say again what it has. The resource manager takes units for the
+tasks of a driver, the processor for the images of a strategy; the count over all drivers of a cluster is the
+coordinator's, which learns the totals from the manager.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from actors.resources.resource_accounts import ResourcesBusyError
 from pipelines.contracts import RESOURCES, ResourceProvider
 from pipelines.errors import RayjobsError
 from pipelines.registry import Registry
+from pipelines.resource_needs import ResourcesBusyError, say
 from pipelines.resources import ResourceAllocation, ResourceInfo
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class ProviderError(RayjobsError):
 
 
 class ProviderUnits:
-    """The providers that a driver registered and those of its plug-ins; safe to use from several threads."""
+    """Providers that somebody registered, and those of plug-ins; safe to use from several threads."""
 
     def __init__(self, plugins: Mapping[str, ResourceProvider] = RESOURCES) -> None:
         self._plugins = plugins
@@ -35,7 +36,7 @@ class ProviderUnits:
         self._calls = threading.RLock()
         """Held while a provider is called."""
         self._taken: dict[str, list[tuple[str, ResourceProvider, ResourceAllocation]]] = {}
-        """By allocation id of the resource manager."""
+        """By whoever holds it."""
         self._broken: set[str] = set()
         """Names of providers that couldn't say what they have when they were last asked, which was logged."""
 
@@ -56,6 +57,24 @@ class ProviderUnits:
                 raise RayjobsError(f"resource {name!r} is provided by a plug-in already")
             return self._own.register(name, provider)
 
+    def register_all(self, provider: ResourceProvider) -> None:
+        """Offer every resource that a provider says it has.
+
+        Raises
+        ------
+        RayjobsError
+            Somebody offers one of them already.
+        ProviderError
+            It can't say what it has.
+        """
+        with self._calls:
+            try:
+                names = sorted(provider.get_available_resources().total)
+            except Exception as error:  # foreign code
+                raise ProviderError(f"{type(provider).__name__} can't say what it has: {error}") from error
+        for name in names:
+            self.register(name, provider)
+
     def names(self) -> frozenset[str]:
         with self._lock:
             return frozenset(self._plugins) | frozenset(self._own)
@@ -71,34 +90,60 @@ class ProviderUnits:
             providers = self._providers()
             return {name: _free(name, providers[name]) for name in names if name in providers}
 
-    def take(self, allocation_id: str, amounts: Mapping[str, float]) -> None:
-        """Take units of every provider that is asked for, or of none; a part of a unit takes a whole one.
+    def offers(self, amounts: Mapping[str, float]) -> bool:
+        """Whether each of the resources has a provider with that many units in total."""
+        totals = self.totals()
+        return all(totals.get(name, 0.0) >= math.ceil(amount) for name, amount in amounts.items())
+
+    def may_take(self, amounts: Mapping[str, float]) -> bool:
+        """Whether ``take`` has an answer now: the units are free, or nobody has them any more."""
+        totals, free = self.totals(), self.free(amounts)
+        return all(
+            totals.get(name, 0.0) < math.ceil(amount) or free[name] >= math.ceil(amount)
+            for name, amount in amounts.items()
+        )
+
+    def take(self, holder: str, amounts: Mapping[str, float]) -> None:
+        """Hold units of several resources, or of none, until ``give_back``; a part of a unit takes a whole one.
 
         Raises
         ------
         ResourcesBusyError
-            A provider has not enough, or fails.
+            A provider has not enough now.
+        ProviderError
+            Nobody has so many, or a provider that has them fails.
         """
         taken: list[tuple[str, ResourceProvider, ResourceAllocation]] = []
         with self._calls:
-            for name, provider in self._providers().items():
-                if not amounts.get(name):
-                    continue
-                try:
-                    taken.append((name, provider, provider.allocate(math.ceil(amounts[name]))))
-                except Exception as error:
-                    _give(taken)
-                    raise ResourcesBusyError(f"{amounts[name]:g} of {name!r}: {error}") from error
+            try:
+                for name, amount in amounts.items():
+                    taken.append(self._allocate(name, math.ceil(amount)))
+            except RayjobsError:
+                _give(taken)
+                raise
         if taken:
             with self._lock:
-                self._taken[allocation_id] = taken
+                self._taken[holder] = taken
 
-    def give_back(self, allocation_id: str) -> None:
-        """Give an allocation's units back; twice changes nothing."""
+    def give_back(self, holder: str) -> None:
+        """Give back what a holder has; twice changes nothing."""
         with self._lock:
-            taken = self._taken.pop(allocation_id, [])
+            taken = self._taken.pop(holder, [])
         with self._calls:
             _give(taken)
+
+    def _allocate(self, name: str, units: int) -> tuple[str, ResourceProvider, ResourceAllocation]:
+        provider = self._providers().get(name)
+        if provider is None or self._total_or_none(name, provider) < units:
+            raise ProviderError(f"no resource provider has {say(name, units)} any more")
+        if (free := _free(name, provider)) < units:
+            raise ResourcesBusyError(f"{say(name, units)}, its provider has {say(name, free)} free")
+        try:
+            return name, provider, provider.allocate(units)
+        except Exception as error:  # foreign code
+            if _free(name, provider) < units:  # another user took them first
+                raise ResourcesBusyError(f"{say(name, units)}: {error}") from error
+            raise ProviderError(f"{say(name, units)}: {error}") from error
 
     def _total_or_none(self, name: str, provider: ResourceProvider) -> float:
         try:
