@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.admission import offered
 from pipelines.cache_keys import chain_key
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import FailedReason, ImageError, RayjobsError
@@ -75,7 +76,8 @@ class ExtensibleImageProcessor:
     Needs a Ray cluster: create it inside ``with rayjobs.ray_session(...)``, and end it with ``shutdown`` or by using
     it as a context manager. Input images are arrays (uint8, uint16, float32 in either byte order; (M, N), (M, N, 3)
     or (M, N, 4)) or Ray object references to such arrays; don't change an array before its result is there. Results
-    are read-only: they may be views of the object store.
+    are read-only: they may be views of the object store. In a session of ``rayjobs`` the cluster's coordinator is
+    asked for CPUs, burst by burst, so that jobs and processing share them; elsewhere only ``max_workers`` bounds it.
 
     Parameters
     ----------
@@ -423,7 +425,7 @@ def _log_failure(calling: Future[None]) -> None:
 def _ray_pool(max_workers: int, units: ProviderUnits) -> ProcessingPool:
     from pipelines.processor.ray_pool import RayPool
 
-    return RayPool(max_workers, units)
+    return RayPool(max_workers, units, admission=offered())
 
 
 def _checked_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,12 +4,15 @@ Waiting images are merged into tasks (``merging``), and there are never more tas
 the object store at once; results are lent from it, read-only, and those of a task are given back together. A worker
 that dies costs its task only: its images are tried again, each alone.
 
-One thread talks to Ray; futures are resolved on it. The cluster is the caller's: see ``rayjobs.ray_session``.
+One thread talks to Ray; futures are resolved on it. The cluster is the caller's: see ``rayjobs.ray_session``. Where a
+session offers an ``admission``, tasks begin only while a burst has leave.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 import uuid
 import weakref
 from collections import deque
@@ -22,6 +25,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipelines.admission import Admission, Burst, Maker, Step
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.operations.registry import Image
 from pipelines.processor.merging import next_task
@@ -32,11 +36,14 @@ from pipelines.processor.ray_tasks import (
     cluster_cpus,
     object_store_bytes,
     packed,
+    render_resources,
     start_task,
     stored,
 )
 from pipelines.provider_units import ProviderError, ProviderUnits
 from pipelines.resource_needs import ResourcesBusyError
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""
@@ -81,13 +88,18 @@ class RayPool:
         This process isn't connected to Ray.
     """
 
-    def __init__(self, max_workers: int, units: ProviderUnits | None = None) -> None:
+    def __init__(self, max_workers: int, units: ProviderUnits | None = None, *, admission: Maker | None = None) -> None:
         if not ray.is_initialized():
             raise PoolError("images are rendered on Ray: create the processor inside `with rayjobs.ray_session(...)`")
         self._max_workers = max_workers
         self._at_once = max(min(max_workers, cluster_cpus()), 1)
         """Tasks that can run at the same time; the others are on their way."""
         self._units = units or ProviderUnits({})
+        self._make_admission = admission
+        self._admission: Admission | None = None
+        """The pool's thread asks it."""
+        self._burst = None if admission is None else Burst()
+        self._resources = render_resources()
         self._memory_bytes = object_store_bytes()
         self._waiting: deque[RenderRequest] = deque()
         self._again: deque[tuple[RenderRequest, int]] = deque()
@@ -157,7 +169,11 @@ class RayPool:
 
     def _run(self) -> None:
         try:
-            self._serve()
+            try:
+                self._serve()
+            finally:
+                if self._admission is not None:
+                    self._admission.close()
         finally:  # by a mistake in here: nobody may wait for ever
             with self._changed:
                 self._closing = True
@@ -170,21 +186,65 @@ class RayPool:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work, timeout=LEASE_POLL_S if self._waiting else None)
+                self._changed.wait_for(self._has_work, timeout=self._look_again_s())
                 ended = list(self._ended)
                 self._ended.clear()
                 if self._closing and not self._running:
                     return
             while ended:
                 self._collect(ended.pop(0))  # no name of this frame may hold a task's images while it waits
+            self._ask_for_leave()
             while self._start_next():
                 pass
 
+    def _look_again_s(self) -> float | None:
+        if self._waiting:
+            return LEASE_POLL_S
+        return None if self._burst is None else self._burst.look_again_s()
+
+    def _room(self) -> int:
+        """How many tasks there may be: some are on their way while others run, where all CPUs are ours to use."""
+        granted = self._at_once if self._burst is None else self._burst.room()
+        return self._max_workers if granted >= self._at_once else granted
+
+    def _due(self) -> Step | None:
+        if self._burst is None:
+            return None
+        waiting = bool(self._waiting or self._again)
+        return self._burst.due(waiting=waiting, running=bool(self._running), now=time.monotonic())
+
+    def _ask_for_leave(self) -> None:
+        """Do what is due about leave to work; one that can't be asked for holds nobody up."""
+        with self._changed:
+            step = self._due()
+            if step is None or self._burst is None:
+                return
+            self._burst.carried_out(step)
+        try:
+            if self._admission is None:
+                assert self._make_admission is not None
+                self._admission = self._make_admission()
+            if step is Step.ASK:
+                self._admission.ask(self._at_once, self._resources, self._hear)
+            else:
+                self._admission.give_back(again=step is Step.STAND_IN_LINE)
+        except RayjobsError as error:
+            log.warning("images are rendered without asking the coordinator: %s", error)
+            with self._changed:
+                self._burst = None
+
+    def _hear(self, cpus: int) -> None:
+        """On a thread of the admission's."""
+        with self._changed:
+            if self._burst is not None:
+                self._burst.heard(cpus, time.monotonic())
+                self._changed.notify_all()
+
     def _has_work(self) -> bool:
-        if self._ended or (self._closing and not self._running):
+        if self._ended or (self._closing and not self._running) or self._due() is not None:
             return True
         candidates = (*(request for request, _ in self._again), *self._waiting)
-        return len(self._running) < self._max_workers and any(self._may_start(each.recipe) for each in candidates)
+        return len(self._running) < self._room() and any(self._may_start(each.recipe) for each in candidates)
 
     def _may_start(self, recipe: RenderRecipe) -> bool:
         strategy = recipe.strategy
@@ -195,7 +255,7 @@ class RayPool:
     def _start_next(self) -> bool:
         """Start one task, if there is room and work; whether there may be more to start."""
         with self._changed:
-            if len(self._running) >= self._max_workers:
+            if len(self._running) >= self._room():
                 return False
             again = next((each for each in self._again if self._may_start(each[0].recipe)), None)
             if again is not None:
@@ -220,7 +280,7 @@ class RayPool:
             inputs = stored([request.image for request in requests])
             if self._packed is None or self._packed[0] is not recipe:
                 self._packed = recipe, packed(recipe)
-            ref = start_task(*self._packed, inputs)
+            ref = start_task(*self._packed, inputs, self._resources)
         except ResourcesBusyError:  # somebody was faster
             self._try_again(requests[0], tries_alone)
             return

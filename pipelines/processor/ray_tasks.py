@@ -9,7 +9,7 @@ value of the task, so it reaches no other image. Which images share a task and w
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -82,6 +82,11 @@ def cluster_cpus() -> int:
     return int(ray.cluster_resources().get("CPU", 1))
 
 
+def render_resources() -> dict[str, float]:
+    """What a task of ours holds beside a CPU: the resource of the stage that renders, where nodes declare it."""
+    return {"render": 1.0} if ray.cluster_resources().get("render", 0) >= 1 else {}
+
+
 def packed(recipe: RenderRecipe) -> bytes:
     """A recipe as its tasks get it; extensions that were defined in a notebook travel with it."""
     data: bytes = cloudpickle.dumps(recipe)
@@ -105,7 +110,7 @@ def _lent_operations(data: bytes) -> AbstractContextManager[None]:
     return OPERATIONS.lent(_own_operations(data))
 
 
-def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored]) -> Any:
+def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored], resources: Mapping[str, float]) -> Any:
     """A reference to one outcome per image and, last, the seconds; the name is what the dashboard shows.
 
     ``render 4 images: curves, unsharp_mask``
@@ -116,7 +121,7 @@ def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored]) -> A
     values = {id(each.value): each.value for each in inputs}
     numbers = {key: number for number, key in enumerate(values)}
     places = [(numbers[id(each.value)], each.place) for each in inputs]
-    options = ray_options(cpus=1, name=f"render {count}: {what}{hint}")
+    options = ray_options(cpus=1, resources=resources, name=f"render {count}: {what}{hint}")
     return render_images.options(**options).remote(data, places, *values.values())
 
 

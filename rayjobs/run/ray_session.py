@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.admission import Admission, offering
 from pipelines.errors import JobError
 from rayjobs.run.agents_watchdog import end_children, watch_children
 from rayjobs.run.embedded_sessions import EmbeddedSession
@@ -127,7 +128,8 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
         cluster = _CONNECTION.cluster
         _CONNECTION.sessions += 1
     try:
-        yield cluster
+        with offering(_burst_admission):
+            yield cluster
     except Exception:
         _CONNECTION.failed = True
         raise
@@ -136,6 +138,12 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
             _CONNECTION.sessions -= 1
             if _CONNECTION.sessions == 0:
                 _disconnect()
+
+
+def _burst_admission() -> Admission:
+    from actors.coordinator.burst_admission import BurstAdmission
+
+    return BurstAdmission()
 
 
 def _disconnect() -> None:

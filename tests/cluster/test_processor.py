@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import ray
 from numpy.typing import NDArray
 
 from actors.cache.disk_cache import DiskCache
+from actors.coordinator.burst_admission import TASK_TYPE
+from actors.coordinator.task_coordinator import TaskCoordinator
+from actors.queue.queue_events import Grant, Outcome
 from pipelines.contracts import ProcessorExtension, ResourceProvider
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.extensions.extension_adapters import ExtensionError
@@ -25,7 +29,8 @@ from pipelines.processor.processing_pool import PoolError
 from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStrategy
 from pipelines.processor.processor import BatchError, ExtensibleImageProcessor
 from pipelines.processor.ray_pool import LENT_SHARE, RayPool
-from pipelines.resources import ResourceAllocation, ResourceInfo
+from pipelines.resources import ResourceAllocation, ResourceEstimate, ResourceInfo
+from pipelines.tasks import Task, TaskPriority
 from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
 from tests.strategies import example_image
@@ -558,3 +563,32 @@ def test_callers_that_hold_much_of_the_store_get_copies() -> None:
 def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RayjobsError, match=message):
         ExtensibleImageProcessor(**arguments)
+
+
+def test_images_wait_for_leave_and_a_more_urgent_task_gets_the_cpus_in_the_middle_of_a_batch() -> None:
+    with (
+        closing(TaskCoordinator()) as coordinator,
+        ExtensibleImageProcessor(cache_size=0) as processor,
+    ):
+        granted = threading.Event()
+        coordinator.set_concurrency_limits(TASK_TYPE, 0)
+        try:
+            held = processor.render_pipeline_async(pictures(1)[0], INVERT)
+            wait_until(lambda: coordinator.get_queue_status().pending >= 1, timeout_s=TIMEOUT_S)
+            assert not held.done()
+        finally:
+            coordinator.set_concurrency_limits(TASK_TYPE, None)
+        result(held)
+        futures = [processor.render_pipeline_async(image, LOOK) for image in pictures(200)]
+        result(futures[0])
+        urgent = Task(task_id="urgent", task_type="look", resources=ResourceEstimate(cpus=2))
+        coordinator.request_grant(
+            urgent, TaskPriority.URGENT, lambda told: granted.set() if isinstance(told, Grant) else None
+        )
+        assert granted.wait(TIMEOUT_S)
+        done = sum(future.done() for future in futures)
+        assert done < len(futures), "it came after the batch"
+        coordinator.end_grant("urgent", Outcome.COMPLETED)
+        wait(futures, TIMEOUT_S)
+        assert all(np.array_equal(f.result(), expected(image)) for f, image in zip(futures, pictures(200), strict=True))
+        wait_until(lambda: coordinator.get_queue_status().running == 0, timeout_s=TIMEOUT_S)
