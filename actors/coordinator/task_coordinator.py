@@ -137,8 +137,8 @@ class TaskCoordinator(ClosedOnExit):
         """At most so many tasks of a type run at a time in the whole cluster, None: no limit; running ones may end.
 
         ``shard`` is the type of what batch jobs ask for, ``export shard`` that of analysis exports: shards, of some
-        thousand images each (``task_pools``); ``interactive`` that of a processor's bursts. Others are the types of tasks
-        as they are submitted.
+        thousand images each (``task_pools``); ``interactive`` that of a processor's bursts. Others are the types of
+        tasks as they are submitted.
         """
         self._link.change("set_limit", self.owner, task_type, max_concurrent)
 
