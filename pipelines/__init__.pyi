@@ -15,10 +15,10 @@ from pipelines.export_models import ExportResult as ExportResult
 from pipelines.extensions.extension_manager import ExtensionManager as ExtensionManager
 from pipelines.models import AnalysisRequest as AnalysisRequest
 from pipelines.models import ImageOperation as ImageOperation
+from pipelines.processor.batch import BatchError as BatchError
 from pipelines.processor.processing_pool import ProcessingPool as ProcessingPool
 from pipelines.processor.processing_stats import ProcessingStats as ProcessingStats
 from pipelines.processor.processing_strategies import ProcessingStrategy as ProcessingStrategy
-from pipelines.processor.processor import BatchError as BatchError
 from pipelines.processor.processor import ExtensibleImageProcessor as ExtensibleImageProcessor
 from pipelines.resources import PerformanceMetrics as PerformanceMetrics
 from pipelines.resources import ResourceAllocation as ResourceAllocation

@@ -3,7 +3,7 @@
 A client object of the driver. What nodes declare (CPUs, memory, GPUs, custom resources) Ray enforces and frees when a
 worker dies: ``ray_options`` says it in Ray's words. Units of providers are counted here for this driver and by the
 coordinator for the whole cluster. Thresholds look at the driver's machine; other nodes are guarded by what Ray reserves
-there. The arithmetic is that of ``queue.capacity``, as the coordinator's; thresholds are in ``thresholds``.
+there. The decisions themselves are in ``holdings`` and ``thresholds``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actors.queue.capacity import CLUSTER, Capacity, Placement
-from actors.resources.cluster_view import ClusterView, Node, check_limits, limits_of, see_nodes
+from actors.resources.cluster_view import ClusterView, Node, check_limits, limits_of
 from actors.resources.disk_space import free_bytes
+from actors.resources.holdings import Holdings
 from actors.resources.host_usage import HostUsage
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.thresholds import Callback, ThresholdWatch
@@ -32,12 +32,9 @@ from pipelines.resource_needs import (
     DISK,
     GPU,
     MEMORY,
-    UNIT,
     InfeasibleError,
-    Needs,
     ResourcesBusyError,
     demand_of,
-    in_grains,
     ray_options,
     say,
 )
@@ -89,15 +86,9 @@ class ResourceManager(ClosedOnExit):
         )
         self._changed = threading.Condition()
         """Guards everything below; notified when something was given back or allowed."""
-        self._book = Capacity(nodes_known=True)
-        """What there is within the limits, and what is held of it."""
-        self._book.set_limits(limits_of(self._limits))
-        self._held: dict[str, ResourceAllocation] = {}
-        """By allocation id."""
+        self._holdings = Holdings(self._limits, counts_disk=self._config.output is not None)
         self._units = ProviderUnits()
         self._thresholds = ThresholdWatch(self._config)
-        self._peaks: dict[str, float] = {}
-        """Most of each counted resource that was held since the last sample."""
         self._nodes: tuple[float, list[Node]] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._refused = 0
@@ -110,7 +101,7 @@ class ResourceManager(ClosedOnExit):
         if self._own_monitor:
             self._monitor.stop()
         with self._changed:
-            held = list(self._held)
+            held = self._holdings.ids()
         for allocation_id in held:
             self._release(allocation_id)
 
@@ -182,7 +173,7 @@ class ResourceManager(ClosedOnExit):
     def release_owner(self, owner: str) -> None:
         """Give back everything that an owner still holds."""
         with self._changed:
-            held = [name for name, allocation in self._held.items() if allocation.owner == owner]
+            held = self._holdings.ids(owner)
         for allocation_id in held:
             self._release(allocation_id)
 
@@ -209,13 +200,12 @@ class ResourceManager(ClosedOnExit):
         Nothing is held, so somebody else may be faster.
         """
         demand = demand_of(estimated_usage)
-        needs = self._counted(demand)
         self._refresh()
         with self._changed:
             reason = (
-                self._book.infeasible(needs, together=spread)
+                self._holdings.infeasible(demand, together=spread)
                 or self._thresholds.hold_reason()
-                or self._book.shortage(needs)
+                or self._holdings.shortage(demand)
             )
         if reason is None and not self._units.may_take(units := self._of_providers(demand)):
             reason = f"has to wait for {', '.join(say(name, amount) for name, amount in units.items())}"
@@ -236,9 +226,9 @@ class ResourceManager(ClosedOnExit):
         on_nodes = {name for node in self._fresh_nodes() for name in node.total} - self._units.names()
         free = self._units.free(self._units.names()) | {name: ray_free.get(name, 0.0) for name in on_nodes}
         with self._changed:
-            names = self._resource_types()
-            total = {name: self._book.total(name) for name in names}
-            available = {name: max(min(self._book.left(name), free.get(name, total[name])), 0.0) for name in names}
+            names = self._holdings.types()
+            total = {name: self._holdings.total(name) for name in names}
+            available = {name: max(min(self._holdings.left(name), free.get(name, total[name])), 0.0) for name in names}
         if resource_type == "all":
             return ResourceInfo(total=total, available=available)
         if resource_type not in total:
@@ -256,26 +246,22 @@ class ResourceManager(ClosedOnExit):
             Resource -> units that each CPU comes with.
         """
         self._refresh()
-        free = dict(in_grains(self._units.free(per_cpu)))
-        given = self._units.names()
+        free = self._units.free(per_cpu)
         with self._changed:
-            left = {name: round(self._book.left(name) * UNIT) for name in {CPU, *per_cpu}}
-        for name in given & per_cpu.keys():
-            left[name] = min(left[name], free.get(name, 0))
-        return min(left[name] // amount for name, amount in in_grains({**per_cpu, CPU: 1}))
+            return self._holdings.times(per_cpu, free)
 
     def get_supported_resource_types(self) -> list[str]:
         """Built-in types, those that nodes declare, and those of providers."""
         self._refresh()
         with self._changed:
-            return self._resource_types()
+            return self._holdings.types()
 
     def get_performance_metrics(self) -> PerformanceMetrics:
         """How the machine and the work stand."""
         metrics = self._monitor.get_performance_metrics()
         with self._changed:
             return dataclasses.replace(
-                metrics, allocations=len(self._held), refused=self._refused, held_back=self._held_back
+                metrics, allocations=len(self._holdings), refused=self._refused, held_back=self._held_back
             )
 
     # Changing
@@ -291,7 +277,7 @@ class ResourceManager(ClosedOnExit):
         check_limits(limits)
         with self._changed:
             self._limits = limits
-            self._book.set_limits(limits_of(limits))
+            self._holdings.set_limits(limits)
             self._thresholds.set_limits(limits)
             self._changed.notify_all()
         self._tell_listeners()
@@ -359,33 +345,26 @@ class ResourceManager(ClosedOnExit):
         if self._nodes is not None:
             self._refresh()
         with self._changed:
-            counted = [name for name in self._book.names() if name not in (CPU, MEMORY, DISK)]
-            peaks = {name: max(self._peaks.get(name, 0.0), self._book.used(name)) for name in counted}
-            self._peaks = {name: self._book.used(name) for name in counted}
-            totals = {name: self._book.total(name) for name in counted}
-        self._thresholds.see(sample, {n: 100.0 * peaks[n] / total for n, total in totals.items() if total > 0})
+            peaks = self._holdings.peaks()
+        self._thresholds.see(sample, peaks)
         with self._changed:
             self._changed.notify_all()
 
     def _feasible(self, task_type: str, demand: Mapping[str, float], *, spread: bool = False) -> None:
         self._refresh()
         with self._changed:
-            reason = self._book.infeasible(self._counted(demand), together=spread)
+            reason = self._holdings.infeasible(demand, together=spread)
             if reason is not None:
                 self._refused += 1
                 raise InfeasibleError(f"a task of type {task_type!r} {reason}")
 
     def _try_take(self, allocation: ResourceAllocation) -> str | None:
         """Take it, or say why it has to wait."""
-        placement = Placement(((CLUSTER, self._counted(allocation.amounts)),))
         with self._changed:
-            reason = self._thresholds.hold_reason() or self._book.shortage(placement.taken[0][1])
+            reason = self._thresholds.hold_reason() or self._holdings.shortage(allocation.amounts)
             if reason is not None:
                 return reason
-            self._book.take(placement)
-            self._held[allocation.allocation_id] = allocation
-            for name in allocation.amounts:
-                self._peaks[name] = max(self._peaks.get(name, 0.0), self._book.used(name))
+            self._holdings.take(allocation)
         try:
             self._units.take(allocation.allocation_id, self._of_providers(allocation.amounts))
         except (ResourcesBusyError, ProviderError) as error:
@@ -395,24 +374,15 @@ class ResourceManager(ClosedOnExit):
 
     def _release(self, allocation_id: str) -> None:
         with self._changed:
-            allocation = self._held.pop(allocation_id, None)
-            if allocation is None:
+            if not self._holdings.give_back(allocation_id):
                 return
-            self._book.give(Placement(((CLUSTER, self._counted(allocation.amounts)),)))
         self._units.give_back(allocation_id)
         with self._changed:
             self._changed.notify_all()
 
-    def _counted(self, demand: Mapping[str, float]) -> Needs:
-        """What the book knows of a demand: where nothing is known of the disk, it isn't looked at."""
-        return in_grains({n: amount for n, amount in demand.items() if n != DISK or self._config.output is not None})
-
     def _of_providers(self, demand: Mapping[str, float]) -> dict[str, float]:
         names = self._units.names()
         return {name: amount for name, amount in demand.items() if name in names}
-
-    def _resource_types(self) -> list[str]:
-        return sorted({CPU, MEMORY, GPU} | self._book.names())
 
     def _refresh(self) -> None:
         """See what there is now: nodes, units of providers, room on the output's disk."""
@@ -421,8 +391,7 @@ class ResourceManager(ClosedOnExit):
             room = free_bytes(self._config.output) - (self._limits.min_free_disk_bytes or 0)
             units[DISK] = max(room, 0)
         with self._changed:
-            see_nodes(self._book, nodes)
-            self._book.replace_units(units)
+            self._holdings.see(nodes, units)
 
     def _view(self) -> ClusterView:
         if self._cluster is None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -21,14 +20,13 @@ from pipelines.admission import offered
 from pipelines.cache_keys import chain_key
 from pipelines.contracts import ProcessorExtension
 from pipelines.errors import FailedReason, ImageError, RayjobsError
-from pipelines.extensions.extension_adapters import ExtensionError, Origin, own_operation
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, Image
 from pipelines.operations.chain import as_operations
-from pipelines.operations.registry import Operation
+from pipelines.processor.batch import results_of
+from pipelines.processor.own_extensions import OwnExtensions
 from pipelines.processor.processing_pool import (
-    LentExtension,
     PoolError,
     ProcessingPool,
     RenderedImage,
@@ -52,22 +50,6 @@ Asked = ImageOperation | Mapping[str, Any] | str
 """An operation as people write it."""
 
 _log = logging.getLogger(__name__)
-
-
-class BatchError(RayjobsError):
-    """Some images of a batch failed; the results of the others are in ``results``."""
-
-    def __init__(self, results: list[Image | None], errors: dict[int, Exception]) -> None:
-        first = min(errors)
-        text = f"{len(errors)} of {len(results)} images failed; image {first}: {errors[first]}"
-        super().__init__(f"{text}; `results` of this error has the others" if len(errors) < len(results) else text)
-        self.results = results
-        """In the order of the batch; None where the image failed."""
-        self.errors = errors
-        """Position in the batch -> why it failed."""
-
-    def __reduce__(self) -> tuple[type[BatchError], tuple[list[Image | None], dict[int, Exception]]]:
-        return type(self), (self.results, self.errors)
 
 
 class ExtensibleImageProcessor:
@@ -128,7 +110,7 @@ class ExtensibleImageProcessor:
         self._callback_thread = ThreadPoolExecutor(1, "rayjobs-callbacks")
         self._tally = Tally()
         self._lock = threading.Lock()
-        self._extensions: dict[str, tuple[LentExtension, Operation]] = {}
+        self._extensions = OwnExtensions()
         self._closed = False
         try:
             for name, processor in config.get("processors", {}).items():
@@ -188,21 +170,7 @@ class ExtensibleImageProcessor:
             As ``render_pipeline_async``.
         """
         futures = self._submit(images, operations, processing_hint)
-        wait(futures)
-        results: list[Image | None] = [None] * len(futures)
-        errors: dict[int, Exception] = {}
-        for i, future in enumerate(futures):
-            # Asked for rather than caught: a caught error would hold this frame, and with it all results, in a cycle.
-            error = CancelledError("cancelled") if future.cancelled() else future.exception()
-            if error is None:
-                results[i] = future.result()
-            elif isinstance(error, Exception):
-                errors[i] = error
-            else:
-                raise error
-        if errors:
-            raise BatchError(results, errors)
-        return [result for result in results if result is not None]
+        return results_of(futures)
 
     def register_processor_extension(self, name: str, processor: ProcessorExtension) -> Callable[[], None]:
         """Make an extension usable as an operation of this processor; the returned function takes it out again.
@@ -217,26 +185,11 @@ class ExtensibleImageProcessor:
         PoolError
             The processor was shut down.
         """
-        version = f"run-{uuid.uuid4().hex[:12]}"  # nobody knows what it does, so no other run may use its results
-        origin = Origin(name=name, distribution="this program", version=version)
-        operation = own_operation(processor, origin)
-        with self._lock:
-            if self._closed:
-                raise PoolError("the processor was shut down")
-            if name in self._extensions:
-                raise ExtensionError(f"{origin}: {self._extensions[name][0].origin} is loaded already")
-            self._extensions[name] = LentExtension(origin, processor), operation
-
-        def undo() -> None:
-            with self._lock:
-                if name in self._extensions and self._extensions[name][0].origin == origin:
-                    del self._extensions[name]
-
-        return undo
+        return self._extensions.register(name, processor)
 
     def get_available_processors(self) -> list[str]:
         """Names of all operations that a chain may have, this processor's extensions included."""
-        with OPERATIONS.lent(self._own_operations()):
+        with OPERATIONS.lent(self._extensions.operations()):
             return sorted(OPERATIONS)
 
     def get_processing_hints(self) -> list[str]:
@@ -276,12 +229,11 @@ class ExtensibleImageProcessor:
             if self._closed:
                 return
             self._closed = True
+        self._extensions.close()
         self._pool.shutdown()
         self._disk_thread.shutdown()
         self._callback_thread.shutdown()
         self._cache.clear(disk=False)
-        with self._lock:
-            self._extensions.clear()
 
     def __enter__(self) -> ExtensibleImageProcessor:
         return self
@@ -343,8 +295,7 @@ class ExtensibleImageProcessor:
         if self._closed:
             raise PoolError("the processor was shut down")
         names = {operation.name for operation in operations}
-        with self._lock:
-            own = {name: self._extensions[name] for name in sorted(names & self._extensions.keys())}
+        own = self._extensions.named(names)
         plugins = process_extensions().versions(sorted(names - own.keys()))
         with OPERATIONS.lent({name: operation for name, (_, operation) in own.items()}):
             chain = chain_key(operations)
@@ -355,10 +306,6 @@ class ExtensibleImageProcessor:
             extensions=tuple(lent for lent, _ in own.values()),
             plugins=tuple(plugins.items()),
         )
-
-    def _own_operations(self) -> dict[str, Operation]:
-        with self._lock:
-            return {name: operation for name, (_, operation) in self._extensions.items()}
 
     def _strategy(self, hint: str) -> ProcessingStrategy:
         offered = self.get_processing_hints()

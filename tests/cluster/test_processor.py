@@ -25,9 +25,10 @@ from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.extensions.extension_adapters import ExtensionError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Image, apply_operations
+from pipelines.processor.batch import BatchError
 from pipelines.processor.processing_pool import PoolError
 from pipelines.processor.processing_strategies import STRATEGIES, ProcessingStrategy
-from pipelines.processor.processor import BatchError, ExtensibleImageProcessor
+from pipelines.processor.processor import ExtensibleImageProcessor
 from pipelines.processor.ray_pool import LENT_SHARE, RayPool
 from pipelines.resources import ResourceAllocation, ResourceEstimate, ResourceInfo
 from pipelines.tasks import Task, TaskPriority
