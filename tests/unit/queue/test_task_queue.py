@@ -17,6 +17,7 @@ from actors.queue.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
 from actors.queue.priority_scheduler import AGING_S, Kind
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.queue.task_queue import FORGET_S, Past, TaskQueue
+from pipelines.admission import TURN_S
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.resources import ResourceEstimate
@@ -24,7 +25,7 @@ from pipelines.storage.places import above
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 TTL_S = 10.0
-NORMAL = TaskPriority.NORMAL
+HIGH, NORMAL = TaskPriority.HIGH, TaskPriority.NORMAL
 
 
 def queue_of(cpus: float = 2.0, *, owners: Sequence[str] = ("o",), **nodes: float) -> TaskQueue:
@@ -98,6 +99,26 @@ class TestOrder:
             if running == ["patient"]:
                 break
         assert step == pytest.approx(3 * AGING_S, abs=1)
+
+    def test_endless_processing_starves_no_job_and_gets_the_cpus_back(self) -> None:
+        """A processor's bursts, one after the other without a pause, as ``pipelines.admission`` turns them."""
+        queue = queue_of(2)
+        submit(queue, shard("job", job="j"))
+        submit(queue, task("burst", task_type="interactive", max_cpus=2, preemptible=True), priority=HIGH)
+        turns: Counter[str] = Counter()
+
+        def follow(decisions: list[Decision], now: float) -> None:
+            turns.update(granted(decisions))
+            for decision in decisions:
+                if isinstance(decision, Revoke) and status(queue, decision.task_id) is TaskStatus.RUNNING:
+                    follow(end(queue, decision.task_id, Outcome.RELEASED, now=now), now)
+
+        for now in range(0, 600, int(TURN_S)):
+            follow(queue.decide(now), now)
+            if status(queue, "burst") is TaskStatus.RUNNING:
+                follow(end(queue, "burst", Outcome.RELEASED, now=now), now)
+        assert turns["job"] >= 600 // (AGING_S + 3 * TURN_S)
+        assert turns["burst"] > 4 * turns["job"]
 
     def test_a_task_that_fits_nowhere_yet_is_not_overtaken_for_ever(self) -> None:
         queue = queue_of(2)
