@@ -8,8 +8,9 @@ are plain. Tasks of a handler that raises are failed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -30,7 +31,7 @@ from pipelines.stages.recipe import Recipe, Results
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import time_of
 from pipelines.tables import readable_path
-from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
+from pipelines.tasks import ExtensibleTask, Task, TaskResult, TaskStatus
 
 
 class _Config(BaseModel):
@@ -76,8 +77,18 @@ class ImageTaskHandler(TaskHandler):
         "export": ExportConfigOfImage,
     }
 
+    _STAGES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "render": ("render", "export_io"),
+        "analyze": ("render", "analyze"),
+        "export": ("render", "analyze", "export_io"),
+    }
+
     def get_supported_task_types(self) -> list[str]:
         return list(self._CONFIGS)
+
+    def stages(self, task_type: str) -> tuple[str, ...]:
+        """Resources of the stages that a task goes through, as nodes may declare them."""
+        return self._STAGES[task_type]
 
     def check(self, task_type: str, config: Mapping[str, Any]) -> RenderConfig | AnalyzeConfig:
         """The configuration of a task, complete.
@@ -112,6 +123,13 @@ class ImageTaskHandler(TaskHandler):
     def handle_task(self, task: ExtensibleTask) -> TaskResult:
         value = _value(self.check(task.task_type, task.config))
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)
+
+
+def with_stages(task: Task, declared: Collection[str]) -> Task:
+    """One of our own tasks with a unit of each of its stages, of those that nodes declare, as a job's tasks hold it."""
+    units = {name: 1.0 for name in OWN_TASKS.stages(task.task_type) if name in declared}
+    needs = replace(task.resources, custom={**units, **task.resources.custom})
+    return replace(task, resources=needs)
 
 
 def named_contents(config: Mapping[str, Any]) -> list[dict[str, str]]:

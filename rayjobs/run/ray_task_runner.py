@@ -17,6 +17,7 @@ from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.tasks import Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
+from rayjobs.job.task_handlers import OWN_TASKS, with_stages
 from rayjobs.run.ray_session import ray_session
 
 POLL_S = 0.2
@@ -40,6 +41,7 @@ class TaskRunner:
         self._lock = threading.Lock()
         self._exits = ExitStack()
         self._coordinator: TaskCoordinator | None = None
+        self._declared: frozenset[str] = frozenset()
         self._sent: dict[str, TaskHandler] = {}
         self._open: dict[str, tuple[Changed, TaskStatus]] = {}
         self._wake = threading.Event()
@@ -60,7 +62,7 @@ class TaskRunner:
                         f"({type(handler).__name__}: {str(error).strip().splitlines()[0] if str(error) else error!r})"
                     ) from error
                 self._sent.update(dict.fromkeys(handler.get_supported_task_types(), handler))
-        coordinator.submit_task(task, priority)
+        coordinator.submit_task(with_stages(task, self._declared) if handler is OWN_TASKS else task, priority)
         with self._lock:  # from here on the coordinator knows it, so that it can be asked about
             self._open[task.task_id] = (changed, TaskStatus.PENDING)
         self._wake.set()
@@ -95,7 +97,7 @@ class TaskRunner:
                 raise RayjobsError("this manager is closed")
             if self._coordinator is None:
                 with ExitStack() as exits:
-                    exits.enter_context(ray_session(name="tasks"))
+                    self._declared = exits.enter_context(ray_session(name="tasks")).declared
                     resources = self._given or exits.enter_context(ResourceManager())
                     self._coordinator = exits.enter_context(TaskCoordinator(resources))
                     self._exits = exits.pop_all()

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pipelines.errors import RayjobsError
-from pipelines.tasks import ExtensibleTask
+from pipelines.resources import ResourceEstimate
+from pipelines.tasks import ExtensibleTask, Task
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_tasks import planned_tasks, task_files
-from rayjobs.job.task_handlers import OWN_TASKS
+from rayjobs.job.task_handlers import OWN_TASKS, with_stages
 from tests.places import JOB, Place, picture
 from tests.quick_runs import request, run_here
 
@@ -112,3 +113,10 @@ def test_results_of_a_job_are_no_inputs_of_its_exports(place: Place) -> None:
     assert len(list((place.base / "in").iterdir())) == 8
     export = request(place.base, {**JOB, "output": "exports/1", "export": {"images": False, "data": ["csv"]}})
     assert run_here(replace(export, source=place.base)).total == 4
+
+
+def test_a_task_holds_what_nodes_declare_for_its_stages_and_what_it_asks_for_itself() -> None:
+    task = Task(task_id="t", task_type="render", resources=ResourceEstimate(cpus=2, custom={"export_io": 3, "seat": 1}))
+    held = with_stages(task, {"render", "analyze", "export_io"}).resources
+    assert held == ResourceEstimate(cpus=2, custom={"render": 1, "export_io": 3, "seat": 1})
+    assert with_stages(task, ()) == task
