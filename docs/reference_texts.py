@@ -29,8 +29,8 @@ ANALYSES_INTRODUCTION = """\
 Pure functions from image to numbers and arrays: the columns of `data/analyses.*`, one row per image, and of
 `data/scopes/<analysis>.parquet` ([how to open them](../how-to/tables.md)). `objects` has a table of its own as well.
 In a job file `scopes` stands for the six scopes, `all` for everything on this page. What each column is called and
-measures: [columns](columns.md). `rayjobs analyses --json` has the same for programs. Levels are stored levels: 0 to 255,
-0 to 65,535, or floats as they are.
+measures: [columns](columns.md). `rayjobs analyses --json` has the same for programs. Levels are stored levels: 0 to
+255, 0 to 65,535, or floats as they are.
 
 An analysis sees the image after the operations. Parameters in pixels are pixels of that image. What isn't finite isn't
 counted, nor its surroundings where they matter. Neither is what is invisible (alpha 0):
