@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from actors.ledger.job_ledger import JobLedger, keep_products
+from actors.ledger.job_ledger import JobLedger, keep_products, recipe_of
 from actors.ledger.ledger_rows import Products
 
 IMAGE = "image"
@@ -69,6 +69,27 @@ def apply_products(ledger: JobLedger, wanted: Products) -> None:
             f" WHERE status IN ('failed', 'skipped') AND NOT by_plan{of_products}"
         )
     ledger.facts.write(replace(ledger.facts.read(), products=dict(wanted)))
+
+
+def carry_products(ledger: JobLedger, number: int, products: Products, is_untouched: Callable[[bytes], bool]) -> int:
+    """Let what inputs have under a recipe count as ``products``, of those that ``is_untouched`` says so of by path.
+
+    Inputs of the list that were done, as they were promised, are asked; returns how many carry it.
+    """
+    with ledger.transaction() as db:
+        asked = db.execute(
+            "SELECT input, path FROM work JOIN inputs ON inputs.id = input WHERE recipe = ? AND seq IS NOT NULL"
+            " AND degraded IS NULL",
+            (number,),
+        ).fetchall()
+        carried = [source for source, path in asked if is_untouched(path)]
+        if carried:
+            renewed = recipe_of(db, products)
+            db.executemany(
+                "UPDATE OR REPLACE work SET recipe = ? WHERE input = ? AND recipe = ?",
+                [(renewed, source, number) for source in carried],
+            )
+    return len(carried)
 
 
 def _settle(db: sqlite3.Connection, wanted: Products, recipes: Mapping[int, Products], also: str) -> None:

@@ -19,8 +19,8 @@ from pipelines.models import AnalysisRequest
 from rayjobs.job.beside import BESIDE
 from rayjobs.job.job_spec import JobSpec
 
-_OUR_DECODING = "rayjobs decoding"
-DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg", _OUR_DECODING)
+OUR_DECODING = "rayjobs decoding"
+DECIDING_PACKAGES = (*cache_keys.DECIDING_PACKAGES, "Pillow", "tifffile", "imagecodecs", "simplejpeg", OUR_DECODING)
 """Whose versions may decide a pixel or a number, decoding and encoding included: another one makes a product anew."""
 DRAWING_PACKAGES = ("matplotlib",)
 
@@ -32,7 +32,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def version(package: str) -> str:
-    return DECODING_VERSION if package == _OUR_DECODING else metadata.version(package)
+    return DECODING_VERSION if package == OUR_DECODING else metadata.version(package)
 
 
 def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
 
     ``extensions`` are the versions of the plug-ins that the job uses; see ``deciding_extensions``.
     """
-    pixels = _digest(
+    pixels = digest_of(
         [cache_keys.step_key(operation) for operation in spec.operations],
         spec.read.model_dump(),
         versions(DECIDING_PACKAGES),
@@ -51,16 +51,16 @@ def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, s
         chosen = spec.export.images.model_dump(exclude={"on_conflict", "layout", "name"})
         if spec.export.images.layout == BESIDE:  # a name may stay the same while the place changes
             chosen["layout"] = BESIDE
-        found[IMAGE] = _digest(pixels, chosen)
+        found[IMAGE] = digest_of(pixels, chosen)
     for request in table_requests(spec):
-        found[ANALYSIS + request.canonical()] = _digest(pixels, *_decided_by(request))
+        found[ANALYSIS + request.canonical()] = digest_of(pixels, *_decided_by(request))
     charts = spec.export.charts
     if charts is not None:
         for name in charts_of(spec.analyses):
             request = next(request for request in spec.analyses if request.name == name)
             drawing = versions(DRAWING_PACKAGES) if charts.engine == "matplotlib" else {}
             result = found[ANALYSIS + request.canonical()]
-            found[CHART + name] = _digest(result, request.canonical(), charts.model_dump(), drawing)
+            found[CHART + name] = digest_of(result, request.canonical(), charts.model_dump(), drawing)
     return found
 
 
@@ -77,5 +77,6 @@ def _decided_by(request: AnalysisRequest) -> list[Any]:
     return [versions if is_of_frames(request) else versions[0], *files]
 
 
-def _digest(*parts: Any) -> str:
+def digest_of(*parts: Any) -> str:
+    """Digest of what decides a product: values that JSON knows."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

@@ -27,7 +27,8 @@ from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import COMPLETE, JobStatus
 from rayjobs.job.naming import image_stems, is_beside, naming, output_paths
-from rayjobs.job.options import deciding_extensions
+from rayjobs.job.older_products import carry_older
+from rayjobs.job.options import deciding_extensions, read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible
 from rayjobs.job.product_keys import table_requests, wanted_products
 from rayjobs.job.quantities import most_failures
@@ -87,6 +88,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         _note_job(ledger, request, total)
 
     wanted = wanted_products(spec, deciding_extensions(spec))
+    carry_older(ledger, spec, wanted, read_policy(spec))
     apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
     inputs = discovery.inputs() if request.source is None else _without_results(discovery, request.source)
     sealed = seal_inputs(ledger, inputs, names, withdrawn=lambda: discovery.withdrawn, check=check)

@@ -1,0 +1,135 @@
+"""What older versions called the products of a job, and which inputs their changes since then can't have touched.
+
+A version is raised for every input, though mostly some inputs alone come out otherwise. A product whose digest is an
+older one counts as known for inputs of the class that the change left alone, and is made anew for the others. What is
+listed here was compared byte by byte between the versions; what isn't listed counts as touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actors.ledger.job_ledger import JobLedger
+from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, carry_products
+from pipelines import cache_keys
+from pipelines.charts import charts_of
+from pipelines.errors import ImageError
+from pipelines.image_io import ImageHeader, ReadPolicy, probe_file
+from pipelines.models import ImageOperation
+from pipelines.operations import OPERATIONS
+from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.product_keys import DECIDING_PACKAGES, OUR_DECODING, digest_of, versions
+
+_OPERATIONS = {"unsharp_mask": (2, 3), "resize": (2, 3), "denoise": (1, 2)}
+"""Operation -> version in outputs of format 2, version that gives plain images the same pixels.
+
+Of others that were raised no older output has the digest, so they are made anew."""
+_SAME_UP_TO_RADIUS = 2.0
+"""Of the unsharp mask: wide ones are computed in another way since then, and differ in all images."""
+_ANALYSES = {
+    "color_histogram": (1, 3),
+    "luma_waveform": (1, 3),
+    "rgb_parade": (1, 3),
+    "hue_histogram": (1, 3),
+    "saturation_histogram": (1, 3),
+    "lab_chromaticity": (3, 4),
+}
+"""Analysis -> the same of numbers. Statistics, sharpness, noise, hashes and objects measure otherwise since then."""
+_FORMATS = ("jpeg", "png", "webp", "avif")
+"""Of images that are written as they were; TIFF says more since then."""
+
+
+def older_products(spec: JobSpec, wanted: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Product -> digest in outputs of format 2, and the present one; of those alone that plain images may keep.
+
+    Empty when the job asks for something that this version didn't know, or that has changed for every image.
+    """
+    steps = _older_steps(spec)
+    if steps is None or spec.plugins or spec.read.frames != "first" or spec.read.truncated != "strict":
+        return {}
+    packages = {name: version for name, version in versions(DECIDING_PACKAGES).items() if name != OUR_DECODING}
+    pixels = digest_of(steps, spec.read.model_dump(), packages, {})
+    found: dict[str, str] = {}
+    images = spec.export.images
+    if images is not None and images.format in _FORMATS and images.metadata == "strip":
+        chosen = images.model_dump(exclude={"on_conflict", "name", "chroma", "set"})
+        layout = chosen.pop("layout")
+        is_known = images.chroma is None and images.quality != "lossless" and not any(_credits(spec))
+        if is_known and layout == "mirror":
+            found[IMAGE] = digest_of(pixels, chosen)
+    for request in spec.analyses:
+        if request.name in _ANALYSES and not cache_keys.named_contents(request):
+            found[ANALYSIS + request.canonical()] = digest_of(pixels, _ANALYSES[request.name][0])
+    charts = spec.export.charts
+    if charts is not None and charts.engine == "fast":
+        for request in spec.analyses:
+            result = found.get(ANALYSIS + request.canonical())
+            if result is not None and request.name in charts_of(spec.analyses):
+                found[CHART + request.name] = digest_of(result, request.canonical(), charts.model_dump(), {})
+    return {product: (digest, wanted[product]) for product, digest in found.items() if product in wanted}
+
+
+def _credits(spec: JobSpec) -> tuple[str | None, ...]:
+    images = spec.export.images
+    return () if images is None else (images.set.copyright, images.set.artist)
+
+
+def _older_steps(spec: JobSpec) -> list[list[object]] | None:
+    """What decided the pixels of each step then; None: one of them gives other pixels now."""
+    steps = []
+    for operation in spec.operations:
+        said, files, version = cache_keys.step_key(operation)
+        if files:
+            return None
+        then, same = _OPERATIONS.get(operation.name, (version, version))
+        if version != same:
+            return None
+        if operation.name == "unsharp_mask" and not _is_narrow(operation):
+            return None
+        steps.append([said, files, then])
+    return steps
+
+
+def _is_narrow(operation: ImageOperation) -> bool:
+    parameters = OPERATIONS[operation.name].parameters(**operation.params)
+    return bool(parameters.model_dump()["radius"] <= _SAME_UP_TO_RADIUS)
+
+
+def is_plain(header: ImageHeader) -> bool:
+    """Whether no change since format 2 can have touched what an image decodes to, by what its header says.
+
+    So is a single upright frame of JPEG or PNG in 8 bits, gray or RGB, without alpha, and without a colour profile or a
+    statement of colours, and with nothing odd about it.
+    """
+    return (
+        header.format in ("jpeg", "png")
+        and header.dtype == "uint8"
+        and header.channels in (1, 3)
+        and header.space != "cmyk"
+        and header.icc is None
+        and header.orientation == 1
+        and header.frames == 1
+        and not header.notes
+    )
+
+
+def carry_older(ledger: JobLedger, spec: JobSpec, wanted: Mapping[str, str], read: ReadPolicy) -> int:
+    """Let products of an older version count as known for the inputs that no change since then can have touched.
+
+    Each input that has such a product is looked at once: it has the present digests then, or lacks the product.
+    Returns how many inputs kept one.
+    """
+    older = older_products(spec, wanted)
+    kept = 0
+    for number, products in ledger.recipes().items():
+        renewed = {product: now for product, (then, now) in older.items() if products.get(product) == then != now}
+        if renewed:
+            kept += carry_products(ledger, number, products | renewed, lambda path: _is_plain_file(path, read))
+    return kept
+
+
+def _is_plain_file(path: bytes, read: ReadPolicy) -> bool:
+    try:
+        return is_plain(probe_file(path, read))
+    except ImageError:
+        return False
