@@ -1,7 +1,8 @@
 """Outputs of the format before, as a run of that version left them: taken over with everything that is theirs.
 
 ``tests/data/output-format-2.tar.gz`` was made by commit e3965d9 in the directory ``/older``: the job ``finished``
-ended, the job ``cut`` was killed with its workers while it ran.
+ended, the job ``cut`` was killed with its workers while it ran. ``output-format-3.tar.gz`` has the same two of
+commit 957fdf8, whose main table had the scopes in its rows, made in ``/tmp/older`` by ``tests.quick_runs``.
 """
 
 from __future__ import annotations
@@ -40,26 +41,39 @@ from tests.runs import manifest
 
 ARCHIVE = Path(__file__).parent.parent.parent / "data/output-format-2.tar.gz"
 MADE_IN = "/older"
+WIDE = ARCHIVE.with_name("output-format-3.tar.gz")
+WIDE_MADE_IN = "/tmp/older"
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of then, as if they had been made here."""
     monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
-    root = tmp_path / "older"
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(root, filter="data")
-    for name in ("finished", "cut"):
-        _relocate(root / name / ".rayjobs/ledger.sqlite", root)
+    root = _unpacked(ARCHIVE, MADE_IN, tmp_path / "older")
     text = (root / "finished/job.json").read_text()
-    (root / "finished/job.json").write_text(text.replace(MADE_IN, str(root)))
+    (root / "finished/job.json").write_text(text.replace(MADE_IN, str(root)))  # not in the record of that format
     return root
 
 
-def _relocate(ledger: Path, root: Path) -> None:
+@pytest.fixture
+def wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of format 3, likewise."""
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
+    return _unpacked(WIDE, WIDE_MADE_IN, tmp_path / "wide")
+
+
+def _unpacked(archive_path: Path, made_in: str, root: Path) -> Path:
+    with tarfile.open(archive_path) as archive:
+        archive.extractall(root, filter="data")
+    for name in ("finished", "cut"):
+        _relocate(root / name / ".rayjobs/ledger.sqlite", made_in, root)
+    return root
+
+
+def _relocate(ledger: Path, made_in: str, root: Path) -> None:
     with closing(sqlite3.connect(ledger)) as db:
-        db.execute("UPDATE inputs SET path = CAST(replace(CAST(path AS TEXT), ?, ?) AS BLOB)", (MADE_IN, str(root)))
-        db.execute("UPDATE meta SET value = replace(value, ?, ?)", (MADE_IN, str(root)))
+        db.execute("UPDATE inputs SET path = CAST(replace(CAST(path AS TEXT), ?, ?) AS BLOB)", (made_in, str(root)))
+        db.execute("UPDATE meta SET value = replace(value, ?, ?)", (made_in, str(root)))
         db.commit()
 
 
@@ -146,6 +160,37 @@ def test_an_input_that_a_change_may_have_touched_is_made_again(tree: Path, kind:
     path.write_bytes(header.getvalue())
     assert is_plain(probe_file(os.fsencode(tree / "photos/photo-0001.jpg"), ReadPolicy()))
     assert not is_plain(probe_file(os.fsencode(path), ReadPolicy()))
+
+
+def test_tables_with_scopes_in_their_rows_are_made_anew_and_nothing_is_computed(wide: Path) -> None:
+    output, rows = wide / "finished", list[ImageStatus]()
+    counts = pq.read_table(output / "data/analyses.parquet")["color_histogram_red"].to_pylist()
+    made = contents(output / "images", output / "charts")
+    state = run_here(job(wide, "finished"), rows=rows)
+    assert (state.done, rows) == (4, [])
+    assert contents(output / "images", output / "charts") == made
+    names = pq.read_schema(output / "data/analyses.parquet").names
+    assert "statistics_luma_mean" in names
+    assert "color_histogram_red" not in names
+    scopes = pq.read_table(output / "data/scopes/color_histogram.parquet")
+    assert counts in [scopes[name].to_pylist() for name in scopes.column_names]
+    assert verify(OutputDirectory(output), deep=True) == []
+    assert run_here(job(wide, "finished")).unchanged
+
+
+def test_a_wide_table_that_somebody_changed_is_theirs(wide: Path) -> None:
+    table = wide / "finished/data/analyses.parquet"
+    table.write_bytes(b"mine")
+    with pytest.raises(JobError, match=r"data/analyses\.parquet"):
+        run_here(job(wide, "finished"))
+    assert table.read_bytes() == b"mine"
+
+
+def test_a_cut_job_with_wide_rows_goes_on(wide: Path) -> None:
+    rows: list[ImageStatus] = []
+    assert run_here(job(wide, "cut"), rows=rows).done == 24
+    assert 0 < len(rows) < 24
+    check_manifest(wide / "cut")
 
 
 def test_a_wide_mask_is_made_again(tree: Path) -> None:
