@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, carry_products
 from pipelines import cache_keys
-from pipelines.charts import charts_of
 from pipelines.errors import ImageError
 from pipelines.image_io import ImageHeader, ReadPolicy, probe_file
 from pipelines.models import ImageOperation
@@ -35,6 +34,8 @@ _ANALYSES = {
     "lab_chromaticity": (3, 4),
 }
 """Analysis -> the same of numbers. Statistics, sharpness, noise, hashes and objects measure otherwise since then."""
+_CHARTS = ("color_histogram",)
+"""Whose drawing, as PNG by the fast engine, was compared too."""
 _FORMATS = ("jpeg", "png", "webp", "avif")
 """Of images that are written as they were; TIFF says more since then."""
 
@@ -61,10 +62,10 @@ def older_products(spec: JobSpec, wanted: Mapping[str, str]) -> dict[str, tuple[
         if request.name in _ANALYSES and not cache_keys.named_contents(request):
             found[ANALYSIS + request.canonical()] = digest_of(pixels, _ANALYSES[request.name][0])
     charts = spec.export.charts
-    if charts is not None and charts.engine == "fast":
+    if charts is not None and charts.engine == "fast" and charts.format == "png":
         for request in spec.analyses:
             result = found.get(ANALYSIS + request.canonical())
-            if result is not None and request.name in charts_of(spec.analyses):
+            if result is not None and request.name in _CHARTS:
                 found[CHART + request.name] = digest_of(result, request.canonical(), charts.model_dump(), {})
     return {product: (digest, wanted[product]) for product, digest in found.items() if product in wanted}
 
