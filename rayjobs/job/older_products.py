@@ -1,8 +1,9 @@
 """What older versions called the products of a job, and which inputs their changes since then can't have touched.
 
 A version is raised for every input, though mostly some inputs alone come out otherwise. A product whose digest is an
-older one counts as known for inputs of the class that the change left alone, and is made anew for the others. What is
-listed here was compared byte by byte between the versions; what isn't listed counts as touched.
+older one counts as known for inputs of the class that the change left alone, and is made anew for the others. What
+was raised and is listed here was compared between the versions (``tests/older_results.py``); what isn't listed
+counts as touched. A column that an analysis has gained since then is empty in the rows that come over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, carry_products
 from pipelines import cache_keys
+from pipelines.charts import charts_of
 from pipelines.errors import ImageError
 from pipelines.image_io import ImageHeader, ReadPolicy, probe_file
 from pipelines.models import ImageOperation
@@ -19,12 +21,16 @@ from pipelines.operations import OPERATIONS
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.product_keys import DECIDING_PACKAGES, OUR_DECODING, digest_of, versions
 
-_OPERATIONS = {"unsharp_mask": (2, 3), "resize": (2, 3), "denoise": (1, 2)}
+_OPERATIONS = {
+    "unsharp_mask": (2, 3),
+    "resize": (2, 3),
+    **dict.fromkeys(("gaussian", "median", "denoise", "autocontrast", "equalize", "clahe", "white_balance"), (1, 2)),
+}
 """Operation -> version in outputs of format 2, version that gives plain images the same pixels.
 
 Of others that were raised no older output has the digest, so they are made anew."""
-_SAME_UP_TO_RADIUS = 2.0
-"""Of the unsharp mask: wide ones are computed in another way since then, and differ in all images."""
+_SAME_UP_TO = {"unsharp_mask": ("radius", 2.0), "gaussian": ("sigma", 3.0)}
+"""Wider ones are computed in another way since then, and differ in all images."""
 _ANALYSES = {
     "color_histogram": (1, 3),
     "luma_waveform": (1, 3),
@@ -32,10 +38,9 @@ _ANALYSES = {
     "hue_histogram": (1, 3),
     "saturation_histogram": (1, 3),
     "lab_chromaticity": (3, 4),
+    **dict.fromkeys(("statistics", "sharpness", "texture", "image_hash"), (1, 2)),
 }
-"""Analysis -> the same of numbers. Statistics, sharpness, noise, hashes and objects measure otherwise since then."""
-_CHARTS = ("color_histogram",)
-"""Whose drawing, as PNG by the fast engine, was compared too."""
+"""Analysis -> the same of numbers. Noise and objects measure otherwise since then."""
 _FORMATS = ("jpeg", "png", "webp", "avif")
 """Of images that are written as they were; TIFF says more since then."""
 
@@ -65,7 +70,7 @@ def older_products(spec: JobSpec, wanted: Mapping[str, str]) -> dict[str, tuple[
     if charts is not None and charts.engine == "fast" and charts.format == "png":
         for request in spec.analyses:
             result = found.get(ANALYSIS + request.canonical())
-            if result is not None and request.name in _CHARTS:
+            if result is not None and request.name in charts_of([request]):
                 found[CHART + request.name] = digest_of(result, request.canonical(), charts.model_dump(), {})
     return {product: (digest, wanted[product]) for product, digest in found.items() if product in wanted}
 
@@ -85,15 +90,18 @@ def _older_steps(spec: JobSpec) -> list[list[object]] | None:
         then, same = _OPERATIONS.get(operation.name, (version, version))
         if version != same:
             return None
-        if operation.name == "unsharp_mask" and not _is_narrow(operation):
+        if not _is_narrow(operation):
             return None
         steps.append([said, files, then])
     return steps
 
 
 def _is_narrow(operation: ImageOperation) -> bool:
+    if operation.name not in _SAME_UP_TO:
+        return True
+    name, most = _SAME_UP_TO[operation.name]
     parameters = OPERATIONS[operation.name].parameters(**operation.params)
-    return bool(parameters.model_dump()["radius"] <= _SAME_UP_TO_RADIUS)
+    return bool(getattr(parameters, name) <= most)
 
 
 def is_plain(header: ImageHeader) -> bool:
