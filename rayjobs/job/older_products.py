@@ -9,6 +9,7 @@ counts as touched. A column that an analysis has gained since then is empty in t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.product_plan import ANALYSIS, CHART, IMAGE, carry_products
@@ -16,7 +17,7 @@ from pipelines import cache_keys
 from pipelines.charts import charts_of
 from pipelines.errors import ImageError
 from pipelines.image_io import ImageHeader, ReadPolicy, probe_file
-from pipelines.models import ImageOperation
+from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.product_keys import DECIDING_PACKAGES, OUR_DECODING, digest_of, versions
@@ -41,38 +42,65 @@ _ANALYSES = {
     **dict.fromkeys(("statistics", "sharpness", "texture", "image_hash"), (1, 2)),
 }
 """Analysis -> the same of numbers. Noise and objects measure otherwise since then."""
+_GAINED = {"statistics": ("significant_bits", None)}
+"""Analysis -> the parameter that it didn't have, and what it says of nothing."""
 _FORMATS = ("jpeg", "png", "webp", "avif")
 """Of images that are written as they were; TIFF says more since then."""
 
 
-def older_products(spec: JobSpec, wanted: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Product -> digest in outputs of format 2, and the present one; of those alone that plain images may keep.
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A product of format 2 that plain images may keep."""
+
+    then: str
+    """What it was called, and its digest."""
+    then_digest: str
+    now: str
+    now_digest: str
+
+
+def older_products(spec: JobSpec, wanted: Mapping[str, str]) -> list[Carried]:
+    """The products of outputs of format 2 that plain images may keep.
 
     Empty when the job asks for something that this version didn't know, or that has changed for every image.
     """
     steps = _older_steps(spec)
     if steps is None or spec.plugins or spec.read.frames != "first" or spec.read.truncated != "strict":
-        return {}
+        return []
     packages = {name: version for name, version in versions(DECIDING_PACKAGES).items() if name != OUR_DECODING}
     pixels = digest_of(steps, spec.read.model_dump(), packages, {})
-    found: dict[str, str] = {}
+    found: list[Carried] = []
+
+    def carry(now: str, digest: str, then: str | None = None) -> None:
+        if now in wanted:
+            found.append(Carried(then or now, digest, now, wanted[now]))
+
     images = spec.export.images
     if images is not None and images.format in _FORMATS and images.metadata == "strip":
         chosen = images.model_dump(exclude={"on_conflict", "name", "chroma", "set"})
         layout = chosen.pop("layout")
         is_known = images.chroma is None and images.quality != "lossless" and not any(_credits(spec))
         if is_known and layout == "mirror":
-            found[IMAGE] = digest_of(pixels, chosen)
-    for request in spec.analyses:
-        if request.name in _ANALYSES and not cache_keys.named_contents(request):
-            found[ANALYSIS + request.canonical()] = digest_of(pixels, _ANALYSES[request.name][0])
+            carry(IMAGE, digest_of(pixels, chosen))
     charts = spec.export.charts
-    if charts is not None and charts.engine == "fast" and charts.format == "png":
-        for request in spec.analyses:
-            result = found.get(ANALYSIS + request.canonical())
-            if result is not None and request.name in charts_of([request]):
-                found[CHART + request.name] = digest_of(result, request.canonical(), charts.model_dump(), {})
-    return {product: (digest, wanted[product]) for product, digest in found.items() if product in wanted}
+    for request in spec.analyses:
+        older = _as_then(request)
+        if older is None or cache_keys.named_contents(request):
+            continue
+        digest = digest_of(pixels, _ANALYSES[request.name][0])
+        carry(ANALYSIS + request.canonical(), digest, ANALYSIS + older.canonical())
+        if charts is not None and charts.engine == "fast" and charts.format == "png" and charts_of([request]):
+            carry(CHART + request.name, digest_of(digest, older.canonical(), charts.model_dump(), {}))
+    return found
+
+
+def _as_then(request: AnalysisRequest) -> AnalysisRequest | None:
+    """An analysis as it was asked for then; None when it couldn't be, or measures otherwise now."""
+    if request.name not in _ANALYSES:
+        return None
+    params = dict(request.params)
+    name, nothing = _GAINED.get(request.name, ("", None))
+    return AnalysisRequest(request.name, params) if params.pop(name, nothing) == nothing else None
 
 
 def _credits(spec: JobSpec) -> tuple[str | None, ...]:
@@ -131,9 +159,11 @@ def carry_older(ledger: JobLedger, spec: JobSpec, wanted: Mapping[str, str], rea
     older = older_products(spec, wanted)
     kept = 0
     for number, products in ledger.recipes().items():
-        renewed = {product: now for product, (then, now) in older.items() if products.get(product) == then != now}
-        if renewed:
-            kept += carry_products(ledger, number, products | renewed, lambda path: _is_plain_file(path, read))
+        carried = [each for each in older if products.get(each.then) == each.then_digest != each.now_digest]
+        if carried:
+            others = {name: products[name] for name in products.keys() - {each.then for each in carried}}
+            renewed = others | {each.now: each.now_digest for each in carried}
+            kept += carry_products(ledger, number, renewed, lambda path: _is_plain_file(path, read))
     return kept
 
 
