@@ -82,8 +82,8 @@ def values_of(schema: Schema, definitions: Schema) -> str:
     """Which values a parameter takes: choices, or a type with its range."""
     if "$ref" in schema:
         return f"see [{(name := schema['$ref'].rsplit('/', 1)[-1])}](#{name.lower()})"
-    if "anyOf" in schema:
-        options = [values_of(option, definitions) for option in schema["anyOf"] if option.get("type") != "null"]
+    if choice := schema.get("anyOf") or schema.get("oneOf"):
+        options = [values_of(option, definitions) for option in choice if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(options))
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     if choices:
@@ -295,8 +295,14 @@ def job_file_page() -> str:
         ("max_pixels", "number", "2G"),
     ):
         definitions["Limits"]["properties"][name] |= {"type": "string", "format": kind, "default": default}
-    keys = {"ImageExport": "export.images", "Credits": "export.images.set", "ChartExport": "export.charts"}
-    for name in ("Export", "ImageExport", "Credits", "ChartExport", "Limits", "Read"):
+    keys = {
+        "InputTable": "inputs",
+        "NameGroups": "groups",
+        "ImageExport": "export.images",
+        "Credits": "export.images.set",
+        "ChartExport": "export.charts",
+    }
+    for name in ("InputTable", "NameGroups", "Export", "ImageExport", "Credits", "ChartExport", "Limits", "Read"):
         key = keys.get(name, name.lower())
         section = definitions[name]
         parts += [f"## {name}\n", f"`{key}`: {section['description']}\n", parameters(section)]

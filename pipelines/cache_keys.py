@@ -22,6 +22,7 @@ from pipelines.analyses.registry import ANALYSES
 from pipelines.errors import RayjobsError
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations.chain import compile_chain
+from pipelines.operations.column_values import slots_of
 from pipelines.operations.registry import OPERATIONS, Image
 from pipelines.registry import named_files
 
@@ -70,8 +71,15 @@ def chain_key(operations: Sequence[ImageOperation]) -> str:
 
 
 def step_key(operation: ImageOperation) -> list[Any]:
-    """What decides the pixels of one step of a chain that was checked; also part of the digests of a job's products."""
+    """What decides the pixels of one step of a chain that was checked; also part of the digests of a job's products.
+
+    Of a step whose parameters come from columns of the inputs, all but their values.
+    """
     entry = OPERATIONS[operation.name]
+    if slots_of([operation]):
+        paths = {name: operation.params.get(name) for name in named_files(entry.parameters)}
+        files = {name: file_digest(path) for name, path in paths.items() if isinstance(path, str)}
+        return [operation.canonical(), files, entry.version]
     values, files = _told_apart(entry.parameters(**operation.params))
     # The bare name of a step that a file alone decides is what it always was in the ledgers of jobs.
     said = ImageOperation(operation.name, values).canonical() if values or not files else operation.name

@@ -69,6 +69,8 @@ class WorkItem:
     """In the sealed list of inputs."""
     image: str = ""
     """Where its image goes, relative to the output and without the suffix; empty: ``images/`` and its name."""
+    values: str = ""
+    """What its columns fill in the recipe's operations, as JSON; see ``column_values.with_values``."""
     known: tuple[tuple[str, str], ...] = ()
     """(relative path, sha256) of files that earlier attempts published: ours to adopt or to replace."""
 

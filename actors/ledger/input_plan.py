@@ -1,6 +1,7 @@
 """Sealing a job's inputs: the list is staged as it streams in, named, and put into the ledger in one transaction.
 
-Inputs that are as they were (same path, size and time) keep what the ledger knows of them, changed ones are open again.
+Inputs that are as they were (same path, size and time) keep what the ledger knows of them, changed ones are open again;
+so is one whose columns decide other pixels than they did. A cell that decides none only changes what tables say.
 One that left the list stays known with all that was made of it, and is taken back when it returns as it was. Names are
 given once: a new input never takes the name that another has, nor one whose place a file has that isn't its own.
 Nothing here holds the list in memory.
@@ -8,19 +9,22 @@ Nothing here holds the list in memory.
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 
 from actors.ledger.job_ledger import JobLedger, drop_work, keep_products
 from pipelines.errors import JobError
+from pipelines.tables.input_columns import Cell
 
 STAGING = """
 CREATE TEMP TABLE staging (
     path BLOB PRIMARY KEY, relative BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    ordering BLOB NOT NULL, place TEXT, status TEXT, reason TEXT, message TEXT,
+    ordering BLOB NOT NULL, place TEXT, status TEXT, reason TEXT, message TEXT, cells TEXT, decided TEXT NOT NULL,
+    source TEXT NOT NULL,
     id INTEGER, seq INTEGER, number INTEGER, name TEXT, key TEXT, given INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID
 """
@@ -43,6 +47,12 @@ class FoundInput:
     status: str | None = None
     reason: str | None = None
     message: str | None = None
+    cells: Mapping[str, Cell] | None = None
+    """Of its columns, in their order; None when it has none."""
+    decided: str = ""
+    """What they decide of its pixels, as one text."""
+    row: str = ""
+    """Where a table names it, for messages: an input is named there once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +69,8 @@ class Place:
 class Naming:
     """How outputs are named; see ``pipelines.stages.output_names``."""
 
-    name: Callable[[bytes, bytes, int], str]
-    """(path, relative path, number) -> name below ``images/``, without the suffix of the format."""
+    name: Callable[[bytes, bytes, int, Mapping[str, Cell]], str]
+    """(path, relative path, number, cells) -> name below ``images/``, without the suffix of the format."""
     key: Callable[[str], str]
     """Names with the same key would be one file on some file system."""
     renamed: Callable[[str, int], str]
@@ -69,6 +79,8 @@ class Naming:
     """Whether names that were given before still hold: the job names its outputs as it did."""
     of_content: bool = False
     """Whether a name says what is in the file, so that a changed file gets another."""
+    of_columns: Sequence[str] = ()
+    """Columns whose cells a name says, so that a changed cell gives another."""
     numbered: bool = False
     """Whether names contain the input's number."""
     taken: Callable[[Place], str | None] | None = None
@@ -95,11 +107,13 @@ class Sealed:
     removed: int = 0
     returned: int = 0
     renamed: int = 0
+    relabelled: int = 0
+    """Inputs of whose columns some cell is another."""
 
     @property
     def is_new(self) -> bool:
-        """Whether the list, or a file in it, isn't as it was."""
-        return bool(self.added or self.changed or self.removed or self.returned)
+        """Whether the list, or a file or cell in it, isn't as it was."""
+        return bool(self.added or self.changed or self.removed or self.returned or self.relabelled)
 
 
 @dataclass(slots=True)
@@ -128,21 +142,30 @@ class _Sealing:
     tried: dict[str, int] = field(default_factory=dict)
     """Name -> number of the last one that was given in its place."""
 
-    def stage(self, inputs: Iterable[FoundInput]) -> None:
+    def stage(self, inputs: Iterable[FoundInput], twice: Callable[[FoundInput, str], None]) -> None:
         self.db.execute("DROP TABLE IF EXISTS temp.staging")
         self.db.execute(STAGING)
         place = self.naming.place or (lambda path: "")
         stream = iter(inputs)
         while batch := list(islice(stream, _BATCH)):
-            self.db.executemany(
-                "INSERT OR IGNORE INTO staging (path, relative, size, mtime_ns, ordering, place, status, reason,"
-                " message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (i.path, i.relative, i.size, i.mtime_ns, i.order, place(i.path), i.status, i.reason, i.message)
-                    for i in batch
-                ],
+            before = self.db.total_changes
+            self.db.executemany(  # of an input that is named elsewhere as well, a table knows more
+                "INSERT INTO staging (path, relative, size, mtime_ns, ordering, place, status, reason, message, cells,"
+                " decided, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE"
+                " SET cells = excluded.cells, decided = excluded.decided, source = excluded.source"
+                " WHERE source = '' AND excluded.source <> ''",
+                [(*_found(i), place(i.path), *_said(i)) for i in batch],
             )
+            if self.db.total_changes - before < len(batch):
+                self._tell_twice([each for each in batch if each.row], twice)
         self.db.execute("CREATE INDEX temp.staging_place ON staging (place)")
+
+    def _tell_twice(self, batch: Iterable[FoundInput], twice: Callable[[FoundInput, str], None]) -> None:
+        """Of inputs that tables name, those that stand in another row as well."""
+        for each in batch:
+            (first,) = self.db.execute("SELECT source FROM staging WHERE path = ?", (each.path,)).fetchone()
+            if first != each.row:
+                twice(each, first)
 
     def withdraw(self, paths: Iterable[bytes]) -> None:
         self.db.executemany("DELETE FROM staging WHERE path = ?", [(path,) for path in paths])
@@ -167,22 +190,27 @@ class _Sealing:
         """Names that were given stay; the others follow the job's pattern."""
         if self.naming.kept:
             same = " AND i.size = staging.size AND i.mtime_ns = staging.mtime_ns" if self.naming.of_content else ""
+            for column in self.naming.of_columns:
+                same += f""" AND json_extract(i.cells, '$."{column}"') IS json_extract(staging.cells, '$."{column}"')"""
             self.db.execute(
                 "UPDATE staging SET name = i.name, given = 1 FROM inputs i WHERE i.id = staging.id"
                 f" AND staging.status IS NULL AND i.name IS NOT NULL{same}"
             )
         last = b""
         while batch := self.db.execute(
-            "SELECT path, relative, coalesce(number, seq), name FROM staging WHERE status IS NULL AND path > ?"
+            "SELECT path, relative, coalesce(number, seq), cells, name FROM staging WHERE status IS NULL AND path > ?"
             " ORDER BY path LIMIT ?",
             (last, _BATCH),
         ).fetchall():
             last = batch[-1][0]
-            names = [(self.naming.name(p, r, n) if name is None else name, p) for p, r, n, name in batch]
+            names = [(self._plain_name(*rest) if name is None else name, rest[0]) for *rest, name in batch]
             self.db.executemany(
                 "UPDATE staging SET name = ?, key = ? WHERE path = ?",
                 [(name, self.naming.key(name), path) for name, path in names],
             )
+
+    def _plain_name(self, path: bytes, relative: bytes, number: int, cells: str | None) -> str:
+        return self.naming.name(path, relative, number, json.loads(cells) if cells else {})
 
     def resolve(self) -> None:
         """Give every input a name of its own, in the place of whose outputs nothing lies that isn't its own."""
@@ -254,10 +282,10 @@ class _Sealing:
 
     def _rename(self, path: bytes) -> None:
         """Give an input the first free name after the one that it would have alone."""
-        relative, number, known = self.db.execute(
-            "SELECT relative, coalesce(number, seq), id FROM staging WHERE path = ?", (path,)
+        *rest, known = self.db.execute(
+            "SELECT path, relative, coalesce(number, seq), cells, id FROM staging WHERE path = ?", (path,)
         ).fetchone()
-        plain = self.naming.name(path, relative, number)
+        plain = self._plain_name(*rest)
         for n in count(self.tried.get(plain, 1)):  # what wasn't free a moment ago isn't now
             other = plain if n == 1 else self.naming.renamed(plain, n)
             key, at = self.naming.key(other), Place(path=path, name=other, id=known)
@@ -276,18 +304,22 @@ class _Sealing:
         (returned,) = db.execute(
             "SELECT count(*) FROM staging s JOIN inputs i ON i.id = s.id WHERE i.seq IS NULL"
         ).fetchone()
+        relabelled = db.execute(
+            "UPDATE inputs SET cells = s.cells FROM staging s WHERE s.id = inputs.id AND s.cells IS NOT inputs.cells"
+        ).rowcount
         changed = self._leave_out() + self._change() + self._give_names() + self._take_back()
         db.execute(
             "UPDATE inputs SET seq = s.seq, number = s.number FROM staging s WHERE s.id = inputs.id"
             " AND (s.seq IS NOT inputs.seq OR s.number IS NOT inputs.number)"
         )
         added = db.execute(
-            "INSERT INTO inputs (path, size, mtime_ns, seq, name, number, status, reason, message, by_plan)"
-            " SELECT path, size, mtime_ns, seq, name, number, status, reason, message, status IS NOT NULL"
+            "INSERT INTO inputs (path, size, mtime_ns, seq, name, number, status, reason, message, by_plan, cells,"
+            " decided) SELECT path, size, mtime_ns, seq, name, number, status, reason, message, status IS NOT NULL,"
+            " cells, decided"
             " FROM staging WHERE id IS NULL ORDER BY path"
         ).rowcount
         (total,) = db.execute("SELECT count(*) FROM inputs WHERE seq >= 0").fetchone()
-        return Sealed(total, added, changed, gone, returned, self.renamed)
+        return Sealed(total, added, changed, gone, returned, self.renamed, relabelled)
 
     def _leave_out(self) -> int:
         """Inputs that the plan itself fails or skips; what was made of them is kept for when they are wanted again."""
@@ -298,16 +330,16 @@ class _Sealing:
         ).rowcount
 
     def _change(self) -> int:
-        """Files that aren't as they were: all that was made of them is out of date."""
+        """Files that aren't as they were, or whose columns decide something else: what was made is out of date."""
         changed = self.db.execute(
-            "SELECT inputs.id, s.size, s.mtime_ns FROM inputs JOIN staging s ON s.id = inputs.id"
-            " WHERE s.status IS NULL AND (s.size <> inputs.size OR s.mtime_ns <> inputs.mtime_ns)"
+            "SELECT s.size, s.mtime_ns, s.decided, inputs.id FROM inputs JOIN staging s ON s.id = inputs.id WHERE"
+            " s.status IS NULL AND (s.size, s.mtime_ns, s.decided) <> (inputs.size, inputs.mtime_ns, inputs.decided)"
         ).fetchall()
-        drop_work(self.db, [number for number, _, _ in changed])
+        drop_work(self.db, [number for *_, number in changed])
         self.db.executemany(
-            "UPDATE inputs SET size = ?, mtime_ns = ?, status = NULL, reason = NULL, message = NULL, degraded = NULL,"
-            " width = NULL, height = NULL, by_plan = 0 WHERE id = ?",
-            [(size, mtime_ns, number) for number, size, mtime_ns in changed],
+            "UPDATE inputs SET size = ?, mtime_ns = ?, decided = ?, status = NULL, reason = NULL, message = NULL,"
+            " degraded = NULL, width = NULL, height = NULL, by_plan = 0 WHERE id = ?",
+            changed,
         )
         return len(changed)
 
@@ -335,12 +367,22 @@ class _Sealing:
         ).rowcount
 
 
+def _found(found: FoundInput) -> tuple[bytes, bytes, int, int, bytes]:
+    return found.path, found.relative, found.size, found.mtime_ns, found.order
+
+
+def _said(found: FoundInput) -> tuple[str | None, str | None, str | None, str | None, str, str]:
+    cells = json.dumps(found.cells, ensure_ascii=False, separators=(",", ":")) if found.cells else None
+    return found.status, found.reason, found.message, cells, found.decided, found.row
+
+
 def seal_inputs(
     ledger: JobLedger,
     inputs: Iterable[FoundInput],
     naming: Naming,
     *,
     withdrawn: Callable[[], Iterable[bytes]] = tuple,
+    twice: Callable[[FoundInput, str], None] = lambda found, first: None,
     check: Callable[[int], None] = lambda total: None,
 ) -> Sealed:
     """Make ``inputs`` the job's list, sorted by path.
@@ -348,7 +390,9 @@ def seal_inputs(
     Parameters
     ----------
     withdrawn
-        Asked when all have been seen: paths that turned out to be none.
+        Asked when all have been seen: paths that turned out to be none. May refuse all of them instead.
+    twice
+        Told of an input that a row of a table names, and of the row that named it before.
     check
         Given the number of inputs before anything is final; may refuse. What it writes is part of the same transaction.
 
@@ -360,7 +404,7 @@ def seal_inputs(
     """
     with ledger.transaction() as db:
         sealing = _Sealing(db, naming)
-        sealing.stage(inputs)
+        sealing.stage(inputs, twice)
         sealing.withdraw(withdrawn())
         sealing.number()
         sealing.name()

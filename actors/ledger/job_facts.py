@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.queue.task_pools import BATCH
 from pipelines.storage.custody import Written
+from pipelines.tables.input_columns import InputColumn
 
 _SPEC = "spec"
 _SEALED = "sealed:"
@@ -53,6 +54,10 @@ class JobFacts:
     """Product -> digest of all that decides its bytes, as the job wants them."""
     results: str | None = None
     """Key of manifest, tables and report as they are; None: they aren't as they should be."""
+    columns: tuple[InputColumn, ...] = ()
+    """That the inputs have, in order."""
+    unmatched: int = 0
+    """Inputs whose path the job's pattern of columns doesn't match."""
     tasks: tuple[Mapping[str, Any], ...] = ()
     """What became of the job's tasks; see ``rayjobs.job.job_tasks``."""
     record_complete: bool = False
@@ -82,7 +87,8 @@ class FactRecord:
         names = [each.name for each in fields(JobFacts)]
         marks = ",".join("?" * len(names))
         found = {n: json.loads(v) for n, v in self._all(f"SELECT key, value FROM meta WHERE key IN ({marks})", names)}
-        return JobFacts(**found | {"tasks": tuple(found.get("tasks", ()))})
+        columns = tuple(InputColumn(*each) for each in found.get("columns", ()))
+        return JobFacts(**found | {"tasks": tuple(found.get("tasks", ())), "columns": columns})
 
     def write(self, facts: JobFacts) -> None:
         """Note facts; those that are so already cost no write."""
@@ -91,7 +97,8 @@ class FactRecord:
             for each in fields(JobFacts):
                 value = getattr(facts, each.name)
                 if value != getattr(before, each.name):
-                    _put(db, each.name, value)
+                    said = [[column.name, column.type] for column in value] if each.name == "columns" else value
+                    _put(db, each.name, said)
 
     def spec(self) -> dict[str, Any] | None:
         """The job as it was last asked for, as a job file has it; by itself, since it may list very many inputs."""

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from actors.ledger.job_facts import FactRecord
 from actors.ledger.ledger_format import (
     DAMAGED,
     FORMAT,
+    OLDEST,
     copy_ledger,
     create,
     damaged,
@@ -38,6 +39,7 @@ from actors.ledger.ledger_rows import Attempt, Counts, FinalInput, OpenInput, Pr
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.storage.local_files import own_file, replace_own
+from pipelines.tables.input_columns import Cell
 
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
@@ -74,7 +76,7 @@ class JobLedger:
         if is_older or copied:
             self._copy = tempfile.TemporaryDirectory(prefix="rayjobs-ledger-")
             copy = Path(self._copy.name)
-            self._is_older = is_older
+            self._is_older = format_of(path) == OLDEST
             if is_older:
                 path = upgraded_copy(path, copy)
             else:
@@ -162,7 +164,7 @@ class JobLedger:
     def open_inputs(self, first_seq: int, end_seq: int, most: int = -1) -> list[OpenInput]:
         """Inputs without a final row with first_seq <= seq < end_seq, in order; the first ``most``, or all."""
         rows = self._all(
-            "SELECT id, seq, path, size, mtime_ns, name,"
+            "SELECT id, seq, path, size, mtime_ns, name, decided, cells,"
             " (SELECT group_concat(recipe) FROM work WHERE input = inputs.id)"
             " FROM inputs WHERE status IS NULL AND seq >= ? AND seq < ? ORDER BY seq LIMIT ?",
             (first_seq, end_seq, most),
@@ -176,8 +178,10 @@ class JobLedger:
                 mtime_ns=mtime_ns,
                 name=name,
                 recipes=tuple(map(int, recipes.split(","))) if recipes else (),
+                values=values,
+                cells=json.loads(cells) if cells else {},
             )
-            for number, seq, path, size, mtime_ns, name, recipes in rows
+            for number, seq, path, size, mtime_ns, name, values, cells, recipes in rows
         ]
 
     def next_open_seq(self, first_seq: int) -> int | None:
@@ -293,12 +297,12 @@ class JobLedger:
         """The rows of the manifest, in order of the sealed list; read in pages, so memory stays flat."""
         seq = -1
         while page := self._all(
-            "SELECT id, seq, path, size, status, reason, message, degraded, width, height,"
+            "SELECT id, seq, path, size, status, reason, message, degraded, width, height, cells,"
             f" CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END"
             " FROM inputs WHERE status IS NOT NULL AND seq > ? ORDER BY seq LIMIT 2000",
             (seq,),
         ):
-            for number, seq, path, size, status, reason, message, degraded, width, height, outputs in page:
+            for number, seq, path, size, status, reason, message, degraded, width, height, cells, outputs in page:
                 done = status == "done"  # what an input was that is left out now is kept for its return, not told
                 yield FinalInput(
                     id=number,
@@ -312,7 +316,18 @@ class JobLedger:
                     width=width if done else None,
                     height=height if done else None,
                     outputs=outputs_from_json(outputs),
+                    cells=json.loads(cells) if cells else {},
                 )
+
+    def cells(self, first_seq: int, end_seq: int) -> Iterator[tuple[bytes, Mapping[str, Cell]]]:
+        """(path, column -> cell) of the done inputs of a range, in order; read in pages, so memory stays flat."""
+        seq = first_seq - 1
+        while page := self._all(
+            "SELECT seq, path, cells FROM inputs WHERE status = 'done' AND seq > ? AND seq < ? ORDER BY seq LIMIT 2000",
+            (seq, end_seq),
+        ):
+            seq = page[-1][0]
+            yield from ((path, json.loads(cells) if cells else {}) for _, path, cells in page)
 
     def results(self, first_seq: int, end_seq: int) -> list[ResultRow]:
         """Where the results of the done inputs of a range lie, ordered by input and recipe."""

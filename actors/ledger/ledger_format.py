@@ -14,7 +14,7 @@ from pathlib import Path
 from pipelines.errors import JobError
 from pipelines.storage.local_files import replace_own
 
-FORMAT = 3
+FORMAT = 4
 """Of the ledger and the parts that it refers to; stands in the file (``user_version``)."""
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 OLDEST = 2
@@ -31,7 +31,9 @@ CREATE TABLE inputs (
     number    INTEGER,                -- what {index} in a name says; given once
     status    TEXT,                   -- NULL until final: done, failed, skipped
     reason    TEXT, message TEXT, degraded TEXT, width INTEGER, height INTEGER,
-    by_plan   INTEGER NOT NULL DEFAULT 0  -- whether the plan itself gave the status
+    by_plan   INTEGER NOT NULL DEFAULT 0, -- whether the plan itself gave the status
+    cells     TEXT,                   -- cells of its columns, as JSON: {"plate": 3, ...}; NULL: it has none
+    decided   TEXT NOT NULL DEFAULT ''  -- what they decide of its pixels; see input_plan
 );
 CREATE INDEX inputs_by_seq ON inputs (seq);
 CREATE INDEX inputs_by_name ON inputs (name);
@@ -65,7 +67,7 @@ CREATE INDEX attempts_by_input ON attempts (input);
 _FROM_2 = """
 INSERT INTO meta SELECT * FROM old.meta WHERE key <> 'beside';
 INSERT INTO inputs SELECT id, path, size, mtime_ns, seq, name, CASE WHEN name IS NULL THEN NULL ELSE seq END,
-    status, reason, message, degraded, width, height, name IS NULL AND status IS NOT NULL FROM old.inputs;
+    status, reason, message, degraded, width, height, name IS NULL AND status IS NOT NULL, NULL, '' FROM old.inputs;
 INSERT INTO recipes SELECT * FROM old.recipes;
 INSERT INTO work SELECT input, recipe, part, row FROM old.work;
 INSERT OR IGNORE INTO files
@@ -75,6 +77,16 @@ INSERT OR IGNORE INTO files
 INSERT OR IGNORE INTO files SELECT path, sha256, -1, NULL, NULL, 'image', 0, NULL, NULL FROM old.stale;
 INSERT INTO attempts SELECT * FROM old.attempts;
 """
+_FROM_3 = """
+INSERT INTO meta SELECT * FROM old.meta;
+INSERT INTO inputs SELECT id, path, size, mtime_ns, seq, name, number, status, reason, message, degraded, width, height,
+    by_plan, NULL, '' FROM old.inputs;
+INSERT INTO recipes SELECT * FROM old.recipes;
+INSERT INTO work SELECT * FROM old.work;
+INSERT INTO files SELECT * FROM old.files;
+INSERT INTO attempts SELECT * FROM old.attempts;
+"""
+_FROM = {2: _FROM_2, 3: _FROM_3}
 
 
 def create(path: Path) -> None:
@@ -168,12 +180,12 @@ def upgrade_in_place(path: Path) -> None:
 
 def upgraded_copy(path: Path, directory: Path) -> Path:
     """A copy of a ledger in ``directory``, in the present format."""
-    old, new = directory / "old.sqlite", directory / path.name
+    found, old, new = format_of(path), directory / "old.sqlite", directory / path.name
     copy_ledger(path, old)
     with closing(sqlite3.connect(new)) as db:
         _make_tables(db)
         db.execute("ATTACH ? AS old", (str(old),))
-        db.executescript(f"BEGIN; {_FROM_2} COMMIT;")
+        db.executescript(f"BEGIN; {_FROM[found]} COMMIT;")
     return new
 
 

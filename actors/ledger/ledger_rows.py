@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.models import Output
+from pipelines.tables.input_columns import Cell
 
 Products = Mapping[str, str]
 """Product name -> digest of all that decides its bytes."""
@@ -23,6 +24,9 @@ class OpenInput:
     mtime_ns: int
     name: str
     recipes: tuple[int, ...]
+    values: str = ""
+    """What its columns decide of its pixels, as JSON."""
+    cells: Mapping[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,8 @@ class FinalInput:
     width: int | None
     height: int | None
     outputs: tuple[Output, ...]
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    """Of its columns, by name; empty when the job's inputs have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

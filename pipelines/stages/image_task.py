@@ -41,7 +41,7 @@ from pipelines.stages.memory_need import BeyondMemoryError, MoreMemoryNeededErro
 from pipelines.stages.output_names import frame_name
 from pipelines.stages.output_paths import image_stem
 from pipelines.stages.publish import Publisher
-from pipelines.stages.recipe import Recipe, Results
+from pipelines.stages.recipe import Recipe, Results, own_recipe
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 
@@ -166,6 +166,7 @@ def process(
     An input that needs more memory than ``budget_bytes`` is handed back undecoded. ``alive`` is called while a large
     one makes progress.
     """
+    recipe = own_recipe(recipe, item)
     started, meter = time.perf_counter(), WorkMeter()
     if existing := already_there(item, recipe, publisher):
         return existing, {}

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from string import Formatter
 from typing import Literal
+
+from pipelines.tables.input_columns import Cell, check_column_name
 
 FIELDS = ("stem", "ext", "index", "job", "relpath", "width", "height")
 MAX_COMPONENT_BYTES = 200
@@ -21,6 +24,7 @@ _NUMBERS = {"index", "width", "height"}
 _FORMAT = re.compile(r"0?\d{1,2}d?")
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 _LIKE_A_FRAME = re.compile(r"-p[0-9]{4,}$", re.IGNORECASE)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.+-]+")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -33,8 +37,8 @@ class NamePattern:
     """(literal text before it, field or empty, format) each."""
 
     @classmethod
-    def parse(cls, text: str) -> NamePattern:
-        """Check a pattern.
+    def parse(cls, text: str, columns: Container[str] | None = ()) -> NamePattern:
+        """Check a pattern; ``columns`` are further fields that it may have, None: any name that a column may have.
 
         Raises
         ------
@@ -49,14 +53,25 @@ class NamePattern:
         parts = []
         for literal, name, spec, conversion in parsed:
             if name is not None:
-                _check_field(name, spec or "", conversion)
+                _check_field(name, spec or "", conversion, columns)
             parts.append((literal, name or "", spec or ""))
         literals = "".join(literal for literal, _, _ in parts)
         if text.startswith("/") or ".." in text or _FORBIDDEN.search(literals.replace("/", "")):
             raise ValueError("a name pattern is relative, with / between directories and no .. or control characters")
-        if not {name for _, name, _ in parts} & {"stem", "relpath", "index"}:
+        pattern = cls(text, tuple(parts))
+        if not pattern.columns and not {name for _, name, _ in parts} & {"stem", "relpath", "index"}:
             raise ValueError("a name pattern needs {stem}, {relpath} or {index}, or all inputs get one name")
-        return cls(text, tuple(parts))
+        return pattern
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column of the inputs that a name says -> its format, or empty."""
+        return {name: spec for _, name, spec in self.parts if name and name not in FIELDS}
+
+    @staticmethod
+    def unknown(name: str) -> str:
+        """What to say of a field that there isn't."""
+        return f"unknown field {{{name}}} in the name pattern; known: {', '.join(FIELDS)}, and columns of the inputs"
 
     @property
     def needs_size(self) -> bool:
@@ -80,6 +95,8 @@ class NameSource:
     job: str
     width: int = 0
     height: int = 0
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    """Of the columns that a pattern may name."""
 
 
 def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mirror", "flat", "beside"]) -> str:
@@ -104,8 +121,10 @@ def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mi
         text += literal
         if name in _NUMBERS:
             text += format(numbers[name], spec)
-        elif name:
+        elif name in fields:
             text += fields[name]
+        elif name:
+            text += _component(_cell_text(source.cells.get(name), spec).encode("utf-8", "surrogatepass"))
     own = [_safe(part) for part in text.split("/") if part]
     above = [] if layout == "flat" or directory == b"" else [_component(part) for part in directory.split(b"/") if part]
     if any(name == "relpath" for _, name, _ in pattern.parts):
@@ -138,13 +157,29 @@ def apart_from_frames(name: str) -> str:
     return f"{name}_" if _LIKE_A_FRAME.search(name) else name
 
 
-def _check_field(name: str, spec: str, conversion: str | None) -> None:
-    if name not in FIELDS:
-        raise ValueError(f"unknown field {{{name}}} in the name pattern; known: {', '.join(FIELDS)}")
+def _check_field(name: str, spec: str, conversion: str | None, columns: Container[str] | None) -> None:
+    is_column = name not in FIELDS
+    if is_column and columns is None:
+        check_column_name(name)
+    elif is_column and name not in (columns or ()):
+        raise ValueError(NamePattern.unknown(name))
     if conversion:
         raise ValueError(f"{{{name}!{conversion}}}: conversions are not part of name patterns")
-    if spec and (name not in _NUMBERS or not _FORMAT.fullmatch(spec)):
-        raise ValueError(f"{{{name}:{spec}}}: only {{index}}, {{width}} and {{height}} take a format, such as :04d")
+    if spec and not ((name in _NUMBERS or is_column) and _FORMAT.fullmatch(spec)):
+        raise ValueError(
+            f"{{{name}:{spec}}}: only {{index}}, {{width}}, {{height}} and whole numbers take a format, such as :04d"
+        )
+
+
+def _cell_text(cell: Cell, spec: str) -> str:
+    """A cell as a part of a name, as people write it."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return format(cell, spec)
+    if isinstance(cell, float):
+        return repr(cell).removesuffix(".0")
+    return (cell or "").replace(":", "-") if _TIME.fullmatch(cell or "") else cell or ""
 
 
 def _component(raw: bytes) -> str:

@@ -65,6 +65,7 @@ _ITEMS = pa.schema(
         ("recipe", pa.int64()),
         ("place", pa.int64()),
         ("image", pa.string()),
+        ("values", pa.string()),
         ("known", pa.list_(pa.list_(pa.string()))),
     ]
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -16,8 +17,9 @@ from pipelines.image_io import (
     EncodeOptions,
     ReadPolicy,
 )
-from pipelines.models import AnalysisRequest, ImageOperation
-from pipelines.stages.cached_analyses import Kept
+from pipelines.models import AnalysisRequest, ImageOperation, WorkItem
+from pipelines.operations.column_values import with_values
+from pipelines.stages.cached_analyses import Kept, chain_name
 from pipelines.stages.output_paths import OutputPaths
 from pipelines.tables import object_schemas, saved_schema
 
@@ -32,6 +34,7 @@ class Recipe:
     id: int
     """Number of this set of products in the job's ledger."""
     operations: tuple[ImageOperation, ...] = ()
+    """As the job has them: ``own_recipe`` puts an input's values in place of references to its columns."""
     read: ReadPolicy
     image: EncodeOptions | None = None
     """None: no image is wanted, or it is there already."""
@@ -53,6 +56,15 @@ class Recipe:
         """Where it publishes."""
         suffix = "" if self.charts is None else f".{self.charts.format}"
         return OutputPaths(image_suffixes=self.image_suffixes, chart_suffix=suffix, charted=self.charted)
+
+
+def own_recipe(recipe: Recipe, item: WorkItem) -> Recipe:
+    """The recipe with the values of an input's columns in its operations."""
+    if not item.values:
+        return recipe
+    operations = with_values(recipe.operations, json.loads(item.values))
+    kept = recipe.kept and replace(recipe.kept, chain=chain_name(operations))
+    return replace(recipe, operations=operations, kept=kept)
 
 
 def result_schemas(recipe: Recipe) -> tuple[pa.Schema, dict[str, pa.Schema]]:

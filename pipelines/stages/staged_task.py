@@ -29,7 +29,7 @@ from pipelines.stages.block_task import RowBuffer, Worker, Workspace, open_worke
 from pipelines.stages.cached_analyses import Known, known_in
 from pipelines.stages.image_stages import Rendered, SeveralFramesError
 from pipelines.stages.memory_need import BeyondMemoryError
-from pipelines.stages.recipe import Recipe, Results
+from pipelines.stages.recipe import Recipe, Results, own_recipe
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 TRAVELLING = pa.schema(
@@ -97,6 +97,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         return _ended(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
     alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
     alive()
+    recipe = own_recipe(recipe, item)
     started, meter = time.perf_counter(), WorkMeter()
     existing = image_rows.already_there(item, recipe, worker.publisher)
     if existing is not None:

@@ -14,12 +14,16 @@ import pyarrow as pa
 
 from pipelines.analyses.registry import in_words
 from pipelines.tables.cells import readable_path
+from pipelines.tables.input_columns import InputColumn, cells_array, input_fields
 from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.schema import INPUT_FIELD, described, described_schema
 
 
-def manifest_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """The columns of ``manifest.parquet``; ``metadata`` (job name, versions) becomes the file's key-values."""
+def manifest_schema(metadata: Mapping[str, str] | None = None, columns: Sequence[InputColumn] = ()) -> pa.Schema:
+    """The columns of ``manifest.parquet``, those of the inputs last.
+
+    ``metadata`` (job name, versions) becomes the file's key-values.
+    """
     output = pa.struct(
         [
             pa.field("path", pa.string(), nullable=False),
@@ -39,13 +43,18 @@ def manifest_schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
             _field("height", pa.int32(), "Height of the input.", unit="px"),
             _field("bytes", pa.int64(), "Size of the input's file.", label="Size", unit="byte"),
             _field("outputs", pa.list_(pa.field("element", output)), "Files made from it, below the output directory."),
+            *input_fields(columns),
         ],
         metadata,
     )
 
 
-def manifest_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+def manifest_batch(
+    rows: Sequence[Mapping[str, Any]], schema: pa.Schema, columns: Sequence[InputColumn] = ()
+) -> pa.RecordBatch:
     """Rows as mappings from column to value, as a batch; ``input`` is made from ``input_bytes``.
+
+    ``columns`` are those of the inputs that ``schema`` has; their cells stand in the rows under their names.
 
     Raises
     ------
@@ -55,7 +64,9 @@ def manifest_batch(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.R
     if any(row.get("status") is None for row in rows):
         raise ValueError("a row of the manifest lacks its status")
     complete = [{**row, "input": readable_path(row["input_bytes"])} for row in rows]
-    arrays = [_array(field.type, [row.get(field.name) for row in complete]) for field in schema]
+    own = list(schema)[: len(schema) - len(columns)]
+    arrays = [_array(field.type, [row.get(field.name) for row in complete]) for field in own]
+    arrays += [cells_array(each.type, [row.get(each.name) for row in rows]) for each in columns]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -81,9 +92,15 @@ def _offsets(values: Sequence[Sized | None]) -> pa.Buffer:
     return pa.py_buffer(ends.astype(np.int32))
 
 
-def write_manifest(path: Path, batches: Iterable[pa.RecordBatch], *, metadata: Mapping[str, str] | None = None) -> None:
+def write_manifest(
+    path: Path,
+    batches: Iterable[pa.RecordBatch],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    columns: Sequence[InputColumn] = (),
+) -> None:
     """Write the manifest into the file ``path`` (in place, as ``write_table``), rows sorted by input by the caller."""
-    write_parquet(path, manifest_schema(metadata), batches)
+    write_parquet(path, manifest_schema(metadata, columns), batches)
 
 
 def _field(

@@ -106,11 +106,18 @@ def _submit(client: Any, **job: Any) -> None:
 def resolved_job(request: RunRequest) -> dict[str, Any]:
     """The job as a job file with absolute paths, for a driver that starts in another directory."""
     job = request.spec.model_dump(mode="json")
-    job["inputs"] = [_absolute(pattern, request.base) for pattern in job["inputs"]]
+    job["inputs"] = [_absolute_input(source, request.base) for source in job["inputs"]]
     job["output"] = str(request.output)
     tasks = planned_tasks(request.spec, request.base, request.output)
     job["tasks"] = [{task.task_type: dict(task.config)} for task in tasks]
     return job
+
+
+def _absolute_input(source: str | dict[str, Any], base: Path) -> str | dict[str, Any]:
+    if isinstance(source, str):
+        return _absolute(source, base)
+    paths = {key: str(base / Path(source[key]).expanduser()) for key in ("table", "base") if source[key] is not None}
+    return {**source, **paths}
 
 
 def _absolute(pattern: str, base: Path) -> str:

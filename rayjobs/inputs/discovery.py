@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from actors.ledger.input_plan import FoundInput
@@ -36,9 +36,12 @@ from rayjobs.inputs.exclusions import Exclusions
 from rayjobs.inputs.found_files import IMAGE_EXTENSIONS, looks_like_image, named_file, skipped
 from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.inputs.glob_patterns import Glob, components, is_pattern
+from rayjobs.inputs.input_columns import InputColumns
 from rayjobs.inputs.input_lists import read_list
 from rayjobs.inputs.input_order import list_key, natural_key, pattern_key
+from rayjobs.inputs.input_tables import InputTableReader, merged_columns
 from rayjobs.inputs.left_out_results import CONTROL, LeftOutResults
+from rayjobs.job.input_spec import InputTable
 from rayjobs.job.path_spelling import encoded, is_address, spelled
 
 __all__ = ["IMAGE_EXTENSIONS", "Discovery"]
@@ -85,11 +88,23 @@ class _List:
             yield path, _inside(raw) if is_relative else os.path.basename(path)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A table with a row per input."""
+
+    typed: str
+    order: bytes
+    reader: InputTableReader
+
+
+_Source = _Tree | _Single | _List | _Table
+
+
 @dataclass(slots=True)
 class Discovery:
     """Finds the inputs of one job; ``inputs`` is read once, all else is complete after it."""
 
-    patterns: Sequence[str]
+    patterns: Sequence[str | InputTable]
     base: Path
     """What relative patterns are relative to."""
     exclude: Sequence[str] = ()
@@ -100,6 +115,8 @@ class Discovery:
     """Whether the job has had exactly this path as an input before."""
     numbered: bool = field(default=True, kw_only=True)
     """Whether somebody asks for the inputs' ``order``; it costs more than finding them."""
+    columns: InputColumns = field(default_factory=InputColumns, kw_only=True)
+    """Gathers what tables and paths say of the inputs, and what is wrong with it."""
     _notes: WalkNotes = field(default_factory=WalkNotes, init=False)
     _results: LeftOutResults = field(init=False)
 
@@ -126,6 +143,11 @@ class Discovery:
         """Paths that ``inputs`` may have given before they turned out to be results: the caller takes them out."""
         return self._results.withdrawn
 
+    def seen(self) -> set[bytes]:
+        """All inputs have been seen: refuse them if rows of tables have mistakes; else ``withdrawn``."""
+        self.columns.mistakes.tell()
+        return self.withdrawn
+
     def inputs(self) -> Iterator[FoundInput]:
         """Every input, in no particular order; ``FoundInput.order`` is the order.
 
@@ -133,17 +155,24 @@ class Discovery:
         ------
         JobError
             At once when a pattern can't be meant or a list can't be read; at the end with all that is missing, can't
-            be listed, is no input or matches nothing.
+            be listed, is no input or matches nothing. What is wrong in the rows of tables is left to
+            ``columns.mistakes``.
         """
+        yield from self.columns.completed(self._found())
+
+    def _found(self) -> Iterator[FoundInput]:
         base = os.path.abspath(os.fsencode(self.base))
         exclusions = Exclusions(self.exclude, base)
         sources = [self._source(number, typed, base) for number, typed in enumerate(self.patterns)]
+        self.columns.set_tables(merged_columns([each.reader for each in sources if isinstance(each, _Table)]))
         try:
             for source in sources:
                 if isinstance(source, _Tree):
                     yield from self._walk(source, exclusions)
                 elif isinstance(source, _List):
                     yield from self._listed(source, exclusions)
+                elif isinstance(source, _Table):
+                    yield from self._tabled(source, exclusions)
                 else:
                     yield from self._single(source, exclusions)
             self._keep_named(sources)
@@ -153,8 +182,11 @@ class Discovery:
 
     # ---- what a pattern stands for -------------------------------------------------------------------------------
 
-    def _source(self, number: int, typed: str, base: bytes) -> _Tree | _Single | _List:
+    def _source(self, number: int, typed: str | InputTable, base: bytes) -> _Source:
         order = pattern_key(number)
+        if isinstance(typed, InputTable):
+            reader = InputTableReader(typed, self.base.absolute(), self.columns.used, self.columns.mistakes)
+            return _Table(typed=typed.table, order=order, reader=reader)
         literal = _absolute(base, encoded(typed, what="inputs"))
         if typed.startswith("@"):
             file = _absolute(*spelled(typed[1:], what="inputs", base=base))
@@ -219,6 +251,13 @@ class Discovery:
         if is_empty:
             self._notes.complain(f"{source.typed!r}: the list names no file: correct it, or take it out")
 
+    def _tabled(self, source: _Table, exclusions: Exclusions) -> Iterator[FoundInput]:
+        for row in source.reader.rows():
+            order = source.order + list_key(row.place)
+            found = self._named(f"{source.typed} row {row.place}", row.path, row.relative, order, exclusions)
+            if found is not None:
+                yield replace(found, cells=row.cells, row=row.where)
+
     def _named(
         self, typed: str, path: bytes, relative: bytes, order: bytes, exclusions: Exclusions
     ) -> FoundInput | None:
@@ -232,13 +271,15 @@ class Discovery:
 
     # ---- at the end ----------------------------------------------------------------------------------------------
 
-    def _keep_named(self, sources: Sequence[_Tree | _Single | _List]) -> None:
+    def _keep_named(self, sources: Sequence[_Source]) -> None:
         """A result of another job that is named itself is meant, whatever a directory with it says."""
         for source in sources if self.withdrawn else ():
             if isinstance(source, _Single):
                 self.withdrawn.discard(source.path)
             elif isinstance(source, _List):
                 self.withdrawn.difference_update(path for path, _ in source.paths())
+            elif isinstance(source, _Table):
+                self.withdrawn.difference_update(row.path for row in source.reader.rows())
 
     def _tell_problems(self) -> None:
         if self._notes.problems:

@@ -6,7 +6,7 @@ registries. Whoever has a job as values checks it here: job files, managers, sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from pipelines.extensions.extension_manager import process_extensions
 from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
+from pipelines.operations.column_values import column_of
 from pipelines.registry import Registry, named_files, nearest
+from rayjobs.job.column_uses import column_mistakes
 from rayjobs.job.job_spec import Export, ImageExport, JobSpec, JobTask
 from rayjobs.job.path_spelling import expanded
 from rayjobs.job.task_handlers import OWN_TASKS
@@ -87,6 +89,7 @@ def check_job(
         steps = {"operations": tuple(operations), "analyses": tuple(analyses), "tasks": tuple(tasks)}
         spec = JobSpec.model_validate({**values, **steps})
         mistakes += _export_mistakes(spec)
+        mistakes += [Mistake(*each) for each in column_mistakes(spec)]
     except ValidationError as error:
         mistakes += _model_mistakes(error)
     if misread:  # what else would be said there is about the text that stands for the value
@@ -174,7 +177,8 @@ def _installed_plugin(name: str) -> str:
 
 def _operations(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[ImageOperation]:
     for location, name, params in _steps(raw, "operations", OPERATIONS, (), mistakes):
-        checked = _checked(OPERATIONS[name].parameters, params, location, base, mistakes)
+        columns = [each for each, value in params.items() if column_of(value) is not None]
+        checked = _checked(OPERATIONS[name].parameters, params, location, base, mistakes, columns)
         if checked is not None:
             yield ImageOperation(name, checked)
 
@@ -255,14 +259,26 @@ def _example(key: str) -> str:
 
 
 def _checked(
-    model: type[BaseModel], params: Mapping[str, Any], location: Location, base: Path, mistakes: list[Mistake]
+    model: type[BaseModel],
+    params: Mapping[str, Any],
+    location: Location,
+    base: Path,
+    mistakes: list[Mistake],
+    columns: Collection[str] = (),
 ) -> dict[str, Any] | None:
-    """The parameters with their defaults, or None and a mistake for each that is wrong."""
+    """The parameters with their defaults, or None and a mistake for each that is wrong.
+
+    Those whose values are in ``columns`` of the inputs are left as they are, and so is what else the job says beside
+    them: each input's values are checked once they are known.
+    """
     try:
-        return model(**{**params, **dict(_files(model, params, location, base, mistakes))}).model_dump(mode="json")
+        named = {**params, **dict(_files(model, params, location, base, mistakes))}
+        return model(**named).model_dump(mode="json")
     except ValidationError as error:
         known = list(model.model_fields)
-        mistakes += [Mistake((*location, *m.location), m.message) for m in _model_mistakes(error, known)]
+        found = [m for m in _model_mistakes(error, known) if m.location[0] not in columns or m.location[0] not in known]
+        mistakes += [Mistake((*location, *m.location), m.message) for m in found]
+        return None if found or not columns else named
     except TypeError:  # keys that are no names
         mistakes.append(Mistake(location, "parameter names are words"))
     return None

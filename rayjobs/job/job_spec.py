@@ -27,7 +27,9 @@ from pipelines.analyses import ANALYSES
 from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
+from pipelines.operations.column_values import COLUMN
 from pipelines.stages.output_names import NamePattern
+from rayjobs.job.input_spec import InputTable, NameGroups
 from rayjobs.job.quantities import Bytes, Count, Failures, Seconds
 
 ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]
@@ -68,7 +70,9 @@ class ImageExport(_Section):
     layout: Literal["mirror", "flat", "beside"] = Field(
         "mirror", description="The inputs' tree again, all in one directory, or beside each source"
     )
-    name: str = Field("{stem}", description="Name pattern: {stem} {ext} {index:04d} {job} {relpath} {width} {height}")
+    name: str = Field(
+        "{stem}", description="Name pattern: {stem} {ext} {index:04d} {job} {relpath} {width} {height} {column}"
+    )
     on_conflict: Literal["rename", "skip", "overwrite", "error"] = Field(
         "rename", description="When names clash, or a file that isn't the job's is there already"
     )
@@ -76,7 +80,7 @@ class ImageExport(_Section):
     @field_validator("name")
     @classmethod
     def _name_is_a_pattern(cls, value: str) -> str:
-        NamePattern.parse(value)
+        NamePattern.parse(value, columns=None)
         return value
 
 
@@ -168,13 +172,30 @@ Need = Annotated[
 ]
 
 
+def _form_of_input(value: Any) -> str:
+    return "[table]" if isinstance(value, Mapping | InputTable) else "[text]"
+
+
+InputSource = Annotated[
+    Annotated[str, Tag("[text]")] | Annotated[InputTable, Tag("[table]")], Discriminator(_form_of_input)
+]
+
+
+def _as_list(value: Any) -> Any:
+    """One table may stand alone."""
+    return [value] if isinstance(value, Mapping | InputTable) else value
+
+
 class JobSpec(_Section):
     """One job, complete with defaults."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dot, dash, underscore"
     )
-    inputs: list[str] = Field(min_length=1, description="Directories, patterns, files, and @lists of files")
+    inputs: Annotated[list[InputSource], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="Directories, patterns, files, @lists of files, and tables with a row per image"
+    )
+    groups: NameGroups | None = Field(None, description="Columns from the inputs' paths")
     exclude: list[str] = Field([], description="Patterns of files and directories to leave out")
     operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
     analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
@@ -247,6 +268,11 @@ def job_schema() -> dict[str, Any]:
     properties = schema["properties"]
     for key in ("operations", "analyses", "tasks"):
         properties[key].pop("default", None)
+    described = properties["inputs"].pop("description")
+    properties["inputs"] = {
+        "anyOf": [properties["inputs"], {"$ref": "#/$defs/InputTable"}],
+        "description": described,
+    }
     properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
     properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
     step = {"type": "object", "minProperties": 1, "maxProperties": 1}
@@ -262,12 +288,24 @@ def job_schema() -> dict[str, Any]:
     return schema
 
 
+_COLUMN = {
+    "type": "object",
+    "properties": {COLUMN: {"type": "string"}},
+    "required": [COLUMN],
+    "additionalProperties": False,
+    "description": "The value in a column of the inputs",
+}
+
+
 def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[str, Any]:
     """A bare name, or one name with its parameters."""
     named = []
     for name, entry in sorted(registry.items()):
         parameters = entry.parameters.model_json_schema()
         parameters["description"] = entry.summary
+        if registry is OPERATIONS:
+            said = parameters.get("properties", {})
+            parameters["properties"] = {key: {"anyOf": [value, _COLUMN]} for key, value in said.items()}
         named.append(
             {"type": "object", "properties": {name: parameters}, "required": [name], "additionalProperties": False}
         )

@@ -25,6 +25,7 @@ from pipelines.stages.output_names import (
 from pipelines.stages.output_paths import OutputPaths, image_stem
 from pipelines.storage.custody import Standing
 from pipelines.storage.local_files import compare
+from pipelines.tables.input_columns import Cell
 from rayjobs.job.beside import BESIDE, beside_source, place, real_directory
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import read_policy
@@ -45,6 +46,7 @@ def naming(spec: JobSpec, root: Path, ledger: JobLedger) -> Naming:
         renamed=renamed,
         kept=before is None or naming_rules(before) == naming_rules(spec.model_dump(mode="json")),
         of_content=names.pattern.needs_size,
+        of_columns=tuple(names.pattern.columns),
         numbered=names.pattern.is_numbered,
         taken=names.taken,
         place=names.place if spec.export.images is not None else None,
@@ -66,14 +68,16 @@ class _Names:
         self._layout = images.layout if images else "mirror"
         self._paths, self._stem = output_paths(spec), image_stems(spec, root)
         self._listings: dict[str, list[str]] = {}
-        self.pattern = NamePattern.parse(images.name if images else "{stem}")
+        self.pattern = NamePattern.parse(images.name if images else "{stem}", columns=None)
         self.on_conflict = images.on_conflict if images else "rename"
 
-    def name(self, path: bytes, relative: bytes, number: int) -> str:
+    def name(self, path: bytes, relative: bytes, number: int, cells: Mapping[str, Cell]) -> str:
         width, height = _size(path, self._policy) if self.pattern.needs_size else (0, 0)
         if self._layout == BESIDE:
             relative = place(path, self._root)
-        source = NameSource(relative=relative, index=number, job=self._spec.name, width=width, height=height)
+        source = NameSource(
+            relative=relative, index=number, job=self._spec.name, width=width, height=height, cells=cells
+        )
         found = output_name(self.pattern, source, layout=self._layout)
         return apart_from_frames(found) if self._policy.frames == "all" else found
 

@@ -18,6 +18,7 @@ from pipelines.stages.output_paths import image_stem
 from pipelines.stages.recipe import Recipe
 from pipelines.tables import readable_path
 from rayjobs.job.beside import beside_source
+from rayjobs.job.column_uses import names_files
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.naming import image_suffixes, is_beside
 from rayjobs.job.options import CONFLICTS, chart_options, encode_options, read_policy
@@ -56,6 +57,7 @@ class RecipeBook:
             title=readable_path(entry.path),
             recipe=number,
             place=entry.seq,
+            values=entry.values,
             image=(beside_source(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )
         if self._first:
@@ -103,9 +105,10 @@ class RecipeBook:
 
 
 def kept_analyses(spec: JobSpec, wanted: Mapping[str, str]) -> Kept | None:
-    """Which analyses may come from other jobs and go to them; none of what an extension without a version decides."""
+    """Which analyses may come from other jobs and go to them; none of what an extension without a version decides, and
+    none where each input may name another file for an operation."""
     unknown = process_extensions().without_version()
-    if spec.cache == "off" or any(step.name in unknown for step in spec.operations):
+    if spec.cache == "off" or any(step.name in unknown for step in spec.operations) or names_files(spec):
         return None
     names = tuple(
         (request.name, f"{request.canonical()} {wanted[ANALYSIS + request.canonical()]} {version('rayjobs-app')}")

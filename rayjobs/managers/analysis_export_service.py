@@ -30,7 +30,7 @@ from rayjobs.job.job_state import COMPLETE, JobState, JobStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, JobRun
-from rayjobs.managers.job_request import as_step, job_output, job_request, percent
+from rayjobs.managers.job_request import Source, as_source, as_step, job_output, job_request, percent
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.stopped_run import clear_stopped
@@ -47,7 +47,7 @@ class ExportSource:
 
     name: str
     """First part of the export's own name."""
-    source_paths: tuple[str, ...]
+    source_paths: tuple[str | dict[str, Any], ...]
     base: str
     """Absolute."""
     operations: tuple[str | dict[str, Any], ...] = ()
@@ -80,7 +80,7 @@ class AnalysisExportService(ClosedOnExit):
 
     def export(
         self,
-        source_paths: Iterable[str | Path],
+        source_paths: Iterable[Source],
         config: ExportConfig | None = None,
         *,
         operations: Iterable[str | Mapping[str, Any] | ImageOperation] = (),
@@ -109,7 +109,7 @@ class AnalysisExportService(ClosedOnExit):
         config = config or ExportConfig()
         source = ExportSource(
             name=name,
-            source_paths=tuple(map(str, source_paths)),
+            source_paths=tuple(map(as_source, source_paths)),
             base=str(Path.cwd()),
             operations=tuple(as_step(step) for step in operations),
             options=options,

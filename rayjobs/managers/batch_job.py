@@ -22,7 +22,7 @@ class BatchJob:
 
     job_id: str
     name: str
-    source_paths: list[str] = field(default_factory=list)
+    source_paths: list[str | dict[str, Any]] = field(default_factory=list)
     """The image pool: files, directories, globs, ``@lists``; relative ones are relative to ``base``."""
     operations: list[str | dict[str, Any]] = field(default_factory=list)
     """As in a job file: a name, or one name with its parameters."""

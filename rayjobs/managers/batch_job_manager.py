@@ -28,7 +28,7 @@ from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, JobRun
-from rayjobs.managers.job_request import as_refreshed, as_step, job_output, job_request
+from rayjobs.managers.job_request import Source, as_refreshed, as_source, as_step, job_output, job_request, source_text
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
 
@@ -78,7 +78,7 @@ class BatchJobManager(ClosedOnExit):
     def create_job(
         self,
         name: str,
-        source_paths: Iterable[str | Path] = (),
+        source_paths: Iterable[Source] = (),
         operations: Iterable[str | Mapping[str, Any] | ImageOperation] = (),
         *,
         output: str | Path,
@@ -93,7 +93,7 @@ class BatchJobManager(ClosedOnExit):
         name
             Letters, digits, dot, dash, underscore; with ``output`` it makes the job's id.
         source_paths
-            Files, directories, globs; relative to the current directory.
+            Files, directories, globs, and tables as mappings; relative to the current directory.
         operations, analyses, export_config
             As in a job file.
         output
@@ -110,7 +110,7 @@ class BatchJobManager(ClosedOnExit):
         job = BatchJob(
             job_id=job_id_of(name, root),
             name=name,
-            source_paths=[str(path) for path in source_paths],
+            source_paths=[as_source(path) for path in source_paths],
             operations=[as_step(step) for step in operations],
             export_config=None if export_config is None else dict(export_config),
             output=str(root),
@@ -135,7 +135,7 @@ class BatchJobManager(ClosedOnExit):
             BatchJob(
                 job_id=job_id_of(spec.name, root),
                 name=spec.name,
-                source_paths=spec.inputs,
+                source_paths=spec.model_dump(mode="json", include={"inputs"})["inputs"],
                 operations=stored.pop("operations", []),
                 export_config=spec.export.model_dump(mode="json"),
                 output=str(root),
@@ -188,14 +188,17 @@ class BatchJobManager(ClosedOnExit):
 
     # ---- image pool ----------------------------------------------------------------------------------------------
 
-    def add_images(self, job_id: str, paths: Iterable[str | Path]) -> BatchJob:
-        """Put files, directories or globs into a job's pool; those that it has stay as they are."""
-        added = [str(path) for path in paths]
-        return self._change(
-            job_id, lambda job: replace(job, source_paths=list(dict.fromkeys([*job.source_paths, *added])))
-        )
+    def add_images(self, job_id: str, paths: Iterable[Source]) -> BatchJob:
+        """Put files, directories, globs or tables into a job's pool; those that it has stay as they are."""
+        added = [as_source(path) for path in paths]
 
-    def remove_images(self, job_id: str, paths: Iterable[str | Path]) -> BatchJob:
+        def change(job: BatchJob) -> BatchJob:
+            by_text = {source_text(source): source for source in [*job.source_paths, *added]}
+            return replace(job, source_paths=list(by_text.values()))
+
+        return self._change(job_id, change)
+
+    def remove_images(self, job_id: str, paths: Iterable[Source]) -> BatchJob:
         """Take paths out of a job's pool, as they were put in.
 
         Raises
@@ -203,12 +206,12 @@ class BatchJobManager(ClosedOnExit):
         JobError
             A path isn't in the pool.
         """
-        dropped = {str(path) for path in paths}
+        dropped = {source_text(as_source(path)) for path in paths}
 
         def change(job: BatchJob) -> BatchJob:
-            if missing := sorted(dropped - set(job.source_paths)):
+            if missing := sorted(dropped - set(map(source_text, job.source_paths))):
                 raise JobError(f"{job_id}: {missing[0]!r} isn't in the pool; it has {len(job.source_paths)} paths")
-            return replace(job, source_paths=[path for path in job.source_paths if path not in dropped])
+            return replace(job, source_paths=[each for each in job.source_paths if source_text(each) not in dropped])
 
         return self._change(job_id, change)
 

@@ -28,6 +28,7 @@ from rayjobs.job.job_state import JobState
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.enhanced_job_manager import EnhancedJobManager
+from rayjobs.managers.job_request import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +56,7 @@ class BatchProcessingHandler(ClosedOnExit):
     def create_job(
         self,
         name: str,
-        images: Iterable[str | Path] = (),
+        images: Iterable[Source] = (),
         operations: Iterable[str | Mapping[str, Any] | ImageOperation] = (),
         *,
         output: str | Path,
@@ -74,7 +75,7 @@ class BatchProcessingHandler(ClosedOnExit):
         """Create the job of a job file."""
         return self.manager.create_job_from_file(path)
 
-    def add_images(self, job_id: str, paths: Iterable[str | Path]) -> BatchJob:
+    def add_images(self, job_id: str, paths: Iterable[Source]) -> BatchJob:
         """Put files, directories or globs into a job's image pool."""
         return self.manager.add_images(job_id, paths)
 

@@ -37,7 +37,7 @@ from rayjobs.results.job_usage import usage_of
 if TYPE_CHECKING:
     from actors.resources.resource_manager import ResourceManager
 
-SOURCE_OPTIONS = ("exclude", "read", "limits", "plugins", "max_failures", "durability", "requires")
+SOURCE_OPTIONS = ("exclude", "groups", "read", "limits", "plugins", "max_failures", "durability", "requires")
 """Of a job's options, those that its exports share."""
 
 _USAGE = TypeAdapter(ResourceUsageInfo)

@@ -6,7 +6,7 @@ Lists stream: no pixel is held, and a list may be iterated again and again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,11 @@ from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_byte
 from pipelines.models import ImageOperation
 from pipelines.operations import Image
 from pipelines.stages.decoder_reduction import decode_and_apply
+from pipelines.tables.input_columns import Cell
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
+from rayjobs.inputs.input_columns import InputColumns
+from rayjobs.job.column_uses import ColumnUses
 from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
@@ -73,13 +76,13 @@ class JobWithImages:
         if output.exists:
             with closing(output.read_ledger()) as ledger:
                 stored = ledger.facts.spec()
-                if stored is not None and stored["inputs"] == self.request.spec.inputs:
+                if stored is not None and stored["inputs"] == self.request.spec.model_dump(mode="json")["inputs"]:
                     yield from self._known(ledger)
                     return
         spec = self.request.spec
-        outputs = FoundOutputs(self.request.output)
-        for found in Discovery(spec.inputs, self.request.base, spec.exclude, outputs).inputs():
-            yield self._image(found.path, found.status or "pending", None)
+        outputs, columns = FoundOutputs(self.request.output), InputColumns(spec, self.request.base)
+        for found in Discovery(spec.inputs, self.request.base, spec.exclude, outputs, columns=columns).inputs():
+            yield self._image(found.path, found.status or "pending", None, found.cells or {})
 
     @property
     def images(self) -> list[JobImage]:
@@ -89,20 +92,20 @@ class JobWithImages:
     def _known(self, ledger: JobLedger) -> Iterator[JobImage]:
         for final in ledger.final_inputs():
             published = next((o.path for o in final.outputs if o.product == "image"), None)
-            yield self._image(final.path, final.status, published)
+            yield self._image(final.path, final.status, published, final.cells)
         place = 0
         while (seq := ledger.next_open_seq(place)) is not None:
             place = seq + _ROWS
             for waiting in ledger.open_inputs(seq, place):
-                yield self._image(waiting.path, "pending", None)
+                yield self._image(waiting.path, "pending", None, waiting.cells)
 
-    def _image(self, path: bytes, status: str, published: str | None) -> JobImage:
+    def _image(self, path: bytes, status: str, published: str | None, cells: Mapping[str, Cell]) -> JobImage:
         spec = self.request.spec
         wanted = published is not None and self.include_effects
         return JobImage(
             source=Path(os.fsdecode(path)),
             status=status,
             processed=self.request.output / published if wanted and published else None,
-            operations=spec.operations if self.include_effects else (),
+            operations=ColumnUses(spec, self.request.base).operations(cells) if self.include_effects else (),
             read=read_policy(spec),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +30,20 @@ def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) ->
     if isinstance(step, ImageOperation | AnalysisRequest):
         return {step.name: dict(step.params)}
     return step if isinstance(step, str) else dict(step)
+
+
+Source = str | Path | Mapping[str, Any]
+"""What a job's inputs may be: a file, directory or pattern, or a table as a job file has it."""
+
+
+def as_source(source: Source) -> str | dict[str, Any]:
+    """A file, directory, pattern or table of inputs as a job file has it."""
+    return dict(source) if isinstance(source, Mapping) else str(source)
+
+
+def source_text(source: str | dict[str, Any]) -> str:
+    """The same for the same source."""
+    return source if isinstance(source, str) else json.dumps(source, sort_keys=True)
 
 
 def job_request(job: BatchJob, *, needs_images: bool = True) -> RunRequest:

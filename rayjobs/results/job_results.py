@@ -39,13 +39,14 @@ _BATCH_ROWS = 2_000
 
 def write_manifest_file(ledger: JobLedger, files: FixedFiles, metadata: Mapping[str, str]) -> None:
     """Write ``manifest.parquet``: one row per input, sorted by input."""
-    schema = manifest_schema(metadata)
+    columns = ledger.facts.read().columns
+    schema = manifest_schema(metadata, columns)
     batches = (
-        manifest_batch([_manifest_row(final) for final in group], schema)
+        manifest_batch([_manifest_row(final) for final in group], schema, columns)
         for group in _groups(ledger.final_inputs(), _BATCH_ROWS)
     )
     temporary = files.new_path()
-    write_manifest(temporary, batches, metadata=metadata)
+    write_manifest(temporary, batches, metadata=metadata, columns=columns)
     files.place(MANIFEST, temporary)
 
 
@@ -162,6 +163,7 @@ def _manifest_row(final: FinalInput) -> dict[str, Any]:
         "height": final.height,
         "bytes": final.size,
         "outputs": [{"path": e.path, "sha256": e.sha256, "bytes": e.bytes} for e in final.outputs],
+        **final.cells,
     }
 
 

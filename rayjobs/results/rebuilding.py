@@ -35,7 +35,10 @@ from pipelines.models import ImageStatus, Output
 from pipelines.stages.output_names import collision_key, renamed
 from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
-from pipelines.tables import analyses_schema, part_of
+from pipelines.tables import analyses_schema, manifest_schema, part_of
+from pipelines.tables.cell_types import as_cell
+from pipelines.tables.input_columns import InputColumn, columns_of
+from rayjobs.job.column_uses import ColumnUses
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import JobStatus
@@ -147,7 +150,9 @@ def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
     spec = check_job(said["job"], name=str(output.job_json), base=Path(said["base"]))
     rows = list(_manifest_rows(output))
     names = {row["input_bytes"]: _name(row) for row in rows if row["status"] == "done"}
-    found = [_found(row) for row in rows]
+    columns = _input_columns(output)
+    uses = ColumnUses(spec, Path(said["base"]))
+    found = [_found(row, columns, uses) for row in rows]
     facts = JobFacts(
         job_id=said["job_id"],
         name=spec.name,
@@ -157,10 +162,11 @@ def _from_manifest(ledger: JobLedger, output: OutputDirectory) -> None:
         status=JobStatus.INTERRUPTED,
         started=said.get("started"),
         finished=said.get("finished"),
+        columns=columns,
     )
     ledger.facts.write_spec(spec.model_dump(mode="json"))
     naming = Naming(
-        name=lambda path, relative, number: names.get(path) or f"{UNNAMED}{number}",
+        name=lambda path, relative, number, cells: names.get(path) or f"{UNNAMED}{number}",
         key=collision_key,
         renamed=renamed,
     )
@@ -185,8 +191,12 @@ def _job_json(output: OutputDirectory) -> dict[str, Any]:
     return said
 
 
+def _manifest(output: OutputDirectory) -> Path:
+    return output.manifest if output.manifest.is_file() else output.withdrawn_manifest
+
+
 def _manifest_rows(output: OutputDirectory) -> Iterator[dict[str, Any]]:
-    path = output.manifest if output.manifest.is_file() else output.withdrawn_manifest
+    path = _manifest(output)
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH_ROWS):
@@ -195,16 +205,24 @@ def _manifest_rows(output: OutputDirectory) -> Iterator[dict[str, Any]]:
         raise JobError(f"{path}: can't be read ({error}); the ledger can't be made again without it") from error
 
 
-def _found(row: Mapping[str, Any]) -> FoundInput:
-    """A row's input as it lies on the disk; a changed size is seen by the next run."""
+def _found(row: Mapping[str, Any], columns: Sequence[InputColumn], uses: ColumnUses) -> FoundInput:
+    """A row's input as it lies on the disk; a changed size, or another cell, is seen by the next run."""
     path: bytes = row["input_bytes"]
+    cells = {column.name: as_cell(row[column.name], column.type) for column in columns}
+    found = FoundInput(path=path, relative=path, cells=cells, decided=uses.decided(cells, []))
     if row["reason"] in _BY_PLAN:
-        return FoundInput(path=path, relative=path, status=row["status"], reason=row["reason"], message=row["message"])
+        return replace(found, status=row["status"], reason=row["reason"], message=row["message"])
     try:
         status = os.stat(path)
     except OSError:
-        return FoundInput(path=path, relative=path, size=row["bytes"])
-    return FoundInput(path=path, relative=path, size=row["bytes"], mtime_ns=time_of(status))
+        return replace(found, size=row["bytes"])
+    return replace(found, size=row["bytes"], mtime_ns=time_of(status))
+
+
+def _input_columns(output: OutputDirectory) -> tuple[InputColumn, ...]:
+    """The columns of the inputs, which are the last of the manifest."""
+    schema = pq.read_schema(_manifest(output))
+    return tuple(columns_of(list(schema)[len(manifest_schema()) :]))
 
 
 def _name(row: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,10 @@ from actors.ledger.product_plan import apply_products
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx, scopes_schemas
+from pipelines.tables.input_columns import InputColumn
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
+from rayjobs.inputs.input_columns import InputColumns
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import COMPLETE, JobStatus
 from rayjobs.job.naming import image_stems, is_beside, naming, output_paths
@@ -81,24 +83,27 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         FoundOutputs(output.root, ledger=ledger),
         known=ledger.has_input,
         numbered=names.numbered,
+        columns=InputColumns(spec, request.base),
     )
 
     def check(total: int) -> None:
         check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
-        _note_job(ledger, request, total)
+        _note_job(ledger, request, total, discovery.columns)
 
     wanted = wanted_products(spec, deciding_extensions(spec))
     carry_older(ledger, spec, wanted, read_policy(spec))
     apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
     inputs = discovery.inputs() if request.source is None else _without_results(discovery, request.source)
-    sealed = seal_inputs(ledger, inputs, names, withdrawn=lambda: discovery.withdrawn, check=check)
+    sealed = seal_inputs(
+        ledger, inputs, names, withdrawn=discovery.seen, twice=discovery.columns.named_twice, check=check
+    )
     apply_products(ledger, wanted)  # and those that are back may lack nothing
     ledger.reopen(tried_in_next_run())
     if request.retry is not None:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
-    key = _results_key(spec, wanted)
     facts = ledger.facts.read()
+    key = _results_key(spec, wanted, facts.columns)
     changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
     if changes:  # from now on until its end, whatever ends it before
         status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
@@ -106,7 +111,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
 
 
-def _note_job(ledger: JobLedger, request: RunRequest, total: int) -> None:
+def _note_job(ledger: JobLedger, request: RunRequest, total: int, columns: InputColumns) -> None:
     spec = request.spec
     ledger.facts.write_spec(spec.model_dump(mode="json"))
     facts = replace(
@@ -117,6 +122,8 @@ def _note_job(ledger: JobLedger, request: RunRequest, total: int) -> None:
         pool=request.pool,
         source=None if request.source is None else str(request.source),
         max_failures=most_failures(spec.max_failures, total),
+        columns=columns.columns,
+        unmatched=columns.groups.unmatched if columns.groups else 0,
         record_complete=True,
     )
     ledger.facts.write(facts)
@@ -126,9 +133,12 @@ LAYOUT = 2
 """Of the tables: those of an older version are made anew. 2: arrays apart from scalars."""
 
 
-def _results_key(spec: JobSpec, wanted: Mapping[str, str]) -> str:
+def _results_key(spec: JobSpec, wanted: Mapping[str, str], columns: Sequence[InputColumn]) -> str:
     order = [request.canonical() for request in spec.analyses]
-    text = json.dumps([LAYOUT, spec.name, dict(wanted), order, list(spec.export.data)], sort_keys=True)
+    said = [[column.name, column.type] for column in columns]
+    text = json.dumps(
+        [LAYOUT, spec.name, dict(wanted), order, list(spec.export.data), *([said] if said else [])], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

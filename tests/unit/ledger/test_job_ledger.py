@@ -26,7 +26,7 @@ from rayjobs.command_line.cli import main
 from rayjobs.job.output_directory import OutputDirectory
 
 NAMING = Naming(
-    name=lambda path, relative, _: relative.decode().rpartition(".")[0],
+    name=lambda path, relative, _, cells: relative.decode().rpartition(".")[0],
     key=str.casefold,
     renamed=lambda name, number: f"{name}-{number}",
 )
@@ -165,7 +165,7 @@ def test_another_name_leaves_the_numbers_and_makes_files_anew(ledger: JobLedger)
     seal_inputs(ledger, found("a.jpg"), NAMING)
     apply_products(ledger, have)
     done(ledger, have, part="p")
-    other = replace(NAMING, name=lambda path, relative, _: f"look-{relative.decode()}", kept=False)
+    other = replace(NAMING, name=lambda path, relative, _, cells: f"look-{relative.decode()}", kept=False)
     seal_inputs(ledger, found("a.jpg"), other)
     apply_products(ledger, have)
     [entry] = ledger.open_inputs(0, 9)
@@ -179,7 +179,7 @@ def numbers(ledger: JobLedger) -> dict[str, str]:
 
 
 def test_numbers_follow_the_users_order_have_no_holes_and_are_given_once(ledger: JobLedger) -> None:
-    numbered = replace(NAMING, name=lambda path, relative, number: f"n{number}", numbered=True)
+    numbered = replace(NAMING, name=lambda path, relative, number, cells: f"n{number}", numbered=True)
 
     def listed(*names_: str) -> list[FoundInput]:
         return [

@@ -1,0 +1,75 @@
+"""The columns of a job's inputs: cells from tables and from paths, put together and checked for what the job does.
+
+All mistakes are gathered by row while the inputs stream by; ``mistakes.tell`` ends the plan with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from actors.ledger.input_plan import FoundInput
+from pipelines.tables.cells import readable_path
+from pipelines.tables.input_columns import Cell, InputColumn
+from rayjobs.inputs.name_groups import GroupReader
+from rayjobs.inputs.row_mistakes import RowMistakes
+from rayjobs.job.column_uses import ColumnUses, column_names, used_columns
+from rayjobs.job.job_spec import JobSpec
+
+_BATCH = 4_096
+
+
+@dataclass(slots=True)
+class InputColumns:
+    """What one job's inputs bring along beside their paths."""
+
+    spec: JobSpec | None = None
+    """None: nothing uses what tables say."""
+    base: Path = Path()
+    """What relative paths of the job are relative to."""
+    mistakes: RowMistakes = field(default_factory=RowMistakes)
+    columns: tuple[InputColumn, ...] = field(default=(), init=False)
+    """All of them, once the tables are open."""
+    groups: GroupReader | None = field(default=None, init=False)
+    used: tuple[str, ...] = field(default=(), init=False)
+    """What tables are asked for beside the columns that the job lists."""
+    _uses: ColumnUses | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.spec is not None:
+            self._uses = ColumnUses(self.spec, self.base)
+            self.groups = GroupReader(self.spec.groups, self.mistakes) if self.spec.groups else None
+            groups = self.spec.groups.names if self.spec.groups else ()
+            self.used = tuple(name for name in used_columns(self.spec) if name not in groups)
+
+    def set_tables(self, of_tables: Iterable[InputColumn]) -> None:
+        """Take over the columns that the tables have, which are known before their rows are."""
+        found = {column.name: column for column in of_tables}
+        found |= {column.name: column for column in (self.groups.columns if self.groups else ())}
+        ordered = found if self.spec is None else column_names(self.spec)
+        self.columns = tuple(found[name] for name in ordered if name in found)
+
+    def named_twice(self, found: FoundInput, first: str) -> None:
+        """Note that two rows name one input."""
+        self.mistakes.add(found.row, f"{readable_path(found.path)} stands in {first}, too; leave one out")
+
+    def completed(self, inputs: Iterable[FoundInput]) -> Iterator[FoundInput]:
+        """The inputs with all their cells, and with what these decide."""
+        if not self.columns and not self.used:
+            yield from inputs
+            return
+        stream = iter(inputs)
+        while batch := list(islice(stream, _BATCH)):
+            of_paths = self.groups.cells([each.path for each in batch]) if self.groups else [{}] * len(batch)
+            for found, further in zip(batch, of_paths, strict=True):
+                yield self._with(found, {**(found.cells or {}), **further})
+
+    def _with(self, found: FoundInput, known: dict[str, Cell]) -> FoundInput:
+        cells = {column.name: known.get(column.name) for column in self.columns}
+        problems: list[str] = []
+        decided = self._uses.decided(cells, problems) if self._uses and found.status != "skipped" else ""
+        for problem in problems:
+            self.mistakes.add(found.row or readable_path(found.path), problem)
+        return replace(found, cells=cells, decided=decided)
