@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from actors.ledger.input_plan import FoundInput, seal_inputs
+from actors.ledger.input_plan import seal_inputs
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.output_lock import OutputLock
 from actors.ledger.product_plan import apply_products
+from actors.ledger.staged_inputs import FoundInput
 from benchmarks import standard_work
 from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, Output, WorkItem

@@ -127,6 +127,7 @@ WHOLE_JOB = """\
 name: autumn-look
 inputs: ["photos/**/*.jpg", "scans/"]
 exclude: ["**/drafts/**"]
+groups: {pattern: "(?P<shoot>[0-9]{4})/", types: {shoot: int}}
 operations:
   - auto_orient
   - brightness_contrast: {brightness: 0.05, contrast: 1.1}

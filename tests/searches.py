@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
 

@@ -14,45 +14,16 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count
 
 from actors.ledger.job_ledger import JobLedger, drop_work, keep_products
+from actors.ledger.staged_inputs import FoundInput, stage
 from pipelines.errors import JobError
 from pipelines.tables.input_columns import Cell
 
-STAGING = """
-CREATE TEMP TABLE staging (
-    path BLOB PRIMARY KEY, relative BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    ordering BLOB NOT NULL, place TEXT, status TEXT, reason TEXT, message TEXT, cells TEXT, decided TEXT NOT NULL,
-    source TEXT NOT NULL,
-    id INTEGER, seq INTEGER, number INTEGER, name TEXT, key TEXT, given INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID
-"""
 _BATCH = 5_000
 _SHOWN = 5
 _FURTHER = re.compile(r"\d{4,}\.\w+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundInput:
-    """One input as discovery saw it; one that the plan itself fails or skips comes with its final status."""
-
-    path: bytes
-    relative: bytes
-    """Below the input root; decides the output's name."""
-    size: int = 0
-    mtime_ns: int = 0
-    order: bytes = b""
-    """Sort key: who comes before whom where inputs are numbered."""
-    status: str | None = None
-    reason: str | None = None
-    message: str | None = None
-    cells: Mapping[str, Cell] | None = None
-    """Of its columns, in their order; None when it has none."""
-    decided: str = ""
-    """What they decide of its pixels, as one text."""
-    row: str = ""
-    """Where a table names it, for messages: an input is named there once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,31 +112,6 @@ class _Sealing:
     renamed: int = 0
     tried: dict[str, int] = field(default_factory=dict)
     """Name -> number of the last one that was given in its place."""
-
-    def stage(self, inputs: Iterable[FoundInput], twice: Callable[[FoundInput, str], None]) -> None:
-        self.db.execute("DROP TABLE IF EXISTS temp.staging")
-        self.db.execute(STAGING)
-        place = self.naming.place or (lambda path: "")
-        stream = iter(inputs)
-        while batch := list(islice(stream, _BATCH)):
-            before = self.db.total_changes
-            self.db.executemany(  # of an input that is named elsewhere as well, a table knows more
-                "INSERT INTO staging (path, relative, size, mtime_ns, ordering, place, status, reason, message, cells,"
-                " decided, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE"
-                " SET cells = excluded.cells, decided = excluded.decided, source = excluded.source"
-                " WHERE source = '' AND excluded.source <> ''",
-                [(*_found(i), place(i.path), *_said(i)) for i in batch],
-            )
-            if self.db.total_changes - before < len(batch):
-                self._tell_twice([each for each in batch if each.row], twice)
-        self.db.execute("CREATE INDEX temp.staging_place ON staging (place)")
-
-    def _tell_twice(self, batch: Iterable[FoundInput], twice: Callable[[FoundInput, str], None]) -> None:
-        """Of inputs that tables name, those that stand in another row as well."""
-        for each in batch:
-            (first,) = self.db.execute("SELECT source FROM staging WHERE path = ?", (each.path,)).fetchone()
-            if first != each.row:
-                twice(each, first)
 
     def withdraw(self, paths: Iterable[bytes]) -> None:
         self.db.executemany("DELETE FROM staging WHERE path = ?", [(path,) for path in paths])
@@ -367,15 +313,6 @@ class _Sealing:
         ).rowcount
 
 
-def _found(found: FoundInput) -> tuple[bytes, bytes, int, int, bytes]:
-    return found.path, found.relative, found.size, found.mtime_ns, found.order
-
-
-def _said(found: FoundInput) -> tuple[str | None, str | None, str | None, str | None, str, str]:
-    cells = json.dumps(found.cells, ensure_ascii=False, separators=(",", ":")) if found.cells else None
-    return found.status, found.reason, found.message, cells, found.decided, found.row
-
-
 def seal_inputs(
     ledger: JobLedger,
     inputs: Iterable[FoundInput],
@@ -404,7 +341,7 @@ def seal_inputs(
     """
     with ledger.transaction() as db:
         sealing = _Sealing(db, naming)
-        sealing.stage(inputs, twice)
+        stage(db, inputs, naming.place or (lambda path: ""), twice)
         sealing.withdraw(withdrawn())
         sealing.number()
         sealing.name()

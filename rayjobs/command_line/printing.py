@@ -25,6 +25,8 @@ def print_end(state: JobState, output: OutputDirectory) -> None:
     print(_nothing_to_do(state) if state.unchanged else summary(state))
     for reason, count in state.reasons.items():
         print(f"  {count:>6,}  {reason}")
+    if state.unmatched:
+        print(f"unmatched: {state.unmatched:,} inputs, whose path `groups` doesn't match; job.json lists them")
     if state.status in COMPLETE:
         print(f"report:   {output.report}")
         print(f"manifest: {output.manifest}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import JobError, SkippedReason
 from pipelines.tables.cells import readable_path
 from rayjobs.inputs.exclusions import Excluded, Exclusions

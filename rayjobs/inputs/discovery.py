@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import FailedReason, JobError, SkippedReason
 from pipelines.tables.cells import readable_path
 from rayjobs.inputs.directory_walk import DirectoryWalk, WalkNotes

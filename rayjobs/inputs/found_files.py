@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.storage.local_files import time_of
 

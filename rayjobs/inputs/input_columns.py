@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.tables.cells import readable_path
 from pipelines.tables.input_columns import Cell, InputColumn
 from rayjobs.inputs.name_groups import GroupReader
@@ -44,6 +44,11 @@ class InputColumns:
             groups = self.spec.groups.names if self.spec.groups else ()
             self.used = tuple(name for name in used_columns(self.spec) if name not in groups)
 
+    @property
+    def unmatched(self) -> tuple[str, ...]:
+        """The first inputs whose path the pattern doesn't match."""
+        return tuple(self.groups.unmatched_first) if self.groups else ()
+
     def set_tables(self, of_tables: Iterable[InputColumn]) -> None:
         """Take over the columns that the tables have, which are known before their rows are."""
         found = {column.name: column for column in of_tables}
@@ -62,7 +67,7 @@ class InputColumns:
             return
         stream = iter(inputs)
         while batch := list(islice(stream, _BATCH)):
-            of_paths = self.groups.cells([each.path for each in batch]) if self.groups else [{}] * len(batch)
+            of_paths = self.groups.cells(batch) if self.groups else [{}] * len(batch)
             for found, further in zip(batch, of_paths, strict=True):
                 yield self._with(found, {**(found.cells or {}), **further})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.tables.cell_types import as_cell
 from pipelines.tables.cells import readable_path
 from pipelines.tables.input_columns import WRONG, Cell, InputColumn, cells_array
@@ -32,17 +33,17 @@ class GroupReader:
     def columns(self) -> tuple[InputColumn, ...]:
         return tuple(InputColumn(name, self.groups.types.get(name, "text")) for name in self.groups.names)
 
-    def cells(self, paths: Sequence[bytes]) -> list[dict[str, Cell]]:
-        """Group -> cell of each path; all are null of one that doesn't match, and one that took part in no match."""
+    def cells(self, inputs: Sequence[FoundInput]) -> list[dict[str, Cell]]:
+        """Group -> cell of each input; all are null of one that doesn't match, and one that took part in no match."""
         import pyarrow.compute as pc
 
-        readable = [readable_path(path) for path in paths]
+        readable = [readable_path(each.path) for each in inputs]
         found = pc.extract_regex(cells_array("text", readable), pattern=self.groups.pattern)
         matched = found.is_valid().to_pylist()
         texts = {name: found.field(name).to_pylist() for name in self.groups.names}
         rows: list[dict[str, Cell]] = []
         for place, path in enumerate(readable):
-            if not matched[place]:
+            if not matched[place] and inputs[place].status != "skipped":
                 self._note(path)
             row: dict[str, Cell] = {}
             for column in self.columns:

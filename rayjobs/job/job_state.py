@@ -52,6 +52,8 @@ class JobState:
     finished: float | None = None
     error: str | None = None
     """Why the job could not go on, when it couldn't."""
+    unmatched: int = 0
+    """Inputs whose path the job's pattern of columns doesn't match."""
     known: int = 0
     """Analyses that the last run found in the cache instead of measuring them."""
     kept: int = 0
@@ -77,7 +79,7 @@ class JobState:
             "output": str(self.output),
             "reasons": self.reasons,
         }
-        for key in ("started", "finished", "error", "known", "kept", "unchanged"):
+        for key in ("started", "finished", "error", "unmatched", "known", "kept", "unchanged"):
             if getattr(self, key):
                 found[key] = getattr(self, key)
         return found
@@ -121,6 +123,7 @@ def state_of(ledger: JobLedger, output: OutputDirectory) -> JobState:
         started=facts.started,
         finished=facts.finished,
         error=facts.error,
+        unmatched=facts.unmatched,
         known=facts.known,
     )
 

@@ -23,12 +23,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.ledger.input_plan import FoundInput, Naming, seal_inputs
+from actors.ledger.input_plan import Naming, seal_inputs
 from actors.ledger.job_facts import JobFacts, SealedPart
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_format import check_whole
 from actors.ledger.output_lock import OutputLock
 from actors.ledger.product_plan import ANALYSIS
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import JobError, SkippedReason
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import ImageStatus, Output

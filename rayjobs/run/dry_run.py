@@ -71,6 +71,11 @@ class Outlook:
     """That aren't entered."""
     results_left_out: dict[str, int]
     """Output of a job -> its results among what the inputs name."""
+    columns: dict[str, str]
+    """Of the inputs -> type."""
+    unmatched: int
+    """Inputs whose path the job's pattern of columns doesn't match."""
+    unmatched_first: tuple[str, ...]
     operations: tuple[str, ...]
     analyses: tuple[str, ...]
     requires: dict[str, float | dict[str, float]]
@@ -105,6 +110,8 @@ class Outlook:
         inputs = "1 input" if self.total == 1 else f"{self.total:,} inputs"
         yield f"{self.name}: {inputs}, {self.to_do:,} to do, {self.finished:,} finished already"
         yield f"output:     {self.output}"
+        if self.columns:
+            yield f"columns:    {', '.join(f'{name} ({kind})' for name, kind in self.columns.items())}"
         yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"
         if self.requires:
@@ -137,6 +144,9 @@ class Outlook:
     def _left_out(self) -> Iterator[str]:
         for extension, count in self.ignored.items():
             yield f"ignored:    {count:,} files that don't look like images: {printable(extension)}"
+        if self.unmatched:
+            yield f"unmatched:  {self.unmatched:,} inputs, whose path `groups` doesn't match"
+            yield from (f"  {printable(path)}" for path in self.unmatched_first)
         for directory in self.excluded_directories:
             yield f"left out:   {printable(directory)}: the directory is left out by `exclude`"
         for root, count in self.results_left_out.items():
@@ -163,7 +173,7 @@ def dry_run(request: RunRequest) -> Outlook:
     """
     spec, output = request.spec, OutputDirectory(request.output)
     with planned_elsewhere(request) as (ledger, plan):
-        counts = ledger.counts()
+        counts, facts = ledger.counts(), ledger.facts.read()
         opened = ledger.open_inputs(0, counts.total)
         book = RecipeBook(spec, plan.wanted, ledger, output.root)
         known = ledger.mean_seconds() if opened else None
@@ -181,6 +191,9 @@ def dry_run(request: RunRequest) -> Outlook:
             ignored=dict(plan.discovery.ignored.most_common(10)),
             excluded_directories=tuple(plan.discovery.excluded_directories),
             results_left_out=dict(plan.discovery.results_left_out),
+            columns={column.name: column.type for column in facts.columns},
+            unmatched=facts.unmatched,
+            unmatched_first=plan.discovery.columns.unmatched[:SHOWN],
             operations=tuple(operation.name for operation in spec.operations),
             analyses=tuple(request.name for request in spec.analyses),
             requires=dict(spec.requires),

@@ -14,11 +14,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actors.ledger.input_plan import FoundInput, Sealed, seal_inputs
+from actors.ledger.input_plan import Sealed, seal_inputs
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.job_registry import job_id_of
 from actors.ledger.ledger_format import check_whole, copy_ledger
 from actors.ledger.product_plan import apply_products
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx, scopes_schemas

@@ -357,6 +357,8 @@ class _Run:
             "versions": versions(PROVENANCE_PACKAGES),
             "plugins": process_extensions().versions(self.request.spec.plugins),
             "tasks": facts.tasks,
+            "columns": {column.name: column.type for column in facts.columns},
+            "unmatched_inputs": list(discovery.columns.unmatched),
             "ignored_files": dict(discovery.ignored.most_common()),
             "excluded_directories": discovery.excluded_directories,
             "results_left_out": dict(discovery.results_left_out),

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.ledger.input_plan import FoundInput
+from actors.ledger.staged_inputs import FoundInput
 from rayjobs.inputs.input_order import natural_key
 from tests.searches import find, touch
 

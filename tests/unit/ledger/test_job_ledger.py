@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.ledger.input_plan import FoundInput, Naming, seal_inputs
+from actors.ledger.input_plan import Naming, seal_inputs
 from actors.ledger.job_facts import JobFacts, SealedPart
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.job_registry import JobRegistry
 from actors.ledger.product_plan import apply_products
+from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus, Output
 from pipelines.storage.custody import Written
