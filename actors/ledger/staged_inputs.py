@@ -51,7 +51,7 @@ Twice = Callable[[FoundInput, str], None]
 
 
 def stage(db: sqlite3.Connection, inputs: Iterable[FoundInput], place: Callable[[bytes], str], twice: Twice) -> None:
-    """Fill the table ``staging``, in the caller's transaction; ``place`` tells what may be the same file as an output."""
+    """Fill the table ``staging``; part of the caller's transaction. ``place`` tells what may be an output's file."""
     db.execute("DROP TABLE IF EXISTS temp.staging")
     db.execute(STAGING)
     stream = iter(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return _quoted(value)
+    if isinstance(value, date):
+        return _quoted(value.isoformat())
     if isinstance(value, bool):
         return "true" if value else "false"
     return repr(value)

@@ -34,6 +34,7 @@ from pipelines.tables import (
 from pipelines.tables.parquet_table import GROUP_BYTES
 from rayjobs.results.duplicates import DuplicateGroups, find_duplicates
 from rayjobs.results.fixed_files import FixedFiles
+from rayjobs.results.input_cells import InputCells, with_inputs_columns
 from rayjobs.results.published import SCOPES, TABLE
 from rayjobs.results.results_store import ResultsStore
 
@@ -66,26 +67,30 @@ class _Table:
     ranges_per_file: int
     sealed: Callable[[int], _Sealed | None]
     """Range -> its sealed file; None when no input of it is done."""
+    cells: Callable[[int], InputCells] | None = None
+    """Range -> the cells of its inputs, in columns that no sealed file has; None when the table has none of these."""
     groups: DuplicateGroups | None = None
     """Fills a column that only the whole job can know."""
 
     def batches(self, ranges: range) -> Iterator[pa.RecordBatch]:
         """The rows of some ranges, in order, about ``GROUP_BYTES`` at a time."""
-        names = self.schema.names
         for number in ranges:
             sealed = self.sealed(number)
             if sealed is None:
                 continue
-            row = 0
+            row, cells = 0, self.cells(number) if self.cells else None
+            own = cells.sealed_names(self.schema.names) if cells else self.schema.names
             with pq.ParquetFile(sealed.path) as file:
                 rows = file.metadata.num_rows // max(file.num_row_groups, 1)
                 step = max(GROUP_BYTES // (max(rows, 1) * row_bytes(self.schema)), 1)
                 for first in range(0, file.num_row_groups, step):
                     groups = range(first, min(first + step, file.num_row_groups))
-                    table = file.read_row_groups(groups, columns=names).select(names)
+                    table = file.read_row_groups(groups, columns=own).select(own)
                     if self.groups is not None:
                         table = self.groups.filled(table, number, row)
                     row += table.num_rows
+                    if cells is not None:
+                        table = cells.beside(table).select(self.schema.names)
                     yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
 
 
@@ -156,18 +161,19 @@ def _replace(files: FixedFiles, relative: str, format: str, table: _Table, table
 def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
     """The table of images, then those of objects in the order of the job's analyses, then those of arrays."""
     groups = find_duplicates(store, ranges)
+    columns = store.input_columns
 
     def of_images(number: int) -> _Sealed | None:
         found = store.sealed_part(number)
         if found is None:
             return None
-        is_final = found[1] == store.requests and TABLE not in groups
+        is_final = found[1] == store.requests and TABLE not in groups and not columns
         return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
 
     def of_objects(request: AnalysisRequest, *, is_whole: bool) -> Callable[[int], _Sealed | None]:
         def sealed(number: int) -> _Sealed | None:
             path = store.sealed_objects(number, request)
-            is_final = is_whole and request.name not in groups
+            is_final = is_whole and request.name not in groups and not columns
             return None if path is None else _Sealed(path, is_final=is_final)
 
         return sealed
@@ -180,8 +186,16 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
         return sealed
 
     def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None], per_file: int) -> _Table:
-        same = groups.get(name)
-        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=same)
+        same, in_scopes = groups.get(name), name.startswith(f"{SCOPES}/")
+        return _Table(
+            name=name,
+            schema=schema if in_scopes else with_inputs_columns(schema, columns),
+            ranges=ranges,
+            ranges_per_file=per_file,
+            sealed=sealed,
+            cells=None if in_scopes or not columns else store.cells,
+            groups=same,
+        )
 
     per_file = store.file_rows // store.range_rows
     found = [table(TABLE, analyses_schema(store.requests), of_images, per_file)]

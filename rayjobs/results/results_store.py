@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from actors.ledger.job_facts import SealedPart
@@ -45,7 +46,9 @@ from pipelines.tables import (
     scopes_schemas,
 )
 from pipelines.tables.parquet_table import WIDE_BYTES
+from pipelines.tables.input_columns import InputColumn
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.input_cells import InputCells
 from rayjobs.results.published import sealed_files
 
 SEALED_SUFFIX = ".parquet"
@@ -102,6 +105,16 @@ class ResultsStore:
         if has_wide_rows(saved) or any(size >= WIDE_BYTES for size in of_rows):
             return WIDE_FILE_ROWS
         return max(rows_per_file(saved) // WIDE_FILE_ROWS * WIDE_FILE_ROWS, WIDE_FILE_ROWS)
+
+    @cached_property
+    def input_columns(self) -> tuple[InputColumn, ...]:
+        """The columns of the inputs; no sealed part has them."""
+        return self._ledger.facts.read().columns
+
+    def cells(self, number: int) -> InputCells:
+        """The cells of the inputs of a range."""
+        first = number * self.range_rows
+        return InputCells(self._ledger, self.input_columns, first, first + self.range_rows)
 
     def ranges(self, first_seq: int, end_seq: int) -> list[int]:
         """The numbers of the ranges that lie wholly within first_seq <= seq < end_seq."""

@@ -110,8 +110,6 @@ class Outlook:
         inputs = "1 input" if self.total == 1 else f"{self.total:,} inputs"
         yield f"{self.name}: {inputs}, {self.to_do:,} to do, {self.finished:,} finished already"
         yield f"output:     {self.output}"
-        if self.columns:
-            yield f"columns:    {', '.join(f'{name} ({kind})' for name, kind in self.columns.items())}"
         yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"
         if self.requires:
@@ -144,6 +142,8 @@ class Outlook:
     def _left_out(self) -> Iterator[str]:
         for extension, count in self.ignored.items():
             yield f"ignored:    {count:,} files that don't look like images: {printable(extension)}"
+        if self.columns:
+            yield f"columns:    {', '.join(f'{name} ({kind})' for name, kind in self.columns.items())}"
         if self.unmatched:
             yield f"unmatched:  {self.unmatched:,} inputs, whose path `groups` doesn't match"
             yield from (f"  {printable(path)}" for path in self.unmatched_first)
