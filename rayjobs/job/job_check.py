@@ -276,12 +276,19 @@ def _checked(
         return model(**named).model_dump(mode="json")
     except ValidationError as error:
         known = list(model.model_fields)
-        found = [m for m in _model_mistakes(error, known) if m.location[0] not in columns or m.location[0] not in known]
+        found = [m for m in _model_mistakes(error, known) if not columns or not _of_values(m, error, columns, known)]
         mistakes += [Mistake((*location, *m.location), m.message) for m in found]
         return None if found or not columns else named
     except TypeError:  # keys that are no names
         mistakes.append(Mistake(location, "parameter names are words"))
     return None
+
+
+def _of_values(mistake: Mistake, error: ValidationError, columns: Collection[str], known: Collection[str]) -> bool:
+    """Whether only an input's values tell what is wrong: its own, or what an operation says of several together."""
+    name = mistake.location[0] if mistake.location else ""
+    of_several = any(e["type"] == "value_error" and _location(e) == mistake.location for e in error.errors())
+    return of_several or (name in columns and name in known)
 
 
 def _files(

@@ -27,6 +27,7 @@ from pipelines.tables import (
     readable_path,
     write_manifest,
 )
+from pipelines.tables.input_columns import Cell
 from rayjobs.results.duplicates import GROUP_COLUMN
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report import ReportFailure, ReportImage, ReportSummary, write_report
@@ -62,6 +63,7 @@ def write_report_pages(ledger: JobLedger, files: FixedFiles, store: ResultsStore
                 status="failed" if final.status == "failed" else "skipped",
                 reason=final.reason or "",
                 message=final.message or "",
+                cells=_shown(final.cells),
             )
             for final in ledger.final_inputs()
             if final.status != "done"
@@ -77,6 +79,9 @@ def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
 
 _NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white", "statistics_significant_bits", "sharpness_white"))
 """Numbers only by type: the group of duplicates, which isn't in the store either, and the level of white."""
+
+
+SHOWN_CELLS = 8
 
 
 class _ReportImages:
@@ -140,11 +145,17 @@ def _report_image(final: FinalInput, numbers: Mapping[str, float | int | None]) 
         key=key[:32],
         image=image.path if image else None,
         charts=charts,
+        cells=_shown(final.cells),
         numbers=numbers,
         width=final.width,
         height=final.height,
         degraded=final.degraded,
     )
+
+
+def _shown(cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """The first cells of an input: what the report has room for."""
+    return {name: cell for name, cell in list(cells.items())[:SHOWN_CELLS] if cell is not None}
 
 
 def _source_key(final: FinalInput) -> str:

@@ -20,6 +20,7 @@ from typing import Literal
 
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.quantity_texts import duration_text
+from pipelines.tables.input_columns import Cell
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number, distributions, number_text
 from rayjobs.results.report_pages import REASONS, ReportPages, file_link, output_link
@@ -71,6 +72,8 @@ class ReportImage:
     """Rendered image, relative to the output; None when the job renders none."""
     charts: Mapping[str, str] = field(default_factory=dict)
     """Analysis -> chart, relative to the output."""
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    """What the job's table or its path says of it."""
     numbers: Mapping[str, Number] = field(default_factory=dict)
     """The job's key numbers, label -> value; also searched for outliers."""
     width: int | None = None
@@ -86,6 +89,7 @@ class ReportFailure:
     status: Literal["failed", "skipped"]
     reason: str
     message: str
+    cells: Mapping[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
