@@ -61,12 +61,14 @@ def run_here(
     after: Callable[[ImageStatus], None] = lambda row: None,
     end: RunEnd = RunEnd.FINISHED,
     cache: ResultCache | None = None,
+    per_block: int = 1,
 ) -> JobState:
     """Run a job in this process.
 
     ``begin`` is called when it is planned and the work begins; ``interrupted``: a signal has come before that. ``rows``
     gathers what became of the inputs that were worked on; ``after`` is called when one is published, before its row is
-    in the ledger, and may raise; ``end`` is what the work ends with; ``cache`` is the node's cache of analyses.
+    in the ledger, and may raise; ``end`` is what the work ends with; ``cache`` is the node's cache of analyses;
+    ``per_block`` how many inputs a worker is given at a time.
     """
 
     def work(
@@ -85,8 +87,8 @@ def run_here(
         stop, spent = output.temporary / "stop", WorkSpent()
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=stop, cache=cache))
         while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
-            for each in items:
-                for group in render_analyze_export([each], book.recipes, workspace):
+            for start in range(0, len(items), per_block):
+                for group in render_analyze_export(items[start : start + per_block], book.recipes, workspace):
                     for row in group:
                         after(row)
                     ledger.commit(group, epoch=epoch)

@@ -18,8 +18,8 @@ from itertools import count
 
 from actors.ledger.job_ledger import JobLedger, drop_work, keep_products
 from actors.ledger.staged_inputs import FoundInput, stage
+from pipelines.column_models import Cell
 from pipelines.errors import JobError
-from pipelines.tables.input_columns import Cell
 
 _BATCH = 5_000
 _SHOWN = 5

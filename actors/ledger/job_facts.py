@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from actors.queue.task_pools import BATCH
+from pipelines.column_models import InputColumn
 from pipelines.storage.custody import Written
-from pipelines.tables.input_columns import InputColumn
 
 _SPEC = "spec"
 _SEALED = "sealed:"

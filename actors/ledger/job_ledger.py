@@ -36,10 +36,10 @@ from actors.ledger.ledger_format import (
     upgraded_copy,
 )
 from actors.ledger.ledger_rows import Attempt, Counts, FinalInput, OpenInput, Products, ResultRow
+from pipelines.column_models import Cell
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.storage.local_files import own_file, replace_own
-from pipelines.tables.input_columns import Cell
 
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.column_models import Cell
 from pipelines.models import Output
-from pipelines.tables.input_columns import Cell
 
 Products = Mapping[str, str]
 """Product name -> digest of all that decides its bytes."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from pipelines.tables.input_columns import Cell
+from pipelines.column_models import Cell
 
 STAGING = """
 CREATE TEMP TABLE staging (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import Literal
 
-from pipelines.tables.input_columns import Cell, check_column_name
+from pipelines.column_models import Cell, check_column_name
 
 FIELDS = ("stem", "ext", "index", "job", "relpath", "width", "height")
 MAX_COMPONENT_BYTES = 200

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.analyses.registry import in_words
+from pipelines.column_models import InputColumn
 from pipelines.tables.cells import readable_path
-from pipelines.tables.input_columns import InputColumn, cells_array, input_fields
+from pipelines.tables.input_fields import cells_array, input_fields
 from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.schema import INPUT_FIELD, described, described_schema
 

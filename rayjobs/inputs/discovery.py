@@ -158,13 +158,13 @@ class Discovery:
             be listed, is no input or matches nothing. What is wrong in the rows of tables is left to
             ``columns.mistakes``.
         """
-        yield from self.columns.completed(self._found())
-
-    def _found(self) -> Iterator[FoundInput]:
         base = os.path.abspath(os.fsencode(self.base))
         exclusions = Exclusions(self.exclude, base)
         sources = [self._source(number, typed, base) for number, typed in enumerate(self.patterns)]
         self.columns.set_tables(merged_columns([each.reader for each in sources if isinstance(each, _Table)]))
+        yield from self.columns.completed(self._found(sources, exclusions))
+
+    def _found(self, sources: Sequence[_Source], exclusions: Exclusions) -> Iterator[FoundInput]:
         try:
             for source in sources:
                 if isinstance(source, _Tree):

@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 from actors.ledger.staged_inputs import FoundInput
+from pipelines.column_models import Cell, InputColumn
 from pipelines.tables.cells import readable_path
-from pipelines.tables.input_columns import Cell, InputColumn
 from rayjobs.inputs.name_groups import GroupReader
 from rayjobs.inputs.row_mistakes import RowMistakes
 from rayjobs.job.column_uses import ColumnUses, column_names, used_columns

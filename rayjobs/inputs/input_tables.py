@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.column_models import COLUMN_TYPES, WRONG, Cell, ColumnType, InputColumn
 from pipelines.errors import JobError
 from pipelines.tables.cell_types import as_cell
-from pipelines.tables.input_columns import COLUMN_TYPES, WRONG, Cell, ColumnType, InputColumn
 from rayjobs.inputs.row_mistakes import RowMistakes
 from rayjobs.inputs.table_files import MAX_ROWS, TableFile, open_table
 from rayjobs.job.input_spec import InputTable

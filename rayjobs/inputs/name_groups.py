@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from actors.ledger.staged_inputs import FoundInput
+from pipelines.column_models import WRONG, Cell, InputColumn
 from pipelines.tables.cell_types import as_cell
 from pipelines.tables.cells import readable_path
-from pipelines.tables.input_columns import WRONG, Cell, InputColumn, cells_array
+from pipelines.tables.input_fields import cells_array
 from rayjobs.inputs.row_mistakes import RowMistakes
 from rayjobs.job.input_spec import NameGroups
 

@@ -20,9 +20,9 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
+from pipelines.column_models import ColumnType
 from pipelines.errors import JobError
 from pipelines.tables.cell_types import type_of_text, type_of_value
-from pipelines.tables.input_columns import ColumnType
 from pipelines.text_encoding import is_utf16
 
 MAX_TABLE_BYTES = 4 * 2**30
@@ -167,9 +167,11 @@ class _JsonLines(_TextTable):
 
     def _read_names(self) -> list[str]:
         names: dict[str, None] = {}
-        for _, found in self._objects():
+        for number, found in self._objects():
             if isinstance(found, dict):
                 names.update(dict.fromkeys(found))
+            elif not names:
+                raise self.fault(f"row {number} {found}")
             if len(names) > MAX_TABLE_COLUMNS:
                 break
         return list(names)

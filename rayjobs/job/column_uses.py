@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.cache_keys import file_digest
+from pipelines.column_models import WRONG, Cell
 from pipelines.errors import RayjobsError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS
@@ -23,7 +24,6 @@ from pipelines.operations.column_values import Slot, slots_of, with_values
 from pipelines.registry import named_files
 from pipelines.stages.output_names import NamePattern
 from pipelines.tables import analyses_schema, manifest_schema, object_schemas
-from pipelines.tables.input_columns import WRONG, Cell
 from rayjobs.job.input_spec import InputTable
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.path_spelling import expanded

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipelines.tables.input_columns import MAX_COLUMNS, ColumnType, check_column_name
+from pipelines.column_models import MAX_COLUMNS, ColumnType, check_column_name
 
 MAX_PATTERN = 1_000
 

@@ -11,6 +11,7 @@ from actors.ledger.file_record import FIXED, TASK
 from actors.ledger.input_plan import Naming, Place
 from actors.ledger.job_ledger import JobLedger
 from pipelines.charts import charts_of
+from pipelines.column_models import Cell
 from pipelines.errors import ImageError
 from pipelines.image_io import ReadPolicy, probe_file, suffix_of
 from pipelines.stages.output_names import (
@@ -25,7 +26,6 @@ from pipelines.stages.output_names import (
 from pipelines.stages.output_paths import OutputPaths, image_stem
 from pipelines.storage.custody import Standing
 from pipelines.storage.local_files import compare
-from pipelines.tables.input_columns import Cell
 from rayjobs.job.beside import BESIDE, beside_source, place, real_directory
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import read_policy

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.ledger.job_ledger import JobLedger
+from pipelines.column_models import Cell
 from pipelines.image_io import ReadPolicy, decode_image, probe_header, read_bytes
 from pipelines.models import ImageOperation
 from pipelines.operations import Image
 from pipelines.stages.decoder_reduction import decode_and_apply
-from pipelines.tables.input_columns import Cell
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.inputs.input_columns import InputColumns

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from actors.ledger.job_ledger import JobLedger
+from pipelines.column_models import Cell, InputColumn
 from pipelines.errors import RayjobsError
 from pipelines.tables import readable_path
-from pipelines.tables.input_columns import Cell, InputColumn, cells_array, input_fields
-from pipelines.tables.schema import INPUT
+from pipelines.tables.input_fields import cells_array, input_fields
+from pipelines.tables.schema import INPUT, described_schema
 
 
 @dataclass(slots=True)
@@ -59,4 +60,4 @@ def with_inputs_columns(schema: pa.Schema, columns: Sequence[InputColumn]) -> pa
     if not columns:
         return schema
     first, *others = schema
-    return pa.schema([first, *input_fields(columns), *others], metadata=schema.metadata)
+    return described_schema([first, *input_fields(columns), *others])

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import FinalInput
+from pipelines.column_models import Cell
 from pipelines.models import AnalysisRequest
 from pipelines.stages.thumbnails import make_thumbnail
 from pipelines.tables import (
@@ -27,7 +28,6 @@ from pipelines.tables import (
     readable_path,
     write_manifest,
 )
-from pipelines.tables.input_columns import Cell
 from rayjobs.results.duplicates import GROUP_COLUMN
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report import ReportFailure, ReportImage, ReportSummary, write_report

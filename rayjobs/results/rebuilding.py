@@ -30,6 +30,7 @@ from actors.ledger.ledger_format import check_whole
 from actors.ledger.output_lock import OutputLock
 from actors.ledger.product_plan import ANALYSIS
 from actors.ledger.staged_inputs import FoundInput
+from pipelines.column_models import InputColumn
 from pipelines.errors import JobError, SkippedReason
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import ImageStatus, Output
@@ -38,7 +39,7 @@ from pipelines.storage.custody import Kind, Written
 from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
 from pipelines.tables import analyses_schema, manifest_schema, part_of
 from pipelines.tables.cell_types import as_cell
-from pipelines.tables.input_columns import InputColumn, columns_of
+from pipelines.tables.input_fields import columns_of
 from rayjobs.job.column_uses import ColumnUses
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_spec import JobSpec

@@ -18,9 +18,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from pipelines.column_models import Cell
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.quantity_texts import duration_text
-from pipelines.tables.input_columns import Cell
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number, distributions, number_text
 from rayjobs.results.report_pages import REASONS, ReportPages, file_link, output_link

@@ -21,6 +21,7 @@ from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import ResultRow
 from actors.ledger.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
+from pipelines.column_models import InputColumn
 from pipelines.models import AnalysisRequest
 from pipelines.storage.local_files import remove_own
 from pipelines.tables import (
@@ -46,7 +47,6 @@ from pipelines.tables import (
     scopes_schemas,
 )
 from pipelines.tables.parquet_table import WIDE_BYTES
-from pipelines.tables.input_columns import InputColumn
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.input_cells import InputCells
 from rayjobs.results.published import sealed_files

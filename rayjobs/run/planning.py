@@ -20,10 +20,10 @@ from actors.ledger.job_registry import job_id_of
 from actors.ledger.ledger_format import check_whole, copy_ledger
 from actors.ledger.product_plan import apply_products
 from actors.ledger.staged_inputs import FoundInput
+from pipelines.column_models import InputColumn
 from pipelines.errors import JobError, SkippedReason
 from pipelines.failure_policy import tried_in_next_run
 from pipelines.tables import check_xlsx, scopes_schemas
-from pipelines.tables.input_columns import InputColumn
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.inputs.found_outputs import FoundOutputs
 from rayjobs.inputs.input_columns import InputColumns

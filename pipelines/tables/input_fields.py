@@ -1,30 +1,16 @@
-"""Columns that inputs bring along, from a table or from their paths: names, types and cells.
-
-A cell is held as JSON: whole numbers, floats, texts, true and false, null; dates and times as ISO 8601 text. Covers
-what a column may be called, its Arrow type, and cells as an Arrow array. Where cells come from: ``rayjobs.inputs``.
-"""
+"""Columns of inputs in tables of results: their Arrow types, and cells as arrays."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 
-ColumnType = Literal["int", "float", "text", "bool", "date", "timestamp", "timestamp_utc"]
-Cell = bool | int | float | str | None
+from pipelines.column_models import Cell, ColumnType, InputColumn
+from pipelines.tables.schema import described
 
-COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
-WRONG: Cell = "\0"
-"""Stands for a cell that was told to be wrong already; no text has a NUL."""
-MAX_COLUMNS = 64
-MAX_CELL = 1_000
-"""Characters of a text."""
-_NAME = re.compile(r"\w(?:[\w .()%/°+-]{0,62}[\w)%°])?")
 _EPOCH, _EPOCH_DAY = datetime(1970, 1, 1), date(1970, 1, 1).toordinal()
 _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "int": pa.int64(),
@@ -37,34 +23,10 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InputColumn:
-    """One column of a job's inputs."""
-
-    name: str
-    type: ColumnType
-
-
-def check_column_name(name: str) -> str:
-    """The name, if a column may be called so.
-
-    Raises
-    ------
-    ValueError
-        It is too long, or has characters that a table, a name pattern or a spreadsheet would take for something else.
-    """
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name[:80]!r} can't be a column: names have at most 64 letters, digits, _ and, inside, spaces and "
-            ". ( ) % / ° + -"
-        )
-    return name
-
-
 def input_fields(columns: Iterable[InputColumn]) -> list[pa.Field]:
     """The columns as Arrow fields, all nullable."""
-    metadata = {"meaning": "of the input, as the job's table or its path says"}
-    return [pa.field(each.name, _ARROW_TYPES[each.type], nullable=True, metadata=metadata) for each in columns]
+    meaning = "Column of the inputs, as the job's table or the path says."
+    return [described(each.name, _ARROW_TYPES[each.type], label=each.name, meaning=meaning) for each in columns]
 
 
 def columns_of(fields: Iterable[pa.Field]) -> list[InputColumn]:

@@ -1,0 +1,368 @@
+"""Inputs from tables: what each format gives, in order and typed, and what is told of rows that are wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.ledger.job_ledger import JobLedger
+from pipelines.column_models import MAX_CELL, ColumnType
+from pipelines.errors import JobError
+from pipelines.tables.cell_types import as_cell, type_of_text
+from pipelines.tables.input_fields import cells_array
+from rayjobs.inputs import table_files
+from rayjobs.inputs.row_mistakes import TOLD
+from rayjobs.run.planning import planned_elsewhere
+from tests.quick_runs import request
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
+
+
+def _text(value: Any) -> Any:
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else "" if value is None else value
+
+
+def write_lines(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(pa.Table.from_pylist(list(rows)), path, row_group_size=3)
+
+
+def write_arrow(path: Path, rows: Rows) -> None:
+    table = pa.Table.from_pylist(list(rows))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+def write_stream(path: Path, rows: Rows) -> None:
+    table = pa.Table.from_pylist(list(rows))
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+
+
+WRITERS: dict[str, Callable[[Path, Rows], None]] = {
+    "t.csv": write_csv,
+    "t.jsonl": write_lines,
+    "t.parquet": write_parquet,
+    "t.arrow": write_arrow,
+    "t.feather": write_stream,
+}
+
+
+def planned(base: Path, table: str, **job: Any) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Column -> type, and the cells of each input by its path below ``base``, in the order of its numbers."""
+    said = {"table": table, "path": "file", **job.pop("inputs", {})}
+    with planned_elsewhere(request(base, {"inputs": said, "analyses": ["statistics"], **job})) as (ledger, _):
+        return columns_and_cells(ledger, base)
+
+
+def columns_and_cells(ledger: JobLedger, base: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    found = [(each.path, each.cells) for each in ledger.open_inputs(0, 10**9)]
+    found += [(each.path, each.cells) for each in ledger.final_inputs()]
+    types = {column.name: column.type for column in ledger.facts.read().columns}
+    return types, {str(Path(path.decode()).relative_to(base)): dict(cells) for path, cells in sorted(found)}
+
+
+# ---- what comes back -------------------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1, max_size=12)
+VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
+    "int": st.integers(-(2**63) + 1, 2**63 - 1),
+    "float": st.floats(allow_nan=False, allow_infinity=False),
+    "text": TEXTS,
+    "bool": st.booleans(),
+    "date": st.dates(min_value=date(1000, 1, 1)),
+    "timestamp": st.datetimes(min_value=datetime(1678, 1, 1), max_value=datetime(2200, 1, 1)),
+    "timestamp_utc": st.datetimes(
+        min_value=datetime(1678, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)
+    ),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[dict[str, ColumnType], list[dict[str, Any]]]:
+    """Columns with their types, and rows in any order, some cells of which are null."""
+    kinds = draw(
+        st.dictionaries(st.sampled_from(["plate", "Dose (µM)", "größe", "t 0"]), st.sampled_from(list(VALUES)))
+    )
+    names = st.text(st.characters(categories=["L", "N"], include_characters=" ._-"), min_size=1, max_size=8)
+    stems = draw(st.lists(names.filter(lambda name: name.strip(".") == name), min_size=1, max_size=9, unique=True))
+    return kinds, [
+        {"file": f"sub/{stem}.png", **{name: draw(st.none() | VALUES[kind]) for name, kind in kinds.items()}}
+        for stem in stems
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(table=tables(), name=st.sampled_from(list(WRITERS)))
+def test_every_cell_comes_back_as_it_is_in_the_table(
+    tmp_path_factory: pytest.TempPathFactory, table: tuple[dict[str, ColumnType], list[dict[str, Any]]], name: str
+) -> None:
+    kinds, rows = table
+    base = tmp_path_factory.mktemp("table")
+    WRITERS[name](base / name, rows)
+    said = {"columns": list(kinds), "types": dict(kinds), "nulls": "keep"}
+    types, cells = planned(base, name, inputs=said)
+    assert types == kinds
+    expected = {row["file"]: {name: as_cell(row[name], kind) for name, kind in kinds.items()} for row in rows}
+    assert cells == expected
+    for column, kind in kinds.items():  # and as Arrow holds them in tables of results
+        values = cells_array(kind, [row[column] for row in expected.values()]).to_pylist()
+        assert values == [row[column] for row in rows]
+
+
+@settings(deadline=None, max_examples=40)
+@given(values=st.lists(st.one_of(*VALUES.values()), min_size=1))
+def test_the_texts_of_csv_show_their_types(values: list[Any]) -> None:
+    for value in values:
+        text = str(_text(value))
+        kind = type_of_text(text)
+        if kind != "text":  # what it is taken for says the same as the text
+            assert as_cell(text, kind) == as_cell(value if not isinstance(value, str) else text, kind)
+        if isinstance(value, bool | int | float | date):
+            assert kind != "text" or (isinstance(value, int) and abs(value) >= 2**63)
+
+
+def test_types_are_those_of_the_file(tmp_path: Path) -> None:
+    rows = [
+        {"file": "a.png", "plate": 7, "code": "007", "dose": 0.5, "good": True, "day": date(2026, 1, 2)},
+        {"file": "b.png", "plate": 8, "code": "012", "dose": 2.0, "good": False, "day": date(2026, 1, 3)},
+    ]
+    wanted = {"plate": "int", "code": "text", "dose": "float", "good": "bool", "day": "date"}
+    for name, write in WRITERS.items():
+        write(tmp_path / name, rows)
+        types, cells = planned(tmp_path, name, inputs={"columns": list(wanted)})
+        assert types == {**wanted, "day": "text"} if name == "t.jsonl" else types == wanted
+        assert cells["a.png"] == {"plate": 7, "code": "007", "dose": 0.5, "good": True, "day": "2026-01-02"}
+
+
+def test_inputs_are_numbered_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    rows = [{"file": f"{name}.png", "x": 1} for name in "cab"]
+    for row in rows:
+        (tmp_path / row["file"]).write_bytes(b"1")
+    write_csv(tmp_path / "t.csv", rows)
+    job = {"inputs": {"table": "t.csv", "path": "file"}, "export": {"images": {"name": "{index}"}}}
+    with planned_elsewhere(request(tmp_path, job)) as (ledger, _):
+        assert [(each.path[-5:], each.name) for each in ledger.open_inputs(0, 9)] == [
+            (b"a.png", "1"),
+            (b"b.png", "2"),
+            (b"c.png", "0"),
+        ]
+
+
+def test_a_row_adds_its_cells_to_an_image_that_a_directory_gives(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"1")
+    write_csv(tmp_path / "t.csv", [{"file": "b.png", "plate": 4}])
+    table = {"table": "t.csv", "path": "file", "columns": ["plate"]}
+    for inputs in (["*.png", table], [table, "*.png"]):
+        with planned_elsewhere(request(tmp_path, {"inputs": inputs, "analyses": ["statistics"]})) as (ledger, _):
+            assert columns_and_cells(ledger, tmp_path)[1] == {"a.png": {"plate": None}, "b.png": {"plate": 4}}
+
+
+def test_rows_of_a_large_table_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "BATCH_ROWS", 7)
+    rows = [{"file": f"{place:04d}.png", "x": place} for place in range(100)]
+    for name, write in WRITERS.items():
+        write(tmp_path / name, rows)
+        _, cells = planned(tmp_path, name, inputs={"columns": ["x"]})
+        assert [row["x"] for row in cells.values()] == list(range(100))
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def complaints(base: Path, table: str, **job: Any) -> list[str]:
+    with pytest.raises(JobError) as raised:
+        planned(base, table, **job)
+    return [line.removeprefix(f"inputs: {table} ") for line in str(raised.value).splitlines()]
+
+
+def test_mistakes_are_told_by_row_all_at_once(tmp_path: Path) -> None:
+    rows = [
+        {"file": "a.png", "x0": 3, "dose": "0.5"},
+        {"file": "b.png", "x0": -3, "dose": "1"},
+        {"file": "./a.png", "x0": 3, "dose": ""},
+        {"file": "", "x0": 1, "dose": "many"},
+        {"file": "../up.png", "x0": "", "dose": "1"},
+        {"file": "/etc/passwd", "x0": 4, "dose": "1e999"},
+    ]
+    write_csv(tmp_path / "t.csv", rows)
+    crop = {"crop": {"x": {"column": "x0"}, "y": 0, "width": 4, "height": 4}}
+    found = complaints(
+        tmp_path, "t.csv", inputs={"columns": ["dose"], "types": {"dose": "float", "x0": "int"}}, operations=[crop]
+    )
+    below = f"is not below {tmp_path}; `base` says what paths lie below"
+    assert sorted(found) == [
+        "row 2: operations[0].crop.x: input should be greater than or equal to 0, not -3",
+        f"row 3: {tmp_path}/a.png stands in t.csv row 1, too; leave one out",
+        "row 3: dose: has no value; give one, or say `nulls: keep`",
+        "row 4: dose: 'many' is not a number",
+        "row 4: file: has no value",
+        f"row 5: file: '../up.png' {below}",
+        "row 5: x0: has no value; give one, or say `nulls: keep`",
+        "row 6: dose: is infinite",
+        f"row 6: file: '/etc/passwd' {below}",
+    ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(twice=st.lists(st.integers(0, 30), min_size=1, max_size=60))
+def test_every_row_that_names_an_input_again_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, twice: list[int]
+) -> None:
+    base = tmp_path_factory.mktemp("twice")
+    write_lines(base / "t.jsonl", [{"file": f"{number}.png"} for number in [*range(31), *twice]])
+    found = complaints(base, "t.jsonl")
+    for place, (number, line) in enumerate(zip(twice, found[:TOLD], strict=False), start=32):
+        assert line == f"row {place}: {base}/{number}.png stands in t.jsonl row {number + 1}, too; leave one out"
+    if len(twice) > TOLD:
+        assert found[TOLD:] == [f"inputs: and {len(twice) - TOLD} more"]
+
+
+def test_a_null_that_something_needs_is_told_even_if_nulls_are_kept(tmp_path: Path) -> None:
+    write_lines(tmp_path / "t.jsonl", [{"file": "a.png", "x": 1, "n": "q"}, {"file": "b.png", "x": None}])
+    crop = {"crop": {"x": {"column": "x"}, "y": 0, "width": 4, "height": 4}}
+    images = {"images": {"name": "{n}"}}
+    found = complaints(tmp_path, "t.jsonl", inputs={"nulls": "keep"}, operations=[crop], export=images)
+    assert sorted(found) == [
+        "row 2: export.images.name needs 'n', which has no value here",
+        "row 2: operations[0].crop.x needs 'x', which has no value here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.csv", b"file,x\na.png\nb.png,1\n", "row 1: has 1 fields, and the head 2"),
+        ("t.csv", b"file,x,x\na.png,1,2\n", "two columns are called 'x'"),
+        ("t.csv", b"other,x\na.png,1\n", "has no column 'file'; it has 'other', 'x'"),
+        ("t.csv", b"file,x\n", "has no rows"),
+        ("t.csv", b"", "has no column"),
+        ("t.csv", "file,x\na.png,1\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("t.csv", b"file,x\n\xff.png,1\n", "isn't UTF-8"),
+        ("t.csv", b"file,x\na.png," + b"9" * (MAX_CELL + 1), "x: has 1,001 characters, and a cell at most 1,000"),
+        ("t.csv", b"file,x\na.png," + b"9" * 2**21, "has a line of more than 1,048,576 characters"),
+        ("t.jsonl", b'{"file": "a.png", "x": 1}\n[]\n', "row 2: is no object"),
+        ("t.jsonl", b'{"file": "a.png", "x": 1}\n{"x"\n', "row 2: is no JSON"),
+        ("t.jsonl", b'{"file": "a.png", "x": NaN}', "row 1 is no JSON: NaN is no JSON"),
+        ("t.jsonl", b'{"file": "a.png", "x": [1]}', "column 'x' is list; columns of inputs are"),
+        (
+            "t.jsonl",
+            b'{"file": "a.png", "x": 1}\n{"file": "b.png", "x": "one"}',
+            "row 2: x: 'one' is not a whole number",
+        ),
+        ("t.jsonl", b'{"file": 3, "x": 1}', "row 1: file: 3 is no path"),
+        ("t.jsonl", b"[" * 100_000, "can't be read"),
+        ("t.parquet", b"PAR1 and no more", "can't be read"),
+        ("t.arrow", b"", "can't be read"),
+        ("t.pkl", b"", "'.pkl' is none of"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert told.replace("'.pkl'", ".pkl") in "\n".join(complaints(tmp_path, name, inputs={"columns": ["x"]}))
+
+
+def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"file": ["a.png"], "x": [[1, 2]]}), tmp_path / "t.parquet")
+    assert "column 'x' is list<" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
+    nanoseconds = pa.array([1], pa.timestamp("ns"))
+    pq.write_table(pa.table({"file": ["a.png"], "x": nanoseconds}), tmp_path / "t.parquet")
+    assert "can't be read" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ({"inputs": {"columns": ["width"]}}, "a column can't be called 'width': the manifest has one"),
+        ({"inputs": {"columns": ["Label"]}, "analyses": ["objects"]}, "the table objects has one of that name"),
+        ({"inputs": {"columns": ["a", "A"]}}, "two columns are called 'a' and 'A'"),
+        ({"inputs": {"columns": ["a", "a"]}}, "'a' is named twice"),
+        ({"inputs": {"columns": ["=x"]}}, "'=x' can't be a column"),
+        ({"inputs": {"columns": ["a"]}, "groups": {"pattern": "(?P<a>.)"}}, "'a' is a column of a table, too"),
+        ({"groups": {"pattern": "(.)"}}, "has a group without a name"),
+        ({"groups": {"pattern": r"(?P<a>.)\1"}}, "no back references"),
+        ({"groups": {"pattern": "plate"}}, "has no group"),
+        ({"groups": {"pattern": "(?P<a>.)", "types": {"b": "int"}}}, "the pattern has no group 'b'"),
+        ({"operations": [{"crop": {"z": {"column": "x0"}}}]}, "unknown key"),
+        ({"operations": [{"crop": {"x": {"column": "x0"}, "y": "high"}}]}, "operations[0].crop.y"),
+        ({"export": {"images": {"name": "{plate!r}"}}}, "conversions are not part"),
+    ],
+)
+def test_what_a_job_says_of_columns_is_checked(tmp_path: Path, job: dict[str, Any], told: str) -> None:
+    write_csv(tmp_path / "t.csv", [{"file": "a.png", "x0": 1}])
+    assert told in "\n".join(complaints(tmp_path, "t.csv", **job))
+
+
+def test_without_a_table_no_column_is_there(tmp_path: Path) -> None:
+    job = {"inputs": ["."], "operations": [{"crop": {"x": {"column": "x0"}, "y": 1}}]}
+    with pytest.raises(JobError, match=r"operations\[0\].crop.x: there is no column 'x0'"):
+        request(tmp_path, job)
+    with pytest.raises(JobError, match=r"unknown field \{plate\} in the name pattern"):
+        request(tmp_path, {"inputs": ["."], "export": {"images": {"name": "{plate}"}}})
+
+
+def test_matching_takes_time_in_proportion_to_the_path(tmp_path: Path) -> None:
+    """What makes other engines try for ever; it ends within the test's own time limit."""
+    deep = "/".join(["a" * 200] * 15) + "b"
+    write_lines(tmp_path / "t.jsonl", [{"file": f"{deep}{number}"} for number in range(50)])
+    with planned_elsewhere(
+        request(
+            tmp_path,
+            {
+                "inputs": {"table": "t.jsonl", "path": "file"},
+                "groups": {"pattern": "(?P<x>(?:(?:a|aa|/)+)+)$"},
+                "analyses": ["statistics"],
+            },
+        )
+    ) as (ledger, plan):
+        assert ledger.facts.read().unmatched == 50
+        assert len(plan.discovery.columns.unmatched) == 50
+
+
+@pytest.fixture(autouse=True)
+def _no_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")  # no time of a table depends on where it is read
+
+
+def test_a_nan_is_no_value() -> None:
+    assert as_cell(math.nan, "float") is None
+
+
+def test_a_ledger_of_the_format_before_has_inputs_without_cells(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "ledger.sqlite"
+    JobLedger(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "ALTER TABLE inputs DROP COLUMN cells; ALTER TABLE inputs DROP COLUMN decided; PRAGMA user_version = 3;"
+            "INSERT INTO inputs (path, size, mtime_ns, seq, status) VALUES (x'2f61', 1, 2, 0, 'done');"
+        )
+    for read_only in (True, False):
+        with closing(JobLedger(path, read_only=read_only)) as ledger:
+            (final,) = ledger.final_inputs()
+            assert (final.path, final.cells, ledger.facts.read().columns) == (b"/a", {}, ())
+            assert read_only or (tmp_path / "ledger-format-3.sqlite").is_file()
