@@ -7,7 +7,8 @@
 Pure functions on arrays; Ray appears only in the ``ray_*`` modules, at the package's edge. Beside the folders lies what
 they share:
 
-models, tasks, resources, export_models   values that travel      contracts, registry  what plug-ins add, and where
+models, column_models, tasks, resources, export_models   values that travel
+contracts, registry                       what plug-ins add, and where
 resource_needs, provider_units, admission how much of what is asked for, and leave to work
 errors, failure_policy, machine_faults    what goes wrong, and what follows
 cache_keys, result_cache, result_codec    when two results are one, and how they are kept

@@ -6,7 +6,7 @@ registries. Whoever has a job as values checks it here: job files, managers, sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,8 +177,9 @@ def _installed_plugin(name: str) -> str:
 
 def _operations(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[ImageOperation]:
     for location, name, params in _steps(raw, "operations", OPERATIONS, (), mistakes):
-        columns = [each for each, value in params.items() if column_of(value) is not None]
-        checked = _checked(OPERATIONS[name].parameters, params, location, base, mistakes, columns)
+        model = OPERATIONS[name].parameters
+        columns = {each for each, value in params.items() if column_of(value) is not None} & model.model_fields.keys()
+        checked = _checked(model, params, location, base, mistakes, columns)
         if checked is not None:
             yield ImageOperation(name, checked)
 
@@ -264,7 +265,7 @@ def _checked(
     location: Location,
     base: Path,
     mistakes: list[Mistake],
-    columns: Collection[str] = (),
+    columns: Set[str] = frozenset(),
 ) -> dict[str, Any] | None:
     """The parameters with their defaults, or None and a mistake for each that is wrong.
 
@@ -275,20 +276,14 @@ def _checked(
         named = {**params, **dict(_files(model, params, location, base, mistakes))}
         return model(**named).model_dump(mode="json")
     except ValidationError as error:
-        known = list(model.model_fields)
-        found = [m for m in _model_mistakes(error, known) if not columns or not _of_values(m, error, columns, known)]
+        late = {_location(e) for e in error.errors() if columns and e["type"] == "value_error"}  # may be of several
+        said = [m for m in _model_mistakes(error, list(model.model_fields)) if m.location not in late]
+        found = [m for m in said if columns.isdisjoint(m.location[:1])]
         mistakes += [Mistake((*location, *m.location), m.message) for m in found]
         return None if found or not columns else named
     except TypeError:  # keys that are no names
         mistakes.append(Mistake(location, "parameter names are words"))
     return None
-
-
-def _of_values(mistake: Mistake, error: ValidationError, columns: Collection[str], known: Collection[str]) -> bool:
-    """Whether only an input's values tell what is wrong: its own, or what an operation says of several together."""
-    name = mistake.location[0] if mistake.location else ""
-    of_several = any(e["type"] == "value_error" and _location(e) == mistake.location for e in error.errors())
-    return of_several or (name in columns and name in known)
 
 
 def _files(
