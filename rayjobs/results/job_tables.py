@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -161,19 +161,18 @@ def _replace(files: FixedFiles, relative: str, format: str, table: _Table, table
 def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
     """The table of images, then those of objects in the order of the job's analyses, then those of arrays."""
     groups = find_duplicates(store, ranges)
-    columns = store.input_columns
 
     def of_images(number: int) -> _Sealed | None:
         found = store.sealed_part(number)
         if found is None:
             return None
-        is_final = found[1] == store.requests and TABLE not in groups and not columns
+        is_final = found[1] == store.requests and TABLE not in groups
         return _Sealed(found[0], is_final=is_final, sha256=store.sha256_of(found[0].name))
 
     def of_objects(request: AnalysisRequest, *, is_whole: bool) -> Callable[[int], _Sealed | None]:
         def sealed(number: int) -> _Sealed | None:
             path = store.sealed_objects(number, request)
-            is_final = is_whole and request.name not in groups and not columns
+            is_final = is_whole and request.name not in groups
             return None if path is None else _Sealed(path, is_final=is_final)
 
         return sealed
@@ -186,16 +185,8 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
         return sealed
 
     def table(name: str, schema: pa.Schema, sealed: Callable[[int], _Sealed | None], per_file: int) -> _Table:
-        same, in_scopes = groups.get(name), name.startswith(f"{SCOPES}/")
-        return _Table(
-            name=name,
-            schema=schema if in_scopes else with_inputs_columns(schema, columns),
-            ranges=ranges,
-            ranges_per_file=per_file,
-            sealed=sealed,
-            cells=None if in_scopes or not columns else store.cells,
-            groups=same,
-        )
+        same = groups.get(name)
+        return _Table(name=name, schema=schema, ranges=ranges, ranges_per_file=per_file, sealed=sealed, groups=same)
 
     per_file = store.file_rows // store.range_rows
     found = [table(TABLE, analyses_schema(store.requests), of_images, per_file)]
@@ -208,7 +199,14 @@ def _tables(store: ResultsStore, ranges: range) -> list[_Table]:
             of_frames.append(table(name, arrays, of_objects(request, is_whole=False), 1))
     for request, schema in store.scopes_schemas.items():
         found.append(table(f"{SCOPES}/{request.name}", schema, of_arrays(request), 1))
-    return [*found, *of_frames]
+    return [_with_inputs_columns(table, store) for table in (*found, *of_frames)]
+
+
+def _with_inputs_columns(table: _Table, store: ResultsStore) -> _Table:
+    """A table that people open with the columns of the inputs, if they have any."""
+    if not store.input_columns or _is_of_arrays(table.name):
+        return table
+    return replace(table, schema=with_inputs_columns(table.schema, store.input_columns), cells=store.cells)
 
 
 def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
@@ -250,7 +248,7 @@ def _write_parts(files: FixedFiles, table: _Table, parts: Mapping[str, range]) -
 def _write_file(target: Path, table: _Table, ranges: range) -> str | None:
     """One file of a table; gives its sha256 if that is known."""
     sealed = table.sealed(ranges[0]) if len(ranges) == 1 else None
-    if sealed is not None and sealed.is_final:
+    if sealed is not None and sealed.is_final and table.cells is None:
         link_or_copy(sealed.path, target)
         return sealed.sha256
     write_table(target, table.schema, table.batches(ranges), format=PARQUET)
