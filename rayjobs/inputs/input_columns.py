@@ -62,11 +62,11 @@ class InputColumns:
 
     def completed(self, inputs: Iterable[FoundInput]) -> Iterator[FoundInput]:
         """The inputs with all their cells, and with what these decide."""
-        if not self.columns and not self.used:
-            yield from inputs
-            return
         stream = iter(inputs)
         while batch := list(islice(stream, _BATCH)):
+            if not self.columns and not self.used:  # known once the first input is there
+                yield from batch
+                continue
             of_paths = self.groups.cells(batch) if self.groups else [{}] * len(batch)
             for found, further in zip(batch, of_paths, strict=True):
                 yield self._with(found, {**(found.cells or {}), **further})
