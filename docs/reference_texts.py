@@ -128,6 +128,7 @@ name: autumn-look
 inputs: ["photos/**/*.jpg", "scans/"]
 exclude: ["**/drafts/**"]
 groups: {pattern: "(?P<shoot>[0-9]{4})/", types: {shoot: int}}
+group_by: [shoot]                  # statistics of every number per shoot: data/groups.*
 operations:
   - auto_orient
   - brightness_contrast: {brightness: 0.05, contrast: 1.1}

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.tables.schema import described, described_schema
@@ -153,6 +152,8 @@ def _text(field: pa.Field, key: bytes) -> str:
 
 def _columns(table: MeasuredTable, rows: int) -> Iterator[tuple[pa.Field, NDArray[np.float64]]]:
     """Each column of numbers as floats, NaN for a null; as many are read at once as ``BLOCK_BYTES`` hold."""
+    import pyarrow.compute as pc
+
     step = max(BLOCK_BYTES // (8 * max(rows, 1)), 1)
     for first in range(0, len(table.fields), step):
         fields = table.fields[first : first + step]

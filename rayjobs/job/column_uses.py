@@ -24,6 +24,7 @@ from pipelines.operations.column_values import Slot, slots_of, with_values
 from pipelines.registry import named_files
 from pipelines.stages.output_names import NamePattern
 from pipelines.tables import analyses_schema, manifest_schema, object_schemas
+from pipelines.tables.group_statistics import OWN_COLUMNS
 from rayjobs.job.input_spec import InputTable
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.path_spelling import expanded
@@ -50,6 +51,8 @@ def used_columns(spec: JobSpec) -> dict[str, str]:
         found.setdefault(slot.column, slot.where)
     for name in _name_pattern(spec).columns:
         found.setdefault(name, "export.images.name")
+    for name in spec.group_by:
+        found.setdefault(name, "group_by")
     return found
 
 
@@ -78,6 +81,21 @@ def column_mistakes(spec: JobSpec) -> Iterator[tuple[tuple[str | int, ...], str]
     for name in _name_pattern(spec).columns:
         if not tables and name not in groups:
             yield ("export", "images", "name"), NamePattern.unknown(name)
+    yield from _group_mistakes(spec)
+
+
+def _group_mistakes(spec: JobSpec) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    known = () if spec.groups is None else spec.groups.names
+    if spec.group_by and not spec.analyses:
+        yield ("group_by",), "there is nothing to group: ask for analyses, whose numbers it summarizes"
+    for place, name in enumerate(spec.group_by):
+        at = ("group_by", place)
+        if name in spec.group_by[:place]:
+            yield at, f"{name!r} is named twice"
+        elif name in OWN_COLUMNS:
+            yield at, f"the table groups has a column {name!r} of its own; rename that of the inputs"
+        elif not tables_of(spec) and name not in known:
+            yield at, f"there is no column {name!r}: columns come from a table in `inputs`, or from `groups`"
 
 
 def _taken(spec: JobSpec) -> Iterator[tuple[str, list[str]]]:

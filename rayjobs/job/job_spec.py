@@ -29,7 +29,7 @@ from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.operations.column_values import COLUMN
 from pipelines.stages.output_names import NamePattern
-from rayjobs.job.input_spec import InputTable, NameGroups
+from rayjobs.job.input_spec import ColumnName, InputTable, NameGroups
 from rayjobs.job.quantities import Bytes, Count, Failures, Seconds
 
 ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]
@@ -196,6 +196,11 @@ class JobSpec(_Section):
         min_length=1, description="Directories, patterns, files, @lists of files, and tables with a row per image"
     )
     groups: NameGroups | None = Field(None, description="Columns from the inputs' paths")
+    group_by: list[ColumnName] = Field(
+        [],
+        max_length=8,
+        description="Columns of the inputs: the table `groups` has statistics per group of their values",
+    )
     exclude: list[str] = Field([], description="Patterns of files and directories to leave out")
     operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
     analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')

@@ -30,7 +30,9 @@ from pipelines.tables import (
 )
 from rayjobs.results.duplicates import GROUP_COLUMN
 from rayjobs.results.fixed_files import FixedFiles
-from rayjobs.results.report import ReportFailure, ReportImage, ReportSummary, write_report
+from rayjobs.results.job_groups import GroupsTable
+from rayjobs.results.report import MAX_GROUPS, ReportFailure, ReportGroups, ReportImage, ReportSummary, write_report
+from rayjobs.results.report_numbers import Number, number_text
 from rayjobs.results.results_store import ResultsStore
 
 MANIFEST = "manifest.parquet"
@@ -51,7 +53,9 @@ def write_manifest_file(ledger: JobLedger, files: FixedFiles, metadata: Mapping[
     files.place(MANIFEST, temporary)
 
 
-def write_report_pages(ledger: JobLedger, files: FixedFiles, store: ResultsStore, summary: ReportSummary) -> None:
+def write_report_pages(
+    ledger: JobLedger, files: FixedFiles, store: ResultsStore, summary: ReportSummary, groups: GroupsTable | None = None
+) -> None:
     """Write ``report/index.html`` and the pages that it leads to."""
     write_report(
         files,
@@ -69,12 +73,25 @@ def write_report_pages(ledger: JobLedger, files: FixedFiles, store: ResultsStore
             if final.status != "done"
         ),
         make_thumbnail=make_thumbnail,
+        groups=None if groups is None else _report_groups(groups, store.requests),
     )
 
 
 def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
     """Write ``job.json``: the job as resolved, versions, counts and times of the run."""
     files.write(JOB_JSON, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def _report_groups(groups: GroupsTable, requests: Sequence[AnalysisRequest]) -> ReportGroups:
+    columns = key_columns(requests)
+    heads = (*groups.names, "failed", *column_labels(requests, columns))
+    shown = groups.overview(columns, MAX_GROUPS)
+    return ReportGroups(heads=heads, rows=tuple(_group_row(*group) for group in shown))
+
+
+def _group_row(key: Sequence[str], failed: int, numbers: Sequence[tuple[Number, Number]]) -> tuple[str, ...]:
+    texts = (number_text(mean) + ("" if std is None else f" ± {number_text(std)}") for mean, std in numbers)
+    return (*key, f"{failed:,}", *texts)
 
 
 _NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white", "statistics_significant_bits", "sharpness_white"))

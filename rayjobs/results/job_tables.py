@@ -31,10 +31,13 @@ from pipelines.tables import (
     write_table,
     write_xlsx,
 )
+from pipelines.tables.group_statistics import MeasuredTable, is_number
 from pipelines.tables.parquet_table import GROUP_BYTES
-from rayjobs.results.duplicates import DuplicateGroups, find_duplicates
+from pipelines.tables.schema import INPUT
+from rayjobs.results.duplicates import GROUP_COLUMN, DuplicateGroups, find_duplicates
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.input_cells import InputCells, with_inputs_columns
+from rayjobs.results.job_groups import GROUPS, GroupsTable, work_out_groups
 from rayjobs.results.published import SCOPES, TABLE
 from rayjobs.results.results_store import ResultsStore
 
@@ -93,6 +96,27 @@ class _Table:
                         table = cells.beside(table).select(self.schema.names)
                     yield from pa.table(table.columns, schema=self.schema).combine_chunks().to_batches()
 
+    def only(self, names: Sequence[str]) -> _Table:
+        """The same rows with ``input`` and some of the columns."""
+        if not self.of_inputs & set(names):
+            cells = None
+        else:
+            every = self.cells
+
+            def cells(number: int) -> InputCells:
+                assert every is not None  # it gave the names above
+                found = every(number)
+                return replace(found, columns=[column for column in found.columns if column.name in names])
+
+        fields = [field for field in self.schema if field.name in (INPUT, *names)]
+        duplicates = self.groups if GROUP_COLUMN in names else None
+        return replace(self, schema=pa.schema(fields), cells=cells, groups=duplicates)
+
+    @property
+    def of_inputs(self) -> set[str]:
+        """Names of the columns that come from the inputs."""
+        return {column.name for column in self.cells(0).columns} if self.cells else set()
+
 
 def seal_results(store: ResultsStore) -> None:
     """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all."""
@@ -103,10 +127,13 @@ def seal_results(store: ResultsStore) -> None:
             store.record(seal)
 
 
-def write_tables(files: FixedFiles, store: ResultsStore, formats: Sequence[str]) -> list[str]:
+def write_tables(
+    files: FixedFiles, store: ResultsStore, formats: Sequence[str], groups: GroupsTable | None = None
+) -> list[str]:
     """Make ``data/`` hold the wanted tables, from sealed results; return their paths relative to the output.
 
-    Tables of objects are files of their own beside ``analyses``, except in a workbook, where they are further sheets.
+    Tables of objects and of groups are files of their own beside ``analyses``, except in a workbook, where they are
+    further sheets.
     """
     tables = _tables(store, store.all_ranges()) if store.requests and formats else []
     people = [table for table in tables if not _is_of_arrays(table.name)]
@@ -115,8 +142,28 @@ def write_tables(files: FixedFiles, store: ResultsStore, formats: Sequence[str])
         for format in _formats_of(table.name, formats):
             relative = table_path(table.name, format)
             wanted.append(relative)
-            _replace(files, relative, format, table, people)
+            _replace(files, relative, format, table, people, groups)
+    if groups is not None:
+        for format in _formats_of(GROUPS, formats):
+            wanted.append(table_path(GROUPS, format))
+            temporary = files.new_path()
+            write_table(temporary, groups.schema, groups.batches(), format=format)
+            files.place(wanted[-1], temporary)
     return wanted
+
+
+def group_table(files: FixedFiles, store: ResultsStore, group_by: Sequence[str]) -> GroupsTable | None:
+    """The statistics per group, for the tables and the report; None of a job that asks for none."""
+    if not group_by or not store.requests:
+        return None
+    tables = _tables(store, store.all_ranges())
+    return work_out_groups(files.new_path(), store, group_by, [_measured(table) for table in tables])
+
+
+def _measured(table: _Table) -> MeasuredTable:
+    """The numbers that were measured; those that inputs brought along aren't."""
+    fields = tuple(field for field in table.schema if is_number(field) and field.name not in table.of_inputs)
+    return MeasuredTable(name=table.name, fields=fields, read=lambda names: table.only(names).batches(table.ranges))
 
 
 def table_path(table: str, format: str) -> str:
@@ -124,12 +171,13 @@ def table_path(table: str, format: str) -> str:
     return f"data/{table}.{format}"
 
 
-def table_paths(requests: Sequence[AnalysisRequest], formats: Sequence[str]) -> list[str]:
+def table_paths(requests: Sequence[AnalysisRequest], formats: Sequence[str], group_by: Sequence[str] = ()) -> list[str]:
     """Where the tables of a job lie, relative to the output."""
     of_objects = object_schemas(requests)
     names = [TABLE, *(request.name for request in of_objects)] if requests else []
     arrays = [*scopes_schemas(requests), *(each for each, schema in of_objects.items() if scopes_of(schema))]
     names += [f"{SCOPES}/{request.name}" for request in arrays]
+    names += [GROUPS] if requests and group_by else []
     return [table_path(name, format) for name in names for format in _formats_of(name, formats)]
 
 
@@ -144,7 +192,14 @@ def _formats_of(table: str, formats: Sequence[str]) -> list[str]:
     return [format for format in formats if format != XLSX or table == TABLE]
 
 
-def _replace(files: FixedFiles, relative: str, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+def _replace(
+    files: FixedFiles,
+    relative: str,
+    format: str,
+    table: _Table,
+    tables: Sequence[_Table],
+    groups: GroupsTable | None,
+) -> None:
     parts = _parts(table) if format == PARQUET else []
     if len(parts) > 1:
         names = [f"{relative}/part-{number:05d}.parquet" for number in range(len(parts))]
@@ -153,7 +208,7 @@ def _replace(files: FixedFiles, relative: str, format: str, table: _Table, table
         files.remove_parts(relative, but=names)
         return
     temporary = files.new_path()
-    _write(temporary, format, table, tables)
+    _write(temporary, format, table, tables, groups)
     files.remove_parts(relative)
     files.place(relative, temporary)
 
@@ -209,7 +264,7 @@ def _with_inputs_columns(table: _Table, store: ResultsStore) -> _Table:
     return replace(table, schema=with_inputs_columns(table.schema, store.input_columns), cells=store.cells)
 
 
-def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -> None:
+def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table], groups: GroupsTable | None) -> None:
     if format == PARQUET:
         _write_file(target, table, table.ranges)
     elif format == XLSX:
@@ -217,6 +272,8 @@ def _write(target: Path, format: str, table: _Table, tables: Sequence[_Table]) -
             Sheet(name=each.name[:SHEET_NAME_CHARACTERS], schema=each.schema, batches=each.batches(each.ranges))
             for each in tables
         ]
+        if groups is not None:
+            sheets.append(Sheet(name=GROUPS, schema=groups.schema, batches=groups.batches()))
         write_xlsx(target, sheets)
     else:
         write_table(target, table.schema, table.batches(table.ranges), format=format)

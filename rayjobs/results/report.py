@@ -30,6 +30,7 @@ MAX_IMAGES = 2_000
 """Images on the contact sheets of one report; of a larger job every n-th is shown, and all count for the outliers."""
 MAX_FAILURES_PER_REASON = 200
 MAX_OUTLIERS = 24
+MAX_GROUPS = 100
 
 MakeThumbnail = Callable[[Path], bytes | None]
 """Image file -> JPEG of at most 640 px, or None when it can't be shown. Called from several threads."""
@@ -93,6 +94,14 @@ class ReportFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportGroups:
+    """Mean and spread of the key numbers per group of inputs, as texts: the first groups of the table ``groups``."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Card:
     image: ReportImage
     thumbnail: str | None
@@ -123,6 +132,7 @@ def write_report(
     failures: Iterable[ReportFailure],
     *,
     make_thumbnail: MakeThumbnail,
+    groups: ReportGroups | None = None,
     page_images: int = PAGE_IMAGES,
     max_images: int = MAX_IMAGES,
 ) -> None:
@@ -167,6 +177,7 @@ def write_report(
             "cards": first,
             "step": step,
             "columns": columns,
+            "groups": groups,
             "outliers": [_Outlier(card=card, findings=found[1]) for card, found in zip(far_cards, far, strict=True)],
             "failures": _Failures(failures),
             "known_reasons": REASONS,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import ResultRow
 from actors.ledger.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
-from pipelines.column_models import InputColumn
+from pipelines.column_models import Cell, InputColumn
 from pipelines.models import AnalysisRequest
 from pipelines.storage.local_files import remove_own
 from pipelines.tables import (
@@ -110,6 +110,12 @@ class ResultsStore:
     def input_columns(self) -> tuple[InputColumn, ...]:
         """The columns of the inputs; no sealed part has them."""
         return self._ledger.facts.read().columns
+
+    def outcomes(self) -> Iterator[tuple[Mapping[str, Cell], bool]]:
+        """Of every done or failed input its cells, and whether it failed."""
+        for final in self._ledger.final_inputs():
+            if final.status in ("done", "failed"):
+                yield final.cells, final.status == "failed"
 
     def cells(self, number: int) -> InputCells:
         """The cells of the inputs of a range."""

@@ -240,7 +240,7 @@ def _writes(spec: JobSpec, images: int) -> Iterator[str]:
         yield f"{where}: {images:,} images ({'/'.join(dict.fromkeys(paths.image_suffixes))})"
     if images:
         yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
-    yield from table_paths(table_requests(spec), spec.export.data)
+    yield from table_paths(table_requests(spec), spec.export.data, spec.group_by)
     yield from (MANIFEST, JOB_JSON, page_path(1))
 
 

@@ -137,9 +137,9 @@ LAYOUT = 2
 def _results_key(spec: JobSpec, wanted: Mapping[str, str], columns: Sequence[InputColumn]) -> str:
     order = [request.canonical() for request in spec.analyses]
     said = [[column.name, column.type] for column in columns]
-    text = json.dumps(
-        [LAYOUT, spec.name, dict(wanted), order, list(spec.export.data), *([said] if said else [])], sort_keys=True
-    )
+    parts = [LAYOUT, spec.name, dict(wanted), order, list(spec.export.data), *([said] if said else [])]
+    parts += [{"group_by": spec.group_by}] if spec.group_by else []
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -155,7 +155,7 @@ def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]
 def fixed_names(spec: JobSpec, total: int) -> list[str]:
     """The files of a job whose names don't depend on its inputs, relative to the output."""
     pages = [page_path(number) for number in range(1, most_pages(total) + 1)]
-    return [MANIFEST, JOB_JSON, *table_paths(table_requests(spec), spec.export.data), *pages]
+    return [MANIFEST, JOB_JSON, *table_paths(table_requests(spec), spec.export.data, spec.group_by), *pages]
 
 
 def directories(spec: JobSpec) -> list[str]:

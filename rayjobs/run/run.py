@@ -36,8 +36,9 @@ from rayjobs.job.options import read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible, make_directory
 from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions
 from rayjobs.results.fixed_files import FixedFiles
+from rayjobs.results.job_groups import GroupsTable
 from rayjobs.results.job_results import write_job_json, write_manifest_file, write_report_pages
-from rayjobs.results.job_tables import seal_results, table_paths, write_tables
+from rayjobs.results.job_tables import group_table, seal_results, table_paths, write_tables
 from rayjobs.results.pruning import leftovers
 from rayjobs.results.published import remove_of_failed
 from rayjobs.results.report import ReportSummary
@@ -279,13 +280,16 @@ class _Run:
         remove_of_failed(self.ledger, self.output)
         seal_results(store)
         store.remove_unused()
+        groups = group_table(files, store, spec.group_by)
         with ThreadPoolExecutor(1, "tables") as beside:  # copying and hashing, beside what is made of texts
-            tables = beside.submit(write_tables, files, store, spec.export.data)
-            self._write_pages(files, store, started, processed)
+            tables = beside.submit(write_tables, files, store, spec.export.data, groups)
+            self._write_pages(files, store, started, processed, groups)
             write_manifest_file(self.ledger, files, {"job": spec.name})
             tables.result()
 
-    def _write_pages(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
+    def _write_pages(
+        self, files: FixedFiles, store: ResultsStore, started: float, processed: int, groups: GroupsTable | None
+    ) -> None:
         spec = self.request.spec
         counts = self.ledger.counts()
         now = time.time()
@@ -301,9 +305,9 @@ class _Run:
             operations=spec.operations,
             analyses=spec.analyses,
             versions=versions(PROVENANCE_PACKAGES),
-            files=tuple(table_paths(store.requests, spec.export.data)),
+            files=tuple(table_paths(store.requests, spec.export.data, spec.group_by)),
         )
-        write_report_pages(self.ledger, files, store, summary)
+        write_report_pages(self.ledger, files, store, summary, groups)
 
     def _run_tasks(self, tasks: Sequence[PlannedTask]) -> RunEnd:
         from rayjobs.run.ray_job_tasks import run_tasks
