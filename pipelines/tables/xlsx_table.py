@@ -39,6 +39,13 @@ class Sheet:
     batches: Iterable[pa.RecordBatch]
 
 
+class _Exact(float):
+    """A number that is written with all its digits: XlsxWriter asks for 16, and some doubles need 17."""
+
+    def __format__(self, spec: str) -> str:
+        return float.__repr__(self)
+
+
 def check_xlsx() -> None:
     """Raises RayjobsError where workbooks can't be written, so that a job is refused before it works for them."""
     if importlib.util.find_spec("xlsxwriter") is None:
@@ -111,4 +118,4 @@ def _write_cell(page: Any, row: int, index: int, value: Any) -> None:
     elif isinstance(value, int) and abs(value) > EXACT_INTEGER:
         page.write_string(row, index, str(value))
     else:
-        page.write_number(row, index, value)
+        page.write_number(row, index, _Exact(value))
