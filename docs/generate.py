@@ -28,6 +28,7 @@ from docs.reference_texts import (
     ENVIRONMENT,
     EVERY_COLUMN,
     FLOWS,
+    FORMATS_TEXT,
     JOB_FILE_END,
     JOB_FILE_INTRODUCTION,
     OPERATION_EXAMPLES,
@@ -46,6 +47,7 @@ from pipelines.errors import FailedReason, SkippedReason
 from pipelines.models import AnalysisRequest
 from pipelines.operations import OPERATIONS
 from pipelines.tables import analyses_schema, manifest_schema
+from pipelines.tables.group_statistics import groups_schema
 from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
 from rayjobs.command_line.cli import parser
 from rayjobs.job.job_spec import JobSpec
@@ -247,6 +249,8 @@ def columns_page() -> str:
                 every = EVERY_COLUMN.get(name, {})
                 rows = entry.row_columns(**{**request.params, **every})
                 parts += [f"`data/{name}.*`, one row per object:\n", columns(map(column_field, rows))]
+    parts += ["### groups\n", "`data/groups.*`, behind the columns of `group_by`:\n", columns(groups_schema([]))]
+    parts += ["## What formats leave out\n", FORMATS_TEXT]
     return "\n".join(parts)
 
 

@@ -49,6 +49,27 @@ images (`frames: all`) the table `frames` has the columns of the images, and `fr
 file.
 """
 
+FORMATS_TEXT = """\
+All formats hold the same rows in the same order. Parquet holds every value as it is; the others hold the same values
+but for these:
+
+| | CSV | JSON | XLSX |
+| --- | --- | --- | --- |
+| null | nothing between the commas | `null` | an empty cell |
+| empty text | `""` | `""` | an empty text |
+| NaN, infinities | `nan`, `inf`, `-inf` | `null` | an empty cell |
+| texts that a spreadsheet would run (`=1+1`) | begin with an apostrophe | as they are | begin with an apostrophe |
+| control characters but tab and line ends | left out | as they are | left out |
+| dates and times | text of ISO 8601 | text of ISO 8601 | text of ISO 8601 |
+| whole numbers beyond 2^53 | all digits | all digits | text |
+| texts of more than 32,767 characters | whole | whole | cut |
+| metadata: labels, units, meanings | left out | left out | left out |
+
+Texts of CSV are in quotes, and nothing else is: an empty cell without quotes is null. A workbook has a sheet per table,
+and further ones for more than 1,048,576 rows. Labels and units of measured columns are columns of `groups`, in every
+format.
+"""
+
 EVERY_COLUMN: Mapping[str, Mapping[str, Any]] = {"objects": {"properties": tuple(MEASURES)}}
 """Parameters with which an analysis of objects has all the columns that it can have."""
 
