@@ -156,8 +156,8 @@ def group_table(files: FixedFiles, store: ResultsStore, group_by: Sequence[str])
     """The statistics per group, for the tables and the report; None of a job that asks for none."""
     if not group_by or not store.requests:
         return None
-    tables = _tables(store, store.all_ranges())
-    return work_out_groups(files.new_path(), store, group_by, [_measured(table) for table in tables])
+    tables = [table for table in _tables(store, store.all_ranges()) if table.of_inputs.issuperset(group_by)]
+    return work_out_groups(files.new_path(), store, group_by, map(_measured, tables))
 
 
 def _measured(table: _Table) -> MeasuredTable:

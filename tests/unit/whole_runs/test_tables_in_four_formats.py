@@ -189,6 +189,12 @@ def test_the_report_shows_groups_by_labels(root: Path) -> None:
     assert "<td>@Ünï🧪</td>" in page
 
 
+def test_the_same_job_again_has_nothing_to_do(root: Path) -> None:
+    before = {path: path.stat().st_ctime_ns for path in (root / "data").iterdir()}
+    assert run_here(request(root.parent, JOB)).unchanged
+    assert {path: path.stat().st_ctime_ns for path in (root / "data").iterdir()} == before
+
+
 def test_other_groups_make_only_the_tables_anew(root: Path) -> None:
     before = (root / "data" / "analyses.csv").read_bytes()
     worked: list[Any] = []
