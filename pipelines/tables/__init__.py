@@ -10,7 +10,7 @@ cells.py      names and texts made harmless          formats.py   TABLE_FORMATS,
 manifest.py   what happened to every input           *_table.py   one file per format
 sealing.py    final files of one range each          values.py    Arrow arrays as Python values
 column_chunks.py   encoded columns, taken over       thrift_compact.py   the footers of Parquet files
-group_statistics.py   numbers per group of inputs   input_columns.py   what inputs bring along
+group_statistics.py   numbers per group of inputs   input_fields.py   columns of inputs
 
 Nothing here depends on the clock, the host or the order in which workers finished: the same rows give the same bytes.
 """
