@@ -46,7 +46,7 @@ from pipelines.charts import CHARTABLE
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.models import AnalysisRequest
 from pipelines.operations import OPERATIONS
-from pipelines.tables import analyses_schema, manifest_schema
+from pipelines.tables import analyses_schema, manifest_schema, scopes_schemas
 from pipelines.tables.group_statistics import groups_schema
 from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
 from rayjobs.command_line.cli import parser
@@ -244,7 +244,10 @@ def columns_page() -> str:
     for group in KINDS:
         for name, entry in _members(ANALYSES, group, ANALYSIS_EXAMPLES):
             request = with_defaults(AnalysisRequest(name))
-            parts += [f"### {name}\n", columns(list(analyses_schema([request]))[1:])]
+            scalars = list(analyses_schema([request]))[1:]
+            parts += [f"### {name}\n", *([columns(scalars)] if scalars else [])]
+            for schema in scopes_schemas([request]).values():
+                parts += [f"`data/scopes/{name}.parquet`, one row per image:\n", columns(list(schema)[1:])]
             if entry.row_columns is not None:
                 every = EVERY_COLUMN.get(name, {})
                 rows = entry.row_columns(**{**request.params, **every})
