@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from actors.ledger.staged_inputs import FoundInput
@@ -63,10 +63,15 @@ class InputColumns:
     def completed(self, inputs: Iterable[FoundInput]) -> Iterator[FoundInput]:
         """The inputs with all their cells, and with what these decide."""
         stream = iter(inputs)
+        first = next(stream, None)  # from here on the columns are known
+        if first is None:
+            return
+        if self.groups is None and not self.columns and not self.used:
+            yield first
+            yield from stream
+            return
+        stream = chain([first], stream)
         while batch := list(islice(stream, _BATCH)):
-            if not self.columns and not self.used:  # known once the first input is there
-                yield from batch
-                continue
             of_paths = self.groups.cells(batch) if self.groups else [{}] * len(batch)
             for found, further in zip(batch, of_paths, strict=True):
                 yield self._with(found, {**(found.cells or {}), **further})
