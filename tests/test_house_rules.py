@@ -286,7 +286,7 @@ LONG_FILES = {
     "actors/coordinator/task_coordinator.py": "one class of the design: a thin client with documented methods",
     "actors/ledger/job_ledger.py": "the one writer of a job's ledger: its statements stand together",
     "actors/queue/task_queue.py": "one pure class of the design, with its events",
-    "actors/resources/resource_manager.py": "one class of the design: half of it is documented signatures",
+    "actors/resources/driver_resources.py": "one class of the design: half of it is documented signatures",
 }
 LONG_FUNCTIONS = {
     "rayjobs/run/ray_work.py:work_on_ray": "puts the parts of a run together, and decides nothing",

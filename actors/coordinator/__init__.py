@@ -4,6 +4,6 @@
                                                                                       `-> cluster_ledger (durable)
 
 The tasks of a grant run as one bundle (``ray_task_bundle``); ``bundle_state`` sees to it that each leaves exactly once.
-``burst_admission`` asks for the processor's bursts. ``held_kinds`` is what a driver can't run for now, which the queue
-then keeps waiting.
+``burst_admission`` asks for the processor's bursts, ``resource_manager`` for whoever allocates. ``held_kinds`` is what
+a driver can't run for now, which the queue then keeps waiting.
 """

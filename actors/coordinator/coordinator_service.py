@@ -222,6 +222,11 @@ class CoordinatorService:
     def status(self) -> QueueStatus:
         return self._queue.status()
 
+    def free(self) -> dict[str, float]:
+        """What no grant holds, by resource."""
+        capacity = self._queue.capacity
+        return {name: capacity.free(name) for name in capacity.names()}
+
     def take_told(self) -> set[str]:
         """Owners for whom there is something new since the last call."""
         told, self._told = self._told, set()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from actors.coordinator.held_kinds import HeldKinds, kind_of
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Grant
-from actors.resources.resource_manager import ResourceManager
+from actors.resources.driver_resources import DriverResources
 from pipelines.errors import RayjobsError
 from pipelines.resources import times
 from pipelines.tasks import Task
@@ -43,7 +43,7 @@ class GrantResources:
 
     def __init__(
         self,
-        manager: ResourceManager | None,
+        manager: DriverResources | None,
         tell_units: Callable[[str, float], None],
         tell_held: Callable[[Sequence[Kind]], None],
     ) -> None:
@@ -102,7 +102,7 @@ class GrantResources:
             needs = times(needs, cpus)
             grant = replace(grant, cpus=float(cpus))
         try:
-            self._manager.allocate_resources(task.task_type, needs, owner=holder, spread=elastic)
+            self._manager.hold(task.task_type, needs, owner=holder, spread=elastic)
         except RayjobsError as error:  # a threshold, a lowered limit, a provider without units, a node that left
             log.info("task %s waits: %s", task.task_id, error)
             with self._lock:

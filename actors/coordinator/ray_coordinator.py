@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import TaskReport
+from pipelines.errors import RayjobsError
 from pipelines.resource_needs import CPU, GPU, MEMORY
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
@@ -38,6 +40,8 @@ NODES_S = 2.0
 IDLE_S = 6.0
 """When nobody has held a lease for so long the actor ends."""
 MAX_PENDING_CALLS = 10_000
+ANSWER_S = 20.0
+"""How long a single question may take."""
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +111,9 @@ class CoordinatorActor:
 
     async def status(self) -> QueueStatus:
         return self._service.status()
+
+    async def free(self) -> dict[str, float]:
+        return self._service.free()
 
     def _do(self, call: Callable[[float], _Answer]) -> _Answer:
         """Make a changing call, and wake those who wait for what it decided."""
@@ -178,6 +185,23 @@ def find_or_create(home: str) -> Any:
         )
         .remote(home, cluster_id)
     )
+
+
+def free_of_grants() -> dict[str, float]:
+    """What the coordinator's grants leave of each resource; empty where there is no coordinator, and so no grant.
+
+    Raises
+    ------
+    RayjobsError
+        It doesn't answer.
+    """
+    try:
+        free: dict[str, float] = ray.get(ray.get_actor(NAME, namespace=NAMESPACE).free.remote(), timeout=ANSWER_S)
+    except (ValueError, RayActorError):  # it ends when nobody holds anything
+        return {}
+    except GetTimeoutError:
+        raise RayjobsError(f"the coordinator has not said within {ANSWER_S:g} s what is free") from None
+    return free
 
 
 def home_of_head() -> str:

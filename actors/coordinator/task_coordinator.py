@@ -29,7 +29,7 @@ from actors.coordinator.ray_task_bundle import Bundle, one_line
 from actors.coordinator.submitted_task import Listener, SubmittedTask, as_sent
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.resources.resource_manager import ResourceManager
+from actors.resources.driver_resources import DriverResources
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 class TaskCoordinator(ClosedOnExit):
     """Submits to the cluster's queue and runs what it grants; safe to use from several threads."""
 
-    def __init__(self, resource_manager: ResourceManager | None = None) -> None:
+    def __init__(self, resource_manager: DriverResources | None = None) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._link = CoordinatorLink()
         self._changed = threading.Condition()
@@ -173,6 +173,11 @@ class TaskCoordinator(ClosedOnExit):
         It is called on the listening thread and must return at once; ``end_grant`` gives the resources back.
         """
         self._submit([SubmittedTask(task, TaskPriority(priority), listener)])
+
+    def granted(self, task_id: str) -> bool:
+        """Whether the coordinator lets a task run, even if the word of it is still on its way."""
+        outcome = self._link.call("outcomes", [task_id])[0]
+        return outcome is not None and outcome[0] is TaskStatus.RUNNING
 
     def cluster_cpus(self) -> float:
         """CPUs of all nodes."""

@@ -138,10 +138,7 @@ class Capacity:
 
     def shortage(self, needs: Needs) -> str | None:
         """Why needs that are taken of ``CLUSTER`` have to wait; None: there is room for them."""
-        for name, amount in needs:
-            if amount > round((left := self.left(name)) * UNIT):
-                return f"asks for {_say(name, amount)}; free now: {say(name, left)}"
-        return None
+        return short_of(needs, {name: self.left(name) for name, _ in needs})
 
     def spreads(self, needs: Needs) -> str | None:
         """``infeasible`` for an elastic task: its CPUs may lie on several nodes, all else that it needs is per CPU."""
@@ -279,6 +276,14 @@ class Capacity:
                     del used[name]
             if not used and node != CLUSTER:
                 del self._used[node]
+
+
+def short_of(needs: Needs, left: Mapping[str, float]) -> str | None:
+    """Why needs have to wait when so much is left; None: there is enough. What ``left`` lacks isn't short."""
+    for name, amount in needs:
+        if amount > round(left.get(name, amount / UNIT) * UNIT):
+            return f"asks for {_say(name, amount)}; free now: {say(name, left[name])}"
+    return None
 
 
 def _placement(once: Needs, taken: Iterable[tuple[str, Needs]]) -> Placement:

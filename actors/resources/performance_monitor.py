@@ -1,7 +1,7 @@
 """How a driver's work goes: samples of the machine, and counts of what the stages did.
 
 A bounded history in memory, no time-series store: whoever wants curves scrapes the metrics that the sink publishes
-(``ray_metrics``: Ray's own Prometheus endpoint). Doesn't decide anything; ``resource_manager`` listens to the samples.
+(``ray_metrics``: Ray's own Prometheus endpoint). Doesn't decide anything; ``driver_resources`` listens to the samples.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from rayjobs.managers.task_book import BatchTask, TaskBook, TaskTakenError
 from rayjobs.results.job_usage import usage_of
 
 if TYPE_CHECKING:
-    from actors.resources.resource_manager import ResourceManager
+    from actors.coordinator.resource_manager import ResourceManager
 
 SOURCE_OPTIONS = ("exclude", "groups", "read", "limits", "plugins", "max_failures", "durability", "requires")
 """Of a job's options, those that its exports share."""

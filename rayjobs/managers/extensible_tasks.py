@@ -31,7 +31,7 @@ from rayjobs.job.task_handlers import ImageTaskHandler, task_handlers
 from rayjobs.managers.task_book import TaskBook
 
 if TYPE_CHECKING:
-    from actors.resources.resource_manager import ResourceManager
+    from actors.coordinator.resource_manager import ResourceManager
     from rayjobs.run.ray_task_runner import TaskRunner
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pickle import PicklingError
 
+from actors.coordinator.resource_manager import ResourceManager
 from actors.coordinator.task_coordinator import TaskCoordinator
-from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.tasks import Task, TaskHandle, TaskPriority, TaskResult, TaskStatus

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 
+from actors.coordinator.resource_manager import ResourceManager
 from actors.coordinator.task_coordinator import TaskCoordinator
 from actors.ledger.job_facts import JobFacts
 from actors.ledger.job_ledger import JobLedger
@@ -17,7 +18,6 @@ from actors.resources.disk_space import disk_space, shortage
 from actors.resources.host_usage import HostUsage
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.ray_metrics import RayMetrics
-from actors.resources.resource_manager import ResourceManager
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resource_needs import InfeasibleError

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from actors.resources.resource_manager import ResourceManager
+from actors.coordinator.resource_manager import ResourceManager
 from pipelines.errors import JobError
-from pipelines.resource_needs import InfeasibleError
+from pipelines.resource_needs import InfeasibleError, ResourcesBusyError
 from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
 from rayjobs.run.ray_session import ray_session
 from tests.leaks import wait_until
@@ -140,6 +140,52 @@ def test_threads_share_one_manager(manager: ResourceManager) -> None:
     assert manager.get_performance_metrics().allocations == 0
 
 
+SECOND = """
+import sys, time
+from actors import ResourceManager
+from pipelines.resource_needs import ResourcesBusyError
+from pipelines.resources import ResourceEstimate
+from rayjobs.run.ray_session import ray_session
+
+with ray_session(name="second"), ResourceManager() as manager:
+    manager.allocate_resources("look", ResourceEstimate(cpus=1.5, memory_bytes=2**27), owner="me")
+    try:
+        manager.allocate_resources("look", ResourceEstimate(cpus=1))
+    except ResourcesBusyError as error:
+        print(error, flush=True)
+    time.sleep(600)
+"""
+"""Another driver of the same cluster: holds what it can, tells what it can't have."""
+
+
+def test_what_another_driver_holds_is_taken_until_it_is_killed(manager: ResourceManager) -> None:
+    import ray
+
+    available = manager.get_available_resources().available
+    ours = manager.allocate_resources("look", ResourceEstimate(cpus=0.5))
+    variables = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    with subprocess.Popen([sys.executable, "-c", SECOND], stdout=subprocess.PIPE, text=True, env=variables) as second:
+        try:
+            assert second.stdout is not None
+            assert (
+                second.stdout.readline()
+                == "a task of type 'look' asks for 1 CPU; free now: 0.5 CPUs; try again later\n"
+            )
+            found = manager.get_available_resources().available
+            assert (found["cpu"], available["memory"] - found["memory"]) == (0, 2**27)
+            with pytest.raises(ResourcesBusyError, match=r"asks for 1 CPU; free now: 0 CPUs"):
+                manager.allocate_resources("look", ResourceEstimate(cpus=1))
+            assert manager.get_available_resources().available == found, "who was refused waits for nothing"
+        finally:
+            second.kill()
+        killed = time.monotonic()
+        late = manager.allocate_resources("look", ResourceEstimate(cpus=1.5), timeout_s=60)
+        assert time.monotonic() - killed < 15
+    for allocation in (ours, late):
+        manager.release_resources(allocation)
+    assert manager.get_available_resources().available["cpu"] == 2
+
+
 def test_metrics_are_published_through_ray(manager: ResourceManager) -> None:
     import ray
 
@@ -173,7 +219,7 @@ def test_metrics_are_published_through_ray(manager: ResourceManager) -> None:
 
 def test_manager_without_ray_says_what_is_missing() -> None:
     code = (
-        "from actors.resources.resource_manager import ResourceManager\n"
+        "from actors.coordinator.resource_manager import ResourceManager\n"
         "from pipelines.resources import ResourceEstimate\n"
         "ResourceManager().allocate_resources('render', ResourceEstimate())\n"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.coordinator.resource_manager import ResourceManager
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import ResourceProvider, TaskHandler
 from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import (

@@ -15,12 +15,12 @@ import pytest
 from actors.coordinator import grant_resources, task_coordinator
 from actors.coordinator.cluster_ledger import ClusterLedger
 from actors.coordinator.coordinator_service import LEASE_S, CoordinatorService
+from actors.coordinator.resource_manager import ResourceManager
 from actors.coordinator.task_coordinator import TaskCoordinator
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, TaskReport
 from actors.queue.task_queue import FORGET_S
 from actors.resources import cluster_view
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.resource_manager import ResourceManager
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate, ResourceLimits, UsageSample

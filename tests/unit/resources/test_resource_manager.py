@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.coordinator.grant_resources import GrantResources
+from actors.coordinator.resource_manager import ResourceManager
 from actors.queue.capacity import CLUSTER, Placement
 from actors.queue.queue_events import Grant
 from actors.resources.cluster_view import Node, book_of
 from actors.resources.disk_space import disk_space
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.resource_manager import ResourceManager
 from actors.resources.thresholds import Thresholds
 from pipelines.contracts import ResourceProvider
 from pipelines.errors import JobError, RayjobsError

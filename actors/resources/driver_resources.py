@@ -1,9 +1,9 @@
 """What a driver asks before it starts a task: is there a node for it, is there room now, which options enforce it.
 
-A client object of the driver. What nodes declare (CPUs, memory, GPUs, custom resources) Ray enforces and frees when a
-worker dies: ``ray_options`` says it in Ray's words. Units of providers are counted here for this driver and by the
-coordinator for the whole cluster. Thresholds look at the driver's machine; other nodes are guarded by what Ray reserves
-there. The decisions themselves are in ``holdings`` and ``thresholds``.
+What nodes declare (CPUs, memory, GPUs, custom resources) Ray enforces and frees when a worker dies: ``ray_options``
+says it in Ray's words. What is held is counted here for this driver alone; for the whole cluster the coordinator
+counts, which ``coordinator.resource_manager`` asks. Thresholds look at the driver's machine; other nodes are guarded by
+what Ray reserves there. The decisions themselves are in ``holdings`` and ``thresholds``.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ WAIT_S = 0.2
 """A waiting request looks again at least so often: a threshold may have been left."""
 
 
-class ResourceManager(ClosedOnExit):
-    """Grants resources to the tasks of one driver; safe to use from several threads.
+class DriverResources(ClosedOnExit):
+    """What the tasks of one driver hold and may hold; safe to use from several threads.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class ResourceManager(ClosedOnExit):
         """
         self._feasible(task_type, demand_of(estimated_usage))
 
-    def allocate_resources(
+    def hold(
         self,
         task_type: str,
         estimated_usage: ResourceEstimate,
@@ -126,7 +126,7 @@ class ResourceManager(ClosedOnExit):
         timeout_s: float = 0.0,
         spread: bool = False,
     ) -> ResourceAllocation:
-        """Hold what a task needs until it is released.
+        """Count what a task needs as held by this driver, until it is released.
 
         Parameters
         ----------

@@ -1,0 +1,206 @@
+"""What a program asks before it uses part of the cluster: it holds that until it gives it back, or ends.
+
+What one process is given no other is: an allocation is a grant of the coordinator, so it counts with jobs, tasks and
+the allocations of all drivers, waits in the same queue, and ends soon after its owner was killed. What only the driver
+knows, its limits, thresholds and providers, ``DriverResources`` adds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from actors.queue.capacity import short_of
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop
+from actors.resources.cluster_view import ClusterView
+from actors.resources.driver_resources import DriverResources
+from actors.resources.performance_monitor import PerformanceMonitor
+from pipelines.errors import RayjobsError
+from pipelines.resource_needs import ResourcesBusyError, needs_of
+from pipelines.resources import ResourceAllocation, ResourceConfig, ResourceEstimate, ResourceInfo
+from pipelines.tasks import Task, TaskPriority
+
+if TYPE_CHECKING:
+    from actors.coordinator.task_coordinator import TaskCoordinator
+
+ANSWER_S = 20.0
+"""How long the coordinator's word may be on its way."""
+
+log = logging.getLogger(__name__)
+
+
+class _Lease:
+    """One allocation as the coordinator has it."""
+
+    def __init__(self, coordinator: TaskCoordinator, task: Task) -> None:
+        self._coordinator = coordinator
+        self._task_id = task.task_id
+        self._granted = threading.Event()
+        self._over = threading.Event()
+        coordinator.request_grant(task, TaskPriority.NORMAL, self._hear)
+
+    def wait(self, deadline: float) -> bool:
+        """Whether it is granted by then; one that is granted at once always is."""
+        if self._granted.wait(max(deadline - time.monotonic(), 0.0)):
+            return True
+        return self._coordinator.granted(self._task_id) and self._granted.wait(ANSWER_S)
+
+    def end(self) -> None:
+        """Give it back; when this returns others can have it."""
+        self._coordinator.end_grant(self._task_id, Outcome.COMPLETED if self._granted.is_set() else Outcome.CANCELLED)
+        if not self._over.wait(ANSWER_S):
+            log.warning("the coordinator has not confirmed yet that %s is given back", self._task_id)
+
+    def _hear(self, decision: Decision) -> None:
+        match decision:
+            case Grant():
+                self._granted.set()
+            case Finished():
+                self._over.set()
+            case Stop():
+                self._coordinator.end_grant(self._task_id, Outcome.CANCELLED)
+            case Revoke():
+                log.warning("%s was taken back while this process was silent; it is asked for again", self._task_id)
+                self._coordinator.end_grant(self._task_id, Outcome.RELEASED)
+
+
+class ResourceManager(DriverResources):
+    """Grants the cluster's resources to the tasks of one driver; safe to use from several threads.
+
+    Parameters
+    ----------
+    config
+        Limits, thresholds, where tasks write.
+    cluster
+        Whose nodes count, for this process alone; the cluster that this process is connected to, together with all
+        others who use it, unless given.
+    monitor
+        Whose samples the thresholds look at; one of its own unless given.
+    """
+
+    def __init__(
+        self,
+        config: ResourceConfig | None = None,
+        *,
+        cluster: ClusterView | None = None,
+        monitor: PerformanceMonitor | None = None,
+    ) -> None:
+        super().__init__(config, cluster=cluster, monitor=monitor)
+        self._alone = cluster is not None
+        self._leasing = threading.Lock()
+        """Guards what follows."""
+        self._leases: dict[str, _Lease] = {}
+        self._coordinator: TaskCoordinator | None = None
+        self._told: dict[str, float] = {}
+        """Units of providers, as the coordinator was told last."""
+
+    def close(self) -> None:
+        """Stop watching and give back what is still held; a second time changes nothing."""
+        super().close()
+        with self._leasing:
+            coordinator, self._coordinator = self._coordinator, None
+        if coordinator is not None:
+            coordinator.close()
+
+    def allocate_resources(
+        self, task_type: str, estimated_usage: ResourceEstimate, *, owner: str = "", timeout_s: float = 0.0
+    ) -> ResourceAllocation:
+        """Hold what a task needs until it is released: no other process of the cluster is given it meanwhile.
+
+        Parameters
+        ----------
+        task_type, estimated_usage
+            What for, and how much.
+        owner
+            Whoever's end gives it back: see ``release_owner``. The end of this process gives back everything.
+        timeout_s
+            How long to wait when others hold it or a threshold is exceeded.
+
+        Raises
+        ------
+        InfeasibleError
+            It could never be had.
+        ResourcesBusyError
+            It can't be had now.
+        """
+        deadline = time.monotonic() + timeout_s
+        held = self.hold(task_type, estimated_usage, owner=owner, timeout_s=timeout_s)
+        if self._alone:
+            return held
+        try:
+            self._lease(held, estimated_usage, deadline)
+        except BaseException:
+            self._release(held.allocation_id)
+            raise
+        return held
+
+    def get_available_resources(self, resource_type: str = "all") -> ResourceInfo:
+        """Totals within the limits, and what is free of them now: held by no task of Ray's, grant or allocation.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such type.
+        """
+        found = super().get_available_resources(resource_type)
+        free = self._free_of_grants()
+        available = {name: min(amount, free.get(name, amount)) for name, amount in found.available.items()}
+        return ResourceInfo(total=found.total, available=available)
+
+    # Inside
+
+    def _lease(self, held: ResourceAllocation, needs: ResourceEstimate, deadline: float) -> None:
+        coordinator = self._connected()
+        self._tell_units(coordinator, needs)
+        lease = _Lease(
+            coordinator,
+            Task(
+                task_id=f"{held.resource_type} lease {held.allocation_id}",
+                task_type=f"{held.resource_type} lease",  # not the tasks' own: short ones of those are merged
+                resources=needs,
+                timeout_s=None,
+            ),
+        )
+        with self._leasing:
+            self._leases[held.allocation_id] = lease
+        if not lease.wait(deadline):
+            with self._changed:
+                self._held_back += 1
+            raise ResourcesBusyError(f"a task of type {held.resource_type!r} {self._why(needs)}; try again later")
+
+    def _why(self, needs: ResourceEstimate) -> str:
+        return short_of(needs_of(needs), self._free_of_grants()) or "has to wait for others that asked before"
+
+    def _free_of_grants(self) -> dict[str, float]:
+        if self._alone:
+            return {}
+        from actors.coordinator.ray_coordinator import free_of_grants
+
+        return free_of_grants()
+
+    def _tell_units(self, coordinator: TaskCoordinator, needs: ResourceEstimate) -> None:
+        """Let the coordinator know of what providers of this driver have, as far as it is asked for."""
+        for name, total in self.unit_totals().items():
+            if name in needs.custom and self._told.get(name) != total:
+                coordinator.set_resource_units(name, total)
+                self._told[name] = total
+
+    def _connected(self) -> TaskCoordinator:
+        with self._leasing:
+            if self._coordinator is None:
+                from actors.coordinator.task_coordinator import TaskCoordinator
+
+                self._coordinator, self._told = TaskCoordinator(), {}
+            return self._coordinator
+
+    def _release(self, allocation_id: str) -> None:
+        with self._leasing:
+            lease = self._leases.pop(allocation_id, None)
+        if lease is not None:
+            try:
+                lease.end()
+            except RayjobsError as error:
+                log.warning("an allocation ends with this process only: %s", error)
+        super()._release(allocation_id)
