@@ -52,6 +52,8 @@ class Task:
     job_id: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the type's handler reads."""
+    extension_data: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values that the type's handler reads and may change."""
     resources: ResourceEstimate = field(default_factory=ResourceEstimate)
     depends_on: tuple[str, ...] = ()
     """Ids of tasks that must complete first; their failure or cancellation passes on."""
@@ -87,6 +89,10 @@ class TaskResult:
     """What the handler returned: plain values."""
     error: str | None = None
     """One line for a person, when the task failed or was cancelled."""
+    progress: int = 0
+    """0 to 100, as its handler said last."""
+    extension_data: Mapping[str, Any] | None = None
+    """What its handler has made of them; None: it left them as they were."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +121,11 @@ class ExtensibleTask:
     config: dict[str, Any]
     status: TaskStatus = TaskStatus.PENDING
     progress: int = 0
-    """0 to 100."""
+    """0 to 100; its handler may set it, and whoever looks at the task sees it soon after."""
     start_time: datetime | None = None
     end_time: datetime | None = None
     result: dict[str, Any] | None = None
     error_info: str | None = None
     resource_allocation: ResourceAllocation | None = None
     extension_data: dict[str, Any] = field(default_factory=dict)
+    """Plain values; what its handler changes in them is kept, and there again when the task is tried or resumed."""

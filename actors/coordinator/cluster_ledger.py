@@ -210,6 +210,7 @@ def _to_body(task: Task) -> dict[str, Any]:
         "task_type": task.task_type,
         "job_id": task.job_id,
         "payload": dict(task.payload),
+        "extension_data": dict(task.extension_data),
         "resources": asdict(task.resources),
         "depends_on": task.depends_on,
         "outputs": task.outputs,

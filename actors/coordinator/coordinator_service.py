@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.coordinator.cluster_ledger import ClusterLedger
 from actors.queue.priority_scheduler import Kind
-from actors.queue.queue_events import Decision, Finished, Grant, TaskReport
+from actors.queue.queue_events import Decision, Finished, Grant, Progress, TaskReport, TaskWord
 from actors.queue.task_queue import TaskQueue
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
@@ -208,6 +208,12 @@ class CoordinatorService:
                     self._values.append((report.task_id, report.value))
             self._decide(now)
 
+    def tell(self, task_id: str, number: int, word: TaskWord) -> None:
+        """Pass on what a running task says of itself; that is lost with this incarnation, and no harm."""
+        entry = self._queue.entry(task_id)
+        if entry is not None and entry.number == number and entry.status is TaskStatus.RUNNING:
+            self._pass_on(Progress(owner=entry.owner, number=number, task_id=task_id, word=word))
+
     def set_nodes(self, nodes: Mapping[str, Mapping[str, float]], now: float) -> None:
         """Say which nodes are alive and what each has."""
         if self._queue.set_nodes(nodes):
@@ -248,10 +254,7 @@ class CoordinatorService:
     def _decide(self, now: float) -> None:
         """Put the queue's decisions in the owners' outboxes, and all that changed in the ledger."""
         for decision in self._queue.decide(now):
-            outbox = self._outboxes.get(decision.owner)
-            if outbox is not None:
-                outbox.decisions.append(decision)
-                self._told.add(decision.owner)
+            self._pass_on(decision)
         changed, self._queue.changed = self._queue.changed, {}
         running = TaskStatus.RUNNING
         self._ledger.put_tasks(
@@ -260,3 +263,9 @@ class CoordinatorService:
         )
         values, self._values = self._values, []
         self._ledger.put_values(values)
+
+    def _pass_on(self, decision: Decision) -> None:
+        outbox = self._outboxes.get(decision.owner)
+        if outbox is not None:
+            outbox.decisions.append(decision)
+            self._told.add(decision.owner)

@@ -24,7 +24,7 @@ from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
 from actors.queue.priority_scheduler import Kind
-from actors.queue.queue_events import TaskReport
+from actors.queue.queue_events import TaskReport, TaskWord
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import CPU, GPU, MEMORY
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
@@ -105,6 +105,9 @@ class CoordinatorActor:
 
     async def report(self, owner: str, reports: Sequence[TaskReport]) -> None:
         self._do(lambda now: self._service.report(owner, reports, now))
+
+    async def tell(self, task_id: str, number: int, word: TaskWord) -> None:
+        self._do(lambda _: self._service.tell(task_id, number, word))
 
     async def outcomes(self, task_ids: Sequence[str]) -> list[tuple[TaskStatus, str | None, str | None] | None]:
         return self._service.outcomes(task_ids)

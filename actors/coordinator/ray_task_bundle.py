@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -24,9 +25,11 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.coordinator.bundle_state import BundleState, End, Step
-from actors.queue.queue_events import Grant, Outcome, TaskReport
+from actors.coordinator.ray_task_words import TaskWords
+from actors.queue.queue_events import Grant, Outcome, TaskReport, TaskWord
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
+from pipelines.errors import RayjobsError
 from pipelines.kernel_cache import keep_kernels
 from pipelines.resource_needs import ray_options
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
@@ -137,16 +140,17 @@ def _run_all(
     yield []  # it begins: from now on the time of the first counts
     reports: list[TaskReport] = []
     told = time.monotonic()
-    for task in tasks:
-        try:
-            reports.append(run_one(handler, task, number))
-        except KeyboardInterrupt:  # what is done is told all the same
-            if reports:
+    with TaskWords(number) as words:
+        for task in tasks:
+            try:
+                reports.append(run_one(handler, task, words))
+            except KeyboardInterrupt:  # what is done is told all the same
+                if reports:
+                    yield reports
+                raise
+            if time.monotonic() - told >= TELL_S:
                 yield reports
-            raise
-        if time.monotonic() - told >= TELL_S:
-            yield reports
-            reports, told = [], time.monotonic()
+                reports, told = [], time.monotonic()
     if reports:
         yield reports
 
@@ -154,12 +158,15 @@ def _run_all(
 _run_bundle = ray.remote(num_returns="streaming")(_run_all)
 
 
-def run_one(handler: TaskHandler, task: ExtensibleTask, number: int) -> TaskReport:
+def run_one(handler: TaskHandler, task: ExtensibleTask, words: TaskWords) -> TaskReport:
     """Run one task; whatever its handler raises becomes one line."""
     started = time.monotonic()
     value: str | None = None
+    word: TaskWord | None = None
     try:
-        result = handler.handle_task(task)
+        with words.of(task):
+            result = handler.handle_task(task)
+        word = words.last(task)
         outcome = Outcome.FAILED if result.status is TaskStatus.FAILED else Outcome.COMPLETED
         error = result.error
         if result.status is TaskStatus.CANCELLED:
@@ -170,12 +177,15 @@ def run_one(handler: TaskHandler, task: ExtensibleTask, number: int) -> TaskRepo
         raise
     except BaseException as raised:  # noqa: BLE001 - a handler is anybody's code, and may even ask to exit
         outcome, error = Outcome.FAILED, one_line(raised)
+        with suppress(RayjobsError):  # what it said before all the same
+            word = words.last(task)
     return TaskReport(
         task_id=task.task_id,
-        number=number,
+        number=words.number,
         outcome=outcome,
         error=error,
         value=value,
+        word=word,
         seconds=time.monotonic() - started,
     )
 
@@ -197,4 +207,5 @@ def _to_extensible(task: Task) -> ExtensibleTask:
         task_type=task.task_type,
         config=dict(config),
         status=TaskStatus.RUNNING,
+        extension_data=json.loads(json.dumps(dict(task.extension_data))),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from actors.queue.queue_events import Decision, Outcome
+from actors.queue.queue_events import Decision, Outcome, TaskWord
 from pipelines.errors import RayjobsError
 from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
@@ -33,6 +33,8 @@ class SubmittedTask:
     value: str | None = None
     """What its handler returned, as JSON."""
     error: str | None = None
+    word: TaskWord = field(default_factory=TaskWord)
+    """What its handler said last."""
 
     def leave(self, outcome: Outcome) -> None:
         """It runs no more."""
@@ -47,7 +49,21 @@ class SubmittedTask:
     def result(self) -> TaskResult:
         """How it stands, for whoever asks."""
         value = json.loads(self.value) if self.value is not None and self.status.terminal else None
-        return TaskResult(task_id=self.task.task_id, status=self.status, value=value, error=self.error)
+        data = self.word.extension_data
+        return TaskResult(
+            task_id=self.task.task_id,
+            status=self.status,
+            value=value,
+            error=self.error,
+            progress=self.word.progress,
+            extension_data=None if data is None else json.loads(data),
+        )
+
+    def heard(self, word: TaskWord) -> None:
+        """Its handler says something; what it changed once it goes on from when it is tried again."""
+        self.word = word
+        if word.extension_data is not None:
+            self.task = replace(self.task, extension_data=json.loads(word.extension_data))
 
 
 def as_sent(task: Task) -> Task:
@@ -59,7 +75,7 @@ def as_sent(task: Task) -> Task:
         Its payload isn't plain values, which alone can be kept in the ledger; or its limits make no sense.
     """
     try:
-        json.dumps(dict(task.payload))
+        json.dumps([dict(task.payload), dict(task.extension_data)])
     except (TypeError, ValueError) as error:
         raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
     if task.timeout_s is not None and not 0 < task.timeout_s < math.inf:

@@ -28,7 +28,7 @@ from actors.coordinator.ray_coordinator_link import CoordinatorLink
 from actors.coordinator.ray_task_bundle import Bundle, one_line
 from actors.coordinator.submitted_task import Listener, SubmittedTask, as_sent
 from actors.queue.priority_scheduler import Kind
-from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Progress, Revoke, Stop, TaskReport
 from actors.resources.driver_resources import DriverResources
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
@@ -309,6 +309,11 @@ class TaskCoordinator(ClosedOnExit):
                 self._start(decision)
             case Finished():  # told again when this fails, until it is taken note of
                 self._finish(decision)
+            case Progress(task_id=task_id, number=number, word=word):
+                with self._changed:
+                    known = self._known.get(task_id)
+                    if known is not None and known.runs and known.number == number:
+                        known.heard(word)
             case Revoke(task_id=task_id) | Stop(task_id=task_id):
                 with self._changed:
                     known = self._known.get(task_id)
@@ -390,6 +395,8 @@ class TaskCoordinator(ClosedOnExit):
             known = self._known[report.task_id]
             known.leave(report.outcome)
             known.value = report.value
+            if report.word is not None:
+                known.heard(report.word)
             number = report.number
             if number in self._bundles and not self._bundles[number].open:
                 del self._bundles[number]

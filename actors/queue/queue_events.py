@@ -31,6 +31,16 @@ class Outcome(StrEnum):
         return self in (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELLED)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskWord:
+    """What a handler says of its task."""
+
+    progress: int = 0
+    """0 to 100."""
+    extension_data: str | None = None
+    """As JSON; None: unchanged."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """These tasks may run now, one after the other, in one place."""
@@ -76,7 +86,17 @@ class Finished:
     error: str | None = None
 
 
-Decision = Grant | Revoke | Stop | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The process that runs the task says how far it is."""
+
+    owner: str
+    number: int
+    task_id: str
+    word: TaskWord
+
+
+Decision = Grant | Revoke | Stop | Finished | Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,5 +109,7 @@ class TaskReport:
     error: str | None = None
     value: str | None = None
     """What the handler returned, as JSON."""
+    word: TaskWord | None = None
+    """What the handler said last."""
     seconds: float | None = None
     """How long it ran."""

@@ -113,6 +113,7 @@ class ExtensibleTasks:
             task_type=task.task_type,
             job_id=task.job_id,
             payload=task.config,
+            extension_data=task.extension_data,
             resources=limits.resources,
             outputs=outputs,
             timeout_s=limits.timeout_s,
@@ -155,10 +156,13 @@ class ExtensibleTasks:
             return self._runner
 
     def _heard(self, task: ExtensibleTask, result: TaskResult) -> None:
-        """The task runs, or has ended; called on the watching thread."""
+        """The task runs, is so far, or has ended; called on the watching thread."""
 
         def change() -> None:
             task.status, task.error_info = result.status, result.error
+            task.progress = max(task.progress, result.progress)
+            if result.extension_data is not None:  # what the task may take isn't its handler's to change
+                task.extension_data = {**result.extension_data, **_limits_in(task)}
             if result.status is TaskStatus.PENDING:  # handed back: it waits again
                 task.start_time = None
                 return
@@ -170,3 +174,8 @@ class ExtensibleTasks:
                 task.result = result.value if isinstance(result.value, dict) else {"value": result.value}
 
         self._book.change(task, change)
+
+
+def _limits_in(task: ExtensibleTask) -> dict[str, Any]:
+    limits: dict[str, Any] = _LIMITS.dump_python(_LIMITS.validate_python(task.extension_data), mode="json")
+    return limits

@@ -43,13 +43,13 @@ class TaskRunner:
         self._coordinator: TaskCoordinator | None = None
         self._declared: frozenset[str] = frozenset()
         self._sent: dict[str, TaskHandler] = {}
-        self._open: dict[str, tuple[Changed, TaskStatus]] = {}
+        self._open: dict[str, tuple[Changed, TaskResult]] = {}
         self._wake = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._watch, name="rayjobs-tasks", daemon=True)
 
     def submit(self, task: Task, priority: TaskPriority, handlers: Mapping[str, TaskHandler], changed: Changed) -> None:
-        """Queue a task; ``changed`` hears, on the watching thread, that it runs and how it ended."""
+        """Queue a task; ``changed`` hears, on the watching thread, that it runs, how far it is and how it ended."""
         coordinator = self._connected()
         with self._lock:
             handler = handlers[task.task_type]
@@ -64,7 +64,7 @@ class TaskRunner:
                 self._sent.update(dict.fromkeys(handler.get_supported_task_types(), handler))
         coordinator.submit_task(with_stages(task, self._declared) if handler is OWN_TASKS else task, priority)
         with self._lock:  # from here on the coordinator knows it, so that it can be asked about
-            self._open[task.task_id] = (changed, TaskStatus.PENDING)
+            self._open[task.task_id] = (changed, TaskResult(task_id=task.task_id, status=TaskStatus.PENDING))
         self._wake.set()
 
     def cancel(self, task_id: str) -> bool:
@@ -131,11 +131,11 @@ class TaskRunner:
     def _tell(self, result: TaskResult) -> None:
         with self._lock:
             known = self._open.get(result.task_id)
-            if known is None or known[1] is result.status:
+            if known is None or known[1] == result:
                 return
             changed = known[0]
             if result.status.terminal:
                 del self._open[result.task_id]
             else:
-                self._open[result.task_id] = (changed, result.status)
+                self._open[result.task_id] = (changed, result)
         changed(result)

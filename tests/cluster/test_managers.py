@@ -179,6 +179,43 @@ def test_another_process_looks_at_a_running_task_and_says_how_far_it_is(
     assert (tmp_path / "diary").read_text() == "begun\n"
 
 
+class Counts(TaskHandler):
+    """Says how far it is, dies once in the middle, and goes on from what it had kept."""
+
+    def handle_task(self, task: ExtensibleTask) -> TaskResult:
+        if "half" in task.extension_data:
+            task.extension_data["resources"] = "all"  # not its own to change
+            return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=task.extension_data["half"])
+        task.progress, task.extension_data["half"] = 40, [1, 2]
+        while not Path(task.config["until"]).exists():
+            threading.Event().wait(0.05)
+        os._exit(1)
+
+    def get_supported_task_types(self) -> list[str]:
+        return ["count"]
+
+
+def test_what_a_handler_says_of_its_task_is_seen_while_it_runs_and_kept(
+    handler: BatchProcessingHandler, tmp_path: Path
+) -> None:
+    manager = handler.manager
+    manager.register_task_handler("count", Counts())
+    job = handler.create_job("counted", [tmp_path], output=tmp_path / "out", analyses=["statistics"])
+    task = manager.create_extensible_task(job.job_id, "count", {"until": str(tmp_path / "go")})
+    given = dict(task.extension_data)
+    wait_until(lambda: task.progress == 40, timeout_s=WAIT_S)
+    assert task.status is TaskStatus.RUNNING
+    with EnhancedJobManager() as other:  # as any other process would
+        seen = other.get_job(job.job_id).extensible_tasks[task.task_id]
+        assert (seen.progress, seen.extension_data) == (40, {**given, "half": [1, 2]})
+        (tmp_path / "go").touch()
+        manager.wait_for_task(job.job_id, task.task_id, WAIT_S)
+        seen = other.get_job(job.job_id).extensible_tasks[task.task_id]
+    assert seen == task
+    assert (seen.status, seen.progress, seen.result) == (TaskStatus.COMPLETED, 100, {"value": [1, 2]})
+    assert seen.extension_data == {**given, "half": [1, 2]}
+
+
 def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_waiting_one(
     handler: BatchProcessingHandler, tmp_path: Path
 ) -> None:
