@@ -27,6 +27,7 @@ from rayjobs.run.run_request import RunRequest
 
 STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
+STOP_S = 10.0
 START_S = 60.0
 NOT_READY = "No available agent"
 POLL_S = 1.0
@@ -87,6 +88,29 @@ def submit_job(request: RunRequest, *, address: str, options: Sequence[str] = ()
             f"{address}: {_first_line(error)}; the job may go on there: `rayjobs status {job_id}`"
         ) from error
     return Submitted(job_id, submission_id, code)
+
+
+def stop_own_job() -> None:
+    """Have Ray stop the job whose driver this process is, and wait for its signal, which ends this process.
+
+    A driver can't say that it was stopped: Ray 2.60 takes 0 for SUCCEEDED and any other exit code for FAILED, unless
+    somebody asks its API to stop the job before the driver has ended.
+
+    Raises
+    ------
+    JobError
+        The API can't be reached or refuses, or no signal came.
+    """
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    job = json.loads(os.environ["RAY_JOB_CONFIG_JSON_ENV_VAR"])["metadata"]["job_submission_id"]
+    try:
+        JobSubmissionClient().stop_job(job)  # of the cluster of RAY_ADDRESS, which Ray sets for drivers of jobs
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise JobError(_first_line(error)) from error
+    time.sleep(STOP_S)
+    raise JobError(f"it was asked to stop the job, and hasn't within {STOP_S:g} s")
 
 
 def _submit(client: Any, **job: Any) -> None:

@@ -88,13 +88,30 @@ def _run(request: RunRequest, arguments: argparse.Namespace) -> int:
         print(f"rayjobs: warning: {error}", file=sys.stderr)
     event: dict[str, Any] = {}
     try:
-        return _run_to_end(request, event, as_json=arguments.json)
+        code = _run_to_end(request, event, as_json=arguments.json)
     finally:
         try:
             for problem in tell(request.spec.notify, event, also=also) if event else ():
                 print(f"rayjobs: warning: {problem}", file=sys.stderr)
         except KeyboardInterrupt:  # whoever waits for it may go; the job has ended as it has
             print("rayjobs: warning: not everybody was told", file=sys.stderr)
+    if event.get("status") == JobStatus.CANCELLED:
+        _stopped_in_ray()
+    return code
+
+
+def _stopped_in_ray() -> None:
+    """Let Ray show a cancelled job that was submitted to it as STOPPED; it would take the exit code for FAILED."""
+    from rayjobs.run.ray_session import in_submitted_job
+
+    if not in_submitted_job():
+        return
+    from rayjobs.command_line.ray_submit import stop_own_job
+
+    try:
+        stop_own_job()
+    except RayjobsError as error:
+        print(f"rayjobs: warning: Ray will show this job as FAILED: {error}", file=sys.stderr)
 
 
 def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) -> int:

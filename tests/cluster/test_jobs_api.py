@@ -127,6 +127,31 @@ def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNo
     assert output_left(output) == []
 
 
+def test_a_submitted_job_that_is_cancelled_is_stopped_in_ray_as_well(cluster: HeadNode, home: Path) -> None:
+    base, output = home / "cancelled", home / "cancelled/out"
+    write_photographs(base / "photos", 200, size=(900, 600))
+    job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False})
+    ray, address = Path(sys.executable).with_name("ray"), ("--address", cluster.dashboard)
+    submitted = in_checkout(
+        *(ray, "job", "submit", *address, "--no-wait", "--submission-id", "cancelled"),
+        *("--", "python", "-m", "rayjobs", "run", job, "--output", output),
+        variables=cluster.variables,
+    )
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    wait_until(lambda: final_rows(output) >= 10, timeout_s=120)
+    cancelled = rayjobs("cancel", output, "--json", home=home)
+    assert (cancelled.code, cancelled.json["status"]) == (0, "cancelled"), cancelled.err
+    assert 10 <= cancelled.json["done"] < 200
+
+    def in_ray() -> str:
+        return in_checkout(ray, "job", "status", *address, "cancelled", variables=cluster.variables).stdout
+
+    wait_until(lambda: "RUNNING" not in in_ray(), timeout_s=60)
+    assert "Job 'cancelled' was stopped" in in_ray()
+    assert rayjobs("status", output, "--json", home=home).json == cancelled.json
+    assert output_left(output) == []
+
+
 def test_a_cluster_as_cluster_yaml_starts_it_takes_and_runs_a_job(home: Path, local: Path) -> None:
     with head_of_cluster_yaml() as node:
         done = in_checkout(
