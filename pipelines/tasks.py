@@ -93,6 +93,8 @@ class TaskResult:
     """0 to 100, as its handler said last."""
     extension_data: Mapping[str, Any] | None = None
     """What its handler has made of them; None: it left them as they were."""
+    resource_allocation: ResourceAllocation | None = None
+    """What it holds now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,5 +129,6 @@ class ExtensibleTask:
     result: dict[str, Any] | None = None
     error_info: str | None = None
     resource_allocation: ResourceAllocation | None = None
+    """While it runs; None before and after."""
     extension_data: dict[str, Any] = field(default_factory=dict)
     """Plain values; what its handler changes in them is kept, and there again when the task is tried or resumed."""

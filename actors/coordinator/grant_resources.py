@@ -18,6 +18,7 @@ from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Grant
 from actors.resources.driver_resources import DriverResources
 from pipelines.errors import RayjobsError
+from pipelines.resource_needs import CPU, demand_of
 from pipelines.resources import times
 from pipelines.tasks import Task
 
@@ -55,6 +56,7 @@ class GrantResources:
         self._telling = threading.Lock()
         """Held while the coordinator is told, so that what it hears last is how things are."""
         self._held = HeldKinds()
+        self._holders: set[str] = set()
         self._look = threading.Event()
         self._closed = False
         self._watch: threading.Thread | None = None
@@ -98,7 +100,8 @@ class GrantResources:
         kind = kind_of(task)
         needs, elastic = task.resources, task.max_cpus is not None
         if elastic:
-            cpus = max(min(int(grant.cpus), self._manager.cpus_left(needs.custom)), 1)
+            beside = {name: amount for name, amount in demand_of(needs).items() if name != CPU}
+            cpus = max(min(int(grant.cpus), self._manager.cpus_left(beside)), 1)
             needs = times(needs, cpus)
             grant = replace(grant, cpus=float(cpus))
         try:
@@ -110,6 +113,7 @@ class GrantResources:
             self._say_held()
             return None
         with self._lock:
+            self._holders.add(holder)
             self._held.worked(kind)
         return grant
 
@@ -159,11 +163,17 @@ class GrantResources:
     def give_back(self, holder: str) -> None:
         """Nothing runs any more of what was held for."""
         if self._manager is not None:
+            with self._lock:
+                self._holders.discard(holder)
             self._manager.release_owner(holder)
             self._look.set()
 
     def close(self) -> None:
-        """Stop telling. Safe to call twice."""
+        """Stop telling, and give back what is held: the manager may outlive this. Safe to call twice."""
+        with self._lock:
+            left = list(self._holders)
+        for holder in left:
+            self.give_back(holder)
         self._closed = True
         self._look.set()
         if self._undo is not None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 20.0
 """How long the coordinator's word may be on its way."""
+LOOK_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ class _Lease:
     def end(self) -> None:
         """Give it back; when this returns others can have it."""
         self._coordinator.end_grant(self._task_id, Outcome.COMPLETED if self._granted.is_set() else Outcome.CANCELLED)
-        if not self._over.wait(ANSWER_S):
-            log.warning("the coordinator has not confirmed yet that %s is given back", self._task_id)
+        deadline = time.monotonic() + ANSWER_S
+        while not self._over.wait(LOOK_S) and self._coordinator.listens:
+            if time.monotonic() > deadline:
+                log.warning("the coordinator has not confirmed yet that %s is given back", self._task_id)
+                return
 
     def _hear(self, decision: Decision) -> None:
         match decision:
@@ -189,7 +193,7 @@ class ResourceManager(DriverResources):
 
     def _connected(self) -> TaskCoordinator:
         with self._leasing:
-            if self._coordinator is None:
+            if self._coordinator is None or not self._coordinator.listens:
                 from actors.coordinator.task_coordinator import TaskCoordinator
 
                 self._coordinator, self._told = TaskCoordinator(), {}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from actors.queue.queue_events import Decision, Outcome, TaskWord
 from pipelines.errors import RayjobsError
+from pipelines.resource_needs import demand_of
+from pipelines.resources import ResourceAllocation
 from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 
@@ -50,6 +52,15 @@ class SubmittedTask:
         """How it stands, for whoever asks."""
         value = json.loads(self.value) if self.value is not None and self.status.terminal else None
         data = self.word.extension_data
+        held = None
+        if self.status is TaskStatus.RUNNING and self.runs:
+            amounts = demand_of(self.task.resources)
+            held = ResourceAllocation(
+                allocation_id=f"grant {self.number}",
+                resource_type=self.task.task_type,
+                amounts=amounts,
+                owner=self.task.task_id,
+            )
         return TaskResult(
             task_id=self.task.task_id,
             status=self.status,
@@ -57,6 +68,7 @@ class SubmittedTask:
             error=self.error,
             progress=self.word.progress,
             extension_data=None if data is None else json.loads(data),
+            resource_allocation=held,
         )
 
     def heard(self, word: TaskWord) -> None:

@@ -179,6 +179,11 @@ class TaskCoordinator(ClosedOnExit):
         outcome = self._link.call("outcomes", [task_id])[0]
         return outcome is not None and outcome[0] is TaskStatus.RUNNING
 
+    @property
+    def listens(self) -> bool:
+        """Whether it still hears of decisions: not any more once it is closed, or the connection to Ray is."""
+        return self._threads[0].is_alive()
+
     def cluster_cpus(self) -> float:
         """CPUs of all nodes."""
         return float(ray.cluster_resources().get("CPU", 1.0))

@@ -105,6 +105,11 @@ class DriverResources(ClosedOnExit):
         for allocation_id in held:
             self._release(allocation_id)
 
+    @property
+    def monitor(self) -> PerformanceMonitor:
+        """Counts what ends, for ``get_performance_metrics``."""
+        return self._monitor
+
     # Asking and giving back
 
     def check_feasible(self, task_type: str, estimated_usage: ResourceEstimate) -> None:
@@ -238,12 +243,12 @@ class DriverResources(ClosedOnExit):
         )
 
     def cpus_left(self, per_cpu: Mapping[str, float]) -> int:
-        """Whole CPUs within the limits that this driver doesn't hold, as far as there are the units that each needs.
+        """Whole CPUs within the limits that this driver doesn't hold, as far as there is what each needs beside them.
 
         Parameters
         ----------
         per_cpu
-            Resource -> units that each CPU comes with.
+            Resource -> how much of it each CPU comes with.
         """
         self._refresh()
         free = self._units.free(per_cpu)

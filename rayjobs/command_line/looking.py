@@ -61,7 +61,8 @@ def watch(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print_json(state.to_json())
             finished = state.done + state.failed + state.skipped
-            display.show(Snapshot.of(state.name, state.status, state, rate.update(finished, time.monotonic())))
+            speed = rate.update(finished, time.monotonic())
+            display.show(Snapshot.of(state.name, state.status, state, rate=speed))
             if not output.running or nobody_listens():
                 break
             time.sleep(WATCH_INTERVAL_S)

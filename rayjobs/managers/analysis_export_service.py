@@ -13,17 +13,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from actors.ledger.batch_records import BatchRecords
 from actors.ledger.output_lock import holder_of
-from actors.queue.task_pools import EXPORT
+from actors.queue.task_pools import EXPORT, shard_type
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord, ExportResult
 from pipelines.models import ImageOperation
+from pipelines.resources import ResourceAllocation
 from pipelines.storage.places import real_place
 from pipelines.tasks import TaskStatus
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus
@@ -34,6 +35,9 @@ from rayjobs.managers.job_request import Source, as_source, as_step, job_output,
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.stopped_run import clear_stopped
+
+if TYPE_CHECKING:
+    from actors.coordinator.resource_manager import ResourceManager
 
 RECORDS = TypeAdapter(ExportRecord)
 Changed = Callable[[AnalysisExportTask], None]
@@ -66,9 +70,18 @@ class AnalysisExportService(ClosedOnExit):
         Where the history is kept; ``$RAYJOBS_HOME`` unless given.
     max_concurrent
         Exports that run at a time; others wait in their order.
+    resource_manager
+        Its limits, thresholds and providers hold for exports, and its metrics count them.
     """
 
-    def __init__(self, home: Path | None = None, *, max_concurrent: int = 2) -> None:
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        max_concurrent: int = 2,
+        resource_manager: ResourceManager | None = None,
+    ) -> None:
+        self._resources = resource_manager
         self._records = BatchRecords(home)
         self._pool = JobPool(EXPORT, max_concurrent=max_concurrent)
         self._lock = threading.Lock()
@@ -180,7 +193,7 @@ class AnalysisExportService(ClosedOnExit):
         changed = on_change or _ignore
         future: Future[ExportResult] = Future()
         future.set_running_or_notify_cancel()
-        run = JobRun(task.task_id, self.check(task, source))
+        run = JobRun(task.task_id, self.check(task, source), resources=self._resources)
         run.on_progress = lambda snapshot: self._progressed(task, snapshot, changed)
         run.on_end = lambda ended: self._ended(task, ended, changed, future)
         if self._pool.start(run) is not run:
@@ -226,18 +239,19 @@ class AnalysisExportService(ClosedOnExit):
     def _progressed(self, task: AnalysisExportTask, snapshot: Snapshot, changed: Changed) -> None:
         progress = percent(snapshot.done + snapshot.failed + snapshot.skipped, snapshot.total)
         with self._lock:
-            before = (task.status, task.progress)
+            before = (task.status, task.progress, task.resource_allocation)
             if task.status is TaskStatus.PENDING:
                 task.status, task.start_time = TaskStatus.RUNNING, datetime.now(UTC)
             task.progress = max(task.progress, min(progress, 99))  # 100 is said when everything is written
-            same = before == (task.status, task.progress)
+            task.resource_allocation = _held(task, snapshot.holds)
+            same = before == (task.status, task.progress, task.resource_allocation)
         if not same:
             changed(task)
 
     def _ended(self, task: AnalysisExportTask, run: JobRun, changed: Changed, future: Future[ExportResult]) -> None:
         status, error = _outcome(run)
         with self._lock:
-            task.status, task.error_info = status, error
+            task.status, task.error_info, task.resource_allocation = status, error, None
             if status.terminal:
                 task.end_time = datetime.now(UTC)
             if run.state is not None and run.state.status in COMPLETE:
@@ -259,6 +273,15 @@ class AnalysisExportService(ClosedOnExit):
             future.set_result(task.result)
         else:
             future.set_exception(run.error or RayjobsError(f"export {task.task_id}: {error or status}"))
+
+
+def _held(task: AnalysisExportTask, holds: Mapping[str, float]) -> ResourceAllocation | None:
+    """What the shards of an export hold together."""
+    if not holds:
+        return None
+    return ResourceAllocation(
+        allocation_id=f"shards of {task.task_id}", resource_type=shard_type(EXPORT), amounts=holds, owner=task.task_id
+    )
 
 
 def _outcome(run: JobRun) -> tuple[TaskStatus, str | None]:

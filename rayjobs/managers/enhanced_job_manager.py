@@ -53,7 +53,7 @@ class EnhancedJobManager(BatchJobManager):
     export_service
         What runs exports; one of its own unless given, and then closed with the manager.
     resource_manager
-        Consulted before every task of a registered type.
+        Asked before every task of a registered type and every shard of its own exports; whoever made it closes it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class EnhancedJobManager(BatchJobManager):
     ) -> None:
         super().__init__(home, max_concurrent=max_concurrent)
         self._own_exports = export_service is None
-        self._exports = export_service or AnalysisExportService(home)
+        self._exports = export_service or AnalysisExportService(home, resource_manager=resource_manager)
         self._book = TaskBook(self._records)
         self._tasks = ExtensibleTasks(self._book, resource_manager)
 

@@ -160,6 +160,7 @@ class ExtensibleTasks:
 
         def change() -> None:
             task.status, task.error_info = result.status, result.error
+            task.resource_allocation = result.resource_allocation
             task.progress = max(task.progress, result.progress)
             if result.extension_data is not None:  # what the task may take isn't its handler's to change
                 task.extension_data = {**result.extension_data, **_limits_in(task)}

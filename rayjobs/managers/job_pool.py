@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from actors.ledger.job_registry import job_id_of
 from actors.ledger.output_lock import OutputInUseError
@@ -22,6 +23,9 @@ from rayjobs.run.progress import Snapshot
 from rayjobs.run.run import InterruptedBySignalError, run_job
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.stopped_run import set_stopped
+
+if TYPE_CHECKING:
+    from actors.coordinator.resource_manager import ResourceManager
 
 Progress = Callable[[Snapshot], None]
 Ended = Callable[["JobRun"], None]
@@ -41,6 +45,8 @@ class JobRun:
     """Called on the run's thread."""
     on_end: Ended = _ignore
     """Called on the run's thread once ``state`` or ``error`` is there, before ``wait`` returns."""
+    resources: ResourceManager | None = None
+    """Asked before anything runs; one of the run's own unless given."""
     callbacks: Sequence[Callback] = ()
     """Told how it ended, beside whom the job names; after ``wait`` returns."""
     interrupted: threading.Event = field(default_factory=threading.Event)
@@ -92,7 +98,7 @@ class JobRun:
         """Do it."""
         try:
             if not self.interrupted.is_set():
-                self.state = self._stopped(run_job(self.request, self, self.interrupted))
+                self.state = self._stopped(run_job(self.request, self, self.interrupted, resources=self.resources))
         except InterruptedBySignalError:
             self.state = self._stopped(None)
         except RayjobsError as error:

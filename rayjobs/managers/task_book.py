@@ -83,7 +83,7 @@ class TaskBook:
             before = self._live.get(task.task_id)
             if before is not None and not before.ended.is_set():
                 raise TaskTakenError(f"task {task.task_id} is running already")
-            fresh = replace(task, status=TaskStatus.PENDING, progress=0, error_info=None, start_time=None)
+            fresh = replace(_nobodys(task), progress=0, error_info=None)
             stored = self._stored(fresh)
 
             def claim(found: StoredTask) -> StoredTask | None:
@@ -216,7 +216,7 @@ class TaskBook:
                     return live.task
         if known.status.terminal or is_locked(self._directory / stored.owner):
             return known
-        return replace(known, status=TaskStatus.PENDING, start_time=None, error_info=ORPHANED)
+        return replace(_nobodys(known), error_info=ORPHANED)
 
     def _runs_here(self, task_id: str) -> bool:
         live = self._live.get(task_id)
@@ -235,6 +235,11 @@ def _parsed(stored: StoredTask) -> BatchTask:
     return (_EXPORTS if stored.kind == _EXPORT else _EXTENSIBLES).validate_json(stored.body)
 
 
+def _nobodys(task: BatchTask) -> BatchTask:
+    """The task as it stands while nobody runs it."""
+    return replace(task, status=TaskStatus.PENDING, start_time=None, resource_allocation=None)
+
+
 def _body(task: BatchTask) -> str:
     if isinstance(task, AnalysisExportTask):
         return _EXPORTS.dump_json(task).decode()
@@ -248,4 +253,4 @@ def _copy(source: BatchTask, target: BatchTask) -> None:
 
 
 def _fail(task: BatchTask, why: str) -> None:
-    task.status, task.error_info = TaskStatus.FAILED, why
+    task.status, task.error_info, task.resource_allocation = TaskStatus.FAILED, why, None

@@ -16,6 +16,8 @@ from typing import Protocol
 
 from actors.ledger.output_lock import LEASE_S, OutputLock
 from pipelines.errors import JobError
+from pipelines.resource_needs import demand_of
+from pipelines.resources import ResourceEstimate, times
 from pipelines.storage.local_files import remove_own
 from pipelines.tasks import TaskPriority
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
@@ -93,6 +95,8 @@ class _Shard:
     first_seq: int
     end_seq: int
     stop: Path
+    cpus: int = 0
+    """Of its last grant."""
     thread: threading.Thread | None = None
     over: bool = False
     """Whether the thread has done its work."""
@@ -124,6 +128,8 @@ class JobRunner:
     """Looks after the workers; called again and again."""
     trouble: Callable[[], str | None] = lambda: None
     """Why the run can't go on at all; None: it can."""
+    per_cpu: ResourceEstimate = field(default_factory=ResourceEstimate)
+    """What each CPU of a grant comes with."""
     shard_rows: int = SMALLEST_STREAM_ROWS
     """Inputs per shard, about: what one grant is for."""
     ahead: int = 2
@@ -214,6 +220,7 @@ class JobRunner:
         if shard.thread is not None or stopping:
             return
         remove_own(shard.stop)
+        shard.cpus = decision.cpus
         engine = self.engine(shard.name, decision.cpus, shard.stop)
         shard.thread = threading.Thread(target=self._run, args=(shard, engine), name=shard.name, daemon=True)
         shard.thread.start()
@@ -269,4 +276,6 @@ class JobRunner:
     def _show(self, phase: str) -> None:
         counts = self.context.ledger.counts()
         rate = self._rate.update(counts.total - counts.open, time.monotonic())
-        self.display.show(Snapshot.of(self.name, phase, counts, rate))
+        cpus = sum(shard.cpus for shard in self._shards.values() if shard.thread is not None)
+        holds = demand_of(times(self.per_cpu, cpus))
+        self.display.show(Snapshot.of(self.name, phase, counts, rate=rate, holds=holds))

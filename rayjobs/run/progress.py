@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from actors.ledger.ledger_rows import Counts
 from pipelines.quantity_texts import duration_text
@@ -23,12 +24,14 @@ class Snapshot:
     skipped: int = 0
     rate: float | None = None
     """Images per second over the last half minute."""
+    holds: Mapping[str, float] = field(default_factory=dict)
+    """What its granted shards hold, by resource."""
 
     @classmethod
-    def of(cls, name: str, phase: str, counts: Counts | JobState, rate: float | None = None) -> Snapshot:
-        """Where a job stands whose inputs stand so."""
+    def of(cls, name: str, phase: str, counts: Counts | JobState, **more: Any) -> Snapshot:
+        """Where a job stands whose inputs stand so; ``more`` are other fields."""
         numbers = {key: getattr(counts, key) for key in ("total", "done", "failed", "skipped")}
-        return cls(name=name, phase=phase, rate=rate, **numbers)
+        return cls(name=name, phase=phase, **numbers, **more)
 
     @property
     def eta_s(self) -> float | None:

@@ -167,6 +167,11 @@ def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:
     return replace(estimate, custom=_of_nodes(estimate.custom))
 
 
+def memory_per_cpu(spec: JobSpec) -> int:
+    """Bytes that each task of a job's streams reserves, one per CPU; 0 where nodes don't say what memory they have."""
+    return MemoryManager(able_nodes(RayCluster().nodes(), of_nodes(required(spec))), 1).task_bytes or 0
+
+
 def shard_engines(
     spec: JobSpec, root: Path, epoch: int, recipes: Mapping[int, Recipe], cluster: Cluster, watch: WorkerWatch
 ) -> Callable[[str, int, Path], RayEngine]:

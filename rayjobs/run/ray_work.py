@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 
 from actors.coordinator.resource_manager import ResourceManager
@@ -15,9 +16,7 @@ from actors.ledger.job_ledger import JobLedger
 from actors.ledger.output_lock import OutputLock
 from actors.queue.task_pools import shard_type
 from actors.resources.disk_space import disk_space, shortage
-from actors.resources.host_usage import HostUsage
 from actors.resources.performance_monitor import PerformanceMonitor
-from actors.resources.ray_metrics import RayMetrics
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resource_needs import InfeasibleError
@@ -33,7 +32,7 @@ from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.able_nodes import AbleNodes
 from rayjobs.run.job_runner import JobRunner, RunEnd
 from rayjobs.run.progress import Display
-from rayjobs.run.ray_engine import of_nodes, shard_engines
+from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
 from rayjobs.run.ray_session import Cluster, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
@@ -42,7 +41,7 @@ from rayjobs.run.shard_runner import ShardContext, stream_rows
 from rayjobs.run.signals import stopping_on_signals
 
 
-def work_on_ray(
+def work_on_ray(  # noqa: PLR0913 - the parts of a run
     spec: JobSpec,
     output: OutputDirectory,
     ledger: JobLedger,
@@ -51,8 +50,15 @@ def work_on_ray(
     store: ResultsStore,
     display: Display,
     interrupted: threading.Event,
+    *,
+    resources: ResourceManager | None = None,
 ) -> RunEnd:
     """Bring every open input of a planned job to its final row, unless the run is stopped before.
+
+    Parameters
+    ----------
+    resources
+        Whose limits, thresholds, providers and monitor hold for the run; one of its own unless given.
 
     Raises
     ------
@@ -63,21 +69,21 @@ def work_on_ray(
     epoch = facts.epoch
     book = RecipeBook(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
-        monitor = PerformanceMonitor(HostUsage(output.root), sink=RayMetrics())
         spent = WorkSpent()
-        context = ShardContext(
-            ledger=ledger,
-            epoch=epoch,
-            attempts=spec.limits.attempts,
-            items=book.items,
-            store=store,
-            committed=partial(_count, spec.name, spent, monitor),
-        )
         with (
-            ResourceManager(ResourceConfig(output=output.root), monitor=monitor) as resources,
-            closing(TaskCoordinator(resources)) as coordinator,
+            nullcontext(resources) if resources else ResourceManager(ResourceConfig(output=output.root)) as manager,
+            closing(TaskCoordinator(manager)) as coordinator,
         ):
-            _refuse_infeasible(resources, required(spec))
+            context = ShardContext(
+                ledger=ledger,
+                epoch=epoch,
+                attempts=spec.limits.attempts,
+                items=book.items,
+                store=store,
+                committed=partial(_count, spec.name, spent, manager.monitor),
+            )
+            _refuse_infeasible(manager, required(spec))
+            grants = _grants(spec, facts, cluster, coordinator)
             watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
             health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
             runner = JobRunner(
@@ -85,15 +91,16 @@ def work_on_ray(
                 context=context,
                 output=output,
                 lock=lock,
-                grants=_grants(spec, facts, cluster, coordinator),
+                grants=grants,
                 engine=shard_engines(spec, output.root, epoch, book.recipes, cluster, watch),
                 display=display,
                 interrupted=interrupted,
                 most_failures=facts.max_failures or None,
                 shortage=lambda: shortage(disk_space(output.root)),
-                held=resources.admission,
+                held=manager.admission,
                 look_after=watch.look,
                 trouble=partial(_trouble, health, coordinator),
+                per_cpu=grants.per_cpu,
                 shard_rows=stream_rows(cluster.cpus),
             )
             try:
@@ -102,7 +109,6 @@ def work_on_ray(
                 ledger.facts.write(spent.added_to(ledger.facts.read()))
                 return end
             finally:
-                monitor.stop()
                 if not health.answers():
                     coordinator.give_up()
 
@@ -113,7 +119,7 @@ def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskC
         task_type=shard_type(facts.pool),
         priority=TaskPriority[spec.priority.upper()],
         max_cpus=spec.limits.cpus or cluster.cpus,
-        per_cpu=held_per_cpu(spec),
+        per_cpu=replace(held_per_cpu(spec), memory_bytes=memory_per_cpu(spec)),
         coordinator=coordinator,
     )
 

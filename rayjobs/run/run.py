@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.ledger.file_record import TASK
 from actors.ledger.job_facts import JobFacts
@@ -51,6 +52,9 @@ from rayjobs.run.run_request import RunRequest
 from rayjobs.run.signals import stopping_on_signals
 from rayjobs.run.stopped_run import clear_temporary
 
+if TYPE_CHECKING:
+    from actors.coordinator.resource_manager import ResourceManager
+
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
 
 NO_SPACE_TEXT = "the output's disk is nearly full; make room, then `rayjobs resume` goes on"
@@ -72,18 +76,23 @@ Work = Callable[..., RunEnd]
 """Brings every open input of a planned job to its final row, as ``ray_work.work_on_ray`` does and is called."""
 
 
-def _ray() -> Work:
+def _on_ray(resources: ResourceManager | None, *what: Any) -> RunEnd:
     # Ray is imported here alone: a job with nothing left to do never waits for it.
     from rayjobs.run.ray_session import before_importing_ray
 
     before_importing_ray()
     from rayjobs.run.ray_work import work_on_ray
 
-    return work_on_ray
+    return work_on_ray(*what, resources=resources)
 
 
 def run_job(
-    request: RunRequest, display: Display, interrupted: threading.Event, *, work: Work | None = None
+    request: RunRequest,
+    display: Display,
+    interrupted: threading.Event,
+    *,
+    work: Work | None = None,
+    resources: ResourceManager | None = None,
 ) -> JobState:
     """Run a job to its end, or until it is stopped, and return how it then stands.
 
@@ -93,6 +102,8 @@ def run_job(
         Set by whoever wants the run to stop, such as a signal handler.
     work
         What runs the inputs that are to do; Ray unless given.
+    resources
+        Asked before anything runs on Ray; one of the run's own unless given.
 
     Raises
     ------
@@ -102,6 +113,7 @@ def run_job(
     output = OutputDirectory(request.output)
     check_possible(output.root)
     display.show(Snapshot(name=request.spec.name, phase="planning"))
+    work = work or partial(_on_ray, resources)
     if output.exists:
         return _run_locked(request, output, display, interrupted, work, None)
     with planned_elsewhere(request) as (ledger, plan):
@@ -115,7 +127,7 @@ def _run_locked(
     output: OutputDirectory,
     display: Display,
     interrupted: threading.Event,
-    work: Work | None,
+    work: Work,
     planned: tuple[JobLedger, RunPlan] | None,
 ) -> JobState:
     """Run while holding the output's lock; of a first run the plan is there already, and takes its place now."""
@@ -142,7 +154,7 @@ class _Run:
     lock: OutputLock
     display: Display
     interrupted: threading.Event
-    work: Work | None
+    work: Work
     plan: RunPlan | None
     """Of a first run, made before the output was."""
 
@@ -271,8 +283,7 @@ class _Run:
             check_room(self.output.root, self.ledger.open_bytes(read_policy(spec).max_file_bytes))
         self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
         output = self.output
-        work = self.work or _ray()
-        return work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
+        return self.work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
     def _write_results(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from actors import ResourceManager
 from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError
 from pipelines.export_models import ExportConfig
+from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 from rayjobs import BatchProcessingHandler, JobStatus
 from rayjobs.managers.analysis_export_service import AnalysisExportService
@@ -214,6 +216,43 @@ def test_what_a_handler_says_of_its_task_is_seen_while_it_runs_and_kept(
     assert seen == task
     assert (seen.status, seen.progress, seen.result) == (TaskStatus.COMPLETED, 100, {"value": [1, 2]})
     assert seen.extension_data == {**given, "half": [1, 2]}
+
+
+def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
+    handler: BatchProcessingHandler, tmp_path: Path
+) -> None:
+    write_photographs(tmp_path / "photos", IMAGES, size=(480, 320))
+    limits = ResourceLimits(max_cpus=1)
+    with (
+        ResourceManager(ResourceConfig(limits=limits)) as resources,
+        EnhancedJobManager(resource_manager=resources) as manager,
+        ResourceManager() as somebody,
+    ):
+        manager.register_task_handler("wait", Waits())
+        job = manager.create_job("held", [tmp_path / "photos"], output=tmp_path / "out", analyses=["statistics"])
+        export = manager.create_analysis_export_task(job.job_id, ExportConfig(charts=False))
+        wait_until(lambda: export.resource_allocation is not None, timeout_s=WAIT_S)
+        held = export.resource_allocation
+        assert held is not None
+        assert held.amounts["cpu"] == 1
+        memory = somebody.get_available_resources("memory")
+        assert 0 < held.amounts["memory"] <= memory.total["memory"] - memory.available["memory"]
+        manager.wait_for_task(job.job_id, export.task_id, WAIT_S)
+        assert (export.status, export.resource_allocation) == (TaskStatus.COMPLETED, None)
+        stages = resources.get_performance_metrics().stages
+        assert {stage.finished for stage in stages.values()} == {IMAGES}, stages
+        assert all(stage.seconds > 0 for stage in stages.values())
+
+        needs = ResourceEstimate(cpus=0.5, memory_bytes=2**27)
+        config = {"diary": str(tmp_path / "diary"), "until": str(tmp_path / "go")}
+        task = manager.create_extensible_task(job.job_id, "wait", config, resources=needs)
+        wait_until(lambda: task.resource_allocation is not None, timeout_s=WAIT_S)
+        assert task.resource_allocation is not None
+        assert task.resource_allocation.amounts == {"cpu": 0.5, "memory": 2**27}
+        (tmp_path / "go").touch()
+        manager.wait_for_task(job.job_id, task.task_id, WAIT_S)
+        assert (task.status, task.resource_allocation) == (TaskStatus.COMPLETED, None)
+        assert resources.get_performance_metrics().allocations == 0
 
 
 def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_waiting_one(
