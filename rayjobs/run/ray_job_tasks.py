@@ -63,7 +63,7 @@ def run_tasks(
                 timeout_s=spec.limits.item_timeout if task.task_type in own else spec.limits.task_timeout,
                 max_attempts=spec.limits.attempts,
             )
-            doing = partial(watch, f"task {number} of {len(tasks)}: {task.task_type}")
+            doing = partial(_watch, watch, f"task {number} of {len(tasks)}: {task.task_type}")
             result = _run(runner, work, TaskPriority[spec.priority.upper()], handlers, doing)
             if isinstance(result, RunEnd):
                 return result
@@ -78,7 +78,7 @@ def _run(
     task: Task,
     priority: TaskPriority,
     handlers: dict[str, TaskHandler],
-    watch: Callable[[], RunEnd | None],
+    watch: Callable[[int], RunEnd | None],
 ) -> TaskResult | RunEnd:
     """What came of a task, or why the run stops; it is cancelled then."""
     changes: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
@@ -86,8 +86,9 @@ def _run(
         runner.submit(task, priority, handlers, changes.put)
     except RayjobsError as error:
         return TaskResult(task_id=task.task_id, status=TaskStatus.FAILED, error=str(error))
+    progress = 0
     while True:
-        end = watch()
+        end = watch(progress)
         if end is not None:
             runner.cancel(task.task_id)
             return end
@@ -97,3 +98,8 @@ def _run(
             continue
         if result.status.terminal:
             return result
+        progress = result.progress
+
+
+def _watch(watch: Callable[[str], RunEnd | None], doing: str, progress: int) -> RunEnd | None:
+    return watch(f"{doing}, {progress} %" if progress else doing)
