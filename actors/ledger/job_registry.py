@@ -38,7 +38,7 @@ class RegisteredJob:
 def job_id_of(name: str, output: Path) -> str:
     """The same id for the same job in the same output directory, on every run."""
     digest = hashlib.sha256(os.fsencode(output)).hexdigest()[:8]
-    return f"{name}-{digest}"
+    return f"{name.replace(' ', '-')}-{digest}"
 
 
 class JobRegistry:

@@ -7,7 +7,6 @@ registries. Whoever has a job as values checks it here: job files, managers, sto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,13 @@ from pipelines.image_io import EncodeOptions
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.operations.column_values import column_of
-from pipelines.registry import Registry, named_files, nearest
+from pipelines.registry import Registry, named_files
 from rayjobs.job.column_uses import column_mistakes
 from rayjobs.job.job_spec import Export, ImageExport, JobSpec, JobTask
+from rayjobs.job.mistakes import EVERYDAY_NAMES, Mistake, dotted, location_of, model_mistakes, shown
 from rayjobs.job.path_spelling import expanded
 from rayjobs.job.task_handlers import OWN_TASKS
 from rayjobs.job.yaml_data import MAX_DEPTH, Location, is_finite
-
-
-@dataclass(frozen=True, slots=True)
-class Mistake:
-    """One thing that is wrong in a job."""
-
-    location: Location
-    message: str
 
 
 class JobFileError(JobError):
@@ -91,7 +83,7 @@ def check_job(
         mistakes += _export_mistakes(spec)
         mistakes += [Mistake(*each) for each in column_mistakes(spec)]
     except ValidationError as error:
-        mistakes += _model_mistakes(error)
+        mistakes += model_mistakes(error, JobSpec)
     if misread:  # what else would be said there is about the text that stands for the value
         mistakes = [mistake for mistake in mistakes if misread.keys().isdisjoint(_beginnings(mistake.location))]
         mistakes += [Mistake(location, problem) for location, problem in misread.items()]
@@ -104,7 +96,7 @@ def _lines(
     mistakes: Iterable[Mistake], name: str, place: Callable[[Location], tuple[int, int]] | None
 ) -> Iterator[str]:
     """What is wrong, in the order of the text if it is one."""
-    said = {mistake: f"{_dotted(mistake.location)}{mistake.message}" for mistake in mistakes}
+    said = {mistake: f"{dotted(mistake.location)}{mistake.message}" for mistake in mistakes}
     if place is None:
         yield from (f"{name}: {text}" for text in said.values())
         return
@@ -119,7 +111,7 @@ def _plain(value: Any, location: Location, mistakes: list[Mistake]) -> Any:
         mistakes.append(Mistake(location[:1], f"nested deeper than {MAX_DEPTH} levels"))
     elif isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str)]:
-            mistakes.append(Mistake(location, f"keys are text, not {_shown(odd[0])}"))
+            mistakes.append(Mistake(location, f"keys are text, not {shown(odd[0])}"))
         return {key: _plain(value[key], (*location, key), mistakes) for key in value if isinstance(key, str)}
     elif isinstance(value, list | tuple):
         if set(map(type, value)) == {str}:  # there may be very many paths
@@ -130,9 +122,9 @@ def _plain(value: Any, location: Location, mistakes: list[Mistake]) -> Any:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if is_finite(value):
             return int(value) if isinstance(value, int) else float(value)
-        mistakes.append(Mistake(location, f"{_shown(value)} is no finite number, or too large for one"))
+        mistakes.append(Mistake(location, f"{shown(value)} is no finite number, or too large for one"))
     elif value is not None and not isinstance(value, bool):
-        mistakes.append(Mistake(location, f"expected a plain value, not {_shown(value)}"))
+        mistakes.append(Mistake(location, f"expected a plain value, not {shown(value)}"))
     return value
 
 
@@ -243,9 +235,14 @@ def _steps(
         elif name in registry or name in shorthands:
             yield location, name, params
         elif not registry.is_explained(name):  # then the mistake is at `plugins`
-            hint = _installed_plugin(name) or registry.hint(name)
+            hint = _installed_plugin(name) or _everyday(name, registry) or registry.hint(name)
             command = "extensions" if key == "tasks" else key
             mistakes.append(Mistake(location, f"unknown {registry.kind} {name!r}{hint} (see `rayjobs {command}`)"))
+
+
+def _everyday(name: str, registry: Registry[Any]) -> str:
+    meant = EVERYDAY_NAMES.get(name.lower().replace("-", "_"), "")
+    return f"; {meant!r} does that" if meant in registry else ""
 
 
 _EXAMPLES = {
@@ -276,8 +273,8 @@ def _checked(
         named = {**params, **dict(_files(model, params, location, base, mistakes))}
         return model(**named).model_dump(mode="json")
     except ValidationError as error:
-        late = {_location(e) for e in error.errors() if columns and e["type"] == "value_error"}  # may be of several
-        said = [m for m in _model_mistakes(error, list(model.model_fields)) if m.location not in late]
+        late = {location_of(e) for e in error.errors() if columns and e["type"] == "value_error"}  # may be of several
+        said = [m for m in model_mistakes(error, model) if m.location not in late]
         found = [m for m in said if columns.isdisjoint(m.location[:1])]
         mistakes += [Mistake((*location, *m.location), m.message) for m in found]
         return None if found or not columns else named
@@ -327,74 +324,3 @@ def _export_mistakes(spec: JobSpec) -> Iterator[Mistake]:
     else:
         hint = _installed_plugin(charts.engine) or f"{ENGINES.hint(charts.engine)}; known: {', '.join(sorted(ENGINES))}"
         yield Mistake(("export", "charts", "engine"), f"unknown chart engine {charts.engine!r}{hint}")
-
-
-# ---- messages --------------------------------------------------------------------------------------------------------
-
-
-def _model_mistakes(error: ValidationError, known: Sequence[str] = ()) -> Iterator[Mistake]:
-    errors = error.errors(include_url=False)
-    for entry in errors:
-        location = _location(entry)
-        if entry["type"] == "literal_error" and any(_location(e) == location for e in errors if e is not entry):
-            continue  # a word or a number: the number says what is wrong with it
-        yield Mistake(location, _message(entry, location, known))
-
-
-def _location(entry: Any) -> Location:
-    return tuple(part for part in entry["loc"] if not _is_internal(part))
-
-
-_CHOICES = ("ImageExport", "ChartExport", "int", "constrained-int", "float", "str")
-
-
-def _is_internal(part: str | int) -> bool:
-    """Parts of a location that name a choice inside pydantic, not a key of the file."""
-    return isinstance(part, str) and ("[" in part or part in _CHOICES)
-
-
-def _message(entry: Any, location: Location, known: Sequence[str]) -> str:
-    match entry["type"]:
-        case "extra_forbidden":
-            names = known or _fields_at(location[:-1])
-            return f"unknown key{nearest(str(location[-1]), names) or '; known: ' + ', '.join(names)}"
-        case "missing":
-            return "is required"
-        case "value_error":
-            return str(entry["ctx"]["error"])
-        case "string_type" if not isinstance(entry["input"], list | dict):
-            return f"expected text, {_instead_of_text(entry['input'])}"
-        case _:
-            text = str(entry["msg"])
-            return f"{text[:1].lower()}{text[1:]}, not {_shown(entry['input'])}"
-
-
-def _instead_of_text(value: object) -> str:
-    """What stands where text was meant, as it was read."""
-    if value is None:
-        return "and nothing stands here"
-    if isinstance(value, bool):
-        spellings = "yes, on and true" if value else "no, off and false"
-        return f"which {spellings} aren't without quotes; put it in quotes"
-    return f"not the number {_shown(value)}; put it in quotes"
-
-
-def _fields_at(location: Location) -> list[str]:
-    model: Any = JobSpec
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        options = [
-            option for option in getattr(annotation, "__args__", (annotation,)) if hasattr(option, "model_fields")
-        ]
-        model = options[0] if options else model
-    return list(model.model_fields)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _dotted(location: Location) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return f"{text.removeprefix('.')}: " if text else ""

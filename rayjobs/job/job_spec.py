@@ -32,8 +32,16 @@ from pipelines.stages.output_names import NamePattern
 from rayjobs.job.input_spec import ColumnName, InputTable, NameGroups
 from rayjobs.job.quantities import Bytes, Count, Failures, Seconds
 
-ImageFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "original"]
-DataFormat = Literal["parquet", "csv", "json", "xlsx"]
+
+def _everyday(**words: str) -> BeforeValidator:
+    """What people call a thing stands for its name, in any case: ``JPG`` for ``jpeg``."""
+    return BeforeValidator(lambda value: words.get(value.lower(), value.lower()) if isinstance(value, str) else value)
+
+
+_LISTED = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+"""One text stands for a list of it."""
+ImageFormat = Annotated[Literal["jpeg", "png", "tiff", "webp", "avif", "original"], _everyday(jpg="jpeg", tif="tiff")]
+DataFormat = Annotated[Literal["parquet", "csv", "json", "xlsx"], _everyday(excel="xlsx", xls="xlsx")]
 
 
 class _Section(BaseModel):
@@ -87,7 +95,9 @@ class ImageExport(_Section):
 class ChartExport(_Section):
     """How charts are drawn."""
 
-    format: Literal["png", "svg", "jpeg"] = Field("png", description="Format of the pictures")
+    format: Annotated[Literal["png", "svg", "jpeg"], _everyday(jpg="jpeg")] = Field(
+        "png", description="Format of the pictures"
+    )
     engine: str = Field("fast", description="`fast` or `matplotlib`; both draw the same content")
     scale: Literal["8bit", "10bit", "ire"] = Field("8bit", description="Labels of levels")
     width: int = Field(608, ge=WIDTH_RANGE_PX[0], le=WIDTH_RANGE_PX[1], description="px")
@@ -105,7 +115,7 @@ class Export(_Section):
     images: Annotated[ImageExport | None, _switch(ImageExport)] = Field(
         None, description="Rendered images; false for none. Without the key: images if there are operations"
     )
-    data: list[DataFormat] = Field(["parquet"], description="Table formats of the analyses")
+    data: Annotated[list[DataFormat], _LISTED] = Field(["parquet"], description="Table formats of the analyses")
     charts: Annotated[ChartExport | None, _switch(ChartExport)] = Field(
         None, description="A chart per image and analysis; false for none"
     )
@@ -153,6 +163,20 @@ def _name_of_settings(name: str) -> str:
     return name
 
 
+def _number_as_text(value: Any) -> Any:
+    """A whole number is a name as well: ``2026``."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _name_of_job(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]*[A-Za-z0-9._-])?", name):
+        raise ValueError(
+            f"{name!r} is no name for a job: it begins with a letter or a digit, and has letters, digits, spaces, "
+            "dots, dashes and underscores"
+        )
+    return name
+
+
 def _on_or_off(value: Any) -> Any:
     """YAML reads ``on`` and ``off`` as true and false."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
@@ -189,19 +213,19 @@ def _as_list(value: Any) -> Any:
 class JobSpec(_Section):
     """One job, complete with defaults."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Letters, digits, dot, dash, underscore"
+    name: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_name_of_job)] = Field(
+        max_length=100, description="Letters, digits, spaces, dots, dashes and underscores"
     )
     inputs: Annotated[list[InputSource], BeforeValidator(_as_list)] = Field(
         min_length=1, description="Directories, patterns, files, @lists of files, and tables with a row per image"
     )
     groups: NameGroups | None = Field(None, description="Columns from the inputs' paths")
-    group_by: list[ColumnName] = Field(
+    group_by: Annotated[list[ColumnName], _LISTED] = Field(
         [],
         max_length=8,
         description="Columns of the inputs: the table `groups` has statistics per group of their values",
     )
-    exclude: list[str] = Field([], description="Patterns of files and directories to leave out")
+    exclude: Annotated[list[str], _LISTED] = Field([], description="Patterns of files and directories to leave out")
     operations: tuple[ImageOperation, ...] = Field((), description="In order; none: the originals are analysed")
     analyses: tuple[AnalysisRequest, ...] = Field((), description='Names, "scopes" or "all"')
     export: Export = Field(default_factory=Export, description="What is written, and how")
@@ -222,13 +246,15 @@ class JobSpec(_Section):
         "three if one needs a GPU, or something that nodes have, and another doesn't",
     )
     durability: Literal["process", "power"] = Field("process", description="What published files survive")
-    plugins: list[str] = Field([], description="Extensions that the job uses; they must be allowed as well")
+    plugins: Annotated[list[str], _LISTED] = Field(
+        [], description="Extensions that the job uses; they must be allowed as well"
+    )
     requires: dict[str, Need] = Field(
         {},
         description="Units that each image holds while it is worked on: of a provider, of what nodes have, or gpu; "
         "below `render`, `analyze` or `export`, in that stage alone",
     )
-    notify: list[Annotated[str, AfterValidator(_name_of_settings)]] = Field(
+    notify: Annotated[list[Annotated[str, AfterValidator(_name_of_settings)]], _LISTED] = Field(
         [], description="Who is told when a run ends: names of what the user's settings define"
     )
     cache: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
@@ -265,6 +291,9 @@ class JobSpec(_Section):
         return [{step.name: dict(step.params)} for step in steps]
 
 
+_LISTS = ("inputs", "exclude", "plugins", "notify")
+
+
 def job_schema() -> dict[str, Any]:
     """The JSON Schema of a job file, for editors, with every operation and analysis spelled out."""
     schema = JobSpec.model_json_schema()
@@ -288,6 +317,10 @@ def job_schema() -> dict[str, Any]:
         schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
     properties["cache"].pop("type")
     properties["cache"]["enum"] = [*properties["cache"]["enum"], True, False]
+    for listed in (*(properties[key] for key in _LISTS), schema["$defs"]["Export"]["properties"]["data"]):
+        one = {**listed["items"]}
+        listed["anyOf"] = [{key: listed.pop(key) for key in ("type", "items", "minItems") if key in listed}, one]
+    properties["name"]["type"] = ["string", "integer"]
     for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
         schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
     return schema

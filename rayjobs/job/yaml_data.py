@@ -47,7 +47,7 @@ class _Loader(yaml.BaseLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.MarkedYAMLError(problem="aliases (& and *) are not allowed", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed", problem_mark=event.start_mark)
         tag = getattr(event, "tag", None)
         if tag is not None:
             raise yaml.MarkedYAMLError(problem=f"tags ({tag}) are not allowed", problem_mark=event.start_mark)
@@ -77,9 +77,9 @@ def compose(text: str) -> yaml.Node:
             raise YamlDataError("1:1: the file is empty; `rayjobs init` writes an example")
         _check_tree(root, 1)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+        mark, problem = _in_plain_words(error, text)
         place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-        raise YamlDataError(f"{place}: {error.problem or error.context}") from error
+        raise YamlDataError(f"{place}: {problem}") from error
     except yaml.YAMLError as error:
         raise YamlDataError(f"1:1: not YAML: {error}") from error
     except RecursionError as error:
@@ -87,6 +87,36 @@ def compose(text: str) -> yaml.Node:
     finally:
         loader.dispose()
     return root
+
+
+def _in_plain_words(error: yaml.MarkedYAMLError, text: str) -> tuple[yaml.Mark | None, str]:
+    """Where a text isn't YAML and what to do, for somebody who doesn't know its grammar."""
+    mark, problem = error.problem_mark, error.problem or error.context or "not YAML"
+    if mark is None:
+        return mark, problem
+    lines = text.splitlines()
+    rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
+    before = lines[mark.line][: mark.column] if mark.line < len(lines) else ""
+    if "alphabetic or numeric character" in problem:  # told of what follows the sign
+        sign, rest = before[-1:], before[-1:] + rest
+    else:
+        sign = rest[:1]
+    if sign == "\t":
+        return mark, "a tab; YAML is indented with spaces"
+    if sign and sign in "*&@`%":
+        word = _ENDS_OF_WORD.split(rest, maxsplit=1)[0].strip()
+        aliases = "aliases (& and *) are not allowed; " if "aliases" in problem else ""
+        return mark, f'{aliases}a value that begins with {sign} is put in quotes: "{word}"'
+    if problem == "mapping values are not allowed here":
+        return mark, "a colon and a space within a value: put the value in quotes"
+    if problem.startswith(("expected ',' or ']'", "expected ',' or '}'")):
+        end = problem[-2] if error.context_mark is None else problem.partition(" or '")[2][:1]
+        opened = error.context_mark or mark
+        return opened, f"what is opened here isn't closed: a {end} is missing, or a comma between two values"
+    return mark, problem
+
+
+_ENDS_OF_WORD = re.compile(r"[,\]}]| #")
 
 
 def construct(root: yaml.Node) -> tuple[Any, dict[Location, str]]:
@@ -111,6 +141,12 @@ def place(root: yaml.Node, location: Location) -> tuple[int, int]:
             break
         node = found
     return mark.line + 1, mark.column + 1
+
+
+def as_typed(root: yaml.Node, key: str) -> str | None:
+    """The text of a scalar at the top, whatever it reads as; None when there is none."""
+    entries = root.value if isinstance(root, yaml.MappingNode) else []
+    return next((str(v.value) for k, v in entries if k.value == key and isinstance(v, yaml.ScalarNode)), None)
 
 
 def is_text(plain: str) -> bool:

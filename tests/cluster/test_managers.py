@@ -71,7 +71,7 @@ def test_a_paused_job_goes_on_with_another_priority(handler: BatchProcessingHand
     assert not handler.pause(job.job_id), "it doesn't run"
 
     assert handler.set_priority(job.job_id, "low").options["priority"] == "low"
-    with pytest.raises(JobError, match=r"priority: input should be 'urgent', 'high', 'normal' or 'low', not 'first'"):
+    with pytest.raises(JobError, match=r"priority: give urgent, high, normal or low, not 'first'"):
         handler.set_priority(job.job_id, "first")
     handler.start(job.job_id)
     assert handler.wait(job.job_id, WAIT_S).status is JobStatus.COMPLETED

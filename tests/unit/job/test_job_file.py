@@ -14,13 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipelines.analyses import ANALYSES
 from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
+from pipelines.operations import OPERATIONS
 from rayjobs.command_line.ray_submit import resolved_job
 from rayjobs.job.job_check import JobFileError, check_job
 from rayjobs.job.job_file import load_job, parse_job
 from rayjobs.job.job_spec import job_schema
 from rayjobs.job.job_tasks import planned_tasks
+from rayjobs.job.mistakes import EVERYDAY_NAMES
 from rayjobs.job.yaml_data import compose, construct, is_text
 from rayjobs.run.run_request import request_of
 
@@ -84,7 +87,7 @@ plugins: []
 
 def test_every_mistake_is_told_at_once_with_line_and_column() -> None:
     found = mistakes(
-        """name: two words
+        """name: two/words
 inputs: []
 operations:
   - brightnes_contrast: {brightness: 0.1}
@@ -141,7 +144,7 @@ def test_exports_that_can_not_be_written_are_mistakes_where_they_stand(export: s
         ("a: &x 1\nb: *x\n", "aliases"),
         ("a: !!python/object:os.system {}\n", "tags"),
         ("a: 1\na: 2\n", "stands here twice"),
-        ("a: [1, 2\n", "job.yaml:2:1"),
+        ("a: [1, 2\n", "job.yaml:1:4: what is opened here isn't closed: a ] is missing"),
         ("a: " + "[" * 40 + "]" * 40, "nested deeper than"),
         ("a: 1\nb: \x1f\n", "job.yaml:2:4: a character that no text has: U+001F"),
         ("? [1, 2]\n: 3\n", "keys are words"),
@@ -246,13 +249,59 @@ def test_values_that_can_not_be_read_are_told_along_with_all_other_mistakes() ->
     ]
 
 
+@pytest.mark.parametrize("name", ["autumn look", "2026", "007", "1e3", "3.10"])
+def test_a_name_is_what_was_typed(name: str) -> None:
+    assert parse_job(f"name: {name}\ninputs: [b]\noutput: c\n").name == name
+
+
+def test_everyday_words_and_one_value_for_a_list() -> None:
+    spec = parse_job(
+        "name: a\ninputs: photos\nexclude: '*.tmp'\noutput: c\n"
+        "export: {images: {format: JPG}, data: excel, charts: {format: jpg}}\n"
+    )
+    assert spec.inputs == ["photos"]
+    assert spec.exclude == ["*.tmp"]
+    assert spec.export.images is not None
+    assert spec.export.charts is not None
+    assert (spec.export.images.format, spec.export.charts.format) == ("jpeg", "jpeg")
+    assert spec.export.data == ["xlsx"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("inputs: *.jpg", '2:10: a value that begins with * is put in quotes: "*.jpg"'),
+        ("inputs: [@list.txt]", '2:10: a value that begins with @ is put in quotes: "@list.txt"'),
+        ("inputs: [a, `b` ]", '2:13: a value that begins with ` is put in quotes: "`b`"'),
+        ("\tinputs: a", "2:1: a tab; YAML is indented with spaces"),
+        ("output: out: x", "2:12: a colon and a space within a value: put the value in quotes"),
+    ],
+)
+def test_what_yaml_keeps_for_itself_is_told_in_plain_words(line: str, message: str) -> None:
+    assert mistakes(f"name: a\n{line}\n") == [f"job.yaml:{message}"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("export: {images: {quality: 0}}", "export.images.quality: give 1 to 100, not 0"),
+        ("export: {images: {format: jpgg}}", "format: give jpeg, png, tiff, webp, avif or original, not 'jpgg'"),
+        ("export: {images: {layout: miror}}", "give mirror, flat or beside, not 'miror'; did you mean 'mirror'?"),
+        ("operations: [{gaussian: {sigma: -1}}]", "sigma: give more than 0, at most 200, not -1"),
+        ("operations: [blur]", "unknown operation 'blur'; 'gaussian' does that"),
+        ("analyses: [waveform]", "unknown analysis 'waveform'; 'luma_waveform' does that"),
+    ],
+)
+def test_a_mistake_says_what_may_stand_there(lines: str, message: str) -> None:
+    (found,) = mistakes(f"{SMALL}{lines}\n")
+    assert message in found
+
+
 @pytest.mark.parametrize(
     ("plain", "message"),
     [
         ("on", "expected text, which yes, on and true aren't without quotes; put it in quotes"),
         ("no", "expected text, which no, off and false aren't without quotes; put it in quotes"),
-        ("030", "expected text, not the number 30; put it in quotes"),
-        ("1e3", "expected text, not the number 1000.0; put it in quotes"),
         ("", "expected text, and nothing stands here"),
     ],
 )
@@ -487,7 +536,7 @@ def test_no_text_without_the_required_keys_gets_past(text: str) -> None:
 def test_what_a_job_requires_are_positive_amounts_of_anything_but_what_every_image_has() -> None:
     assert parse_job(f"{SMALL}requires: {{licence: 1, gpu: 0.5}}\n").requires == {"licence": 1, "gpu": 0.5}
     assert mistakes(f"{SMALL}requires: {{licence: 0, seat: many}}\n") == [
-        "job.yaml:4:12: requires.licence: input should be greater than 0, not 0",
+        "job.yaml:4:12: requires.licence: give more than 0.0, not 0",
         "job.yaml:4:24: requires.seat: input should be a valid number, not 'many'",
     ]
     for name in ("cpu", "memory", "disk"):
@@ -499,7 +548,7 @@ def test_what_a_job_requires_are_positive_amounts_of_anything_but_what_every_ima
     assert in_stages.requires == {"render": {"gpu": 1}, "export": {"tape": 2}, "render_farm": 1}
     assert parse_job(json.dumps(in_stages.model_dump(mode="json"))) == in_stages
     assert mistakes(f"{SMALL}requires: {{render: {{gpu: 0}}, rendering: {{gpu: 1}}}}\n") == [
-        "job.yaml:4:21: requires.render.gpu: input should be greater than 0, not 0"
+        "job.yaml:4:21: requires.render.gpu: give more than 0.0, not 0"
     ]
     (line,) = mistakes(f"{SMALL}requires: {{rendering: {{gpu: 1}}}}\n")
     assert line.endswith("requires: rendering is no stage; there are render, analyze, export")
@@ -525,3 +574,10 @@ def test_a_submitted_job_means_the_same_in_another_directory(tmp_path: Path) -> 
     (task,) = planned_tasks(there, Path("/elsewhere"), Path(there.output))
     assert task == planned_tasks(request.spec, tmp_path, request.output)[0]
     assert task.config["input"] == f"{tmp_path}/a.png"
+
+
+def test_everyday_names_stand_for_what_there_is() -> None:
+    for name, meant in EVERYDAY_NAMES.items():
+        assert name not in OPERATIONS
+        assert name not in ANALYSES
+        assert meant in OPERATIONS or meant in ANALYSES
