@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from typing import TextIO
+from typing import Protocol, TextIO
 
-from rayjobs.run.progress import Display, NoDisplay, Snapshot, numbers_text
+from rayjobs.run.progress import STOPPING, Display, Snapshot, numbers_text
 
 PLAIN_INTERVAL_S = 5.0
+
+
+class CommandDisplay(Display, Protocol):
+    """One that a person who presses Ctrl-C looks at."""
+
+    def stopping(self) -> None:
+        """Say that it was seen; called inside of a signal handler."""
+
+
+class NoDisplay:
+    """For runs that are asked for JSON."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Nothing is shown."""
+
+    def stopping(self) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class PlainDisplay:
@@ -28,11 +49,18 @@ class PlainDisplay:
         text = f"{snapshot.name}: {snapshot.phase}"
         print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
 
+    def stopping(self) -> None:
+        """Say so at once, past the stream, which may be in use where the signal came."""
+        try:
+            os.write(self._stream.fileno(), f"{STOPPING}\n".encode())
+        except OSError:  # nobody reads it any more, or it is no file: the end is told all the same
+            return
+
     def close(self) -> None:
         """Nothing is held."""
 
 
-def open_display(*, quiet: bool) -> Display:
+def open_display(*, quiet: bool) -> CommandDisplay:
     """The display that fits where standard error goes."""
     if quiet:
         return NoDisplay()

@@ -13,7 +13,7 @@ from typing import Any
 from actors.ledger.job_registry import job_id_of
 from pipelines.errors import JobError, RayjobsError
 from pipelines.kernel_cache import unusual_place
-from rayjobs.command_line.display import open_display
+from rayjobs.command_line.display import CommandDisplay, open_display
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
 from rayjobs.command_line.program import outlive_the_terminal
@@ -119,8 +119,8 @@ def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) ->
     unusual = unusual_place()
     if unusual is not None:
         print(f"rayjobs: {unusual}", file=sys.stderr)
-    interrupted = threading.Event()
     display = open_display(quiet=as_json)
+    interrupted = _Interrupted(display)
     try:
         with stopping_on_signals(interrupted):
             state = run_job(request, display, interrupted)
@@ -147,6 +147,19 @@ def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) ->
     else:
         print_end(state, OutputDirectory(request.output))
     return exit_code(state)
+
+
+class _Interrupted(threading.Event):
+    """Set by Ctrl-C or SIGTERM; whoever looks is told at once that it was seen."""
+
+    def __init__(self, display: CommandDisplay) -> None:
+        super().__init__()
+        self._display = display
+
+    def set(self) -> None:
+        if not self.is_set():
+            super().set()
+            self._display.stopping()
 
 
 def _state_after(error: RayjobsError, status: JobStatus, request: RunRequest) -> dict[str, Any]:

@@ -40,8 +40,12 @@ class Snapshot:
         return left / self.rate if self.rate else None
 
 
+LEAST_RATE_S = 2.0
+"""A rate over less time than this says nothing about the rest."""
+
+
 class Rate:
-    """Images per second over a sliding window."""
+    """Images per second over a sliding window, which begins when the first images are ready: loading is no rate."""
 
     def __init__(self, window_s: float = 30.0) -> None:
         self._window_s = window_s
@@ -49,11 +53,13 @@ class Rate:
 
     def update(self, finished: int, now: float) -> float | None:
         """Take the number of inputs finished by now; give the rate, or None as long as it says nothing."""
+        if len(self._points) == 1 and self._points[0][1] == finished:
+            self._points.clear()
         self._points.append((now, finished))
         while len(self._points) > 2 and now - self._points[0][0] > self._window_s:
             self._points.pop(0)
         (start, before), (end, after) = self._points[0], self._points[-1]
-        return (after - before) / (end - start) if end - start >= 0.5 and after > before else None
+        return (after - before) / (end - start) if end - start >= LEAST_RATE_S and after > before else None
 
 
 class Display(Protocol):
@@ -64,25 +70,20 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-class NoDisplay:
-    """For runs that are asked for JSON, and for the Python API."""
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Nothing is shown."""
-
-    def close(self) -> None:
-        """Nothing is held."""
+STOPPING = "stopping after the images in hand; Ctrl-C again to stop now"
 
 
-def numbers_text(snapshot: Snapshot) -> str:
-    """How many of how many, how quick, how long still."""
-    text = f"{snapshot.done + snapshot.failed + snapshot.skipped:,} of {snapshot.total:,}"
+def numbers_text(snapshot: Snapshot, width: int | None = None) -> str:
+    """How many of how many, how quick, how long still; of a line of ``width`` characters as much as fits in whole."""
+    parts = [f"{snapshot.done + snapshot.failed + snapshot.skipped:,} of {snapshot.total:,}"]
     if snapshot.failed:
-        text += f", {snapshot.failed:,} failed"
+        parts.append(f"{snapshot.failed:,} failed")
     if snapshot.skipped:
-        text += f", {snapshot.skipped:,} skipped"
+        parts.append(f"{snapshot.skipped:,} skipped")
     if snapshot.rate:
-        text += f", {snapshot.rate:.1f} images/s"
+        parts.append(f"{snapshot.rate:.1f} images/s")
     if snapshot.eta_s is not None and snapshot.eta_s >= 1:
-        text += f", {duration_text(snapshot.eta_s)} left"
-    return text
+        parts.append(f"{duration_text(snapshot.eta_s)} left")
+    while width is not None and len(parts) > 1 and len(", ".join(parts)) > width:
+        del parts[-2 if len(parts) > 2 else -1]  # what is left to wait matters more than how quick it is
+    return ", ".join(parts)

@@ -8,14 +8,17 @@ import pty
 import re
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from rayjobs.command_line.display import PlainDisplay, open_display
-from rayjobs.run.progress import NoDisplay, Rate, Snapshot, numbers_text
+from rayjobs.command_line.display import NoDisplay, PlainDisplay, open_display
+from rayjobs.command_line.terminal_display import TerminalDisplay
+from rayjobs.run.progress import STOPPING, Rate, Snapshot, numbers_text
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -43,6 +46,20 @@ def test_a_rate_is_that_of_the_last_half_minute() -> None:
     assert rate.update(0, 0.0) is None
     assert rate.update(10, 0.1) is None, "too short to say anything"
     assert rate.update(20, 10.0) == 2
+
+
+def test_the_time_that_loading_takes_is_no_rate() -> None:
+    rate = Rate()
+    for second in range(20):
+        assert rate.update(0, float(second)) is None
+    assert rate.update(8, 20.0) is None
+    assert rate.update(30, 22.0) == pytest.approx(10)
+
+
+def test_a_rate_forgets_what_was_more_than_half_a_minute_ago() -> None:
+    rate = Rate(window_s=30)
+    rate.update(0, 0.0)
+    rate.update(20, 10.0)
     for second in range(11, 61):
         found = rate.update(20 + 4 * (second - 10), float(second))
     assert found == pytest.approx(4, rel=0.02)
@@ -90,7 +107,43 @@ def test_what_is_shown_depends_on_where_it_goes(monkeypatch: pytest.MonkeyPatch)
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
 
 
-def test_a_terminal_has_one_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_fit_the_line_in_whole_parts() -> None:
+    full = snapshot(total=1200, done=610, failed=2, skipped=1, rate=10.0)
+    assert numbers_text(full, 80) == "613 of 1,200, 2 failed, 1 skipped, 10.0 images/s, 59 s left"
+    assert numbers_text(full, 46) == "613 of 1,200, 2 failed, 1 skipped, 59 s left"
+    assert numbers_text(full, 40) == "613 of 1,200, 2 failed, 59 s left"
+    assert numbers_text(full, 10) == "613 of 1,200"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_terminal_has_at_most_two_live_lines_and_none_is_broken(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    display = TerminalDisplay()
+    display.close()
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    long = Snapshot(name="a-rather-long-name-of-a-job-of-somebody", phase="writing tables and report", total=12_345)
+    for shown in (snapshot("planning"), snapshot(total=1200, done=600, failed=2, rate=10.0), long):
+        display._console = console
+        display.show(shown)
+        for stopping in (False, True):
+            display._stopping = stopping
+            with console.capture() as captured:
+                console.print(display._lines())
+            lines = captured.get().splitlines()
+            assert len(lines) == (2 if shown.total else 1)
+            assert all(len(line.rstrip()) <= width for line in lines)
+            said = "stopping" if stopping else shown.phase
+            assert said[:20] in lines[0]
+
+
+def test_a_log_says_at_once_that_the_job_is_stopping(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream:
+        PlainDisplay(stream).stopping()
+        assert (tmp_path / "log").read_text() == f"{STOPPING}\n"
+    PlainDisplay(io.StringIO()).stopping()  # no file: nothing to tell there, and no error
+
+
+def test_a_terminal_has_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a real pseudo-terminal, whose screen is empty again at the end."""
     master, slave = pty.openpty()
     screen: list[bytes] = []
