@@ -11,7 +11,6 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.quantity_texts import duration_text
 from rayjobs.run.progress import STOPPING, Snapshot, numbers_text
 
 BAR = 24
@@ -50,10 +49,12 @@ class TerminalDisplay:
         if snapshot is None:
             return Group(self._spinner)
         head = Table.grid(padding=(0, 1))
-        phase = STOPPING if self._stopping else snapshot.phase
+        phase = snapshot.phase
+        if self._stopping:
+            phase = STOPPING if len(STOPPING) + 2 <= width else STOPPING.partition(";")[0]
         waited = time.monotonic() - self._since
         if not snapshot.total and waited >= WAITING_S:
-            phase += f", {duration_text(int(waited))}"
+            phase += f", {waited:.0f} s"
         name = Text(snapshot.name, style="bold")
         if self._stopping and len(snapshot.name) + len(phase) + 3 > width:
             name = Text("")
