@@ -23,7 +23,6 @@ import pyarrow as pa
 from actors.queue.task_pools import POOLS, SHARD_TYPES
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
-    ANALYSIS_EXAMPLES,
     COLUMNS_INTRODUCTION,
     ENVIRONMENT,
     EVERY_COLUMN,
@@ -31,7 +30,6 @@ from docs.reference_texts import (
     FORMATS_TEXT,
     JOB_FILE_END,
     JOB_FILE_INTRODUCTION,
-    OPERATION_EXAMPLES,
     OPERATIONS_INTRODUCTION,
     REASONS,
     REASONS_INTRODUCTION,
@@ -50,6 +48,8 @@ from pipelines.tables import analyses_schema, manifest_schema, scopes_schemas
 from pipelines.tables.group_statistics import groups_schema
 from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
 from rayjobs.command_line.cli import parser
+from rayjobs.command_line.parameter_texts import Schema, values_of
+from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.job_spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,8 +62,6 @@ REACH = {
 }
 GROUPS = {"tone": "Tone", "colour": "Colour", "filters": "Filters", "geometry": "Geometry"}
 KINDS = {"scopes": "The six scopes", "measurements": "Measurements"}
-
-Schema = Mapping[str, Any]
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
@@ -78,54 +76,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def prose(docstring: str) -> str:
     """A docstring as Markdown: one paragraph per paragraph, code in single backticks."""
     return re.sub(r"``([^`]+)``", r"`\1`", inspect.cleandoc(docstring)) + "\n"
-
-
-def values_of(schema: Schema, definitions: Schema) -> str:
-    """Which values a parameter takes: choices, or a type with its range."""
-    if "$ref" in schema:
-        return f"see [{(name := schema['$ref'].rsplit('/', 1)[-1])}](#{name.lower()})"
-    if choice := schema.get("anyOf") or schema.get("oneOf"):
-        options = [values_of(option, definitions) for option in choice if option.get("type") != "null"]
-        return " or ".join(dict.fromkeys(options))
-    choices = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
-    if choices:
-        return ", ".join(f"`{value}`" for value in choices)
-    match schema.get("type"):
-        case "array":
-            text = _array(schema, definitions)
-        case "object":
-            text = f"name: {values_of(schema['additionalProperties'], definitions)}"
-        case "integer" | "number" as kind:
-            text = _range("whole number" if kind == "integer" else "number", schema)
-        case "boolean":
-            text = "`true`, `false`"
-        case _:
-            text = schema.get("format", "text")
-    return text
-
-
-def _range(kind: str, schema: Schema) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    first = f"above {above:,}" if above is not None else f"{low:,}" if low is not None else ""
-    last = f"below {below:,}" if below is not None else f"{high:,}" if high is not None else ""
-    if first and last:
-        return f"{kind}, {first} to {last}"
-    if first:
-        return f"{kind}, {first}" if above is not None else f"{kind}, {first} or more"
-    return f"{kind}, up to {last}" if last else kind
-
-
-def _array(schema: Schema, definitions: Schema) -> str:
-    items = schema.get("prefixItems")
-    if items:
-        inner = values_of(items[0], definitions)
-        return f"list of {len(items)}: {inner}"
-    inner = values_of(schema.get("items", {}), definitions)
-    low, high = schema.get("minItems"), schema.get("maxItems")
-    if high:
-        return f"list of {low or 0} to {high}: {inner}"
-    return f"list of {low} or more: {inner}" if low else f"list: {inner}"
 
 
 def default_of(name: str, schema: Schema, required: Sequence[str]) -> str:

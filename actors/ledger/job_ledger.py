@@ -44,6 +44,16 @@ from pipelines.storage.local_files import own_file, replace_own
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 
+_ATTEMPTS = (
+    "SELECT attempts.rowid, path, epoch, finished, seconds, outcome, attempts.reason, attempts.message, worker"
+    " FROM attempts JOIN inputs ON inputs.id = input"
+)
+
+
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    return Attempt(**dict(zip(Attempt.__slots__, row[1:], strict=True)))
+
+
 class JobLedger:
     """One job's SQLite file; see the module's text for who may write."""
 
@@ -215,23 +225,19 @@ class JobLedger:
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt in the order in which they ended; read in pages, so memory stays flat."""
         last = 0
-        while page := self._all(
-            "SELECT attempts.rowid, path, epoch, finished, seconds, outcome, attempts.reason, attempts.message, worker"
-            " FROM attempts JOIN inputs ON inputs.id = input WHERE attempts.rowid > ?"
-            " ORDER BY attempts.rowid LIMIT 2000",
-            (last,),
-        ):
-            for last, path, epoch, finished, seconds, outcome, reason, message, worker in page:  # noqa: B007
-                yield Attempt(
-                    path=path,
-                    epoch=epoch,
-                    finished=finished,
-                    seconds=seconds,
-                    outcome=outcome,
-                    reason=reason,
-                    message=message,
-                    worker=worker,
-                )
+        while page := self._all(f"{_ATTEMPTS} WHERE attempts.rowid > ? ORDER BY attempts.rowid LIMIT 2000", (last,)):
+            last = page[-1][0]
+            yield from map(_attempt, page)
+
+    def last_failure(self) -> Attempt | None:
+        """The latest attempt that failed."""
+        found = self._all(f"{_ATTEMPTS} WHERE outcome = 'failed' ORDER BY attempts.rowid DESC LIMIT 1")
+        return _attempt(found[0]) if found else None
+
+    def done_since(self, when: float) -> int:
+        """How many attempts were done since a time, in Unix seconds; of the latest 100,000."""
+        latest = "SELECT finished FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC LIMIT 100000"
+        return int(self._all(f"SELECT count(*) FROM ({latest}) WHERE finished >= ?", (when,))[0][0])
 
     def commit(self, rows: Sequence[ImageStatus], *, epoch: int) -> int:
         """Take over what workers report, in one transaction; return how many inputs became final by it.

@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from pipelines.errors import FailedReason, JobError
 from rayjobs.command_line import program
-from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_PROBLEM
+from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 
 ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
 """Names of extensions that any job may use, with commas between."""
@@ -81,7 +83,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     if lost is None:
         return code
     print(f"rayjobs: {lost}", file=sys.stderr)
-    return code if command.__name__ in _WORKING else code or EXIT_PROBLEM
+    return code if getattr(command, "__name__", "") in _WORKING else code or EXIT_PROBLEM
 
 
 def _check_current_directory() -> None:
@@ -97,8 +99,20 @@ class _Parser(argparse.ArgumentParser):
     """2 means that inputs failed, or that files differ: a mistake on the command line is no such thing."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_PROBLEM, f"{self.prog}: {message}\n")
+        unknown = _UNKNOWN.match(message)
+        if unknown is None:
+            self.print_usage(sys.stderr)
+            self.exit(EXIT_PROBLEM, f"{self.prog}: {message}\n")
+        from pipelines.registry import nearest
+
+        where, word, choices = unknown.groups()
+        known = [choice.strip(" '") for choice in choices.split(",")]
+        what, all_of_them = ("command", "`rayjobs --help` lists them") if where == "COMMAND" else (where, "")
+        more = nearest(word, known) or f"; {all_of_them or 'there are ' + ', '.join(known)}"
+        self.exit(EXIT_PROBLEM, f"{self.prog}: unknown {what} {word!r}{more}\n")
+
+
+_UNKNOWN = re.compile(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -111,7 +125,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",
     )
     top.add_argument("--version", action="version", version=reference.version_text())
-    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    top.set_defaults(command=partial(_help, top))
+    subparsers = top.add_subparsers(metavar="COMMAND")
 
     def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=summary, description=summary)
@@ -123,6 +138,11 @@ def parser() -> argparse.ArgumentParser:
     _add_upkeep(add)
     _add_references(add)
     return top
+
+
+def _help(top: argparse.ArgumentParser, _: argparse.Namespace) -> int:
+    top.print_help()
+    return EXIT_OK
 
 
 def _file(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -145,9 +165,10 @@ def _add_running(add: Add) -> None:
     _json(run)
     _starting(run)
     submit = _file(add("submit", running.submit, "Submit a job to a cluster through Ray's Jobs API"))
-    submit.add_argument("--address", required=True, metavar="URL", help="of the cluster's dashboard, http://head:8265")
+    submit.add_argument("--address", required=True, metavar="ADDRESS", help="of the cluster's dashboard: head:8265")
     submit.add_argument("--wait", action="store_true", help="follow its log until it ends")
     _priority(submit)
+    _json(submit)
     _starting(submit)
     resume = _job(add("resume", running.resume, "Go on with a job that was interrupted, paused or cancelled"))
     _json(resume)
@@ -167,6 +188,7 @@ def _add_running(add: Add) -> None:
     _json(_job(add("pause", running.pause, "Stop a job for now; `rayjobs resume` goes on")))
     priority = _job(add("priority", running.set_priority, "Change the priority of a running job"))
     priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
+    _json(priority)
 
 
 def _add_looking(add: Add) -> None:
@@ -183,7 +205,13 @@ def _add_looking(add: Add) -> None:
     _json(history)
     report = _job(add("report", looking.report, "Say where a job's report is"))
     report.add_argument("--open", action="store_true", help="show it in the browser")
-    _json(add("list", looking.list_jobs, "List the jobs that were run from this account"))
+    _json(report)
+    logs = _job(add("logs", looking.logs, "Show what a submitted job printed"))
+    logs.add_argument("--address", metavar="ADDRESS", help="of the cluster's dashboard, unless it is known: head:8265")
+    _json(logs)
+    listed = add("list", looking.list_jobs, "List the jobs that were run from this account")
+    listed.add_argument("--all", action="store_true", help="also those whose output was removed")
+    _json(listed)
 
 
 def _add_upkeep(add: Add) -> None:
@@ -205,10 +233,13 @@ def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
     from rayjobs.command_line import reference
 
-    operations = add("operations", reference.operations, "List the operations with their parameters")
+    operations = add("operations", reference.operations, "List the operations, or explain one")
+    operations.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
+    operations.add_argument("--picture", type=Path, metavar="FILE.png", help="draw what NAME does: before and after")
     _json(operations)
     _allow(operations)
-    analyses = add("analyses", reference.analyses, "List the analyses with their parameters and columns")
+    analyses = add("analyses", reference.analyses, "List the analyses with their columns, or explain one")
+    analyses.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
     _json(analyses)
     _allow(analyses)
     charts = add("charts", reference.charts, "List the analyses that have a chart, or draw a page with all of them")

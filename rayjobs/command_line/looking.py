@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import closing
 from typing import Any
 
 from pipelines.errors import JobError
@@ -13,11 +14,13 @@ from rayjobs.command_line.exit_codes import EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
 from rayjobs.command_line.program import nobody_listens
 from rayjobs.command_line.running import run_request
-from rayjobs.job.job_state import find_output, read_state
+from rayjobs.job.job_state import JobStatus, find_output, read_state, state_of
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.run.progress import Rate, Snapshot
+from rayjobs.run.progress import Rate, Snapshot, numbers_text
 
 WATCH_INTERVAL_S = 0.5
+RECENT_S = 30.0
+"""The rate of a running job is that of so many seconds."""
 
 
 # ---- looking -----------------------------------------------------------------------------------------------------
@@ -38,14 +41,25 @@ def plan(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """``rayjobs status``."""
     output = find_output(arguments.job)
-    state = read_state(output)
+    with closing(output.read_ledger()) as ledger:
+        state = state_of(ledger, output)
+        recent = ledger.done_since(time.time() - RECENT_S) if state.status is JobStatus.RUNNING else 0
+        failure = ledger.last_failure()
+    snapshot = Snapshot.of(state.name, state.status, state, recent / RECENT_S if recent else None)
     if arguments.json:
-        print_json(state.to_json())
+        found: dict[str, Any] = {"images_per_second": snapshot.rate, "seconds_left": snapshot.eta_s}
+        found["last_failure"] = failure and {**failure.to_json(), "input": readable_path(failure.path)}
+        print_json(state.to_json() | {key: value for key, value in found.items() if value is not None})
         return EXIT_OK
     print(summary(state))
+    if state.status is JobStatus.RUNNING:
+        print(f"  {numbers_text(snapshot)}")
     print(f"  {state.job_id}  {output.root}")
     for reason, count in state.reasons.items():
         print(f"  {count:>6,}  {reason}")
+    if failure is not None:
+        said = f"{failure.reason}: {printable(failure.message or '')}"
+        print(f"  last failure: {printable(readable_path(failure.path))}: {said}")
     if state.error:
         print(f"  {state.error}")
     return EXIT_OK
@@ -78,24 +92,43 @@ def list_jobs(arguments: argparse.Namespace) -> int:
     from actors.ledger.job_registry import JobRegistry
 
     rows: list[dict[str, Any]] = []
+    removed = 0
     for job in JobRegistry().jobs():
         output = OutputDirectory(job.output)
-        listed = {"job_id": job.job_id, "name": job.name, "output": str(job.output)}
+        listed = {"job_id": job.job_id, "name": job.name, "output": str(job.output), "first_run": job.submitted}
         if not output.exists:
-            rows.append({**listed, "status": "removed"})
+            removed += 1
+            if arguments.all:
+                rows.append({**listed, "status": "removed"})
             continue
         try:
-            rows.append(read_state(output).to_json())
+            rows.append({**listed, **read_state(output).to_json()})
         except JobError:  # of another version, or damaged: `status` says what is wrong; the others are listed
             rows.append({**listed, "status": "unreadable"})
     if arguments.json:
         print_json(rows)
         return EXIT_OK
     for row in rows:
-        counts = f"{row['done']:,}/{row['total']:,}" if "total" in row else ""
-        print(f"{row['job_id']:<32} {row['status']:<24} {counts:>15}  {row['output']}")
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.get("started") or row["first_run"]))
+        counts = f"{row['done']:,} of {row['total']:,}" if "total" in row else ""
+        said = row["status"].replace("_", " ")
+        print(f"{when}  {row['job_id']:<32} {said:<23} {counts:>17}  {printable(row['output'])}")
     if not rows:
         print("no jobs yet; `rayjobs init` writes an example job file")
+    if removed and not arguments.all:
+        print(f"and {removed:,} whose output was removed: `rayjobs list --all`")
+    return EXIT_OK
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """``rayjobs logs``."""
+    from rayjobs.command_line.ray_submit import printed_by
+
+    found = printed_by(arguments.job, arguments.address)
+    if arguments.json:
+        print_json(found)
+    else:
+        print(found["log"], end="")
     return EXIT_OK
 
 
@@ -124,7 +157,10 @@ def report(arguments: argparse.Namespace) -> int:
     output = find_output(arguments.job)
     if not output.report.is_file():
         raise JobError(f"{output.root}: no report yet; it is written when the job completes")
-    print(output.report)
+    if arguments.json:
+        print_json({"report": str(output.report), "url": output.report.as_uri()})
+    else:
+        print(output.report)
     if arguments.open:
         import webbrowser
 

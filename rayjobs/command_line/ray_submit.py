@@ -14,14 +14,20 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 from actors.ledger.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
 from rayjobs.command_line.doctor import authentication_of
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
+from rayjobs.job.job_state import read_state
 from rayjobs.job.job_tasks import planned_tasks
+from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.ray_session import decide_authentication
 from rayjobs.run.run_request import RunRequest
 
@@ -29,6 +35,7 @@ STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
 STOP_S = 10.0
 START_S = 60.0
+ANSWER_S = 3.0
 NOT_READY = "No available agent"
 POLL_S = 1.0
 JOB_FILE = "job.yaml"
@@ -56,18 +63,13 @@ def submit_job(request: RunRequest, *, address: str, options: Sequence[str] = ()
     JobError
         The cluster can't be reached or refuses the job.
     """
-    finding = authentication_of(address)
-    if finding.verdict != "ok":
-        sys.stderr.write(f"rayjobs: warning: {finding.text}\n")
-    decide_authentication(embedded=False)
     from ray.exceptions import RayError
-    from ray.job_submission import JobSubmissionClient
 
+    client = _client(address)
     job_id = job_id_of(request.spec.name, request.output)
     submission_id = f"{job_id}-{time.time_ns():x}"
     arguments = ["run", JOB_FILE, "--output", str(request.output), *options]
     try:
-        client = JobSubmissionClient(address)
         with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:
             text = json.dumps(resolved_job(request), indent=2)
             (Path(directory) / JOB_FILE).write_text(text, encoding="utf-8")
@@ -111,6 +113,78 @@ def stop_own_job() -> None:
         raise JobError(_first_line(error)) from error
     time.sleep(STOP_S)
     raise JobError(f"it was asked to stop the job, and hasn't within {STOP_S:g} s")
+
+
+def printed_by(job: str, address: str | None) -> dict[str, Any]:
+    """What the latest submission of a job printed, as the cluster has it; ``job`` is its output, id or name.
+
+    Raises
+    ------
+    JobError
+        The cluster can't be reached, or knows no submission of the job.
+    """
+    given = address or os.environ.get("RAY_API_SERVER_ADDRESS")
+    if given is None:
+        text = "give the --address of the cluster's dashboard (head:8265); what became of its inputs: `rayjobs history`"
+        raise JobError(f"{job}: {text}")
+    from ray.exceptions import RayError
+
+    path = Path(job).expanduser()
+    job_id = read_state(OutputDirectory(path)).job_id if OutputDirectory(path).exists else job
+    client = _client(given)
+    try:
+        found = [
+            each
+            for each in client.list_jobs()
+            if each.metadata and job_id in (each.metadata.get("job_id"), each.metadata.get("name"), each.submission_id)
+        ]
+        if not found:
+            raise JobError(f"{given}: no submission of {job!r} is known there")
+        latest = max(found, key=lambda each: each.start_time or 0)
+        log = client.get_job_logs(latest.submission_id)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise JobError(f"{given}: {_first_line(error)}") from error
+    return {"submission_id": latest.submission_id, "status": str(latest.status), "log": log}
+
+
+def _client(address: str) -> Any:
+    """Ray's client of a cluster that answers, and that takes the token that there is, or needs none."""
+    finding = authentication_of(address)
+    if finding.verdict != "ok":
+        sys.stderr.write(f"rayjobs: warning: {finding.text}\n")
+    decide_authentication(embedded=False)
+    url = address if "://" in address else f"http://{address}"
+    _check_answers(url)
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(url)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise JobError(f"{address}: {_first_line(error)}; check the address and RAY_AUTH_TOKEN") from error
+
+
+def _check_answers(url: str) -> None:
+    """Ray's client waits for minutes, and says many lines, where nobody answers or a token is missing."""
+    from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+
+    if urlparse(url).scheme not in ("http", "https"):
+        raise JobError(f"{url}: give the address of the cluster's dashboard, such as http://head:8265")
+    try:
+        headers = get_auth_headers_if_auth_enabled({})
+    except RuntimeError as error:
+        raise JobError(f"{url}: {_first_line(error)}") from error
+    try:
+        urlopen(Request(f"{url.rstrip('/')}/api/version", headers=headers), timeout=ANSWER_S).close()
+    except HTTPError as error:
+        if error.code not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return  # what else is wrong the client says
+        what = "the token isn't this cluster's" if headers else "the cluster asks for a token"
+        raise JobError(f"{url}: {what}; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH") from error
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        text = f"nobody answers ({reason}); give the address of the cluster's dashboard, such as head:8265"
+        raise JobError(f"{url}: {text}") from error
 
 
 def _submit(client: Any, **job: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from contextlib import ExitStack
@@ -15,8 +16,12 @@ from pipelines.analyses import ANALYSES, Column, of_analysis
 from pipelines.errors import JobError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.operations import OPERATIONS
+from pipelines.registry import Registry, named_files
 from rayjobs.command_line.exit_codes import EXIT_OK, EXIT_PROBLEM
+from rayjobs.command_line.parameter_texts import values_of
 from rayjobs.command_line.printing import print_json
+from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
+from rayjobs.job.mistakes import EVERYDAY_NAMES
 
 
 def version_text() -> str:
@@ -30,6 +35,8 @@ def version_text() -> str:
 def operations(arguments: argparse.Namespace) -> int:
     """``rayjobs operations``."""
     _load_allowed()
+    if arguments.picture is not None:
+        _draw(arguments.name, arguments.picture)
     entries = [
         {
             "name": name,
@@ -38,8 +45,12 @@ def operations(arguments: argparse.Namespace) -> int:
             "reach": entry.reach,
             "parameters": _parameters(entry.parameters),
         }
-        for name, entry in OPERATIONS.items()
+        for name, entry in _asked(OPERATIONS, arguments.name)
     ]
+    if arguments.name and not arguments.json:
+        _explain("operations", OPERATIONS[arguments.name], OPERATION_EXAMPLES.get(arguments.name))
+        print(f"\nA picture of it: rayjobs operations {arguments.name} --picture {arguments.name}.png")
+        return EXIT_OK
     return _print_reference(entries, arguments)
 
 
@@ -61,13 +72,71 @@ def analyses(arguments: argparse.Namespace) -> int:
                 for column in (entry.row_columns(**_defaults(entry.parameters)) if entry.row_columns else ())
             ],
         }
-        for name, entry in ANALYSES.items()
+        for name, entry in _asked(ANALYSES, arguments.name)
     ]
+    if arguments.name and not arguments.json:
+        _explain("analyses", ANALYSES[arguments.name], ANALYSIS_EXAMPLES.get(arguments.name))
+        for heading, kind in (("Columns", "columns"), ("Columns of objects", "object_columns")):
+            if entries[0][kind]:
+                print(f"\n{heading}:")
+            for column in entries[0][kind]:
+                print(f"  {column['name']:<32} {column['meaning']}{_in_brackets(column['unit'])}")
+        return EXIT_OK
     return _print_reference(entries, arguments)
 
 
 def _described(column: Column) -> dict[str, str]:
     return asdict(replace(column, label=column.title))
+
+
+def _in_brackets(unit: str) -> str:
+    return f" ({unit})" if unit else ""
+
+
+def _asked(registry: Registry[Any], name: str | None) -> list[tuple[str, Any]]:
+    """All entries, or the one of a name, in the words that people have for it."""
+    if name is None:
+        return list(registry.items())
+    if name not in registry:
+        meant = EVERYDAY_NAMES.get(name.lower(), "")
+        hint = f"; {meant!r} does that" if meant in registry else registry.hint(name)
+        raise JobError(f"unknown {registry.kind} {name!r}{hint or '; there are ' + ', '.join(registry)}")
+    return [(name, registry[name])]
+
+
+def _explain(section: str, entry: Any, example: str | None) -> None:
+    """What one does, its parameters, and how a job file writes it."""
+    print(f"{entry.name}\n")
+    print((inspect.getdoc(entry.function) or "").replace("``", "`"))
+    schema = entry.parameters.model_json_schema()
+    if schema.get("properties"):
+        print("\nParameters:")
+    for name, parameter in schema.get("properties", {}).items():
+        default = parameter.get("default")
+        said = values_of(parameter, schema.get("$defs", {})).replace("`", "")
+        more = f"; {default} unless given" if default is not None else ""
+        print(f"  {name:<18} {said}{more}\n  {'':<18} {parameter.get('description', '')}")
+    if example is not None:
+        print(f"\nIn a job file:\n  {section}:\n    - {example}")
+
+
+def _draw(name: str | None, path: Path) -> None:
+    """A photograph and what the example of an operation makes of it, side by side."""
+    if name is None or name not in OPERATION_EXAMPLES or named_files(OPERATIONS[name].parameters):
+        raise JobError(
+            "--picture draws one operation that needs no file: rayjobs operations gaussian --picture gaussian.png"
+        )
+    from rayjobs.command_line.step_pictures import before_and_after
+
+    picture = before_and_after(OPERATION_EXAMPLES[name])
+    try:
+        with path.open("xb") as file:
+            file.write(picture)
+    except FileExistsError:
+        raise JobError(f"{path} exists; give another name") from None
+    except OSError as error:
+        raise JobError(f"{path}: {error.strerror}") from error
+    print(path, file=sys.stderr)
 
 
 def _load_allowed() -> None:
@@ -140,12 +209,8 @@ def _print_reference(entries: list[dict[str, Any]], arguments: argparse.Namespac
 
 
 def _parameter_text(parameter: dict[str, Any]) -> str:
-    kind = parameter.get("type", "")
-    choices = parameter.get("enum") or [c for option in parameter.get("anyOf", []) for c in option.get("enum", [])]
-    low, high = parameter.get("minimum"), parameter.get("maximum")
-    range_text = f"{low} to {high}" if low is not None and high is not None else "|".join(map(str, choices)) or kind
     default = f", default {parameter['default']}" if parameter.get("default") is not None else ""
-    return f"{range_text}{default}  {parameter.get('description', '')}".strip()
+    return f"{values_of(parameter, {}).replace('`', '')}{default}  {parameter.get('description', '')}".strip()
 
 
 def init(arguments: argparse.Namespace) -> int:

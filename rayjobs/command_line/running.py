@@ -59,7 +59,10 @@ def submit(arguments: argparse.Namespace) -> int:
     options += [part for where in arguments.notify for part in ("--notify", where)]
     options += [part for text in arguments.notify_commands for part in ("--notify-command", text)]
     submitted = submit_job(request, address=arguments.address, options=options, wait=arguments.wait)
-    print(submitted.job_id)
+    if arguments.json:
+        print_json({"job_id": submitted.job_id, "submission_id": submitted.submission_id})
+    else:
+        print(submitted.job_id)
     return submitted.exit_code
 
 
@@ -213,4 +216,6 @@ def set_priority(arguments: argparse.Namespace) -> int:
     if not output.running:
         raise JobError(f"{output.root}: isn't running; start it with `rayjobs run ... --priority {arguments.priority}`")
     output.request_priority(arguments.priority)
+    if arguments.json:
+        print_json({**read_state(output).to_json(), "priority": arguments.priority})
     return EXIT_OK

@@ -17,12 +17,13 @@ import pytest
 import yaml
 
 from docs.generate import PAGES
-from docs.reference_texts import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES, REASONS, SYSTEMS, WHOLE_JOB
+from docs.reference_texts import REASONS, SYSTEMS, WHOLE_JOB
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.operations import OPERATIONS, apply_operations
 from rayjobs.command_line.cli import parser
+from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.job_spec import JobSpec
 

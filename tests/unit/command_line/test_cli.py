@@ -56,7 +56,7 @@ def test_init_in_no_directory_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_reason_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["retry-failed", "job", "--reason", "timout"])
-    assert "'timout' (choose from" in capsys.readouterr().err
+    assert "unknown --reason 'timout'; did you mean 'timeout'?" in capsys.readouterr().err
 
 
 def test_a_damaged_list_of_jobs_is_told_in_one_line(

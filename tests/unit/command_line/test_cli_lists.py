@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from pipelines.analyses import ANALYSES
+from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS
+from pipelines.operations.chain import apply_operations
 from rayjobs.command_line.cli import main
 from tests.runs import rayjobs, write_job, write_photographs
 
@@ -108,3 +117,104 @@ def test_a_plan_says_what_is_left_out_and_why(tmp_path: Path) -> None:
     assert "  excluded       " in text
     assert "ignored:    1 files that don't look like images: .txt" in text
     assert not (tmp_path / "out").exists()
+
+
+def test_the_program_alone_helps(capsys: Output) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert "usage: rayjobs" in out
+    assert "Submit a job to a cluster" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rnu"], "rayjobs: unknown command 'rnu'; did you mean 'run'"),
+        (["xyzzy"], "rayjobs: unknown command 'xyzzy'; `rayjobs --help` lists them"),
+        (["priority", "out", "hihg"], "rayjobs priority: unknown priority 'hihg'; did you mean 'high'?"),
+    ],
+)
+def test_a_mistyped_word_is_told_with_what_is_near(words: list[str], told: str, capsys: Output) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_an_operation_is_explained_with_an_example_and_a_picture(tmp_path: Path, capsys: Output) -> None:
+    assert main(["operations", "gaussian"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("gaussian\n\nBlur with a Gaussian.\n")
+    assert "sigma              number, above 0 to 200; 1.0 unless given" in out
+    assert "    - gaussian: {sigma: 2}" in out
+    assert [row["name"] for row in listed(capsys, "operations", "gaussian")] == ["gaussian"]
+    picture = tmp_path / "gaussian.png"
+    assert main(["operations", "gaussian", "--picture", str(picture)]) == 0
+    pixels = np.asarray(Image.open(picture))
+    before, after = pixels[:, :512], pixels[:, -512:]
+    assert np.array_equal(before, data.astronaut())
+    assert np.array_equal(after, apply_operations(before, [ImageOperation("gaussian", {"sigma": 2})]).pixels)
+    assert main(["operations", "gaussian", "--picture", str(picture)]) == 1
+    assert main(["operations", "lut3d", "--picture", str(tmp_path / "lut.png")]) == 1
+    assert not (tmp_path / "lut.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["operations", "blur"], "unknown operation 'blur'; 'gaussian' does that"),
+        (["operations", "gausian"], "unknown operation 'gausian'; did you mean 'gaussian' or 'grayscale' or 'gamma'?"),
+        (["analyses", "focus"], "unknown analysis 'focus'; 'sharpness' does that"),
+    ],
+)
+def test_what_people_call_a_thing_is_answered_with_its_name(words: list[str], told: str, capsys: Output) -> None:
+    assert main(words) == 1
+    assert capsys.readouterr().err == f"rayjobs: {told}\n"
+
+
+def test_an_analysis_is_explained_with_its_columns(capsys: Output) -> None:
+    assert main(["analyses", "sharpness"]) == 0
+    assert "sharpness_brenner                Mean squared difference" in capsys.readouterr().out
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(tmp_path: Path, capsys: Output) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    write_photographs(tmp_path / "in", 1)
+    job = write_job(tmp_path, inputs=["in/"])
+    began = time.monotonic()
+    assert main(["submit", str(job), "--address", address]) == 1
+    assert time.monotonic() - began < 30
+    assert f"rayjobs: http://{address}: nobody answers (" in capsys.readouterr().err
+    assert main(["submit", str(job), "--address", "ftp://head:8265"]) == 1
+    assert "give the address of the cluster's dashboard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_a_missing_token_is_told_in_one_line(
+    token: str, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a server that answers as Ray's dashboard does to whoever has no token."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403 if token else 401)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is logged."""
+
+    write_photographs(tmp_path / "in", 1)
+    job = write_job(tmp_path, inputs=["in/"])
+    monkeypatch.setenv("RAY_AUTH_MODE", "token" if token else "disabled")
+    if token:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        assert main(["submit", str(job), "--address", address]) == 1
+        server.shutdown()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert line.startswith(f"rayjobs: http://{address}: the ")
+    assert line.endswith("set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")

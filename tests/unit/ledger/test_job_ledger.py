@@ -434,6 +434,6 @@ def test_a_job_of_another_format_is_listed_as_unreadable(
             JobLedger(OutputDirectory(tmp_path / name).ledger).close()
     with closing(sqlite3.connect(OutputDirectory(tmp_path / "old").ledger)) as db:
         db.execute("PRAGMA user_version = 1")
-    assert main(["list", "--json"]) == 0
+    assert main(["list", "--all", "--json"]) == 0
     listed = {Path(row["output"]).name: row["status"] for row in json.loads(capsys.readouterr().out)}
     assert listed == {"old": "unreadable", "new": "pending", "gone": "removed"}
