@@ -18,7 +18,7 @@ from rayjobs.run.run_request import request_of
 from tests.quick_runs import run_here
 from tests.runs import write_photographs
 
-PAGE = Path(__file__).parents[2] / "docs/how-to/tables.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/tables.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 IMAGES = 4
 
