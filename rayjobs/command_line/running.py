@@ -20,6 +20,7 @@ from rayjobs.command_line.program import outlive_the_terminal
 from rayjobs.job.job_file import load_job
 from rayjobs.job.job_state import TERMINAL, JobStatus, find_output, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
+from rayjobs.job.wishes import idle_wishes
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
 from rayjobs.run.run import InterruptedBySignalError, run_job
@@ -124,6 +125,8 @@ def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) ->
         print(f"rayjobs: {unusual}", file=sys.stderr)
     display = open_display(quiet=as_json)
     interrupted = _Interrupted(display)
+    for wish in idle_wishes(request.spec):
+        print(f"rayjobs: note: {wish}", file=sys.stderr)
     try:
         with stopping_on_signals(interrupted):
             state = run_job(request, display, interrupted)

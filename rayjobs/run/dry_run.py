@@ -8,6 +8,7 @@ nobody knows what an input or a plug-in does.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,15 +25,17 @@ from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.product_keys import table_requests
 from rayjobs.job.recipes import RecipeBook
 from rayjobs.job.stage_needs import chosen_stages
+from rayjobs.job.wishes import idle_wishes
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths
 from rayjobs.results.report_pages import page_path
 from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
+from rayjobs.run.ray_session import starts_embedded
 from rayjobs.run.run_request import RunRequest
 
-FIXED_ALWAYS = 3
-"""Files that every job writes: manifest, job.json and report."""
+START_S = 5.0
+"""Ray's start on this machine, workers included, about."""
 PROBED = 24
 TIMED = 3
 SHOWN = 20
@@ -100,6 +103,10 @@ class Outlook:
     """Files that appear, relative to the output."""
     running: bool
     """Whether a run is going on there."""
+    formats: dict[str, int]
+    """Suffix -> inputs to do."""
+    idle: tuple[str, ...]
+    """What is asked for and comes to nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``--json`` prints them."""
@@ -119,11 +126,13 @@ class Outlook:
         if self.tasks:
             yield f"then:       {', '.join(self.tasks)}"
         if self.to_do:
-            yield f"to read:    {size_text(self.input_bytes)}"
+            formats = ", ".join(f"{count:,} {printable(suffix)}" for suffix, count in self.formats.items())
+            yield f"to read:    {size_text(self.input_bytes)}: {formats}"
         if self.memory_bytes is not None:
             yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
-            yield f"time:       about {duration_text(self.seconds)} on {os.cpu_count()} CPUs"
+            start = "" if not starts_embedded() else ", Ray's start included"
+            yield f"time:       about {duration_text(round(self.seconds))} on {os.cpu_count()} CPUs{start}"
         for loss, count in self.losses.items():
             yield f"degraded:   {printable(loss)} ({count:,} of {self.looked_at:,} inputs looked at)"
         if self.renamed:
@@ -157,8 +166,7 @@ class Outlook:
             yield f"note:       {printable(self.note)}"
         if not self.writes:
             yield "note:       nothing to do: everything is there as the job wants it"
-        elif self.to_do and len(self.writes) == FIXED_ALWAYS:
-            yield "note:       no images, charts or tables are asked for: it would write a list of its inputs only"
+        yield from (f"note:       {wish}" for wish in self.idle)
         if self.running:
             yield f"note:       a run is going on in {printable(str(self.output))}: another one has to wait for it"
 
@@ -201,12 +209,14 @@ def dry_run(request: RunRequest) -> Outlook:
             tasks=tuple(task.name for task in spec.tasks),
             input_bytes=sum(entry.size for entry in opened),
             memory_bytes=sample.memory_bytes,
-            seconds=None if seconds is None else seconds * len(opened) / (os.cpu_count() or 1),
+            seconds=None if seconds is None or not opened else _run_s(seconds, len(opened)),
             losses=dict(sample.losses),
             looked_at=sample.looked_at,
             note=sample.note,
             writes=tuple(_writes(spec, counts.open)) if plan.changes_results or counts.open else (),
             running=output.running,
+            formats=dict(_formats(opened).most_common(SHOWN)),
+            idle=tuple(idle_wishes(spec)),
         )
 
 
@@ -221,6 +231,17 @@ def _left_out(ledger: JobLedger) -> tuple[LeftOut, ...]:
         )
         for final in islice(finals, SHOWN)
     )
+
+
+def _run_s(seconds: float, images: int) -> float:
+    """What a run takes of whose images each takes a CPU so long."""
+    return seconds * images / (os.cpu_count() or 1) + (START_S if starts_embedded() else 0.0)
+
+
+def _formats(inputs: Sequence[OpenInput]) -> Counter[str]:
+    """What the names of inputs say that they are."""
+    suffixes = (os.path.splitext(readable_path(entry.path))[1].removeprefix(".").lower() for entry in inputs)
+    return Counter(suffix or "without a suffix" for suffix in suffixes)
 
 
 def _needs(requires: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:

@@ -135,7 +135,7 @@ def test_it_tells_what_is_left_out_and_what_would_come_to_nothing(place: Place) 
     assert "in/drafts: the directory is left out by `exclude`" in done.out
     assert "results of the job in" in done.out
     nothing = {"operations": [], "analyses": [], "export": {"images": False, "charts": False}}
-    assert "it would write a list of its inputs only" in plan(place, job={**nothing, "output": "third"}).out
+    assert "it writes a list of its inputs only" in plan(place, job={**nothing, "output": "third"}).out
 
 
 def test_what_outputs_cannot_hold_is_said_before_and_after(place: Place) -> None:
