@@ -206,8 +206,8 @@ InputSource = Annotated[
 
 
 def _as_list(value: Any) -> Any:
-    """One table may stand alone."""
-    return [value] if isinstance(value, Mapping | InputTable) else value
+    """One pattern or table may stand alone."""
+    return [value] if isinstance(value, str | Mapping | InputTable) else value
 
 
 class JobSpec(_Section):
@@ -291,7 +291,8 @@ class JobSpec(_Section):
         return [{step.name: dict(step.params)} for step in steps]
 
 
-_LISTS = ("inputs", "exclude", "plugins", "notify")
+_LISTS = ("inputs", "exclude", "plugins", "notify", "group_by")
+"""Where one value stands for a list of it."""
 
 
 def job_schema() -> dict[str, Any]:
@@ -302,11 +303,6 @@ def job_schema() -> dict[str, Any]:
     properties = schema["properties"]
     for key in ("operations", "analyses", "tasks"):
         properties[key].pop("default", None)
-    described = properties["inputs"].pop("description")
-    properties["inputs"] = {
-        "anyOf": [properties["inputs"], {"$ref": "#/$defs/InputTable"}],
-        "description": described,
-    }
     properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
     properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
     step = {"type": "object", "minProperties": 1, "maxProperties": 1}
