@@ -12,6 +12,7 @@ import argparse
 import ast
 import inspect
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,7 @@ from pipelines.charts import CHARTABLE
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.models import AnalysisRequest
 from pipelines.operations import OPERATIONS
+from pipelines.retry_rules import RETRY_RULES, UNBOUNDED, RetryRule
 from pipelines.tables import analyses_schema, manifest_schema, scopes_schemas
 from pipelines.tables.group_statistics import groups_schema
 from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
@@ -54,6 +56,8 @@ from rayjobs.job.job_spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; edit the code, or docs/reference_texts.py. -->\n"
+RETRIES_BEGIN = "<!-- retries: made by `make docs` -->"
+RETRIES_END = "<!-- end of retries -->"
 REACH = {
     "point": "each pixel alone",
     "local": "each pixel and its surroundings",
@@ -373,6 +377,43 @@ def _classes() -> dict[str, str]:
     return found
 
 
+def retries_table() -> str:
+    """What is tried again, for ``reliability.md``."""
+
+    def pause(rule: RetryRule) -> str:
+        if not rule.first_pause_s:
+            return ""
+        doubled = "" if rule.longest_pause_s == rule.first_pause_s else f", doubled up to {rule.longest_pause_s:g} s"
+        return f"{rule.first_pause_s:g} s{doubled}"
+
+    def seconds(value: float) -> str:
+        return "" if math.isinf(value) else f"{value:g} s"
+
+    return table(
+        ["what is tried", "tries in all", "pause", "silent for so long, a try has failed", "within", "who", "then"],
+        [
+            [
+                rule.what,
+                "no bound" if rule.tries == UNBOUNDED else str(rule.tries),
+                pause(rule),
+                seconds(rule.patience_s),
+                seconds(rule.within_s),
+                ", ".join(f"`{by}`" if "/" in by else by for by in rule.by.split(", ")),
+                rule.then,
+            ]
+            for rule in RETRY_RULES
+        ],
+    )
+
+
+def with_retries(page: str) -> str:
+    """``reliability.md`` with the table that the code says."""
+    before, _, rest = page.partition(RETRIES_BEGIN)
+    _, end, after = rest.partition(RETRIES_END)
+    assert end, "the marks around the table of retries are gone"
+    return f"{before}{RETRIES_BEGIN}\n{retries_table()}{RETRIES_END}{after}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "operations.md": operations_page,
     "analyses.md": analyses_page,
@@ -385,11 +426,13 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write all pages into a directory, by default ``docs/reference``."""
+    """Write all pages into a directory, by default ``docs/reference``; and the tables in pages that people write."""
     target = Path(arguments[0]) if arguments else ROOT / "docs" / "reference"
     target.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (target / name).write_text(page(), encoding="utf-8")
+    reliability = ROOT / "docs" / "reliability.md"
+    reliability.write_text(with_retries(reliability.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -6,7 +6,8 @@
 
 Only what ended a process is tried again within a run: its neighbours may have been the cause. What lies in the file or
 in the job gives the same failure every time. Lesser results are made where they are known to be possible (``lesser``);
-an input that lost something by it is ``degraded`` in the manifest.
+an input that lost something by it is ``degraded`` in the manifest. How often, and how long the pauses are:
+``retry_rules``.
 """
 
 from __future__ import annotations
@@ -15,11 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from pipelines import retry_rules
 from pipelines.errors import FailedReason
-
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
-"""Before a further try, doubled each time up to this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +79,7 @@ def pause_before_retry(reason: FailedReason, attempts: int, most: int) -> float 
     """
     if not FAILURE_POLICIES[reason].recoverable or attempts >= most:
         return None
-    return min(FIRST_PAUSE_S * 2.0 ** (attempts - 1), LONGEST_PAUSE_S)
+    return retry_rules.INPUT.pause_s(attempts)
 
 
 def tried_in_next_run() -> list[FailedReason]:

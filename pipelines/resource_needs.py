@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines.errors import JobError, RayjobsError
 from pipelines.resources import ResourceEstimate
+from pipelines.retry_rules import RAY_TASK
 
 CPU, MEMORY, GPU, DISK = "cpu", "memory", "gpu", "disk"
 BUILT_IN = (CPU, MEMORY, GPU, DISK)
@@ -74,7 +75,7 @@ def ray_options(
     memory_bytes: int | None = None,
     resources: Mapping[str, float] | None = None,
     name: str | None = None,
-    max_retries: int | None = 0,
+    max_retries: int | None = RAY_TASK.retries,
 ) -> dict[str, Any]:
     """The options of a Ray task, or of an operator of Ray Data, that make the raylet enforce what it needs.
 

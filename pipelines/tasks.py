@@ -12,10 +12,10 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from pipelines import retry_rules
 from pipelines.resources import ResourceAllocation, ResourceEstimate
 
 TASK_TIMEOUT_S = 3600.0
-TASK_ATTEMPTS = 3
 
 
 class TaskPriority(IntEnum):
@@ -68,7 +68,7 @@ class Task:
     """Hands its resources back soon after it is asked to, with its work kept; then a more urgent task may ask it to."""
     timeout_s: float | None = TASK_TIMEOUT_S
     """How long its handler may take; None: any time. Then it is interrupted, and killed if that doesn't help."""
-    max_attempts: int = TASK_ATTEMPTS
+    max_attempts: int = retry_rules.TASK.tries
     """How often it may take its process down or its time may run out, with a pause after each."""
 
 

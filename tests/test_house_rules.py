@@ -226,6 +226,54 @@ def test_nothing_long_is_written_twice() -> None:
     assert [where for where in places.values() if len(where) > 1] == []
 
 
+TRIES = re.compile("(?i)(^|_)(tries|attempts|retries|restarts|rounds|deaths|pauses?_s)$")
+RETRY_TABLE = "pipelines/retry_rules.py"
+
+
+def tries_in(code: str) -> list[str]:
+    """Numbers of tries, and pauses between them, that code defines; a counter may begin at 0 or 1."""
+    pairs: list[tuple[str, ast.expr]] = []
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                pairs += [(ast.unparse(target), value) for target in targets]
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                pairs.append((ast.unparse(target), value))
+            case ast.keyword(arg=str(name), value=value):
+                pairs.append((name, value))
+            case ast.Dict(keys=keys, values=values):
+                pairs += [(k.value, v) for k, v in zip(keys, values, strict=True) if isinstance(k, ast.Constant)]
+    return [
+        f"{name} = {ast.unparse(value)}"
+        for name, value in pairs
+        if isinstance(name, str) and TRIES.search(name)
+        for number in ast.walk(value)
+        if isinstance(number, ast.Constant) and isinstance(number.value, int | float)
+        if number.value not in (0, 1) or (name.startswith("max_") and isinstance(value, ast.Constant | ast.UnaryOp))
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_numbers_of_tries_stand_in_one_table(path: Path) -> None:
+    found = tries_in(path.read_text(encoding="utf-8"))
+    assert bool(found) == (str(path.relative_to(ROOT)) == RETRY_TABLE), found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "SEAL_TRIES = 3",
+        "f(max_retries=0)",
+        "f(max_restarts=-1)",
+        "a = {'max_retries': 0}",
+        "PAUSES_S = (0.5, 1)",
+        "attempts: int = Field(3)",
+    ],
+)
+def test_the_rule_sees_numbers_of_tries(code: str) -> None:
+    assert tries_in(code)
+
+
 ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "a parameter declares that it names a file; its own name says nothing": (r'== "path"|"lut3d"(?!: ")', set()),
     "what decides a step's pixels": (r"def \w*(step|operation)_key\(", {"pipelines/cache_keys.py"}),

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from actors.queue.priority_scheduler import Kind
 from pipelines.resource_needs import needs_of
+from pipelines.retry_rules import RESOURCES_HELD
 from pipelines.tasks import Task
-
-LONGEST_PAUSE_S = 30.0
 
 
 def kind_of(task: Task) -> Kind:
@@ -49,8 +48,7 @@ class HeldKinds:
     def failed(self, kind: Kind, task: Task, now: float) -> None:
         """Such a task was to begin and couldn't."""
         failures = self._failures[kind] = self._failures.get(kind, 0) + 1
-        pause_s = 0.0 if failures == 1 else min(2.0 ** (failures - 2), LONGEST_PAUSE_S)
-        self._held[kind] = _Held(task, now + pause_s)
+        self._held[kind] = _Held(task, now + RESOURCES_HELD.pause_s(failures - 1))
 
     def worked(self, kind: Kind) -> None:
         """Such a task began."""

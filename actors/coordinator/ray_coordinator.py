@@ -25,6 +25,7 @@ from actors.coordinator.coordinator_service import Attached, CoordinatorService,
 from actors.home import rayjobs_home
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import TaskReport, TaskWord
+from pipelines import retry_rules
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import CPU, GPU, MEMORY
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
@@ -180,8 +181,8 @@ def find_or_create(home: str) -> Any:
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=-1,
+            max_restarts=retry_rules.COORDINATOR.retries,
+            max_task_retries=retry_rules.COORDINATOR.retries,
             max_pending_calls=MAX_PENDING_CALLS,
             num_cpus=0,
             resources={HEAD: 0.001},

@@ -15,12 +15,7 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 
 from actors.coordinator.ray_coordinator import find_or_create, home_of_head
 from pipelines.errors import RayjobsError
-
-PATIENCE_S = 60.0
-"""How long a call is tried again while the coordinator can't be reached."""
-CALL_S = 20.0
-"""A call without an answer for so long is made again."""
-PAUSE_S = 0.1
+from pipelines.retry_rules import COORDINATOR_CALL
 
 
 class CoordinatorLink:
@@ -50,13 +45,13 @@ class CoordinatorLink:
         RayjobsError
             The coordinator refused, or can't be reached.
         """
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + COORDINATOR_CALL.within_s
         while True:
             if self._given_up:
                 raise RayjobsError("the coordinator can't be reached: Ray is dead")
             actor = self._actor
             try:
-                return ray.get(getattr(actor, method).remote(*args), timeout=CALL_S)
+                return ray.get(getattr(actor, method).remote(*args), timeout=COORDINATOR_CALL.patience_s)
             except RayTaskError as error:
                 if isinstance(error.cause, RayjobsError):
                     raise RayjobsError(str(error.cause)) from None
@@ -64,7 +59,7 @@ class CoordinatorLink:
             except (RayActorError, GetTimeoutError, PendingCallsLimitExceeded, ValueError) as error:
                 if not ray.is_initialized() or time.monotonic() > deadline:
                     raise RayjobsError(f"the coordinator can't be reached: {type(error).__name__}: {error}") from error
-                time.sleep(PAUSE_S)
+                time.sleep(COORDINATOR_CALL.first_pause_s)
                 if isinstance(error, RayActorError | ValueError):
                     self._find_again(actor)
 

@@ -33,14 +33,13 @@ from actors.resources.driver_resources import DriverResources
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
+from pipelines.retry_rules import COORDINATOR_WORD
 from pipelines.tasks import QueueStatus, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
 
 POLL_FOREIGN_S = 0.2
 """How often tasks of other drivers are asked about while somebody waits for them."""
 LOOK_S = 0.5
 """How often it is looked whether running tasks take too long."""
-AGAIN_S = 0.2
-"""Pause before something is tried again that failed at once."""
 
 _CLOSED = "the TaskCoordinator was closed while somebody waited for tasks"
 
@@ -246,7 +245,7 @@ class TaskCoordinator(ClosedOnExit):
         try:
             # A driver that slept until it was forgotten has to attach first, which the listening thread does.
             while not self._send(known for known in new.values() if not known.status.terminal):
-                if self._closed.wait(AGAIN_S):
+                if self._closed.wait(COORDINATOR_WORD.first_pause_s):
                     raise RayjobsError(_CLOSED)
         except RayjobsError:
             with self._changed:
@@ -306,7 +305,7 @@ class TaskCoordinator(ClosedOnExit):
                 if not ray.is_initialized():
                     return
                 log.warning("%s", error, exc_info=not isinstance(error, RayjobsError))
-                self._closed.wait(AGAIN_S)
+                self._closed.wait(COORDINATOR_WORD.first_pause_s)
 
     def _follow(self, decision: Decision) -> None:
         match decision:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from actors.resources.cluster_view import Node
 from pipelines.errors import FailedReason, ImageError
 from pipelines.resource_needs import CPU, MEMORY
+from pipelines.retry_rules import MOST_ATTEMPTS
 from pipelines.stages.recipe import Recipe
 
 MIB = 2**20
@@ -23,8 +24,6 @@ WORKER_BYTES = 384 * MIB
 SMALLEST_BUCKET_BYTES = 256 * MIB
 ESCALATION = 4
 """After a kill, so many times what was reserved before."""
-MANY = 10
-"""More tries than the ladder has steps."""
 ALIKE = 1.1
 """A node with hardly more than the shard's share isn't worth a step of its own."""
 
@@ -170,7 +169,7 @@ class MemoryManager:
             self._tried[number] = Tried(reserved_bytes=reserved)
         return reserved
 
-    def next_step(self, number: int, tries_left: int = MANY, *, has_lighter: bool = True) -> MemoryStep | None:
+    def next_step(self, number: int, tries_left: int = MOST_ATTEMPTS, *, has_lighter: bool = True) -> MemoryStep | None:
         """How to try an image whose process ended; each call is a step up, with the nodes that are alive now.
 
         Parameters

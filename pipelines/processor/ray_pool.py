@@ -25,6 +25,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from pipelines import retry_rules
 from pipelines.admission import Admission, Burst, Maker, Step
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.operations.registry import Image
@@ -49,8 +50,6 @@ UNKNOWN_BYTES = 8 << 20
 """What a reference is taken for when tasks are merged."""
 LENT_SHARE = 0.4
 """Of the object store, for results that callers hold; beyond it they get copies."""
-TRIES_ALONE = 2
-"""Of an image whose worker dies with no other image in its task."""
 GRACE_S = 10.0
 """Time that running tasks get to end at a shutdown."""
 LEASE_POLL_S = 0.1
@@ -328,7 +327,7 @@ class RayPool:
     def _lost(self, task: _Task, error: Exception) -> None:
         """What to do about a task that brought nothing back."""
         failed_itself = isinstance(error, RayTaskError)
-        if len(task.requests) > 1 or (task.tries_alone < TRIES_ALONE and not failed_itself):
+        if len(task.requests) > 1 or (task.tries_alone < retry_rules.PROCESSOR_IMAGE.tries and not failed_itself):
             for request in task.requests:
                 self._try_again(request, task.tries_alone + 1)
             return

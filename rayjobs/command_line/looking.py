@@ -45,7 +45,7 @@ def status(arguments: argparse.Namespace) -> int:
         state = state_of(ledger, output)
         recent = ledger.done_since(time.time() - RECENT_S) if state.status is JobStatus.RUNNING else 0
         failure = ledger.last_failure()
-    snapshot = Snapshot.of(state.name, state.status, state, recent / RECENT_S if recent else None)
+    snapshot = Snapshot.of(state.name, state.status, state, rate=recent / RECENT_S if recent else None)
     if arguments.json:
         found: dict[str, Any] = {"images_per_second": snapshot.rate, "seconds_left": snapshot.eta_s}
         found["last_failure"] = failure and {**failure.to_json(), "input": readable_path(failure.path)}

@@ -23,6 +23,7 @@ from urllib.request import Request, urlopen
 
 from actors.ledger.job_registry import JobRegistry, job_id_of
 from pipelines.errors import JobError
+from pipelines.retry_rules import SUBMISSION
 from rayjobs.command_line.doctor import authentication_of
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 from rayjobs.job.job_state import read_state
@@ -34,7 +35,6 @@ from rayjobs.run.run_request import RunRequest
 STOP_WAIT_S = 30
 """Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
 STOP_S = 10.0
-START_S = 60.0
 ANSWER_S = 3.0
 NOT_READY = "No available agent"
 POLL_S = 1.0
@@ -189,14 +189,14 @@ def _check_answers(url: str) -> None:
 
 def _submit(client: Any, **job: Any) -> None:
     """Submit, waiting for a cluster that has just started: its agents come up after its dashboard."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + SUBMISSION.within_s
     while True:
         try:
             client.submit_job(**job)
         except RuntimeError as error:
             if NOT_READY not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(POLL_S)
+            time.sleep(SUBMISSION.first_pause_s)
         else:
             return
 

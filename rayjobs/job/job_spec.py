@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
 )
 
+from pipelines import retry_rules
 from pipelines.analyses import ANALYSES
 from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
 from pipelines.models import AnalysisRequest, ImageOperation
@@ -127,7 +128,12 @@ class Limits(_Section):
     memory_per_image: Bytes = Field(2 * 1024**3, description="What one image may need decoded, as its header says")
     item_timeout: Seconds = Field(120.0, description="Time for one image; then it has failed")
     task_timeout: Seconds = Field(3600.0, description="Time for one of `tasks` of a plug-in; then it is interrupted")
-    attempts: int = Field(3, ge=1, le=10, description="How often an image or a task may end its process")
+    attempts: int = Field(
+        retry_rules.INPUT.tries,
+        ge=1,
+        le=retry_rules.MOST_ATTEMPTS,
+        description="How often an image or a task may end its process",
+    )
     max_pixels: Count = Field(2_000_000_000, description="Width x height x frames, checked before decoding")
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = Field(
         "auto", description="CPUs of an embedded run"

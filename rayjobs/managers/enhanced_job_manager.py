@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from actors.ledger.batch_records import StoredJob
+from pipelines import retry_rules
 from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import AnalysisExportTask, ExportConfig, ExportRecord
 from pipelines.resources import ResourceEstimate, ResourceUsageInfo
-from pipelines.tasks import TASK_ATTEMPTS, TASK_TIMEOUT_S, ExtensibleTask, TaskPriority, TaskStatus
+from pipelines.tasks import TASK_TIMEOUT_S, ExtensibleTask, TaskPriority, TaskStatus
 from rayjobs.job.output_directory import CANCEL, LOOK_S, OutputDirectory
 from rayjobs.managers.analysis_export_service import STOP_S, AnalysisExportService, ExportSource
 from rayjobs.managers.batch_job import BatchJob, EnhancedBatchJob
@@ -103,7 +104,7 @@ class EnhancedJobManager(BatchJobManager):
         priority: TaskPriority = TaskPriority.NORMAL,
         resources: ResourceEstimate | None = None,
         timeout_s: float | None = TASK_TIMEOUT_S,
-        max_attempts: int = TASK_ATTEMPTS,
+        max_attempts: int = retry_rules.TASK.tries,
     ) -> ExtensibleTask:
         """Queue a task of a registered type; the task that is returned is kept up to date.
 

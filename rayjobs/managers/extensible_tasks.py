@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from pipelines import retry_rules
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import (
-    TASK_ATTEMPTS,
     TASK_TIMEOUT_S,
     ExtensibleTask,
     Task,
@@ -42,7 +42,7 @@ class TaskLimits:
     resources: ResourceEstimate = field(default_factory=ResourceEstimate)
     priority: TaskPriority = TaskPriority.NORMAL
     timeout_s: float | None = TASK_TIMEOUT_S
-    max_attempts: int = TASK_ATTEMPTS
+    max_attempts: int = retry_rules.TASK.tries
 
 
 _LIMITS = TypeAdapter(TaskLimits)

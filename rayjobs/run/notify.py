@@ -2,7 +2,8 @@
 
 Whoever is told is defined in the user's settings or on the command line; a job file only names them. It happens after
 the run, when its state is durable and its lock is given back: whatever goes wrong here is a warning, never a failure.
-Time is bounded, redirects aren't followed, no shell is started, and nothing that anybody answers is read.
+All are told side by side in bounded time, redirects aren't followed, no shell is started, and nothing that anybody
+answers is read.
 """
 
 from __future__ import annotations
@@ -21,16 +22,11 @@ from pydantic import ValidationError
 
 from pipelines.errors import RayjobsError
 from pipelines.registry import nearest
+from pipelines.retry_rules import NOTIFICATION
 from rayjobs.run.settings import Command, SettingsError, Webhook, read_settings, settings_path
 
 EVENTS = "rayjobs.events"
 """Logger that gets one line of JSON for each run that ended, at level INFO."""
-PAUSES_S = (0.5, 1.0, 2.0)
-"""Between tries."""
-TRY_S = 5.0
-"""Time that an address, or a command, has to take it."""
-TOTAL_S = 30.0
-"""Time for all tries of all that are told; they are told side by side."""
 LONGEST_ERROR = 2_000
 """Characters."""
 
@@ -107,7 +103,7 @@ def tell(
             targets += named([name])
         except RayjobsError as error:
             problems.append(f"{error}; nobody was told there")
-    deadline = time.monotonic() + TOTAL_S
+    deadline = time.monotonic() + NOTIFICATION.within_s
     threads = [
         threading.Thread(target=_try, args=(target, body.encode(), deadline, problems), daemon=True)
         for target in targets
@@ -117,22 +113,23 @@ def tell(
     for thread, target in zip(threads, targets, strict=True):
         thread.join(max(deadline - time.monotonic(), 0.0))
         if thread.is_alive():  # a server that answers a letter at a time
-            problems.append(f"notify: {target.shown} wasn't told within {TOTAL_S:g} s")
+            problems.append(f"notify: {target.shown} wasn't told within {NOTIFICATION.within_s:g} s")
     for problem in problems:
         log.warning("%s", problem)
     return problems
 
 
 def _try(target: Target, body: bytes, deadline: float, problems: list[str]) -> None:
-    for pause_s in (*PAUSES_S, None):
+    for failed in range(1, NOTIFICATION.tries + 1):
         try:
             problem = _post(target, body) if isinstance(target, Webhook) else _run(target, body)
         except Exception as error:  # noqa: BLE001 - of networks and programs; whatever it is, the job has ended
             problem = f"{type(error).__name__}: {error}"
         if problem is None:
             return
-        if pause_s is None or time.monotonic() + pause_s + TRY_S > deadline:
-            problems.append(f"notify: {target.shown}: {problem}; tried {len(PAUSES_S) + 1} times")
+        pause_s = NOTIFICATION.pause_s(failed)
+        if failed == NOTIFICATION.tries or time.monotonic() + pause_s + NOTIFICATION.patience_s > deadline:
+            problems.append(f"notify: {target.shown}: {problem}; tried {failed} times")
             return
         time.sleep(pause_s)
 
@@ -144,7 +141,7 @@ def _post(hook: Webhook, body: bytes) -> str | None:
 
     parts = urlsplit(hook.url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=TRY_S)
+    connection = kind(parts.hostname or "", parts.port, timeout=NOTIFICATION.patience_s)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("POST", path, body, {"Content-Type": "application/json", **hook.headers})
@@ -166,9 +163,9 @@ def _run(command: Command, body: bytes) -> str | None:
         start_new_session=True,
     )
     try:
-        process.communicate(body, timeout=TRY_S)
+        process.communicate(body, timeout=NOTIFICATION.patience_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with whatever it started
         process.wait()
-        return f"took longer than {TRY_S:g} s"
+        return f"took longer than {NOTIFICATION.patience_s:g} s"
     return None if process.returncode == 0 else f"ended with exit code {process.returncode}"

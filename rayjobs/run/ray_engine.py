@@ -13,13 +13,14 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.cache.disk_cache import DiskCache
 from actors.resources.cluster_view import Node, able_nodes
-from actors.resources.memory_manager import MANY, MemoryManager, lighter
+from actors.resources.memory_manager import MemoryManager, lighter
 from actors.resources.ray_cluster import RayCluster
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.resource_needs import GPU, ray_options
 from pipelines.resources import ResourceEstimate
+from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
 from pipelines.stages.block_task import Workspace, seal
 from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
 from pipelines.stages.recipe import Recipe
@@ -34,10 +35,6 @@ from rayjobs.run.shard_runner import recipes_needed, stream_rows
 from rayjobs.run.worker_watch import Crash
 
 log = logging.getLogger(__name__)
-
-SEAL_S = 600.0
-"""How long none of the parts that are being sealed may be ready; then they are begun anew."""
-SEAL_TRIES = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +93,7 @@ class RayEngine:
                 yield [_failed(image.item, outcome.reason, outcome.message)]  # else it is the next suspect
 
     def alone(
-        self, item: WorkItem, reason: FailedReason = FailedReason.CRASHED, tries_left: int = MANY
+        self, item: WorkItem, reason: FailedReason = FailedReason.CRASHED, tries_left: int = MOST_ATTEMPTS
     ) -> list[ImageStatus] | Crash:
         recipe, left_out = self.recipes[item.recipe], None
         lesser = lighter(recipe)
@@ -143,7 +140,7 @@ class RayEngine:
             while waiting and len(running) < self.options.slots:
                 request = waiting.pop(0)
                 running[task.remote(request, self.workspace.extensions)] = request
-            done, _ = ray.wait(list(running), timeout=SEAL_S)
+            done, _ = ray.wait(list(running), timeout=SEALING.patience_s)
             try:
                 ray.get(done)
             except RayError as error:
@@ -152,8 +149,8 @@ class RayEngine:
             for ref in done:
                 del running[ref]
             if not done:
-                if tries == SEAL_TRIES:
-                    text = f"no worker has sealed results for {SEAL_TRIES * SEAL_S / 60:g} minutes"
+                if tries == SEALING.tries:
+                    text = f"no worker has sealed results for {SEALING.tries * SEALING.patience_s / 60:g} minutes"
                     raise JobError(f"{self.job}: {text}; run it again, it goes on")
                 tries += 1
                 for ref in running:
@@ -239,5 +236,5 @@ def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:
 
 
 _NO_MEMORY = "its process needed more memory than the node has, alone as well"
-_seal = ray.remote(**ray_options(cpus=1, max_retries=2))(seal)
+_seal = ray.remote(**ray_options(cpus=1, max_retries=SEALING.retries))(seal)
 """Workers find it by its own module, which they have in use; importing this one would take them 0.15 s."""

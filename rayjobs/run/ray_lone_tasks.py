@@ -26,7 +26,7 @@ from pipelines.stages.ray_stream import StreamOptions, here
 from pipelines.stages.recipe import Recipe
 from rayjobs.run import ray_workers
 from rayjobs.run.ray_workers import WorkerWatch
-from rayjobs.run.worker_watch import NODE_DEATHS, Crash
+from rayjobs.run.worker_watch import Crash, nodes_died
 
 log = logging.getLogger(__name__)
 
@@ -203,9 +203,7 @@ class LoneTasks:
         if crash is not None:
             return crash
         task.image.node_deaths += 1
-        if task.image.node_deaths < NODE_DEATHS:
-            return Undone.AGAIN
-        return Crash(FailedReason.CRASHED, f"{NODE_DEATHS} nodes died while they worked on it")
+        return nodes_died(task.image.node_deaths) or Undone.AGAIN
 
 
 @ray.remote

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipelines.admission import Admission, offering
 from pipelines.errors import JobError
+from pipelines.retry_rules import RAY_START
 from rayjobs.run.agents_watchdog import end_children, watch_children
 from rayjobs.run.embedded_sessions import EmbeddedSession
 
@@ -178,7 +179,7 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
         # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
         # one node nothing is far away, so the loop may fetch them itself.
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
-    for last in (False, True):
+    for attempt in range(1, RAY_START.tries + 1):
         try:
             with own_sigterm_handler():
                 return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
@@ -188,7 +189,7 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
             ray.shutdown()
             if not isinstance(error, Exception):
                 raise
-            if last or not embedded or isinstance(error, OSError | ValueError):
+            if attempt == RAY_START.tries or not embedded or isinstance(error, OSError | ValueError):
                 raise JobError(_unreachable(address, error)) from error
     raise AssertionError("the last attempt returns or raises")
 

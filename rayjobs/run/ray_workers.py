@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.resources.ray_cluster import RayCluster
 from pipelines.resource_needs import CPU, ray_options
+from pipelines.retry_rules import HELPER
 from pipelines.stages.ray_stream import StreamExit
 from pipelines.stages.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
 from pipelines.worker_process import Ending, WorkerProcess, end_process, oom_kills
@@ -31,9 +32,6 @@ from rayjobs.run.worker_watch import Crash, Evidence, Stalled, crash_of, patienc
 log = logging.getLogger(__name__)
 
 LOOK_S = 2.0
-HELPER_S = 20.0
-"""How long a helper may take to begin and end: its own worker may be a stopped one, and is ended then."""
-HELPER_TRIES = 3
 QUIET_S = 120.0
 """A stream of which nothing is in hand, and that gives no row for so long, is begun anew: its tasks are with processes
 that never began, or wait for CPUs that are gone."""
@@ -136,10 +134,10 @@ class WorkerWatch:
         """Send another helper in place of one that takes too long; in the end nobody could even try."""
         with self._lock:
             now = time.monotonic()
-            if ending.outcome is not None or now - ending.asked < HELPER_S:
+            if ending.outcome is not None or now - ending.asked < HELPER.patience_s:
                 return
             ray.cancel(ending.helper, force=True)
-            if ending.tries == HELPER_TRIES:
+            if ending.tries == HELPER.tries:
                 ending.outcome = Ending.REFUSED
             else:
                 ending.tries, ending.asked, ending.helper = ending.tries + 1, now, self._helper(ending.found)
@@ -188,7 +186,7 @@ class WorkerWatch:
         for found in latest.values():
             ending = self._endings.get(found.journal)
             while ending is not None and ending.outcome is None:
-                self._settle(found.journal, ending, HELPER_S)
+                self._settle(found.journal, ending, HELPER.patience_s)
         kills = self._ask(latest.values())
         with self._lock:
             before = dict(self._oom_kills)
@@ -216,7 +214,7 @@ class WorkerWatch:
         """Node -> how many processes its kernel has ended for want of memory; those that don't answer are missing."""
         asked = {node: _on(node, _oom_kills).remote() for node in {one.process.node for one in found} if node}
         answers: dict[str, int | None] = {}
-        deadline = time.monotonic() + HELPER_S
+        deadline = time.monotonic() + HELPER.patience_s
         for node, helper in asked.items():
             try:
                 answers[node] = ray.get(helper, timeout=max(deadline - time.monotonic(), 0.0))

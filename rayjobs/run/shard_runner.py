@@ -17,6 +17,7 @@ from typing import Protocol
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import OpenInput
+from pipelines import retry_rules
 from pipelines.errors import FailedReason, JobError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.machine_faults import MachineFaultError, noted_fault
@@ -25,12 +26,10 @@ from pipelines.stages.block_task import Workspace
 from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.results.results_store import ResultsStore
-from rayjobs.run.worker_watch import NODE_DEATHS, Crash
+from rayjobs.run.worker_watch import Crash, nodes_died
 
 log = logging.getLogger(__name__)
 
-FRUITLESS_ROUNDS = 3
-"""Streams in a row that bring no row and leave no suspect: then the cluster, not an image, is the trouble."""
 SMALLEST_STREAM_ROWS = 4096
 STREAM_ROWS_PER_CPU = 1024
 
@@ -117,7 +116,7 @@ def run_shard(
             if stopped():
                 return False
         fruitless = 0 if gained or suspects or engine.waits else fruitless + 1
-        if fruitless >= FRUITLESS_ROUNDS:
+        if fruitless >= retry_rules.FRUITLESS_STREAM.tries:
             engine.alone(missing[0], FailedReason.CRASHED, 0)  # one that lacks a library is told by this JobError
             raise JobError(
                 "workers end, or do nothing, before they start an image; "
@@ -155,10 +154,10 @@ def _charged(item: WorkItem, crash: Crash | None, node_deaths: Counter[int]) -> 
     if crash is not None:
         return crash
     node_deaths[item.id] += 1
-    if node_deaths[item.id] < NODE_DEATHS:
+    cause = nodes_died(node_deaths[item.id])
+    if cause is None:
         log.info("input %d: the node that worked on it died; it runs again", item.id)
-        return None
-    return Crash(FailedReason.CRASHED, f"{NODE_DEATHS} nodes died while they worked on it")
+    return cause
 
 
 def _try_alone(item: WorkItem, crash: Crash, engine: ShardEngine, context: ShardContext) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipelines import retry_rules
 from pipelines.errors import FailedReason
 from pipelines.stages.worker_journal import InHand
 
@@ -17,8 +18,6 @@ GRACE_S = 10.0
 """What a worker's own watchdog may be late beyond ``limits.item_timeout`` before the driver ends the worker."""
 STOPPED_S = 60.0
 """Without a time limit: how long a worker may be stopped; one that runs may then take as long as it likes."""
-NODE_DEATHS = 2
-"""How many nodes may die under one input before it is held to be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,13 @@ def crash_of(found: InHand, evidence: Evidence, limit_s: float | None) -> Crash 
     if _killed_for_memory(found, evidence):
         return Crash(FailedReason.OUT_OF_MEMORY, "the kernel ended its process: there was no memory left")
     return Crash(FailedReason.CRASHED, "the process that worked on it ended")
+
+
+def nodes_died(deaths: int) -> Crash | None:
+    """What an input is charged with under which so many nodes died; None: it runs again."""
+    if deaths < retry_rules.NODE_DEATH.tries:
+        return None
+    return Crash(FailedReason.CRASHED, f"{deaths} nodes died while they worked on it")
 
 
 def _killed_for_memory(found: InHand, evidence: Evidence) -> bool:

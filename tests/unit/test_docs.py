@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import yaml
 
-from docs.generate import PAGES
+from docs.generate import PAGES, with_retries
 from docs.reference_texts import REASONS, SYSTEMS, WHOLE_JOB
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
 from pipelines.extensions.extension_adapters import ExtensionKind
 from pipelines.operations import OPERATIONS, apply_operations
+from pipelines.retry_rules import RETRY_RULES
 from rayjobs.command_line.cli import parser
 from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.job_file import parse_job
@@ -63,6 +64,12 @@ def picture() -> np.ndarray:
 @pytest.mark.parametrize("name", PAGES)
 def test_reference_pages_are_what_the_code_says(name: str) -> None:
     assert (REFERENCE / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"
+
+
+def test_the_table_of_retries_is_what_the_code_says() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert page == with_retries(page), "run `make docs`"
+    assert all((ROOT / by).is_file() for rule in RETRY_RULES for by in rule.by.split(", ") if "/" in by)
 
 
 def test_every_name_has_an_example() -> None:

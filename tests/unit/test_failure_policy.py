@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines import retry_rules
 from pipelines.errors import FailedReason
 from pipelines.failure_policy import (
     FAILURE_POLICIES,
-    FIRST_PAUSE_S,
-    LONGEST_PAUSE_S,
     pause_before_retry,
     tried_in_next_run,
 )
@@ -29,8 +28,8 @@ def test_tries_are_bounded_and_pauses_grow(reason: FailedReason) -> None:
     known = [pause for pause in pauses if pause is not None]
     assert known == sorted(known)
     assert len(known) == 9
-    assert known[0] == FIRST_PAUSE_S
-    assert known[-1] == LONGEST_PAUSE_S
+    assert known[0] == retry_rules.INPUT.first_pause_s
+    assert known[-1] == retry_rules.INPUT.longest_pause_s
 
 
 def test_only_what_ends_processes_is_tried_again_within_a_run() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ from tests.web_hooks import web_hook
 EVENT = event_of({"job_id": "look-1", "status": "completed", "done": 3})
 
 
+def change_rule(monkeypatch: pytest.MonkeyPatch, **values: Any) -> None:
+    monkeypatch.setattr(notify, "NOTIFICATION", replace(notify.NOTIFICATION, **values))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(notify, "PAUSES_S", (0.01, 0.01, 0.01))
+    change_rule(monkeypatch, first_pause_s=0.01, longest_pause_s=0.01)
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
 
@@ -101,8 +106,7 @@ def dripping() -> Iterator[int]:
 
 
 def test_time_is_bounded_and_others_are_told_meanwhile(dripping: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "TRY_S", 0.3)
-    monkeypatch.setattr(notify, "TOTAL_S", 2.0)
+    change_rule(monkeypatch, patience_s=0.3, within_s=2.0)
     begun = time.monotonic()
     with web_hook() as received:
         slow = Webhook(url=f"http://127.0.0.1:{dripping}/")
@@ -120,13 +124,13 @@ def test_a_command_gets_the_event_and_no_shell_reads_it(home: Path, tmp_path: Pa
 
 
 def test_a_command_is_tried_again_and_ended_when_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "TRY_S", 5.0)
+    change_rule(monkeypatch, patience_s=5.0)
     code = f"import pathlib, sys; p = pathlib.Path({str(tmp_path / 'tries')!r}); p.open('a').write('x'); "
     code += "sys.exit(len(p.read_text()) < 3)"
     (fails,) = targets_of_command_line([], [f'{shlex.quote(sys.executable)} -c "{code}"'])
     assert tell([], EVENT, also=[fails]) == []
     assert (tmp_path / "tries").read_text() == "xxx"
-    monkeypatch.setattr(notify, "TRY_S", 0.2)
+    change_rule(monkeypatch, patience_s=0.2)
     (hangs,) = targets_of_command_line([], ["sleep 600"])
     assert tell([], EVENT, also=[hangs]) == ["notify: sleep: took longer than 0.2 s; tried 4 times"]
     (lacks,) = targets_of_command_line([], ["/nowhere/bell"])

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines import retry_rules
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import WorkItem
-from rayjobs.run.shard_runner import FRUITLESS_ROUNDS, run_shard
-from rayjobs.run.worker_watch import NODE_DEATHS, Crash
+from rayjobs.run.shard_runner import run_shard
+from rayjobs.run.worker_watch import Crash
 from tests.shards import FakeEngine, SmallJob
 
 Make = Callable[..., SmallJob]
@@ -113,7 +114,7 @@ def test_workers_that_never_start_an_input_are_no_fault_of_an_image(make: Make) 
     engine = FakeEngine(job, job.workspace(), broken=True)
     with pytest.raises(JobError, match="workers end, or do nothing, before they start"):
         run_shard(0, 5, engine, job.context, never)
-    assert len(engine.streamed) == FRUITLESS_ROUNDS
+    assert len(engine.streamed) == retry_rules.FRUITLESS_STREAM.tries
     assert job.ledger.counts().open == 5
 
 
@@ -180,7 +181,7 @@ def test_one_under_which_node_after_node_dies_is_the_cause(make: Make) -> None:
     engine = FakeEngine(job, job.workspace(), deadly=[job.ids()["002"]], node_dies=True)
     assert run_shard(0, 5, engine, job.context, never)
     assert final(job) == [("done", None)] * 2 + [("failed", "crashed")] + [("done", None)] * 2
-    assert len(engine.streamed) == NODE_DEATHS + 1
+    assert len(engine.streamed) == retry_rules.NODE_DEATH.tries + 1
 
 
 def test_one_whose_process_cannot_be_ended_takes_no_further_cpu(make: Make) -> None:
