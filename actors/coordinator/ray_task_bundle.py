@@ -41,7 +41,10 @@ TELL_S = 0.02
 
 
 class Bundle:
-    """One Ray task that runs the tasks of one grant, and the thread that collects what comes out of it."""
+    """One Ray task that runs the tasks of one grant, and the thread that collects what comes out of it.
+
+    No ``BoundedTasks``: how many run is what the queue grants, and reports stream out of the one task.
+    """
 
     def __init__(
         self, handler: ray.ObjectRef, tasks: Sequence[Task], grant: Grant, ended: Callable[[TaskReport], None]

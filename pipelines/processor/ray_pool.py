@@ -42,6 +42,7 @@ from pipelines.processor.ray_tasks import (
     stored,
 )
 from pipelines.provider_units import ProviderError, ProviderUnits
+from pipelines.ray_bounded_tasks import BoundedTasks
 from pipelines.resource_needs import ResourcesBusyError
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class RayPool:
         self._waiting: deque[RenderRequest] = deque()
         self._again: deque[tuple[RenderRequest, int]] = deque()
         """Images whose worker died, with the number of the try that comes; their futures run already."""
-        self._running: set[_Task] = set()
+        self._running = BoundedTasks[_Task](max_workers)
         self._ended: deque[_Task] = deque()
         self._tasks = 0
         self._packed: tuple[RenderRecipe, bytes] | None = None
@@ -160,9 +161,8 @@ class RayPool:
             return  # the tasks are gone with the cluster
         self._thread.join(GRACE_S)
         with self._changed:
-            late = list(self._running)
-        for task in late:
-            ray.cancel(task.ref, force=True)
+            late = len(self._running)
+            self._running.cancel()
         if late:
             self._thread.join(GRACE_S)
 
@@ -295,7 +295,7 @@ class RayPool:
             return
         task = _Task(requests, inputs, ref, holder, tries_alone)
         with self._changed:
-            self._running.add(task)
+            self._running.begin(ref, task)
             self._tasks += 1
         ref.future().add_done_callback(lambda _: self._end(task))
 
@@ -322,7 +322,7 @@ class RayPool:
                 request.rendered(rendered)
                 request.future.set_result(rendered.pixels)
         with self._changed:
-            self._running.discard(task)
+            self._running.forget(task.ref)
 
     def _lost(self, task: _Task, error: Exception) -> None:
         """What to do about a task that brought nothing back."""

@@ -18,6 +18,7 @@ from actors.resources.ray_cluster import RayCluster
 from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.ray_bounded_tasks import BoundedTasks
 from pipelines.resource_needs import GPU, ray_options
 from pipelines.resources import ResourceEstimate
 from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
@@ -133,30 +134,28 @@ class RayEngine:
     def seal(self, requests: Sequence[SealRequest]) -> None:
         """Write sealed parts, as many at a time as the shard has slots."""
         task = _seal.options(name=f"{self.job}: seal results")
-        waiting = list(requests)
-        running: dict[ray.ObjectRef, SealRequest] = {}
-        tries = 1
-        while waiting or running:
-            while waiting and len(running) < self.options.slots:
-                request = waiting.pop(0)
-                running[task.remote(request, self.workspace.extensions)] = request
-            done, _ = ray.wait(list(running), timeout=SEALING.patience_s)
-            try:
-                ray.get(done)
-            except RayError as error:
-                cause = error.cause if isinstance(error, RayTaskError) else type(error).__name__
-                raise JobError(f"{self.job}: the results can't be sealed: {cause}; run it again, it goes on") from error
-            for ref in done:
-                del running[ref]
-            if not done:
-                if tries == SEALING.tries:
-                    text = f"no worker has sealed results for {SEALING.tries * SEALING.patience_s / 60:g} minutes"
-                    raise JobError(f"{self.job}: {text}; run it again, it goes on")
-                tries += 1
-                for ref in running:
-                    ray.cancel(ref, force=True)
-                waiting += running.values()
-                running.clear()
+        waiting, tries = list(requests), 1
+        with BoundedTasks[SealRequest](self.options.slots) as tasks:
+            while waiting or tasks:
+                while waiting and tasks.has_room:
+                    request = waiting.pop(0)
+                    tasks.begin(task.remote(request, self.workspace.extensions), request)
+                done = tasks.wait(SEALING.patience_s)
+                try:
+                    ray.get(done)
+                except RayError as error:
+                    cause = error.cause if isinstance(error, RayTaskError) else type(error).__name__
+                    raise JobError(
+                        f"{self.job}: the results can't be sealed: {cause}; run it again, it goes on"
+                    ) from error
+                for ref in done:
+                    tasks.forget(ref)
+                if not done:
+                    if tries == SEALING.tries:
+                        text = f"no worker has sealed results for {SEALING.tries * SEALING.patience_s / 60:g} minutes"
+                        raise JobError(f"{self.job}: {text}; run it again, it goes on")
+                    tries += 1
+                    waiting += tasks.end_all()
 
 
 def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:

@@ -20,6 +20,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.ray_bounded_tasks import BoundedTasks
 from pipelines.resource_needs import ray_options
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.ray_stream import StreamOptions, here
@@ -89,31 +90,29 @@ class LoneTasks:
 
     def run(self, images: Sequence[LoneImage], at_once: int) -> Iterator[tuple[LoneImage, Outcome]]:
         """The images with what became of them, as they end; those that a stop came before are missing."""
-        waiting, running = list(images), list[_Running]()
-        try:
-            while waiting or running:
+        waiting = list(images)
+        with BoundedTasks[_Running](at_once) as tasks:
+            while waiting or tasks:
                 if self.workspace.stop.exists():
                     waiting.clear()
-                while waiting and len(running) < at_once:
+                while waiting and tasks.has_room:
                     image = waiting.pop(0)
                     try:
-                        running.append(self._begin(image))
+                        begun = self._begin(image)
                     except ImageError as error:
                         yield image, Crash(error.reason, str(error), final=True)
-                if running:
-                    ray.wait([task.ref for task in running], timeout=1.0)
-                for task in list(running):
+                    else:
+                        tasks.begin(begun.ref, begun)
+                tasks.wait(1.0)
+                for task in tasks:
                     outcome = self._look_at(task)
                     if outcome is None:
                         continue
-                    running.remove(task)
+                    tasks.end(task.ref)
                     if outcome is Undone.AGAIN:
                         waiting.insert(0, task.image)
                     elif not isinstance(outcome, Undone):
                         yield task.image, outcome
-        finally:
-            for task in running:
-                ray.cancel(task.ref, force=True)
 
     def _begin(self, image: LoneImage) -> _Running:
         self.look_around()
@@ -134,18 +133,16 @@ class LoneTasks:
         return _Running(image, ref, mark, memory_bytes, now, now)
 
     def _look_at(self, task: _Running) -> Outcome | Undone | None:
-        """What became of a task; None while there is nothing to say."""
+        """What became of a task, which is over or to be ended; None while there is nothing to say."""
         if ray.wait([task.ref], timeout=0)[0]:
             return self._outcome(task)
         if task.image.item.id in self.watch.abandoned:
-            ray.cancel(task.ref, force=True)
             return self._crash(task)
         if not task.begun and task.mark.exists():
             task.begun, task.at_work = True, time.monotonic()
         if task.begun:
             return self._look_at_begun(task)
         if self.workspace.stop.exists():
-            ray.cancel(task.ref, force=True)
             return Undone.STOPPED
         return Undone.AGAIN if self._must_ask_again(task) else None
 
@@ -160,7 +157,6 @@ class LoneTasks:
         if now - task.at_work <= ray_workers.QUIET_S:
             return None
         log.warning("input %d: its process does nothing and is ended", task.image.item.id)
-        ray.cancel(task.ref, force=True)
         return Crash(FailedReason.CRASHED, NOTHING_IN_HAND)
 
     def _must_ask_again(self, task: _Running) -> bool:
@@ -177,7 +173,6 @@ class LoneTasks:
                     return False
             except ImageError:
                 log.info("input %d: no node can hold it any more", task.image.item.id)
-        ray.cancel(task.ref, force=True)
         return True
 
     def _outcome(self, task: _Running) -> Outcome | Undone:
