@@ -21,7 +21,7 @@ from benchmarks.baselines import (
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
 from benchmarks.photographs import photographs
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.stages.image_task import process
+from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.recipe import Recipe
 
 SCOPES_BAR, TONE_BAR = 2.5, 1.3
@@ -87,7 +87,7 @@ class _Process:
         publisher = worker_publisher(root)
         started = time.perf_counter()
         for item in self._items:
-            status, _ = process(item, self._recipe, publisher)
+            status, _ = process(ImageWork(item=item, recipe=self._recipe, publisher=publisher))
             if status.status != "done":
                 raise BenchmarkError(f"{item.title}: {status.status} ({status.reason}): {status.message}")
         taken = time.perf_counter() - started
@@ -122,7 +122,8 @@ def p5(scale: Scale) -> Figure:
     files = photographs(scale.share(CHARTED_IMAGES)).files
     publisher = worker_publisher(scale.scratch / "p5")
     recipe, options = standard_work.recipe(), ChartOptions()
-    results = [process(item, recipe, publisher)[1] for item in standard_work.items(files)]
+    works = [ImageWork(item=item, recipe=recipe, publisher=publisher) for item in standard_work.items(files)]
+    results = [process(work)[1] for work in works]
 
     def ours() -> float:
         return timed(

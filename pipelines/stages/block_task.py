@@ -26,7 +26,7 @@ from pipelines.kernel_cache import keep_kernels
 from pipelines.machine_faults import MachineFaultError, fault_in
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.result_cache import ResultCache
-from pipelines.stages.image_task import process
+from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.publish import NO_SPACE, Publisher
 from pipelines.stages.recipe import Recipe, result_schemas
 from pipelines.stages.work_meter import peak_memory_bytes
@@ -91,15 +91,15 @@ def render_analyze_export(
             # the time limit begins anew with each band of a large image: it ends what hangs, not what is long
             alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
             alive()
-            status, results = process(
-                item,
-                recipes[item.recipe],
-                worker.publisher,
-                worker=worker.name,
+            work = ImageWork(
+                item=item,
+                recipe=recipes[item.recipe],
+                publisher=worker.publisher,
                 budget_bytes=workspace.budget_bytes,
                 alive=alive,
                 cache=worker.cache,
             )
+            status, results = process(work, worker=worker.name)
             rows.add(item, status, results, recipes[item.recipe])
             if rows.due():
                 ready = rows.flush()

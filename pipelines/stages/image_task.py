@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.frames import frame_results, is_of_frames
@@ -45,18 +45,26 @@ from pipelines.stages.recipe import Recipe, Results, own_recipe
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 
-def produce_frames(
-    item: WorkItem,
-    recipe: Recipe,
-    publisher: Publisher,
-    budget_bytes: int | None,
-    alive: Callable[[], None],
-    cache: ResultCache | None = None,
-) -> tuple[Rendered, Results, list[Output]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageWork:
+    """One input, what is made of it, and what its worker lends for that."""
+
+    item: WorkItem
+    recipe: Recipe
+    publisher: Publisher
+    budget_bytes: int | None = None
+    """Memory that it may need; None: any."""
+    alive: Callable[[], None] = lambda: None
+    """Called again and again while one that takes long makes progress."""
+    cache: ResultCache | None = None
+
+
+def produce_frames(work: ImageWork) -> tuple[Rendered, Results, list[Output]]:
     """All three stages of a file of several images, decoded one at a time; ``alive`` is called before each.
 
     The outputs of the first image bear the item's name, those of the others ``frame_name``. Raises as the stages.
     """
+    item, recipe, cache = work.item, work.recipe, work.cache
     data = read_input(item, recipe)
     content = "" if cache is None or recipe.kept is None else content_of(data)
     first: Rendered | None = None
@@ -64,9 +72,9 @@ def produce_frames(
     files: list[tuple[str, str, bytes]] = []
     remarks: list[str] = []
     for frame in range(probe_header(data, recipe.read).frame_count):
-        alive()
+        work.alive()
         known = look_up(cache, recipe.kept, content, frame) if cache and recipe.kept else NOTHING
-        rendered = render_frame(data, recipe, budget_bytes, frame, known)
+        rendered = render_frame(data, recipe, work.budget_bytes, frame, known)
         results.append(measure(rendered, recipe, cache))
         remarks += (rendered.source.degraded or "").split("; ")
         image = item.image and frame_name(item.image, frame + 1)
@@ -78,17 +86,10 @@ def produce_frames(
     first = replace(first, source=replace(first.source, degraded=every))
     of_file = with_frames(results, recipe)
     check_agreement(of_file, recipe)
-    return first, of_file, publish_files(item, files, recipe, publisher)
+    return first, of_file, publish_files(item, files, recipe, work.publisher)
 
 
-def produce_in_bands(
-    item: WorkItem,
-    recipe: Recipe,
-    publisher: Publisher,
-    budget_bytes: int | None,
-    alive: Callable[[], None],
-    cache: ResultCache | None = None,
-) -> tuple[Rendered, Results, list[Output]]:
+def produce_in_bands(work: ImageWork) -> tuple[Rendered, Results, list[Output]]:
     """All three stages of an input that is larger than the memory for one; ``alive`` is called again and again.
 
     What is rendered comes back without its pixels. No cache is asked: nobody has read all of the file's bytes.
@@ -102,8 +103,9 @@ def produce_in_bands(
     """
     from pipelines.stages.giant_image import GiantWork, open_giant
 
+    item, recipe, publisher = work.item, work.recipe, work.publisher
     requests = tuple(request for request in recipe.analyses if not is_of_frames(request))
-    work = GiantWork(
+    giant_work = GiantWork(
         operations=recipe.operations,
         calculator=calculator(requests, tuple(ANALYSES[request.name] for request in requests)),
         image=recipe.image,
@@ -114,16 +116,16 @@ def produce_in_bands(
     with ExitStack() as drafts:
         with (
             open_source(item.path, expected_size=item.size, expected_mtime_ns=item.mtime_ns) as file,
-            open_giant(file, recipe.read, work) as giant,
+            open_giant(file, recipe.read, giant_work) as giant,
         ):
-            if budget_bytes is not None and giant.needed_bytes > budget_bytes:
+            if work.budget_bytes is not None and giant.needed_bytes > work.budget_bytes:
                 raise MoreMemoryNeededError(giant.needed_bytes)
             draft = (
                 None
                 if recipe.image is None
                 else drafts.enter_context(publisher.draft(path, beside=beside(item, "image")))
             )
-            results = giant.run(draft, alive)
+            results = giant.run(draft, work.alive)
             for request in filter(is_of_frames, recipe.analyses):
                 results[request.name] = frame_results(request, [results])  # a file of one image
             check_agreement(results, recipe)
@@ -140,10 +142,7 @@ def produce_in_bands(
     return rendered, results, outputs
 
 
-Produce = Callable[
-    [WorkItem, Recipe, Publisher, int | None, Callable[[], None], ResultCache | None],
-    tuple[Rendered, Results, list[Output]],
-]
+Produce = Callable[[ImageWork], tuple[Rendered, Results, list[Output]]]
 
 
 def produce_of(error: BeyondMemoryError | SeveralFramesError) -> Produce:
@@ -151,22 +150,13 @@ def produce_of(error: BeyondMemoryError | SeveralFramesError) -> Produce:
     return produce_frames if isinstance(error, SeveralFramesError) else produce_in_bands
 
 
-def process(
-    item: WorkItem,
-    recipe: Recipe,
-    publisher: Publisher,
-    *,
-    worker: str = "",
-    budget_bytes: int | None = None,
-    alive: Callable[[], None] = lambda: None,
-    cache: ResultCache | None = None,
-) -> tuple[ImageStatus, Results]:
+def process(work: ImageWork, *, worker: str = "") -> tuple[ImageStatus, Results]:
     """All three stages of one input; never raises for anything that the input may cause, only for the machine's faults.
 
-    An input that needs more memory than ``budget_bytes`` is handed back undecoded. ``alive`` is called while a large
-    one makes progress.
+    An input that needs more memory than ``budget_bytes`` is released undecoded.
     """
-    recipe = own_recipe(recipe, item)
+    work = replace(work, recipe=own_recipe(work.recipe, work.item))
+    item, recipe, publisher, cache = work.item, work.recipe, work.publisher, work.cache
     started, meter = time.perf_counter(), WorkMeter()
     if existing := already_there(item, recipe, publisher):
         return existing, {}
@@ -175,12 +165,12 @@ def process(
         produce: Produce | None = None
         try:
             with meter.stage("render"):
-                rendered = render(item, recipe, budget_bytes, cache)
+                rendered = render(item, recipe, work.budget_bytes, cache)
         except (BeyondMemoryError, SeveralFramesError) as error:
             produce = produce_of(error)  # called only now, with the file's bytes gone from the error's frames
         if produce is not None:
             with meter.stage(AT_ONCE):
-                rendered, results, outputs = produce(item, recipe, publisher, budget_bytes, alive, cache)
+                rendered, results, outputs = produce(work)
         else:
             assert rendered is not None
             with meter.stage("analyze"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -111,7 +111,15 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
     if produce is not None:
-        return _at_once(produce, item, recipe, workspace, worker, alive)
+        work = image_task.ImageWork(
+            item=item,
+            recipe=recipe,
+            publisher=worker.publisher,
+            budget_bytes=workspace.budget_bytes,
+            alive=alive,
+            cache=worker.cache,
+        )
+        return _at_once(produce, work, worker.name)
     return {
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
@@ -122,24 +130,16 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     }
 
 
-def _at_once(
-    produce: image_task.Produce,
-    item: WorkItem,
-    recipe: Recipe,
-    workspace: Workspace,
-    worker: Worker,
-    alive: Callable[[], None],
-) -> dict[str, Any]:
+def _at_once(produce: image_task.Produce, work: image_task.ImageWork, worker: str) -> dict[str, Any]:
     """An input that can't travel as one array goes through all stages here; its row and its results travel on."""
     started, meter = time.perf_counter(), WorkMeter()
     try:
         with meter.stage(AT_ONCE):
-            produced = produce(item, recipe, worker.publisher, workspace.budget_bytes, alive, worker.cache)
-        rendered, results, outputs = produced
+            rendered, results, outputs = produce(work)
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
-        return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
-    status = image_rows.done_status(item, recipe, rendered, outputs, started, worker.name, meter)
+        return _ended(image_rows.failed_status(work.item, work.recipe, error, started, worker))
+    status = image_rows.done_status(work.item, work.recipe, rendered, outputs, started, worker, meter)
     return _ended(status) | {"results": packed}
 
 

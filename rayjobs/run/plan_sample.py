@@ -28,7 +28,7 @@ from pipelines.image_io import probe_file
 from pipelines.image_io.written_form import expected_losses
 from pipelines.machine_faults import MachineFaultError
 from pipelines.models import WorkItem
-from pipelines.stages.image_task import process
+from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.publish import Publisher
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
@@ -183,7 +183,7 @@ def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
         publisher = Publisher(directory / "out", temporary, journal)
         for item in trial.items[: trial.timed]:
             try:
-                status, _ = process(item, trial.recipes[item.recipe], publisher)
+                status, _ = process(ImageWork(item=item, recipe=trial.recipes[item.recipe], publisher=publisher))
             except MachineFaultError as fault:
                 say("fault", text=str(fault))
                 return

@@ -20,7 +20,7 @@ from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
 from benchmarks.throughput import Stopwatch
 from pipelines.operations import apply_operations
-from pipelines.stages.image_task import process
+from pipelines.stages.image_task import ImageWork, process
 from rayjobs.run.job_runner import RunEnd
 from rayjobs.run.progress import Snapshot
 
@@ -219,7 +219,9 @@ def test_the_scikit_image_script_renders_and_counts_the_same(tiles: TileSet, tmp
     assert np.abs(ours - other).mean() < 1
     counts = scikit_image_script.process(tiles.files[0], tmp_path / "image.jpg")
     (item, *_) = standard_work.items(tiles.files)
-    _, results = process(item, standard_work.recipe(), standard_work.publisher(tmp_path))
+    _, results = process(
+        ImageWork(item=item, recipe=standard_work.recipe(), publisher=standard_work.publisher(tmp_path))
+    )
     assert set(counts) == set(results)
     for name in ("luma_waveform", "saturation_histogram", "lab_chromaticity"):
         assert counts[name].sum() == np.asarray(results[name]["counts"]).sum()
@@ -238,7 +240,9 @@ def test_the_vips_script_renders_the_same(tiles: TileSet, tmp_path: Path) -> Non
 
 def test_the_pyplot_script_draws_six_charts(tiles: TileSet, tmp_path: Path) -> None:
     (item, *_) = standard_work.items(tiles.files)
-    _, results = process(item, standard_work.recipe(), standard_work.publisher(tmp_path))
+    _, results = process(
+        ImageWork(item=item, recipe=standard_work.recipe(), publisher=standard_work.publisher(tmp_path))
+    )
     charts = pyplot_script.charts(results, "photograph")
     assert len(charts) == 6
     assert all(chart.startswith(b"\x89PNG") for chart in charts)

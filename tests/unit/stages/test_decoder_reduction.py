@@ -291,7 +291,9 @@ def test_one_stage_or_three_give_the_same_file_numbers_and_true_size(tmp_path: P
     work = recipe(**image, analyses=(AnalysisRequest("color_histogram"), AnalysisRequest("statistics")))
     assert decoder_reduction(probe_header(source.read_bytes(), READ), READ, work.operations) == 4
     spaces = [prepared(Workspace(root=tmp_path / n, epoch=1, stop=tmp_path / "stop")) for n in ("one", "three")]
-    status, _ = image_task.process(item(source), work, open_worker(spaces[0]).publisher)
+    status, _ = image_task.process(
+        image_task.ImageWork(item=item(source), recipe=work, publisher=open_worker(spaces[0]).publisher)
+    )
     table = pa.table({"id": [1]})
     (rendered,) = staged_task.render(table, [item(source)], {1: work}, spaces[1])
     (analyzed,) = staged_task.analyze(rendered, [item(source)], {1: work}, spaces[1])

@@ -25,7 +25,7 @@ from pipelines.image_io.tiff_blocks import open_tiff_blocks
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
 from pipelines.stages import staged_task
 from pipelines.stages.block_task import Workspace
-from pipelines.stages.image_task import process
+from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.publish import Publisher
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
@@ -81,7 +81,7 @@ def done(path: Path, output: Path, wanted: Recipe) -> tuple[ImageStatus, Mapping
     (output / "tmp").mkdir(parents=True, exist_ok=True)
     journal = WorkerJournal(output / "tmp")
     try:
-        return process(item(path), wanted, Publisher(output, output / "tmp", journal))
+        return process(ImageWork(item=item(path), recipe=wanted, publisher=Publisher(output, output / "tmp", journal)))
     finally:
         journal.close()
 
@@ -299,13 +299,12 @@ def test_a_giant_waits_for_a_task_with_room(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     wanted, journal = recipe(memory_per_image=LOW), WorkerJournal(tmp_path / "tmp")
     publisher = Publisher(tmp_path / "out", tmp_path / "tmp", journal)
-    status, _ = process(item(path), wanted, publisher, budget_bytes=10 << 20)
+    work = ImageWork(item=item(path), recipe=wanted, publisher=publisher, budget_bytes=10 << 20)
+    status, _ = process(work)
     assert status.status == "released"
     assert status.needs_bytes is not None
     alive = []
-    status, _ = process(
-        item(path), wanted, publisher, budget_bytes=status.needs_bytes, alive=lambda: alive.append(True)
-    )
+    status, _ = process(replace(work, budget_bytes=status.needs_bytes, alive=lambda: alive.append(True)))
     assert status.status == "done"
     assert len(alive) == 5  # bands of 256 rows
     journal.close()
