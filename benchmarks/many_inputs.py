@@ -28,7 +28,7 @@ from pipelines.tasks import TaskPriority
 from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.product_keys import wanted_products
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_manifest_file
 from rayjobs.results.results_store import ResultsStore
@@ -124,7 +124,7 @@ def run(count: int, root: Path) -> RunEnd:
             ledger=ledger,
             epoch=workspace.epoch,
             attempts=1,
-            items=RecipeBook(spec, wanted, ledger).items,
+            items=JobRecipes(spec, wanted, ledger).items,
             store=ResultsStore(ledger, output, spec.analyses),
             committed=lambda _rows: None,
         )

@@ -1,6 +1,6 @@
 """What is asked for in amounts of resources: their names, how they are counted and said, and what Ray is told of them.
 
-The one vocabulary of the coordinator's book, the resource manager, jobs and the processor. ``cpu``, ``memory``, ``gpu``
+The one vocabulary of the coordinator's capacity, the resource manager, jobs and the processor. ``cpu``, ``memory``, ``gpu``
 and ``disk`` are built in; any other name is a resource that nodes declare or a provider offers.
 """
 
@@ -50,7 +50,7 @@ def demand_of(estimate: ResourceEstimate) -> dict[str, float]:
 
 
 def needs_of(estimate: ResourceEstimate) -> Needs:
-    """What a task takes from the cluster's book; room on a disk isn't in it."""
+    """What a task takes from the cluster's capacity; room on a disk isn't in it."""
     return in_grains({name: amount for name, amount in _amounts(estimate).items() if name != DISK})
 
 

@@ -19,7 +19,7 @@ from rayjobs.job.job_file import parse_job
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_state import JobState
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
@@ -82,13 +82,13 @@ def run_here(
         stopped: threading.Event,
     ) -> RunEnd:
         begin()
-        book = RecipeBook(spec, products, ledger, output.root)
+        recipes = JobRecipes(spec, products, ledger, output.root)
         epoch = ledger.facts.read().epoch
         stop, spent = output.temporary / "stop", WorkSpent()
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=stop, cache=cache))
-        while items := book.items(ledger.open_inputs(0, 10**9, _ROWS)):
+        while items := recipes.items(ledger.open_inputs(0, 10**9, _ROWS)):
             for start in range(0, len(items), per_block):
-                for group in render_analyze_export(items[start : start + per_block], book.recipes, workspace):
+                for group in render_analyze_export(items[start : start + per_block], recipes.by_number, workspace):
                     for row in group:
                         after(row)
                     ledger.commit(group, epoch=epoch)

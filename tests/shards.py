@@ -24,7 +24,7 @@ from rayjobs.job.job_file import parse_job
 from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.product_keys import wanted_products
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.shard_runner import ShardContext
 from rayjobs.run.worker_watch import Crash, Evidence, crash_of
@@ -40,7 +40,7 @@ class SmallJob:
     attempts: int = 2
     analyses: Sequence[Any] = ("noise",)
     ledger: JobLedger = field(init=False)
-    book: RecipeBook = field(init=False)
+    recipes: JobRecipes = field(init=False)
     context: ShardContext = field(init=False)
     committed: list[ImageStatus] = field(default_factory=list)
 
@@ -56,12 +56,12 @@ class SmallJob:
         seal_inputs(self.ledger, found, naming(spec, self.output.root, self.ledger))
         wanted = wanted_products(spec, {})
         apply_products(self.ledger, wanted)
-        self.book = RecipeBook(spec, wanted, self.ledger)
+        self.recipes = JobRecipes(spec, wanted, self.ledger)
         self.context = ShardContext(
             ledger=self.ledger,
             epoch=1,
             attempts=self.attempts,
-            items=self.book.items,
+            items=self.recipes.items,
             store=ResultsStore(self.ledger, self.output, spec.analyses),
             committed=self.committed.extend,
         )
@@ -137,7 +137,7 @@ class FakeEngine:
             seal_part(request)
 
     def _work(self, item: WorkItem) -> Iterator[list[ImageStatus]]:
-        for rows in render_analyze_export([item], self.job.book.recipes, self.workspace):
+        for rows in render_analyze_export([item], self.job.recipes.by_number, self.workspace):
             yield [replace(row, worker="fake") for row in rows]
 
     def _die(self, item: WorkItem) -> None:

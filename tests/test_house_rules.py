@@ -66,7 +66,7 @@ CUSTODIANS = {
     "pipelines/storage/local_files.py": "the one place that removes and replaces, by custody",
     "actors/cache/disk_cache.py": "the cache's own directory, in the user's home or where the cluster keeps it",
     "actors/coordinator/cluster_ledger.py": "the cluster's own ledger, in RAYJOBS_HOME",
-    "rayjobs/managers/task_book.py": "a manager's own marks, in RAYJOBS_HOME",
+    "rayjobs/managers/task_store.py": "a manager's own marks, in RAYJOBS_HOME",
 }
 """Files that may remove or replace, and whose files those are."""
 WRITERS = {

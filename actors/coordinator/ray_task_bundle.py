@@ -86,7 +86,7 @@ class Bundle:
             ray.cancel(self._reports, force=step is Step.KILL)
 
     def _collect(self) -> None:
-        """Every task leaves, however this ends: one that didn't would run for ever in everybody's book."""
+        """Every task leaves, however this ends: one that didn't would seem to run for ever."""
         how, error = End.OVER, "its process stopped without a word about it"
         try:
             for ref in self._reports:  # may block for as long as the process doesn't end: others look at the time

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.queue.capacity import Outlook, Placement
-from actors.queue.grant_book import GrantBook, Running
+from actors.queue.open_grants import OpenGrants, Running
 from actors.queue.priority_scheduler import AGING_S, Entry, Line, PriorityScheduler
 from actors.queue.task_pools import rival_types
 from pipelines.resource_needs import CPU, UNIT
@@ -30,16 +30,16 @@ MAX_MERGED = 64
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Decides over the grants of ``book`` and the lines of ``scheduler``."""
+    """Decides over the grants of ``grants`` and the lines of ``scheduler``."""
 
-    book: GrantBook
+    grants: OpenGrants
     scheduler: PriorityScheduler
     _outlook: Outlook = field(default_factory=Outlook)
 
     def round(self, now: float) -> tuple[list[Running], list[Running]]:
         """(new grants, grants that are to be handed back)."""
         self._outlook = Outlook()
-        for running in self.book.running.values():
+        for running in self.grants.running.values():
             if running.revoked:
                 self._outlook.add(running.placement, 1)
         granted: list[Running] = []
@@ -54,10 +54,10 @@ class Dispatcher:
     def _serve(self, line: Line, revoked: list[Running], now: float) -> Running | None:
         """Grant room to the front of a line, or see to it that there will be some."""
         front = self.scheduler.front(line)
-        if front is None or self.book.full(front.task.task_type):
+        if front is None or self.grants.full(front.task.task_type):
             return None
         most = self._most_cpus(line, front, now)
-        placement = self.book.capacity.place(front.needs, most, self._outlook)
+        placement = self.grants.capacity.place(front.needs, most, self._outlook)
         wants_more = most is not None and (placement is None or placement.cpus < most)
         if placement is None or wants_more:
             coming = self._make_room(line, front, revoked, now)
@@ -72,7 +72,7 @@ class Dispatcher:
         aged = line.level(now) < front.priority
         entries = self.scheduler.start(line, now, count=self._merged(line, front, placement))
         running = Running(
-            number=self.book.last_number + 1,
+            number=self.grants.last_number + 1,
             owner=front.owner,
             task_type=front.task.task_type,
             placement=placement,
@@ -80,7 +80,7 @@ class Dispatcher:
             protected_until=now + PROTECTED_S if aged else now,
             turn_until=now + TURN_S if self._contested(front.task.task_type) else now,
         )
-        self.book.open(running)
+        self.grants.open(running)
         return running
 
     def _most_cpus(self, line: Line, front: Entry, now: float) -> float | None:
@@ -88,15 +88,15 @@ class Dispatcher:
         if front.task.max_cpus is None:
             return None
         groups = max(self.scheduler.groups(line.level(now), now), 1)
-        fair = -(-self.book.capacity.free(CPU) // groups) if groups > 1 else front.task.max_cpus
+        fair = -(-self.grants.capacity.free(CPU) // groups) if groups > 1 else front.task.max_cpus
         return max(min(front.task.max_cpus, fair), front.task.resources.cpus)
 
     def _merged(self, line: Line, front: Entry, placement: Placement) -> int:
         """How many tasks of a line one grant is for, run one after the other."""
-        mean_s = self.book.mean_s(front.task.task_type)
+        mean_s = self.grants.mean_s(front.task.task_type)
         if mean_s is None or front.task.max_cpus is not None or front.task.preemptible:
             return 1
-        slots = max(self.book.capacity.total(CPU) / max(placement.cpus, 1.0), 1.0)
+        slots = max(self.grants.capacity.total(CPU) / max(placement.cpus, 1.0), 1.0)
         fair = int(line.length / (2 * slots))
         return max(min(int(MERGE_S / max(mean_s, 1e-3)), fair, MAX_MERGED), 1)
 
@@ -104,14 +104,14 @@ class Dispatcher:
         """Ask less urgent tasks to yield for the front of a line; True when room is coming."""
         needs = front.needs
         if front.task.max_cpus is None:
-            headroom = self.book.headroom(front.task.task_type)
+            headroom = self.grants.headroom(front.task.task_type)
             wanted = line.length if headroom is None else min(line.length, headroom)
         else:
             wanted = max(int(front.task.max_cpus), 1)
             needs = tuple((name, UNIT if name == CPU else amount) for name, amount in needs)
-        capacity = self.book.capacity
+        capacity = self.grants.capacity
         victims = self._victims(front, now)
-        coming = any(running.revoked for running in self.book.running.values())
+        coming = any(running.revoked for running in self.grants.running.values())
         promised = False
         for _ in range(min(wanted, round(capacity.total(CPU)) + 1)):
             expected = capacity.expect(needs, self._outlook)
@@ -130,7 +130,7 @@ class Dispatcher:
         """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool."""
         able = [
             running
-            for running in self.book.running.values()
+            for running in self.grants.running.values()
             if not running.revoked
             and now >= running.protected_until
             and all(entry.task.preemptible for entry in running.entries.values())
@@ -141,14 +141,14 @@ class Dispatcher:
         yield from self._share_of_rivals(equals, front.task.task_type)
 
     def _more_urgent_run(self, front: Entry) -> bool:
-        return any(_priority(running) < front.priority for running in self.book.running.values())
+        return any(_priority(running) < front.priority for running in self.grants.running.values())
 
     def _share_of_rivals(self, equals: list[Running], task_type: str) -> Iterator[Running]:
         """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first."""
         rivals = rival_types(task_type)
-        if not rivals or self.book.by_type[task_type]:
+        if not rivals or self.grants.by_type[task_type]:
             return
-        share = self.book.capacity.total(CPU) / (1 + len(rivals))
+        share = self.grants.capacity.total(CPU) / (1 + len(rivals))
         for running in sorted((r for r in equals if r.task_type in rivals), key=lambda r: -r.number):
             if share <= 0:
                 return
@@ -158,11 +158,11 @@ class Dispatcher:
     def _contested(self, task_type: str) -> bool:
         """Whether another pool has something to do as well."""
         rivals = rival_types(task_type)
-        return bool(rivals & self.book.by_type.keys()) or self.scheduler.any_waiting(rivals)
+        return bool(rivals & self.grants.by_type.keys()) or self.scheduler.any_waiting(rivals)
 
     def _reserve(self, front: Entry) -> None:
         """Keep what a task needs from those behind it: it waited long enough for more than is free at once."""
-        reserved = self.book.capacity.reserve(front.needs, self._outlook)
+        reserved = self.grants.capacity.reserve(front.needs, self._outlook)
         if reserved is not None:
             self._outlook.add(reserved, -1)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from actors.queue.capacity import Capacity, Placement
 from actors.queue.dispatcher import Dispatcher
-from actors.queue.grant_book import GrantBook, Running
+from actors.queue.open_grants import OpenGrants, Running
 from actors.queue.priority_scheduler import Entry, Kind, Place, PriorityScheduler
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
 from actors.queue.task_graph import TaskGraph, check_dependencies
@@ -54,8 +54,8 @@ class TaskQueue:
         self._owners: dict[str, _Owner] = {}
         self._graph = TaskGraph()
         self._scheduler = PriorityScheduler()
-        self._book = GrantBook()
-        self._dispatcher = Dispatcher(self._book, self._scheduler)
+        self._grants = OpenGrants()
+        self._dispatcher = Dispatcher(self._grants, self._scheduler)
         self._counts: Counter[tuple[TaskStatus, TaskPriority]] = Counter()
         self._last_order = 0
         self._pausing: list[tuple[float, int, str]] = []
@@ -109,7 +109,7 @@ class TaskQueue:
 
     def _take_back(self, name: str, owner: _Owner, now: float) -> None:
         owner.alive = False
-        for running in [running for running in self._book.running.values() if running.owner == name]:
+        for running in [running for running in self._grants.running.values() if running.owner == name]:
             for task_id in list(running.entries):
                 self.report(name, TaskReport(task_id=task_id, number=running.number, outcome=Outcome.RELEASED), now)
         for entry in owner.tasks:
@@ -147,7 +147,7 @@ class TaskQueue:
 
     def restore(self, rows: Iterable[tuple[Entry, Placement | None]], now: float, ttl_s: float, *, past: Past) -> None:
         """Take over from an earlier incarnation, tasks in their order; each owner gets the time of a new lease."""
-        self._last_order, self._book.last_number = past.order, past.number
+        self._last_order, self._grants.last_number = past.order, past.number
         held: dict[int, tuple[Placement, list[Entry]]] = {}
         entries = []
         for entry, placement in rows:
@@ -158,7 +158,7 @@ class TaskQueue:
         for number, (placement, together) in held.items():
             first = together[0]
             running = {entry.task.task_id: entry for entry in together}
-            self._book.open(Running(number, first.owner, first.task.task_type, placement, running, now))
+            self._grants.open(Running(number, first.owner, first.task.task_type, placement, running, now))
             for entry in together:
                 self._scheduler.resume(entry, now)
         self._admit(entries, now)
@@ -168,10 +168,10 @@ class TaskQueue:
         entry = self._entries.get(report.task_id)
         if entry is None or entry.owner != owner or entry.status.terminal:
             return False
-        running = self._book.running.get(report.number)
+        running = self._grants.running.get(report.number)
         turn = self._scheduler.turn(entry.group)
         if running is not None and report.task_id in running.entries:
-            self._book.leave(running, report.task_id)
+            self._grants.leave(running, report.task_id)
             self._scheduler.end(entry, now)
             self._set_status(entry, TaskStatus.PENDING)
         elif entry.status is TaskStatus.RUNNING or report.outcome not in (Outcome.COMPLETED, Outcome.FAILED):
@@ -179,7 +179,7 @@ class TaskQueue:
         else:  # its lease had run out and the grant was taken back, but the work was done all the same
             self._scheduler.remove(entry)
         if report.seconds is not None:
-            self._book.learn(entry.task.task_type, report.seconds)
+            self._grants.learn(entry.task.task_type, report.seconds)
         self._settle(entry, report, now)
         self._scheduler.keep_turn(entry.group, turn)
         return True
@@ -217,19 +217,19 @@ class TaskQueue:
     def set_limit(self, task_type: str, limit: int | None) -> None:
         """At most so many grants of a type are out at a time, None: as many as there is room for; those out may end."""
         if limit is None:
-            self._book.limits.pop(task_type, None)
+            self._grants.limits.pop(task_type, None)
             return
         if limit < 0:
             raise RayjobsError(f"the limit for {task_type!r} is {limit}; it must be 0 or more")
-        self._book.limits[task_type] = limit
+        self._grants.limits[task_type] = limit
 
     def set_nodes(self, nodes: Mapping[str, Mapping[str, float]]) -> bool:
         """Say which nodes are alive and what each has; True when that changed."""
-        return self._book.capacity.set_nodes(nodes)
+        return self._grants.capacity.set_nodes(nodes)
 
     def set_units(self, name: str, total: float) -> None:
         """Say how many units of a provider's resource the cluster may use at a time."""
-        self._book.capacity.set_units(name, total)
+        self._grants.capacity.set_units(name, total)
 
     # ---- decisions -----------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ class TaskQueue:
 
     @property
     def capacity(self) -> Capacity:
-        return self._book.capacity
+        return self._grants.capacity
 
     def entry(self, task_id: str) -> Entry | None:
         return self._entries.get(task_id)
@@ -259,12 +259,12 @@ class TaskQueue:
 
     def grants(self, owner: str | None = None) -> list[Grant]:
         """The grants that are out; all, or those of one owner."""
-        return [running.as_grant() for running in self._book.running.values() if owner in (None, running.owner)]
+        return [running.as_grant() for running in self._grants.running.values() if owner in (None, running.owner)]
 
     def standing(self, owner: str) -> list[Decision]:
         """All that an owner would know if it had missed nothing: what it runs, and is to hand back or to stop."""
         told: list[Decision] = []
-        for running in self._book.running.values():
+        for running in self._grants.running.values():
             if running.owner != owner:
                 continue
             told.append(running.as_grant())
@@ -277,7 +277,7 @@ class TaskQueue:
 
     def placement(self, number: int) -> Placement | None:
         """What a grant holds."""
-        running = self._book.running.get(number)
+        running = self._grants.running.get(number)
         return None if running is None else running.placement
 
     def status(self) -> QueueStatus:
@@ -285,9 +285,9 @@ class TaskQueue:
         return QueueStatus(
             pending=sum(pending.values()),
             running=sum(self._counts[TaskStatus.RUNNING, priority] for priority in TaskPriority),
-            by_type=dict(self._book.by_type),
+            by_type=dict(self._grants.by_type),
             by_priority={name: count for name, count in pending.items() if count},
-            limits=dict(self._book.limits),
+            limits=dict(self._grants.limits),
             held=self._scheduler.withheld(),
         )
 
@@ -308,7 +308,7 @@ class TaskQueue:
         return bool(granted)
 
     def _refuse_infeasible(self, entry: Entry) -> None:
-        capacity = self._book.capacity
+        capacity = self._grants.capacity
         elastic = entry.task.max_cpus is not None
         reason = capacity.spreads(entry.needs) if elastic else capacity.infeasible(entry.needs)
         if reason is not None:

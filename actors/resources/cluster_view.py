@@ -32,24 +32,24 @@ class ClusterView(Protocol):
         ...
 
 
-def see_nodes(book: Capacity, nodes: Iterable[Node]) -> None:
-    """Tell a book which nodes there are; several may have one name."""
+def see_nodes(capacity: Capacity, nodes: Iterable[Node]) -> None:
+    """Tell a capacity which nodes there are; several may have one name."""
     numbered = {str(number): node for number, node in enumerate(nodes)}
     names = {number: node.name for number, node in numbered.items()}
-    book.set_nodes({number: node.total for number, node in numbered.items()}, names)
+    capacity.set_nodes({number: node.total for number, node in numbered.items()}, names)
 
 
-def book_of(nodes: Iterable[Node]) -> Capacity:
-    """A book of some nodes, of which nothing is taken."""
-    book = Capacity(nodes_known=True)
-    see_nodes(book, nodes)
-    return book
+def capacity_of(nodes: Iterable[Node]) -> Capacity:
+    """A capacity of some nodes, of which nothing is taken."""
+    capacity = Capacity(nodes_known=True)
+    see_nodes(capacity, nodes)
+    return capacity
 
 
 def able_nodes(nodes: Sequence[Node], estimate: ResourceEstimate) -> list[Node]:
     """The nodes that could serve an estimate, once whoever holds what it asks for has given it back."""
     needs = in_grains(demand_of(estimate))
-    return [node for node in nodes if book_of([node]).infeasible(needs) is None]
+    return [node for node in nodes if capacity_of([node]).infeasible(needs) is None]
 
 
 def limits_of(limits: ResourceLimits) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What a driver holds of what there is, within its limits. Pure: nodes, units and requests in; refusals out.
 
-The arithmetic is that of the coordinator's book, ``queue.capacity``; which node something lies on is the coordinator's
+The arithmetic is that of the coordinator's capacity, ``queue.capacity``; which node something lies on is the coordinator's
 business, so here all is taken of the cluster as a whole.
 """
 
@@ -26,7 +26,7 @@ class Holdings:
     """
 
     def __init__(self, limits: ResourceLimits, *, counts_disk: bool) -> None:
-        self._book = Capacity(nodes_known=True)
+        self._capacity = Capacity(nodes_known=True)
         self._counts_disk = counts_disk
         self._held: dict[str, ResourceAllocation] = {}
         self._peaks: dict[str, float] = {}
@@ -36,51 +36,51 @@ class Holdings:
         return len(self._held)
 
     def set_limits(self, limits: ResourceLimits) -> None:
-        self._book.set_limits(limits_of(limits))
+        self._capacity.set_limits(limits_of(limits))
 
     def see(self, nodes: Iterable[Node], units: Mapping[str, float]) -> None:
         """What there is now: nodes, and what is counted once for all of them."""
-        see_nodes(self._book, nodes)
-        self._book.replace_units(units)
+        see_nodes(self._capacity, nodes)
+        self._capacity.replace_units(units)
 
     def types(self) -> list[str]:
         """Every resource that there is, and the built-in ones that every machine has."""
-        return sorted({CPU, MEMORY, GPU} | self._book.names())
+        return sorted({CPU, MEMORY, GPU} | self._capacity.names())
 
     def total(self, name: str) -> float:
         """What there is within the limits."""
-        return self._book.total(name)
+        return self._capacity.total(name)
 
     def left(self, name: str) -> float:
         """What isn't held of it."""
-        return self._book.left(name)
+        return self._capacity.left(name)
 
     def infeasible(self, demand: Mapping[str, float], *, together: bool = False) -> str | None:
         """Why no wait could ever serve a demand; see ``Capacity``."""
-        return self._book.infeasible(self._counted(demand), together=together)
+        return self._capacity.infeasible(self._counted(demand), together=together)
 
     def shortage(self, demand: Mapping[str, float]) -> str | None:
         """Why a demand has to wait; None: there is room for it."""
-        return self._book.shortage(self._counted(demand))
+        return self._capacity.shortage(self._counted(demand))
 
     def times(self, per_cpu: Mapping[str, float], offered: Mapping[str, float]) -> int:
         """How many CPUs, each with some units, are left; of what providers have ``offered`` no more than that."""
         most = dict(in_grains(offered))
-        left = {name: round(self._book.left(name) * UNIT) for name in {CPU, *per_cpu}}
+        left = {name: round(self._capacity.left(name) * UNIT) for name in {CPU, *per_cpu}}
         left |= {name: min(left[name], most.get(name, 0)) for name in offered.keys() & left.keys()}
         return min(left[name] // amount for name, amount in in_grains({**per_cpu, CPU: 1}))
 
     def take(self, allocation: ResourceAllocation) -> None:
-        self._book.take(self._placement(allocation))
+        self._capacity.take(self._placement(allocation))
         self._held[allocation.allocation_id] = allocation
         for name in allocation.amounts:
-            self._peaks[name] = max(self._peaks.get(name, 0.0), self._book.used(name))
+            self._peaks[name] = max(self._peaks.get(name, 0.0), self._capacity.used(name))
 
     def give_back(self, allocation_id: str) -> bool:
         """Whether it was still held."""
         allocation = self._held.pop(allocation_id, None)
         if allocation is not None:
-            self._book.give(self._placement(allocation))
+            self._capacity.give(self._placement(allocation))
         return allocation is not None
 
     def ids(self, owner: str | None = None) -> list[str]:
@@ -89,10 +89,10 @@ class Holdings:
 
     def peaks(self) -> dict[str, float]:
         """Percent of each counted resource that was held at most since the last call."""
-        names = [name for name in self._book.names() if name not in (CPU, MEMORY, DISK)]
-        now = {name: self._book.used(name) for name in names}
+        names = [name for name in self._capacity.names() if name not in (CPU, MEMORY, DISK)]
+        now = {name: self._capacity.used(name) for name in names}
         most, self._peaks = {name: max(now[name], self._peaks.get(name, 0.0)) for name in names}, now
-        return {name: 100.0 * most[name] / total for name in names if (total := self._book.total(name)) > 0}
+        return {name: 100.0 * most[name] / total for name in names if (total := self._capacity.total(name)) > 0}
 
     def _placement(self, allocation: ResourceAllocation) -> Placement:
         return Placement(((CLUSTER, self._counted(allocation.amounts)),))

@@ -366,7 +366,7 @@ def _own(pixels: Image) -> Image:
 def _cancel(future: Future[Image]) -> None:
     if future.cancel():
         future.set_running_or_notify_cancel()
-    else:  # it runs by the future's book: an image whose worker died, waiting for its next try
+    else:  # it runs as the future has it: an image whose worker died, waiting for its next try
         future.set_exception(PoolError("the processor was shut down"))
 
 

@@ -25,7 +25,7 @@ from rayjobs.job.options import CONFLICTS, chart_options, encode_options, read_p
 from rayjobs.job.product_keys import table_requests, version
 
 
-class RecipeBook:
+class JobRecipes:
     """What workers are told to do for an input: recipes by number, made as combinations of lacking products occur."""
 
     def __init__(self, spec: JobSpec, wanted: Mapping[str, str], ledger: JobLedger, root: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class RecipeBook:
         self._first = ledger.files.is_empty()  # then nothing of the job's can be in the way
         self._lock = threading.Lock()
         self._by_have: dict[tuple[int, ...], int] = {}
-        self.recipes: dict[int, Recipe] = {}
+        self.by_number: dict[int, Recipe] = {}
         """Recipe number -> recipe, for all items handed out so far."""
 
     def items(self, inputs: Sequence[OpenInput]) -> list[WorkItem]:
@@ -62,7 +62,7 @@ class RecipeBook:
         )
         if self._first:
             return item
-        recipe, stem = self.recipes[number], image_stem(item.name, item.image)
+        recipe, stem = self.by_number[number], image_stem(item.name, item.image)
         known = self._ledger.files.known([*recipe.paths.images(stem), *recipe.paths.charts(item.name)])
         if recipe.read.frames == "all":
             known += self._ledger.files.known_below(recipe.paths.further(stem, item.name))
@@ -80,7 +80,7 @@ class RecipeBook:
         # A chart is drawn from numbers: an analysis that only its chart needs is computed, and kept, once more.
         missing |= {product: self._wanted[product] for product in map(_product_of, requests)}
         number = self._ledger.recipe_id(missing)
-        self.recipes[number] = self._recipe(number, IMAGE in missing, requests, charted)
+        self.by_number[number] = self._recipe(number, IMAGE in missing, requests, charted)
         return number
 
     def _recipe(

@@ -2,7 +2,7 @@
 
 Everything that the plain manager does, it does unchanged. Exports run in the pool of exports
 (``analysis_export_service``), tasks in the cluster's queue (``extensible_tasks``); both are remembered over restarts
-(``task_book``).
+(``task_store``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rayjobs.managers.extensible_tasks import ExtensibleTasks, TaskLimits
 from rayjobs.managers.job_images import JobWithImages
 from rayjobs.managers.job_pool import JobRun
 from rayjobs.managers.job_request import job_request
-from rayjobs.managers.task_book import BatchTask, TaskBook, TaskTakenError
+from rayjobs.managers.task_store import BatchTask, TaskStore, TaskTakenError
 from rayjobs.results.job_usage import usage_of
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class EnhancedJobManager(BatchJobManager):
         super().__init__(home, max_concurrent=max_concurrent)
         self._own_exports = export_service is None
         self._exports = export_service or AnalysisExportService(home, resource_manager=resource_manager)
-        self._book = TaskBook(self._records)
-        self._tasks = ExtensibleTasks(self._book, resource_manager)
+        self._store = TaskStore(self._records)
+        self._tasks = ExtensibleTasks(self._store, resource_manager)
 
     def close(self) -> None:
         """Interrupt what runs; ``start_job`` and ``resume_tasks`` go on with it later. Safe to call twice."""
@@ -77,9 +77,9 @@ class EnhancedJobManager(BatchJobManager):
         if self._own_exports:
             self._exports.close()
         else:
-            self._exports.interrupt(self._book.running())
+            self._exports.interrupt(self._store.running())
         self._tasks.close()
-        self._book.release()
+        self._store.release()
 
     # ---- the seed's interface ------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class EnhancedJobManager(BatchJobManager):
         """
         if not 0 <= progress <= 100:
             raise JobError(f"progress of {task_id} is {progress}; give 0 to 100")
-        self._book.progressed(job_id, task_id, progress)
+        self._store.progressed(job_id, task_id, progress)
 
     def get_export_history(self, job_id: str) -> list[ExportRecord]:
         """The ended exports of a job, the oldest first; they outlive the job."""
@@ -164,10 +164,10 @@ class EnhancedJobManager(BatchJobManager):
         JobError
             The job has no such task, it can't be stopped from here, or it goes on all the same.
         """
-        task = self._book.find(job_id, task_id)
+        task = self._store.find(job_id, task_id)
         output = None if isinstance(task, ExtensibleTask) else self._output_of(task)
         runs = output is not None and OutputDirectory(output).running
-        elsewhere = self._book.elsewhere(job_id).get(task_id)
+        elsewhere = self._store.elsewhere(job_id).get(task_id)
         if elsewhere is not None and output is not None and not runs and task.status is not TaskStatus.PENDING:
             elsewhere = self._owner_after_the_run(job_id, task_id)
         if elsewhere is not None and not runs:
@@ -175,13 +175,13 @@ class EnhancedJobManager(BatchJobManager):
             raise JobError(f"task {task_id} {what} {elsewhere}, and can't be stopped from here; cancel it there")
         if output is not None:
             self._exports.cleanup(task_id, output)
-        elif self._tasks.cancel(task_id) and not self._book.wait(task_id, STOP_S):
+        elif self._tasks.cancel(task_id) and not self._store.wait(task_id, STOP_S):
             raise JobError(f"task {task_id}: still running {STOP_S:g} s after it was cancelled")
 
     def _owner_after_the_run(self, job_id: str, task_id: str) -> str | None:
         """Who has a task whose run has ended, once whoever ran it had time to say how."""
         deadline = time.monotonic() + STOP_S
-        while (owner := self._book.elsewhere(job_id).get(task_id)) is not None and time.monotonic() < deadline:
+        while (owner := self._store.elsewhere(job_id).get(task_id)) is not None and time.monotonic() < deadline:
             time.sleep(LOOK_S)
         return owner
 
@@ -205,7 +205,7 @@ class EnhancedJobManager(BatchJobManager):
         JobError
             There is no such job, or it or a task of it is running.
         """
-        running = [*self._book.running(job_id), *self._book.elsewhere(job_id)]
+        running = [*self._store.running(job_id), *self._store.elsewhere(job_id)]
         if running:
             raise JobError(f"job {job_id} can't be removed: its task {running[0]} is running; cancel it first")
         super().remove_job(job_id)
@@ -220,7 +220,7 @@ class EnhancedJobManager(BatchJobManager):
 
     def cancel_task(self, job_id: str, task_id: str) -> bool:
         """Cancel an export, here or while it runs in another process, or a task of this manager; False: nothing is."""
-        task = self._book.find(job_id, task_id)
+        task = self._store.find(job_id, task_id)
         if isinstance(task, ExtensibleTask):
             return self._tasks.cancel(task_id)
         if self._exports.cancel(task_id):
@@ -233,8 +233,8 @@ class EnhancedJobManager(BatchJobManager):
 
     def wait_for_task(self, job_id: str, task_id: str, timeout: float | None = None) -> BatchTask:
         """An export or a task of this manager when it has ended, or as it stands after ``timeout`` seconds."""
-        task = self._book.find(job_id, task_id)
-        self._book.wait(task_id, timeout)
+        task = self._store.find(job_id, task_id)
+        self._store.wait(task_id, timeout)
         return task
 
     def resume_tasks(self, job_id: str) -> list[BatchTask]:
@@ -249,7 +249,7 @@ class EnhancedJobManager(BatchJobManager):
         """
         resumed: list[BatchTask] = []
         errors: list[RayjobsError] = []
-        for task in self._book.orphans(job_id):
+        for task in self._store.orphans(job_id):
             try:
                 if isinstance(task, ExtensibleTask):
                     self._tasks.start(task)
@@ -278,7 +278,7 @@ class EnhancedJobManager(BatchJobManager):
 
     def _enhanced(self, stored: StoredJob) -> EnhancedBatchJob:
         job = self._refreshed(self._read(stored))
-        tasks = self._book.tasks(job.job_id)
+        tasks = self._store.tasks(job.job_id)
         extra = json.loads(stored.extra or "{}")
         return EnhancedBatchJob(
             **{field.name: getattr(job, field.name) for field in fields(BatchJob)},
@@ -305,13 +305,13 @@ class EnhancedJobManager(BatchJobManager):
     def _start_export(self, task: AnalysisExportTask) -> None:
         source = self._source(self.get_job(task.job_id))
         self._exports.check(task, source)
-        self._book.begin(task)
+        self._store.begin(task)
         try:
-            future = self._exports.submit(task, source, on_change=self._book.change)
+            future = self._exports.submit(task, source, on_change=self._store.change)
         except RayjobsError as error:
-            self._book.drop(task, str(error))
+            self._store.drop(task, str(error))
             raise
-        future.add_done_callback(lambda _: self._book.over(task.task_id))
+        future.add_done_callback(lambda _: self._store.over(task.task_id))
 
     def _note_end(self, run: JobRun) -> None:
         super()._note_end(run)

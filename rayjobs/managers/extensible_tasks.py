@@ -28,7 +28,7 @@ from pipelines.tasks import (
     TaskStatus,
 )
 from rayjobs.job.task_handlers import ImageTaskHandler, task_handlers
-from rayjobs.managers.task_book import TaskBook
+from rayjobs.managers.task_store import TaskStore
 
 if TYPE_CHECKING:
     from actors.coordinator.resource_manager import ResourceManager
@@ -51,8 +51,8 @@ _LIMITS = TypeAdapter(TaskLimits)
 class ExtensibleTasks:
     """Handlers by task type, and the tasks that are in the queue; may be used from several threads."""
 
-    def __init__(self, book: TaskBook, resources: ResourceManager | None = None) -> None:
-        self._book = book
+    def __init__(self, store: TaskStore, resources: ResourceManager | None = None) -> None:
+        self._store = store
         self._resources = resources
         self._lock = threading.Lock()
         self._handlers: dict[str, TaskHandler] = {}
@@ -120,13 +120,13 @@ class ExtensibleTasks:
             max_attempts=limits.max_attempts,
         )
         runner = self._connected()
-        self._book.begin(task)
+        self._store.begin(task)
         with self._lock:
             self._queued[task.task_id] = work.task_id
         try:
             runner.submit(work, limits.priority, handlers, lambda result: self._heard(task, result))
         except RayjobsError as error:
-            self._book.drop(task, str(error))
+            self._store.drop(task, str(error))
             raise
 
     def cancel(self, task_id: str) -> bool:
@@ -174,7 +174,7 @@ class ExtensibleTasks:
                 task.progress = 100
                 task.result = result.value if isinstance(result.value, dict) else {"value": result.value}
 
-        self._book.change(task, change)
+        self._store.change(task, change)
 
 
 def _limits_in(task: ExtensibleTask) -> dict[str, Any]:

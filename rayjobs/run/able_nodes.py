@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from actors.resources.cluster_view import Node, book_of
+from actors.resources.cluster_view import Node, capacity_of
 from pipelines.resource_needs import demand_of, in_grains
 from pipelines.resources import ResourceEstimate
 
@@ -43,8 +43,8 @@ class AbleNodes:
     def missing(self, nodes: Sequence[Node], now: float) -> str | None:
         """Why none of the nodes alive could, for too long now; None: one can, or may be on its way."""
         asked = [demand_of(self.per_image), *({name: 1.0} for name in sorted(self.stages))]
-        book = book_of(nodes)
-        why = next(filter(None, (book.infeasible(in_grains(demand)) for demand in asked)), None)
+        capacity = capacity_of(nodes)
+        why = next(filter(None, (capacity.infeasible(in_grains(demand)) for demand in asked)), None)
         if self._unable.seconds(why is not None, now) > NODES_S:
             return f"no node is left for the job's images: each {why}; {AGAIN} once one is there"
         return None

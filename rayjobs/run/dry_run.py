@@ -23,7 +23,7 @@ from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.naming import is_beside, output_paths
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.product_keys import table_requests
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.job.stage_needs import chosen_stages
 from rayjobs.job.wishes import idle_wishes
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
@@ -183,9 +183,9 @@ def dry_run(request: RunRequest) -> Outlook:
     with planned_elsewhere(request) as (ledger, plan):
         counts, facts = ledger.counts(), ledger.facts.read()
         opened = ledger.open_inputs(0, counts.total)
-        book = RecipeBook(spec, plan.wanted, ledger, output.root)
+        recipes = JobRecipes(spec, plan.wanted, ledger, output.root)
         known = ledger.mean_seconds() if opened else None
-        sample = try_sample(spec, _sample(opened, PROBED), book, timed=0 if known is not None else TIMED)
+        sample = try_sample(spec, _sample(opened, PROBED), recipes, timed=0 if known is not None else TIMED)
         seconds = known if known is not None else sample.seconds
         return Outlook(
             name=spec.name,

@@ -34,7 +34,7 @@ from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import WorkerJournal
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 
 LONGEST_S = 20.0
 """For the whole trial; a plan isn't worth more waiting."""
@@ -72,7 +72,7 @@ class _Trial:
     most_bytes: int
 
 
-def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, timed: int) -> Sample:
+def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes, *, timed: int) -> Sample:
     """Look at the headers of some inputs, and work on the first ``timed`` of them.
 
     Raises
@@ -83,10 +83,10 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], book: RecipeBook, *, 
     if not inputs:
         return Sample()
     # Images go below images/ whatever the layout, so that nothing appears beside a source.
-    items = tuple(replace(item, image="", known=()) for item in book.items(inputs))
+    items = tuple(replace(item, image="", known=()) for item in recipes.items(inputs))
     trial = _Trial(
         items=items,
-        recipes=dict(book.recipes),
+        recipes=dict(recipes.by_number),
         timed=min(timed + 1, len(items)) if timed else 0,
         extensions=deciding_extensions(spec),
         most_bytes=spec.limits.memory_per_image + SPARE_BYTES,

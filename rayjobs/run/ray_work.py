@@ -25,7 +25,7 @@ from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.job.stage_needs import held_per_cpu, required
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
@@ -67,7 +67,7 @@ def work_on_ray(  # noqa: PLR0913 - the parts of a run
     """
     facts = ledger.facts.read()
     epoch = facts.epoch
-    book = RecipeBook(spec, wanted, ledger, output.root)
+    recipes = JobRecipes(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         spent = WorkSpent()
         with (
@@ -78,7 +78,7 @@ def work_on_ray(  # noqa: PLR0913 - the parts of a run
                 ledger=ledger,
                 epoch=epoch,
                 attempts=spec.limits.attempts,
-                items=book.items,
+                items=recipes.items,
                 store=store,
                 committed=partial(_count, spec.name, spent, manager.monitor),
             )
@@ -92,7 +92,7 @@ def work_on_ray(  # noqa: PLR0913 - the parts of a run
                 output=output,
                 lock=lock,
                 grants=grants,
-                engine=shard_engines(spec, output.root, epoch, book.recipes, cluster, watch),
+                engine=shard_engines(spec, output.root, epoch, recipes.by_number, cluster, watch),
                 display=display,
                 interrupted=interrupted,
                 most_failures=facts.max_failures or None,

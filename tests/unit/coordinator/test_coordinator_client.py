@@ -57,7 +57,7 @@ class Link:
             if method == "submit" and not answer:
                 self._asleep = False
                 self.refused += 1
-            self.grants = self._service._queue._book.last_number
+            self.grants = self._service._queue._grants.last_number
             self._changed.notify_all()
             return answer
 

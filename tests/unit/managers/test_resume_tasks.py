@@ -22,7 +22,7 @@ def test_one_that_cannot_be_queued_keeps_no_other_back(tmp_path: Path, monkeypat
     types = {"a": "unknown", "b": "known", "c": "unknown", "d": "known"}
     orphans = [ExtensibleTask(task_id=name, job_id="j", task_type=kind, config={}) for name, kind in types.items()]
     with EnhancedJobManager(tmp_path) as manager:
-        monkeypatch.setattr(manager._book, "orphans", lambda _job: orphans)
+        monkeypatch.setattr(manager._store, "orphans", lambda _job: orphans)
         monkeypatch.setattr(manager._tasks, "start", start)
         with pytest.raises(RayjobsError, match="no handler runs a"):
             manager.resume_tasks("j")

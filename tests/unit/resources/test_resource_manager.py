@@ -17,7 +17,7 @@ from actors.coordinator.grant_resources import GrantResources
 from actors.coordinator.resource_manager import ResourceManager
 from actors.queue.capacity import CLUSTER, Placement
 from actors.queue.queue_events import Grant
-from actors.resources.cluster_view import Node, book_of
+from actors.resources.cluster_view import Node, capacity_of
 from actors.resources.disk_space import disk_space
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.thresholds import Thresholds
@@ -439,24 +439,24 @@ AMOUNTS = st.dictionaries(st.sampled_from(["cpu", "memory", "render"]), st.integ
 
 @given(requests=st.lists(AMOUNTS, max_size=20), returned=st.data())
 def test_held_amounts_stay_within_what_there_is(requests: list[dict[str, float]], returned: st.DataObject) -> None:
-    book = book_of([Node(name=str(n), total={"cpu": 4, "memory": 5, "render": n}) for n in range(2)])
-    book.replace_units({"render": 3})
-    book.set_limits({"memory": 7})
+    capacity = capacity_of([Node(name=str(n), total={"cpu": 4, "memory": 5, "render": n}) for n in range(2)])
+    capacity.replace_units({"render": 3})
+    capacity.set_limits({"memory": 7})
     most = {"cpu": 8.0, "memory": 7.0, "render": 3.0}
     held: list[Placement] = []
     for demand in requests:
         needs = in_grains(demand)
-        if book.infeasible(needs) is None and book.shortage(needs) is None:
+        if capacity.infeasible(needs) is None and capacity.shortage(needs) is None:
             held.append(Placement(((CLUSTER, needs),)))
-            book.take(held[-1])
+            capacity.take(held[-1])
         elif held and returned.draw(st.booleans()):
-            book.give(held.pop(returned.draw(st.integers(0, len(held) - 1))))
+            capacity.give(held.pop(returned.draw(st.integers(0, len(held) - 1))))
         used = {name: sum(dict(each.taken[0][1]).get(name, 0) for each in held) / UNIT for name in most}
         assert all(used[name] <= most[name] for name in most)
-        assert {name: book.left(name) for name in most} == {name: most[name] - used[name] for name in most}
+        assert {name: capacity.left(name) for name in most} == {name: most[name] - used[name] for name in most}
     for placement in held:
-        book.give(placement)
-    assert not any(book.used(name) for name in most)
+        capacity.give(placement)
+    assert not any(capacity.used(name) for name in most)
 
 
 @given(st.lists(st.floats(0, 100), max_size=50))

@@ -29,7 +29,7 @@ from rayjobs.job.job_file import parse_job
 from rayjobs.job.naming import naming
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.product_keys import table_requests, wanted_products
-from rayjobs.job.recipes import RecipeBook
+from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.job_tables import seal_results, write_tables
 from rayjobs.results.results_store import ResultsStore
 from tests.quick_runs import fixed_files
@@ -87,14 +87,14 @@ class Job:
             store = ResultsStore(ledger, self.output, table_requests(spec))
             if self.range_rows:
                 store.range_rows = store.file_rows = self.range_rows
-            book = RecipeBook(spec, wanted, ledger)
-            items = book.items(ledger.open_inputs(0, IMAGES))
+            recipes = JobRecipes(spec, wanted, ledger)
+            items = recipes.items(ledger.open_inputs(0, IMAGES))
             stop = self.output.temporary / "stop"
             for number, block in enumerate(cut(items)):
                 # Another epoch: another worker, as another process would be.
                 epoch = 100 * self.epoch + number
                 workspace = prepared(Workspace(root=self.output.root, epoch=epoch, stop=stop))
-                for rows in render_analyze_export(block, book.recipes, workspace):
+                for rows in render_analyze_export(block, recipes.by_number, workspace):
                     ledger.commit(rows, epoch=self.epoch)
             with fixed_files(ledger, self.output) as files:
                 seal_results(store)
@@ -192,8 +192,8 @@ def test_every_format_has_the_objects(root: Path) -> None:
     assert [row["label"] for row in json.loads((job.output.data / "objects.json").read_text())] == [
         row["label"] for row in expected
     ]
-    with zipfile.ZipFile(job.output.data / "analyses.xlsx") as book:
-        text = book.read("xl/workbook.xml").decode()
+    with zipfile.ZipFile(job.output.data / "analyses.xlsx") as workbook:
+        text = workbook.read("xl/workbook.xml").decode()
     assert 'name="analyses"' in text
     assert 'name="objects"' in text
 

@@ -288,12 +288,12 @@ def test_managers_take_tables(lab: Lab, tmp_path: Path, monkeypatch: pytest.Monk
 def test_staged_and_fused_work_alike(lab: Lab) -> None:
     """``own_recipe`` is asked by both; here the fused one, the staged one by the cluster's tests."""
     from pipelines.stages.recipe import own_recipe
-    from rayjobs.job.recipes import RecipeBook
+    from rayjobs.job.recipes import JobRecipes
     from rayjobs.run.planning import planned_elsewhere
 
     lab.write()
     with planned_elsewhere(request(lab.base, lab.job)) as (ledger, plan):
-        book = RecipeBook(request(lab.base, lab.job).spec, plan.wanted, ledger)
+        book = JobRecipes(request(lab.base, lab.job).spec, plan.wanted, ledger)
         items = book.items(ledger.open_inputs(0, 9))
         chains: Sequence[Any] = [own_recipe(book.recipes[item.recipe], item).operations for item in items]
         assert len(book.recipes) == 1

@@ -46,7 +46,7 @@ class Running:
         )
 
 
-class GrantBook:
+class OpenGrants:
     """Keeps grants, the capacity that they hold and the counts per type in step."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ class TaskTakenError(JobError):
     """Somebody else runs the task, or it has ended."""
 
 
-class TaskBook:
+class TaskStore:
     """Tasks by job; its owner is alive until ``release``. May be used from several threads."""
 
     def __init__(self, records: BatchRecords) -> None:
