@@ -32,8 +32,8 @@ from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_manifest_file
 from rayjobs.results.results_store import ResultsStore
-from rayjobs.run.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.run.progress import Snapshot
+from rayjobs.run.run_loop import Granted, Revoked, RunEnd, RunLoop
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext
 from rayjobs.run.worker_watch import Crash
 
@@ -68,7 +68,7 @@ class InstantEngine:
 
 @dataclass(slots=True)
 class InstantGrants:
-    """Grants every shard as soon as it is asked for; implements ``job_runner.Grants``."""
+    """Grants every shard as soon as it is asked for; implements ``run_loop.Grants``."""
 
     _asked: list[str] = field(default_factory=list)
 
@@ -128,7 +128,7 @@ def run(count: int, root: Path) -> RunEnd:
             store=ResultsStore(ledger, output, spec.analyses),
             committed=lambda _rows: None,
         )
-        runner = JobRunner(
+        loop = RunLoop(
             name=spec.name,
             context=context,
             output=output,
@@ -139,7 +139,7 @@ def run(count: int, root: Path) -> RunEnd:
             interrupted=threading.Event(),
             most_failures=None,
         )
-        end = runner.run()
+        end = loop.run()
         ledger.facts.write(replace(ledger.facts.read(), epoch=workspace.epoch))
         with FixedFiles.opened(ledger, output) as files:
             write_manifest_file(ledger, files, {"job": spec.name})

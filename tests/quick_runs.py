@@ -23,9 +23,9 @@ from rayjobs.job.recipes import JobRecipes
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
-from rayjobs.run.job_runner import RunEnd
 from rayjobs.run.progress import Display, Snapshot
 from rayjobs.run.run import run_job
+from rayjobs.run.run_loop import RunEnd
 from rayjobs.run.run_request import RunRequest, request_of
 from tests.workspaces import prepared
 

@@ -89,7 +89,7 @@ WRITERS = {
     "pipelines/tables/column_chunks.py": "created exclusively",
     "pipelines/tables/parquet_table.py": "a temporary file of the run, named by whoever gives it its place",
     "pipelines/tables/xlsx_table.py": "the same",
-    "rayjobs/run/job_runner.py": "a sign to the workers, in the run's temporary directory",
+    "rayjobs/run/run_loop.py": "a sign to the workers, in the run's temporary directory",
     "rayjobs/run/ray_lone_tasks.py": "the same",
     "rayjobs/run/plan_sample.py": "a temporary directory of the plan",
 }
@@ -337,7 +337,7 @@ LONG_FILES = {
     "actors/resources/driver_resources.py": "one class of the design: half of it is documented signatures",
 }
 LONG_FUNCTIONS = {
-    "rayjobs/run/ray_work.py:work_on_ray": "puts the parts of a run together, and decides nothing",
+    "rayjobs/run/ray_run.py:run_on_ray": "puts the parts of a run together, and decides nothing",
 }
 """What is longer, and why that is no sign of two nouns in one."""
 

@@ -30,7 +30,7 @@ from pipelines.tasks import TaskStatus
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
-from rayjobs.managers.job_pool import JobPool, JobRun
+from rayjobs.managers.job_pool import JobPool, RunHandle
 from rayjobs.managers.job_request import Source, as_source, as_step, job_output, job_request, percent
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_request import RunRequest
@@ -193,7 +193,7 @@ class AnalysisExportService(ClosedOnExit):
         changed = on_change or _ignore
         future: Future[ExportResult] = Future()
         future.set_running_or_notify_cancel()
-        run = JobRun(task.task_id, self.check(task, source), resources=self._resources)
+        run = RunHandle(task.task_id, self.check(task, source), resources=self._resources)
         run.on_progress = lambda snapshot: self._progressed(task, snapshot, changed)
         run.on_end = lambda ended: self._ended(task, ended, changed, future)
         if self._pool.start(run) is not run:
@@ -248,7 +248,7 @@ class AnalysisExportService(ClosedOnExit):
         if not same:
             changed(task)
 
-    def _ended(self, task: AnalysisExportTask, run: JobRun, changed: Changed, future: Future[ExportResult]) -> None:
+    def _ended(self, task: AnalysisExportTask, run: RunHandle, changed: Changed, future: Future[ExportResult]) -> None:
         status, error = _outcome(run)
         with self._lock:
             task.status, task.error_info, task.resource_allocation = status, error, None
@@ -284,7 +284,7 @@ def _held(task: AnalysisExportTask, holds: Mapping[str, float]) -> ResourceAlloc
     )
 
 
-def _outcome(run: JobRun) -> tuple[TaskStatus, str | None]:
+def _outcome(run: RunHandle) -> tuple[TaskStatus, str | None]:
     """How a task stands after its run; one that was only interrupted can be submitted again."""
     if run.error is not None:
         return TaskStatus.FAILED, str(run.error)

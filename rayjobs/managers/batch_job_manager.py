@@ -27,7 +27,7 @@ from rayjobs.job.job_file import load_job
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
-from rayjobs.managers.job_pool import JobPool, JobRun
+from rayjobs.managers.job_pool import JobPool, RunHandle
 from rayjobs.managers.job_request import Source, as_refreshed, as_source, as_step, job_output, job_request, source_text
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
@@ -332,7 +332,7 @@ class BatchJobManager(ClosedOnExit):
             request = replace(job_request(job), retry=retry)
             if self._open_run(job_id) is None and OutputDirectory(Path(job.output)).running:
                 return job  # another process runs it
-            run = JobRun(job_id, request, on_end=self._note_end, callbacks=tuple(self._callbacks))
+            run = RunHandle(job_id, request, on_end=self._note_end, callbacks=tuple(self._callbacks))
             if on_progress is not None:
                 run.on_progress = on_progress
             self._keep_status(job_id, JobStatus.PENDING, None)
@@ -368,7 +368,7 @@ class BatchJobManager(ClosedOnExit):
     def _refreshed(self, job: BatchJob) -> BatchJob:
         return as_refreshed(job, self._open_run(job.job_id))
 
-    def _open_run(self, job_id: str) -> JobRun | None:
+    def _open_run(self, job_id: str) -> RunHandle | None:
         run = self._pool.find(job_id)
         return None if run is None or run.ended else run
 
@@ -376,7 +376,7 @@ class BatchJobManager(ClosedOnExit):
         if self._open_run(job.job_id) is not None or OutputDirectory(Path(job.output)).running:
             raise JobError(f"{job.job_id}: is running, so it can't be {what}; cancel it first")
 
-    def _note_end(self, run: JobRun) -> None:
+    def _note_end(self, run: RunHandle) -> None:
         """Keep what the output's ledger can't say: that the job never began."""
         if isinstance(run.error, OutputInUseError):
             return  # another run has the output: how the job stands is its to say

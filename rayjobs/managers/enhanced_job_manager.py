@@ -30,7 +30,7 @@ from rayjobs.managers.batch_job import BatchJob, EnhancedBatchJob
 from rayjobs.managers.batch_job_manager import BatchJobManager
 from rayjobs.managers.extensible_tasks import ExtensibleTasks, TaskLimits
 from rayjobs.managers.job_images import JobWithImages
-from rayjobs.managers.job_pool import JobRun
+from rayjobs.managers.job_pool import RunHandle
 from rayjobs.managers.job_request import job_request
 from rayjobs.managers.task_store import BatchTask, TaskStore, TaskTakenError
 from rayjobs.results.job_usage import usage_of
@@ -313,7 +313,7 @@ class EnhancedJobManager(BatchJobManager):
             raise
         future.add_done_callback(lambda _: self._store.over(task.task_id))
 
-    def _note_end(self, run: JobRun) -> None:
+    def _note_end(self, run: RunHandle) -> None:
         super()._note_end(run)
         usage = usage_of(OutputDirectory(run.request.output))
         self._keep_extra(run.key, resource_usage=_USAGE.dump_python(usage, mode="json"))

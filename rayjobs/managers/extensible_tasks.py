@@ -32,7 +32,7 @@ from rayjobs.managers.task_store import TaskStore
 
 if TYPE_CHECKING:
     from actors.coordinator.resource_manager import ResourceManager
-    from rayjobs.run.ray_task_runner import TaskRunner
+    from rayjobs.run.ray_task_client import TaskClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class ExtensibleTasks:
         self._handlers: dict[str, TaskHandler] = {}
         self._queued: dict[str, str] = {}
         """Task -> its id in the coordinator's queue, a new one each time it is started."""
-        self._runner: TaskRunner | None = None
+        self._client: TaskClient | None = None
 
     def register(self, task_type: str, handler: TaskHandler) -> None:
         """Let tasks of a type be run by a handler; the last one registered counts.
@@ -119,12 +119,12 @@ class ExtensibleTasks:
             timeout_s=limits.timeout_s,
             max_attempts=limits.max_attempts,
         )
-        runner = self._connected()
+        client = self._connected()
         self._store.begin(task)
         with self._lock:
             self._queued[task.task_id] = work.task_id
         try:
-            runner.submit(work, limits.priority, handlers, lambda result: self._heard(task, result))
+            client.submit(work, limits.priority, handlers, lambda result: self._heard(task, result))
         except RayjobsError as error:
             self._store.drop(task, str(error))
             raise
@@ -132,8 +132,8 @@ class ExtensibleTasks:
     def cancel(self, task_id: str) -> bool:
         """Cancel a task; False when it had ended, or isn't run here."""
         with self._lock:
-            runner, queued = self._runner, self._queued.get(task_id)
-        return runner is not None and queued is not None and runner.cancel(queued)
+            client, queued = self._client, self._queued.get(task_id)
+        return client is not None and queued is not None and client.cancel(queued)
 
     def set_concurrency_limit(self, task_type: str, most: int) -> None:
         """At most so many tasks of a type run at a time in the whole cluster."""
@@ -142,18 +142,18 @@ class ExtensibleTasks:
     def close(self) -> None:
         """Cancel what is open and disconnect. Safe to call twice."""
         with self._lock:
-            runner = self._runner
-        if runner is not None:
-            runner.close()
+            client = self._client
+        if client is not None:
+            client.close()
 
-    def _connected(self) -> TaskRunner:
+    def _connected(self) -> TaskClient:
         with self._lock:
-            if self._runner is None:
+            if self._client is None:
                 # Ray is imported here alone: a manager of plain jobs never waits for it.
-                from rayjobs.run.ray_task_runner import TaskRunner
+                from rayjobs.run.ray_task_client import TaskClient
 
-                self._runner = TaskRunner(self._resources)
-            return self._runner
+                self._client = TaskClient(self._resources)
+            return self._client
 
     def _heard(self, task: ExtensibleTask, result: TaskResult) -> None:
         """The task runs, is so far, or has ended; called on the watching thread."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from actors.coordinator.resource_manager import ResourceManager
 
 Progress = Callable[[Snapshot], None]
-Ended = Callable[["JobRun"], None]
+Ended = Callable[["RunHandle"], None]
 
 
 def _ignore(_: object) -> None:
@@ -36,7 +36,7 @@ def _ignore(_: object) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class JobRun:
+class RunHandle:
     """One run, from the moment it was asked for."""
 
     key: str
@@ -147,10 +147,10 @@ class JobPool:
         self.name = name
         self._threads = ThreadPoolExecutor(max_concurrent, f"rayjobs-{name}")
         self._lock = threading.Lock()
-        self._runs: dict[str, tuple[JobRun, Future[None]]] = {}
+        self._runs: dict[str, tuple[RunHandle, Future[None]]] = {}
         self._closed = False
 
-    def start(self, run: JobRun) -> JobRun:
+    def start(self, run: RunHandle) -> RunHandle:
         """Queue a run; the one of that key that hasn't ended, if there is one, is given instead."""
         with self._lock:
             if self._closed:
@@ -161,13 +161,13 @@ class JobPool:
             self._runs[run.key] = (run, self._threads.submit(run.run))
             return run
 
-    def find(self, key: str) -> JobRun | None:
+    def find(self, key: str) -> RunHandle | None:
         """The last run of a key in this process."""
         with self._lock:
             known = self._runs.get(key)
         return None if known is None else known[0]
 
-    def stop(self, key: str, status: JobStatus) -> JobRun | None:
+    def stop(self, key: str, status: JobStatus) -> RunHandle | None:
         """Cancel or pause a run, or take it out of the queue; None when none of that key is open."""
         with self._lock:
             known = self._runs.get(key)
@@ -179,7 +179,7 @@ class JobPool:
             run.end()
         return run
 
-    def interrupt(self, key: str) -> JobRun | None:
+    def interrupt(self, key: str) -> RunHandle | None:
         """Interrupt a run, or take it out of the queue, so that it can be started again; None when none is open."""
         with self._lock:
             known = self._runs.get(key)

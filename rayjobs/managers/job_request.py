@@ -16,7 +16,7 @@ from rayjobs.job.job_check import check_job
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
-from rayjobs.managers.job_pool import JobRun
+from rayjobs.managers.job_pool import RunHandle
 from rayjobs.run.run_request import RunRequest
 
 
@@ -72,7 +72,7 @@ def job_request(job: BatchJob, *, needs_images: bool = True) -> RunRequest:
     return RunRequest(spec=spec, base=Path(job.base), output=Path(job.output))
 
 
-def as_refreshed(job: BatchJob, run: JobRun | None) -> BatchJob:
+def as_refreshed(job: BatchJob, run: RunHandle | None) -> BatchJob:
     """A job with status, progress and times as its output's ledger says; ``run`` is the one that is open here."""
     output = OutputDirectory(Path(job.output))
     if not output.exists:

@@ -1,7 +1,7 @@
 """One run of a job: plan, session, grants, shards, work on Ray, results, and only then the announcement.
 
     run_request (what is asked for)
-    run -> planning (one transaction) -> ray_work -> job_runner -> shard_runner -> ray_engine -> rows
+    run -> planning (one transaction) -> ray_run -> run_loop -> shard_runner -> ray_engine -> rows
                 `-> dry_run (`plan`)        |            `- shard_grants: the coordinator's turn
                                             `- ray_session: a cluster to work on
 

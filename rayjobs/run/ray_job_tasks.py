@@ -19,9 +19,9 @@ from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_tasks import PlannedTask
 from rayjobs.job.task_handlers import OWN_TASKS, task_handlers
-from rayjobs.run.job_runner import POLL_S, RunEnd
 from rayjobs.run.ray_session import ray_session
-from rayjobs.run.ray_task_runner import TaskRunner
+from rayjobs.run.ray_task_client import TaskClient
+from rayjobs.run.run_loop import POLL_S, RunEnd
 
 
 def run_tasks(
@@ -49,7 +49,7 @@ def run_tasks(
     RayjobsError
         No Ray.
     """
-    with ray_session(name=spec.name, workers=spec.limits.cpus), closing(TaskRunner()) as runner:
+    with ray_session(name=spec.name, workers=spec.limits.cpus), closing(TaskClient()) as client:
         handlers = task_handlers({})
         own = [name for name, handler in handlers.items() if handler is OWN_TASKS]
         for number, task in enumerate(tasks, 1):
@@ -64,7 +64,7 @@ def run_tasks(
                 max_attempts=spec.limits.attempts,
             )
             doing = partial(_watch, watch, f"task {number} of {len(tasks)}: {task.task_type}")
-            result = _run(runner, work, TaskPriority[spec.priority.upper()], handlers, doing)
+            result = _run(client, work, TaskPriority[spec.priority.upper()], handlers, doing)
             if isinstance(result, RunEnd):
                 return result
             note(task.ended(result, time.monotonic() - started))
@@ -74,7 +74,7 @@ def run_tasks(
 
 
 def _run(
-    runner: TaskRunner,
+    client: TaskClient,
     task: Task,
     priority: TaskPriority,
     handlers: dict[str, TaskHandler],
@@ -83,14 +83,14 @@ def _run(
     """What came of a task, or why the run stops; it is cancelled then."""
     changes: queue.SimpleQueue[TaskResult] = queue.SimpleQueue()
     try:
-        runner.submit(task, priority, handlers, changes.put)
+        client.submit(task, priority, handlers, changes.put)
     except RayjobsError as error:
         return TaskResult(task_id=task.task_id, status=TaskStatus.FAILED, error=str(error))
     progress = 0
     while True:
         end = watch(progress)
         if end is not None:
-            runner.cancel(task.task_id)
+            client.cancel(task.task_id)
             return end
         try:
             result = changes.get(timeout=POLL_S)

@@ -44,10 +44,10 @@ from rayjobs.results.pruning import leftovers
 from rayjobs.results.published import remove_of_failed
 from rayjobs.results.report import ReportSummary
 from rayjobs.results.results_store import ResultsStore
-from rayjobs.run.job_runner import RunEnd, stop_asked
 from rayjobs.run.last_words import explained
 from rayjobs.run.planning import RunPlan, plan_run, planned_elsewhere
 from rayjobs.run.progress import Display, Snapshot
+from rayjobs.run.run_loop import RunEnd, stop_asked
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.signals import stopping_on_signals
 from rayjobs.run.stopped_run import clear_temporary
@@ -73,7 +73,7 @@ class InterruptedBySignalError(JobError):
 
 
 Work = Callable[..., RunEnd]
-"""Brings every open input of a planned job to its final row, as ``ray_work.work_on_ray`` does and is called."""
+"""Brings every open input of a planned job to its final row, as ``ray_run.run_on_ray`` does and is called."""
 
 
 def _on_ray(resources: ResourceManager | None, *what: Any) -> RunEnd:
@@ -81,9 +81,9 @@ def _on_ray(resources: ResourceManager | None, *what: Any) -> RunEnd:
     from rayjobs.run.ray_session import before_importing_ray
 
     before_importing_ray()
-    from rayjobs.run.ray_work import work_on_ray
+    from rayjobs.run.ray_run import run_on_ray
 
-    return work_on_ray(*what, resources=resources)
+    return run_on_ray(*what, resources=resources)
 
 
 def run_job(

@@ -1,6 +1,6 @@
 """The coordinator as the job's loop needs it: each shard is a task that yields, with the job's priority.
 
-Implements ``job_runner.Grants`` on ``TaskCoordinator``. What runs in a granted shard is the loop's business.
+Implements ``run_loop.Grants`` on ``TaskCoordinator``. What runs in a granted shard is the loop's business.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actors.queue.queue_events import Decision, Finished, Grant, Outcome
 from actors.queue.task_pools import BATCH, shard_type
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskHandle, TaskPriority
-from rayjobs.run.job_runner import Granted, Revoked
+from rayjobs.run.run_loop import Granted, Revoked
 
 if TYPE_CHECKING:
     from actors.coordinator.task_coordinator import TaskCoordinator

@@ -20,8 +20,8 @@ from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
-from rayjobs.run.job_runner import Granted, Revoked
 from rayjobs.run.ray_session import NAMESPACE, ray_session
+from rayjobs.run.run_loop import Granted, Revoked
 from rayjobs.run.shard_grants import ShardGrants
 from tests.leaks import wait_until
 

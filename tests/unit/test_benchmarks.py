@@ -21,8 +21,8 @@ from benchmarks.photographs import TileSet, photographs
 from benchmarks.throughput import Stopwatch
 from pipelines.operations import apply_operations
 from pipelines.stages.image_task import ImageWork, process
-from rayjobs.run.job_runner import RunEnd
 from rayjobs.run.progress import Snapshot
+from rayjobs.run.run_loop import RunEnd
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from pipelines.tasks import TaskStatus
 from rayjobs.job.job_state import JobState, JobStatus
 from rayjobs.managers.analysis_export_service import _outcome
-from rayjobs.managers.job_pool import JobRun
+from rayjobs.managers.job_pool import RunHandle
 from tests.places import Place
 from tests.quick_runs import request, run_here
 
@@ -28,7 +28,7 @@ def test_an_export_without_a_single_image_has_failed(
     for path in sorted((place.base / "in").iterdir())[:broken]:
         path.write_bytes(b"no image at all")
     wanted = request(place.base, {"inputs": ["in/"], "analyses": ["statistics"]})
-    run = JobRun("export", wanted, state=run_here(wanted))
+    run = RunHandle("export", wanted, state=run_here(wanted))
     assert _outcome(run) == (status, words)
 
 
@@ -45,4 +45,4 @@ def test_a_run_that_did_not_end_by_itself_leaves_it_open_or_says_why(
 ) -> None:
     counts = {"total": 4, "done": 0, "failed": 1, "skipped": 0, "reasons": {}, "max_failures": 0}
     state = JobState(job_id="x", name="x", output=place.out, **counts, **changes)
-    assert _outcome(JobRun("export", request(place.base, {"inputs": ["in/"]}), state=state))[0] is status
+    assert _outcome(RunHandle("export", request(place.base, {"inputs": ["in/"]}), state=state))[0] is status

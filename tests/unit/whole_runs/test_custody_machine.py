@@ -27,8 +27,8 @@ from rayjobs.job.job_state import JobState
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.pruning import prune
 from rayjobs.results.published import verify
-from rayjobs.run.job_runner import RunEnd
 from rayjobs.run.planning import planned_elsewhere
+from rayjobs.run.run_loop import RunEnd
 from tests.quick_runs import Killed, request, run_here
 from tests.runs import manifest
 

@@ -106,7 +106,7 @@ class _Shard:
 
 
 @dataclass(slots=True)
-class JobRunner:
+class RunLoop:
     """Runs the open inputs of one job to their end."""
 
     name: str

@@ -14,8 +14,8 @@ from pipelines.errors import JobError
 from pipelines.models import WorkItem
 from pipelines.tasks import TaskPriority
 from rayjobs.job.output_directory import CANCEL, PAUSE
-from rayjobs.run.job_runner import Granted, JobRunner, Revoked, RunEnd
 from rayjobs.run.progress import Snapshot
+from rayjobs.run.run_loop import Granted, Revoked, RunEnd, RunLoop
 from rayjobs.run.shard_runner import ShardEngine
 from tests.shards import FakeEngine, SmallJob
 
@@ -101,7 +101,7 @@ class Setting:
         return engine
 
     def run(self, most_failures: int | None = None, shortage: str | None = None) -> RunEnd:
-        return JobRunner(
+        return RunLoop(
             name="small",
             context=self.job.context,
             output=self.job.output,

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 Changed = Callable[[TaskResult], None]
 
 
-class TaskRunner:
+class TaskClient:
     """The tasks of one manager; may be used from several threads.
 
     Parameters

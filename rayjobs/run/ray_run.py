@@ -30,18 +30,18 @@ from rayjobs.job.stage_needs import held_per_cpu, required
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.able_nodes import AbleNodes
-from rayjobs.run.job_runner import JobRunner, RunEnd
 from rayjobs.run.progress import Display
 from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
 from rayjobs.run.ray_session import Cluster, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
+from rayjobs.run.run_loop import RunEnd, RunLoop
 from rayjobs.run.shard_grants import ShardGrants
 from rayjobs.run.shard_runner import ShardContext, stream_rows
 from rayjobs.run.signals import stopping_on_signals
 
 
-def work_on_ray(  # noqa: PLR0913 - the parts of a run
+def run_on_ray(  # noqa: PLR0913 - the parts of a run
     spec: JobSpec,
     output: OutputDirectory,
     ledger: JobLedger,
@@ -86,7 +86,7 @@ def work_on_ray(  # noqa: PLR0913 - the parts of a run
             grants = _grants(spec, facts, cluster, coordinator)
             watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
             health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
-            runner = JobRunner(
+            loop = RunLoop(
                 name=spec.name,
                 context=context,
                 output=output,
@@ -105,7 +105,7 @@ def work_on_ray(  # noqa: PLR0913 - the parts of a run
             )
             try:
                 with _modules_frozen():
-                    end = runner.run()
+                    end = loop.run()
                 ledger.facts.write(spent.added_to(ledger.facts.read()))
                 return end
             finally:
