@@ -83,7 +83,7 @@ def items(files: Sequence[Path]) -> list[WorkItem]:
             name=file.stem,
             title=file.name,
             recipe=0,
-            place=number,
+            seq=number,
         )
         for number, file in enumerate(files)
     ]

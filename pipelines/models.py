@@ -65,8 +65,8 @@ class WorkItem:
     """Readable name, for charts and messages."""
     recipe: int
     """Which of the shard's recipes it needs."""
-    place: int = 0
-    """In the sealed list of inputs."""
+    seq: int = 0
+    """Its place in the sealed list of inputs."""
     image: str = ""
     """Where its image goes, relative to the output and without the suffix; empty: ``images/`` and its name."""
     values: str = ""

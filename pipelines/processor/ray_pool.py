@@ -313,12 +313,12 @@ class RayPool:
             self._lost(task, error)
         else:
             pixels = iter(self._lend([each for each in outcomes if not isinstance(each, ImageError)]))
-            for place, (request, outcome) in enumerate(zip(task.requests, outcomes, strict=True)):
+            for index, (request, outcome) in enumerate(zip(task.requests, outcomes, strict=True)):
                 if isinstance(outcome, ImageError):
                     request.future.set_exception(outcome)
                     continue
-                source, result = task.inputs[place], Stored(task.ref, place)
-                rendered = RenderedImage(pixels=next(pixels), seconds=seconds[place], source=source, result=result)
+                source, result = task.inputs[index], Stored(task.ref, index)
+                rendered = RenderedImage(pixels=next(pixels), seconds=seconds[index], source=source, result=result)
                 request.rendered(rendered)
                 request.future.set_result(rendered.pixels)
         with self._changed:

@@ -41,13 +41,13 @@ class Stored:
 
     value: object
     """A reference, or a small array itself."""
-    place: int | None = None
+    index: int | None = None
     """Within the list that the reference stands for; None: it stands for the image."""
 
     def fetch(self) -> Image:
         """Its pixels, read-only when they lie in the store; raises RayError when they are lost."""
         value: Any = ray.get(self.value) if isinstance(self.value, ray.ObjectRef) else self.value
-        image: Image = value if self.place is None else value[self.place]
+        image: Image = value if self.index is None else value[self.index]
         return image
 
 
@@ -57,8 +57,8 @@ def stored(images: Sequence[object]) -> list[Stored]:
         raise PoolError("this process isn't connected to Ray any more")
     large = [image for image in images if isinstance(image, np.ndarray) and image.nbytes >= INLINE_BYTES]
     together = ray.put(large) if large else None
-    place_of = {id(image): place for place, image in enumerate(large)}
-    return [Stored(together, place_of[id(image)]) if id(image) in place_of else Stored(image) for image in images]
+    index_of = {id(image): index for index, image in enumerate(large)}
+    return [Stored(together, index_of[id(image)]) if id(image) in index_of else Stored(image) for image in images]
 
 
 def object_store_bytes() -> int:
@@ -120,18 +120,18 @@ def start_task(recipe: RenderRecipe, data: bytes, inputs: Sequence[Stored], reso
     hint = "" if recipe.strategy.hint == "default" else f" ({recipe.strategy.hint})"
     values = {id(each.value): each.value for each in inputs}
     numbers = {key: number for number, key in enumerate(values)}
-    places = [(numbers[id(each.value)], each.place) for each in inputs]
+    picks = [(numbers[id(each.value)], each.index) for each in inputs]
     options = ray_options(cpus=1, resources=resources, name=f"render {count}: {what}{hint}")
-    return render_images.options(**options).remote(data, places, *values.values())
+    return render_images.options(**options).remote(data, picks, *values.values())
 
 
 @ray.remote
 def render_images(
-    data: bytes, places: list[tuple[int, int | None]], *values: Any
+    data: bytes, picks: list[tuple[int, int | None]], *values: Any
 ) -> list[Image | ImageError | list[float]]:
     """One outcome per image, then the seconds that each one took; an image's failure is an outcome of its own.
 
-    ``places``: the number of the value, and the image's place in it, as ``Stored`` has it.
+    ``picks``: the number of the value, and the image's index in it, as ``Stored`` has it.
     """
     _prepare_process()
     recipe = _unpacked(data)
@@ -139,9 +139,9 @@ def render_images(
     outcomes: list[Image | ImageError | list[float]] = []
     seconds = []
     with _lent_operations(data):
-        for number, place in places:
+        for number, index in picks:
             start = time.perf_counter()
-            outcomes.append(_outcome_of(values[number] if place is None else values[number][place], recipe))
+            outcomes.append(_outcome_of(values[number] if index is None else values[number][index], recipe))
             seconds.append(time.perf_counter() - start)
     return [*outcomes, seconds]
 

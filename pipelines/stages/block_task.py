@@ -188,7 +188,7 @@ class RowBuffer:
         self._unsaved.append(_Row(item, status, recipe, results))
         if recipe is not None and results and not self._wide:  # without results its analyses may be unknown here
             self._wide = has_wide_rows(result_schemas(recipe)[0])
-        if self._wide and ((item.place + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS):
+        if self._wide and ((item.seq + 1) % SAVED_ROWS == 0 or len(self._unsaved) == SAVED_ROWS):
             self._save_rows()
 
     def due(self) -> bool:

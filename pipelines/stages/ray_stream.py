@@ -63,7 +63,7 @@ _ITEMS = pa.schema(
         ("name", pa.string()),
         ("title", pa.string()),
         ("recipe", pa.int64()),
-        ("place", pa.int64()),
+        ("seq", pa.int64()),
         ("image", pa.string()),
         ("values", pa.string()),
         ("known", pa.list_(pa.list_(pa.string()))),
@@ -221,7 +221,7 @@ def blocks_of(items: Sequence[WorkItem], slots: int, most: int = BLOCK_ROWS) -> 
 
 def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
     """The first place from ``end`` on where rows that are saved together end."""
-    while end < len(items) and items[end].place // SAVED_ROWS == items[end - 1].place // SAVED_ROWS:
+    while end < len(items) and items[end].seq // SAVED_ROWS == items[end - 1].seq // SAVED_ROWS:
         end += 1
     return min(end, len(items))
 

@@ -51,8 +51,8 @@ def render(
     """Items -> pixels, one table of one row per image."""
     worker = open_worker(workspace)
     with worker.journal.block():
-        for place, item in enumerate(items):
-            joined = _joined(table, place, _render(item, recipes[item.recipe], workspace, worker))
+        for index, item in enumerate(items):
+            joined = _joined(table, index, _render(item, recipes[item.recipe], workspace, worker))
             worker.journal.idle()  # whoever takes the pixels may take longer than an image may
             yield joined
 
@@ -63,11 +63,11 @@ def analyze(
     """Pixels -> pixels and results."""
     worker = open_worker(workspace)
     with worker.journal.block():
-        for place, item in enumerate(items):
-            row = _row(table, place)
+        for index, item in enumerate(items):
+            row = _row(table, index)
             if row["status"] is None:
                 row |= _analyze(item, row, recipes[item.recipe], workspace, worker)
-            joined = _joined(table, place, row)
+            joined = _joined(table, index, row)
             worker.journal.idle()
             yield joined
 
@@ -79,9 +79,9 @@ def export(
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
     with worker.journal.block():
-        for place, item in enumerate(items):
+        for index, item in enumerate(items):
             recipe = recipes[item.recipe]
-            status, results = _export(item, _row(table, place), recipe, workspace, worker)
+            status, results = _export(item, _row(table, index), recipe, workspace, worker)
             rows.add(item, status, results, recipe)
             if rows.due():
                 ready = rows.flush()
@@ -243,16 +243,16 @@ def _meter(row: Mapping[str, Any]) -> WorkMeter:
     return WorkMeter({stage: (seconds, cpu) for stage, (seconds, cpu) in json.loads(row["spent"]).items()})
 
 
-def _row(table: pa.Table, place: int) -> dict[str, Any]:
+def _row(table: pa.Table, index: int) -> dict[str, Any]:
     """The travelling columns of one image; its pixels are not copied."""
-    row = {name: table.column(name)[place] for name in TRAVELLING.names}
+    row = {name: table.column(name)[index] for name in TRAVELLING.names}
     pixels = row.pop("pixels")
     return {name: scalar.as_py() for name, scalar in row.items()} | {"pixels": pixels.as_buffer()}
 
 
-def _joined(table: pa.Table, place: int, row: Mapping[str, Any]) -> pa.Table:
+def _joined(table: pa.Table, index: int, row: Mapping[str, Any]) -> pa.Table:
     """One image as a table: the columns of its item, then those that travel."""
-    item = table.select([name for name in table.column_names if name not in TRAVELLING.names]).slice(place, 1)
+    item = table.select([name for name in table.column_names if name not in TRAVELLING.names]).slice(index, 1)
     for field in TRAVELLING:
         value = row[field.name]
         if isinstance(value, pa.Buffer):

@@ -38,8 +38,8 @@ class InputParts:
 
     input: str
     """Readable path, as it will stand in the table."""
-    place: int
-    """In the sealed list of inputs."""
+    seq: int
+    """Its place in the sealed list of inputs."""
     parts: tuple[PartColumns, ...]
     """Oldest first: where two hold the same column, the later one counts."""
 

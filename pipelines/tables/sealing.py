@@ -120,7 +120,7 @@ def _row_groups(
     """The rows of each ``SAVED_ROWS`` places, as a worker encoded them, or else encoded anew."""
     fields = fields_of(schema)
     reader = PartReader(schema.names)
-    for _, members in groupby(inputs, lambda entry: entry.place // SAVED_ROWS):
+    for _, members in groupby(inputs, lambda entry: entry.seq // SAVED_ROWS):
         group = tuple(members)
         yield _as_encoded(group, fields, opened) or encode(schema, assemble(group, schema, reader=reader)).groups[0]
 

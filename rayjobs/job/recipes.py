@@ -56,7 +56,7 @@ class JobRecipes:
             name=entry.name,
             title=readable_path(entry.path),
             recipe=number,
-            place=entry.seq,
+            seq=entry.seq,
             values=entry.values,
             image=(beside_source(entry.path, entry.name, self._beside) or "") if self._beside else "",
         )

@@ -93,10 +93,10 @@ class JobWithImages:
         for final in ledger.final_inputs():
             published = next((o.path for o in final.outputs if o.product == "image"), None)
             yield self._image(final.path, final.status, published, final.cells)
-        place = 0
-        while (seq := ledger.next_open_seq(place)) is not None:
-            place = seq + _ROWS
-            for waiting in ledger.open_inputs(seq, place):
+        first = 0
+        while (seq := ledger.next_open_seq(first)) is not None:
+            first = seq + _ROWS
+            for waiting in ledger.open_inputs(seq, first):
                 yield self._image(waiting.path, "pending", None, waiting.cells)
 
     def _image(self, path: bytes, status: str, published: str | None, cells: Mapping[str, Cell]) -> JobImage:

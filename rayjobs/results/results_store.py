@@ -146,7 +146,7 @@ class ResultsStore:
             parts = tuple(
                 PartColumns(path=self._path(row.part), columns=columns[row.recipe], row=row.row) for row in group
             )
-            inputs.append(InputParts(input=readable_path(group[0].path), place=group[0].seq, parts=parts))
+            inputs.append(InputParts(input=readable_path(group[0].path), seq=group[0].seq, parts=parts))
         part = f"{number:06d}-{uuid.uuid4().hex}{SEALED_SUFFIX}"
         return RangeSeal(
             part=part,
@@ -170,7 +170,7 @@ class ResultsStore:
             if found:
                 latest = found[-1].part
                 place = PartColumns(path=self._path(latest).with_name(objects_part(latest, request.name)))
-                inputs.append(InputParts(input=readable_path(group[0].path), place=group[0].seq, parts=(place,)))
+                inputs.append(InputParts(input=readable_path(group[0].path), seq=group[0].seq, parts=(place,)))
         target = self._output.store / objects_part(part, request.name)
         return ObjectsSeal(target=target, request=request, inputs=tuple(inputs))
 

@@ -177,10 +177,10 @@ class RunLoop:
         """Runs of places with open inputs, whole ranges of the results' store each."""
         range_rows = self.context.store.range_rows
         rows = max(self.shard_rows // range_rows, 1) * range_rows
-        place = 0
-        while (seq := self.context.ledger.next_open_seq(place)) is not None:
-            place = seq // rows * rows + rows
-            yield place - rows, place
+        first = 0
+        while (seq := self.context.ledger.next_open_seq(first)) is not None:
+            first = seq // rows * rows + rows
+            yield first - rows, first
 
     def _queue_shards(self, ranges: Iterator[tuple[int, int]]) -> None:
         while len(self._shards) < self.ahead:

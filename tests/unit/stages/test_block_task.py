@@ -56,12 +56,12 @@ def item(directory: Path, number: int, squares: int = 1, recipe: int = 1) -> Wor
         name=str(number),
         title=path.name,
         recipe=recipe,
-        place=number,
+        seq=number,
     )
 
 
 def entry(place: int) -> WorkItem:
-    return WorkItem(id=place, path=b"/x", size=0, mtime_ns=0, name="x", title="x", recipe=1, place=place)
+    return WorkItem(id=place, path=b"/x", size=0, mtime_ns=0, name="x", title="x", recipe=1, seq=place)
 
 
 def read(path: Path) -> pa.Table:

@@ -16,8 +16,7 @@ from pipelines.tables import SAVED_ROWS
 
 def items(places: list[int]) -> list[WorkItem]:
     return [
-        WorkItem(id=place, path=b"/x", size=0, mtime_ns=0, name="x", title="x", recipe=1, place=place)
-        for place in places
+        WorkItem(id=place, path=b"/x", size=0, mtime_ns=0, name="x", title="x", recipe=1, seq=place) for place in places
     ]
 
 
@@ -28,7 +27,7 @@ def test_blocks_are_the_inputs_in_order_cut_between_groups(places: set[int], slo
     assert [item for block in blocks for item in block] == work
     assert all(0 < len(block) <= BLOCK_ROWS + SAVED_ROWS for block in blocks)
     for one, other in pairwise(blocks):
-        assert one[-1].place // SAVED_ROWS != other[0].place // SAVED_ROWS
+        assert one[-1].seq // SAVED_ROWS != other[0].seq // SAVED_ROWS
 
 
 def test_blocks_shrink_so_that_all_slots_end_together() -> None:

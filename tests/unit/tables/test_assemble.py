@@ -50,13 +50,13 @@ class TestAssemble:
     def test_rows_come_in_the_order_asked(self, place: Any, two: pa.Schema) -> None:
         parts = [place("a", [5, 1], "first"), place("b", [2, 8], "first")]
         order = [(1, parts[0][1]), (2, parts[1][0]), (5, parts[0][0]), (8, parts[1][1])]
-        inputs = [InputParts(input=f"i{i}", place=i, parts=(part,)) for i, part in order]
+        inputs = [InputParts(input=f"i{i}", seq=i, parts=(part,)) for i, part in order]
         rows = [row for batch in assemble(inputs, two, reader=PartReader(two.names, 1)) for row in batch.to_pylist()]
         assert rows == [{"input": f"i{i}", "first_value": 10 * i, "second_value": None} for i, _ in order]
 
     def test_parts_with_other_columns_are_joined(self, place: Any, two: pa.Schema) -> None:
         parts = (place("a", [1, 2], "first")[1], place("b", [2, 1], "second")[0])
-        inputs = [InputParts(input="x", place=2, parts=parts)]
+        inputs = [InputParts(input="x", seq=2, parts=parts)]
         assert pa.Table.from_batches(assemble(inputs, two)).to_pylist() == [
             {"input": "x", "first_value": 20, "second_value": 20}
         ]
@@ -64,18 +64,18 @@ class TestAssemble:
     def test_only_the_columns_that_count_are_taken(self, place: Any, two: pa.Schema) -> None:
         (old,), (new,) = place("a", [1], "first", 10), place("b", [1], "first", 20)
         for parts, value in [((old, new), 20), ((old, PartColumns(new.path, frozenset(), row=0)), 10)]:
-            (batch,) = assemble([InputParts(input="x", place=1, parts=parts)], two)
+            (batch,) = assemble([InputParts(input="x", seq=1, parts=parts)], two)
             assert batch.column("first_value").to_pylist() == [value]
 
     def test_an_input_without_a_row_is_an_error(self, two: pa.Schema) -> None:
         with pytest.raises(RayjobsError, match=r"x\.jpg"):
-            list(assemble([InputParts(input="x.jpg", place=3, parts=())], two))
+            list(assemble([InputParts(input="x.jpg", seq=3, parts=())], two))
 
     def test_objects_of_an_input_stay_together(self, tmp_path: Path) -> None:
         schema = rows_schema(OBJECT_COLUMNS)
         tables = [{"label": [1, 2], "area": [1.0, 2.0]}, {"label": [], "area": []}, {"label": [1], "area": [3.0]}]
         write_part(tmp_path / "a", schema, [to_rows_batch(["i7", "i8", "i9"], tables, schema)])
-        inputs = [InputParts(input=f"i{i}", place=i, parts=(PartColumns(tmp_path / "a"),)) for i in (9, 8, 7)]
+        inputs = [InputParts(input=f"i{i}", seq=i, parts=(PartColumns(tmp_path / "a"),)) for i in (9, 8, 7)]
         table = pa.Table.from_batches(assemble(inputs, schema, several=True))
         assert table.to_pydict() == {"input": ["i9", "i7", "i7"], "label": [1, 1, 2], "area": [3.0, 1.0, 2.0]}
 
@@ -89,14 +89,14 @@ class TestAssemble:
         assert pq.read_metadata(tmp_path / "sealed").num_row_groups == 2
         part = PartColumns(tmp_path / "sealed")
         for order in ("bacd", "dcab"):
-            inputs = [InputParts(input=name, place=0, parts=(part,)) for name in order]
+            inputs = [InputParts(input=name, seq=0, parts=(part,)) for name in order]
             table = pa.Table.from_batches(assemble(inputs, schema, several=True, reader=PartReader(schema.names, 1)))
             assert table.column("input").to_pylist() == [name for name in order for _ in range(counts[name])]
             assert table.column("label").to_pylist() == [n for name in order for n in range(counts[name])]
 
     def test_batches_are_bounded(self, tmp_path: Path, schema: pa.Schema) -> None:
         write_part(tmp_path / "a", schema, [to_batch(["a"], [{"probe": probe(0)}], schema)])
-        inputs = (InputParts(input=f"{i}", place=0, parts=(PartColumns(tmp_path / "a", row=0),)) for i in range(300))
+        inputs = (InputParts(input=f"{i}", seq=0, parts=(PartColumns(tmp_path / "a", row=0),)) for i in range(300))
         sizes = [(batch.num_rows, batch.nbytes) for batch in assemble(inputs, schema)]
         assert sum(rows for rows, _ in sizes) == 300
         assert max(size for _, size in sizes) <= 33 * 2**20
@@ -133,7 +133,7 @@ class TestSealing:
         return found
 
     def inputs(self, ids: Sequence[int], *parts: dict[int, PartColumns]) -> tuple[InputParts, ...]:
-        return tuple(InputParts(input=f"i{i:03d}", place=i, parts=tuple(each[i] for each in parts)) for i in ids)
+        return tuple(InputParts(input=f"i{i:03d}", seq=i, parts=tuple(each[i] for each in parts)) for i in ids)
 
     @pytest.mark.parametrize("size", [SAVED_ROWS, 5, 1000])
     def test_bytes_do_not_depend_on_how_workers_saved_the_rows(
@@ -144,7 +144,7 @@ class TestSealing:
         second = self.parts(tmp_path, "sealed_second", ids, requests, SAVED_ROWS)
         seal_part(SealRequest(target=tmp_path / "1.p", requests=requests, inputs=self.inputs(ids, first, second)))
         inputs = self.inputs(ids, first, second)
-        groups = [[entry for entry in inputs if entry.place // SAVED_ROWS == group] for group in (0, 1, 2, 4, 5, 6)]
+        groups = [[entry for entry in inputs if entry.seq // SAVED_ROWS == group] for group in (0, 1, 2, 4, 5, 6)]
         for request, schema in scopes_schemas(requests).items():
             with pq.ParquetWriter(tmp_path / "2", schema, **writer_options(schema)) as writer:
                 for group in groups:
