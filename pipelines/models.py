@@ -84,7 +84,7 @@ class ImageStatus:
 
     id: int
     status: Status
-    """``released``: handed back untouched, because the shard was asked to stop or for ``needs_bytes``."""
+    """``released``: given up untouched, because the shard was asked to stop or for ``needs_bytes``."""
     reason: str | None = None
     message: str | None = None
     degraded: str | None = None

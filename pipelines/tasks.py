@@ -65,7 +65,7 @@ class Task:
     max_cpus: float | None = None
     """Elastic: granted whole CPUs from ``resources.cpus`` up to this, on one or more nodes; other needs are per CPU."""
     preemptible: bool = False
-    """Hands its resources back soon after it is asked to, with its work kept; then a more urgent task may ask it to."""
+    """Releases its resources soon after its grant is revoked, with its work kept: for a more urgent task."""
     timeout_s: float | None = TASK_TIMEOUT_S
     """How long its handler may take; None: any time. Then it is interrupted, and killed if that doesn't help."""
     max_attempts: int = retry_rules.TASK.tries

@@ -58,7 +58,7 @@ class BundleState:
         self._since: float | None = None
         """When the first open one began; None: the process hasn't."""
         self._asked = False
-        """Whether somebody wants it to end: what is open then is handed back."""
+        """Whether somebody wants it to end: what is open then is released."""
         self._late: float | None = None
         """The limit that was exceeded."""
         self._ending: float | None = None

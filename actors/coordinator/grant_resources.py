@@ -2,7 +2,7 @@
 
 The coordinator counts for the whole cluster; the manager adds what only the driver knows: its own limits, the
 thresholds of its machine, and the providers that it registered. What tasks can't begin for now the coordinator is told,
-so that they wait there instead of being granted and handed back, and told again as soon as they can.
+so that they wait there instead of being granted and released, and told again as soon as they can.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One round of decisions: who gets room now, and who is asked to yield so that a more urgent task gets it.
 
 Goes through the lines in the order of ``PriorityScheduler.by_turn``. What a more urgent task has been promised (room
-that others are handing back) isn't given to a less urgent one meanwhile. A pool that holds nothing gets a share of
+that others are releasing) isn't given to a less urgent one meanwhile. A pool that holds nothing gets a share of
 what another pool of equal priority holds (``task_pools``). Pure: no Ray, no clock.
 """
 
@@ -21,7 +21,7 @@ PROTECTED_S = 10.0
 TURN_S = 10.0
 """Pools that can't run side by side take turns of this length."""
 GATHER_S = 2.0
-"""How long an elastic task waits rather than start with few CPUs: less urgent ones are handing theirs back, or more
+"""How long an elastic task waits rather than start with few CPUs: less urgent ones are releasing theirs, or more
 urgent ones, which may be short, have them."""
 MERGE_S = 0.5
 """Small tasks of a line are merged into one grant up to about this much work."""
@@ -37,7 +37,7 @@ class Dispatcher:
     _outlook: Outlook = field(default_factory=Outlook)
 
     def round(self, now: float) -> tuple[list[Running], list[Running]]:
-        """(new grants, grants that are to be handed back)."""
+        """(new grants, grants that are revoked)."""
         self._outlook = Outlook()
         for running in self.grants.running.values():
             if running.revoked:

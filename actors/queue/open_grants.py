@@ -25,7 +25,7 @@ class Running:
     entries: dict[str, Entry]
     """Those of its tasks that haven't left it."""
     protected_until: float
-    """Until then it isn't asked to yield."""
+    """Until then it isn't revoked."""
     revoked: bool = False
     turn_until: float = 0.0
     """Until then another pool doesn't get its room."""

@@ -49,7 +49,7 @@ class Entry:
     owner: str
     priority: TaskPriority
     order: int
-    """Its place among all tasks ever submitted; kept when it is handed back."""
+    """Its place among all tasks ever submitted; kept when it is released."""
     queued_at: float
     needs: Needs
     status: TaskStatus = TaskStatus.PENDING
@@ -267,7 +267,7 @@ class PriorityScheduler:
         return self._turns.get(group, 0)
 
     def keep_turn(self, group: str, turn: int) -> None:
-        """Remember it for a group that was gone for a moment, as a task that is handed back is."""
+        """Remember it for a group that was gone for a moment, as a task that is released is."""
         if group in self._group_lines:
             self._turns[group] = max(turn, self.turn(group))
 

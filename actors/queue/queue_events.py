@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     RELEASED = "released"
-    """Handed back unfinished, by no fault of its own: it waits again in its old place."""
+    """Released unfinished, by no fault of its own: it waits again in its old place."""
     CRASHED = "crashed"
     """Its process died while it had it in hand: it waits again, a bounded number of times, and alone."""
     TIMED_OUT = "timed_out"
@@ -60,7 +60,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoke:
-    """The task shall hand its resources back soon; its work is kept and it will go on later."""
+    """The task shall release its resources soon; its work is kept and it will go on later."""
 
     owner: str
     number: int

@@ -1,7 +1,7 @@
 """The two pools of a cluster: batch rendering and analysis export, neither of which waits for the other.
 
 Shards of a pool are tasks of its own type, so each has its own concurrency limit. A pool may use the whole cluster as
-long as the other has nothing to do; as soon as that has, and holds nothing, shards of the first are handed back until
+long as the other has nothing to do; as soon as that has, and holds nothing, shards of the first are revoked until
 it gets its share. ``dispatcher`` decides that; how many jobs of a pool run at once, ``rayjobs.managers.job_pool``.
 """
 

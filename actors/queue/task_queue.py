@@ -262,7 +262,7 @@ class TaskQueue:
         return [running.as_grant() for running in self._grants.running.values() if owner in (None, running.owner)]
 
     def standing(self, owner: str) -> list[Decision]:
-        """All that an owner would know if it had missed nothing: what it runs, and is to hand back or to stop."""
+        """All that an owner would know if it had missed nothing: what it runs, and is to release or to stop."""
         told: list[Decision] = []
         for running in self._grants.running.values():
             if running.owner != owner:

@@ -2,7 +2,7 @@
 
 Every task of a stream reserves the share of a node's memory that goes with its CPU, so tasks never promise away more
 than there is and all CPUs stay busy. A worker reads an image's header first; an image that needs more than its task's
-share is handed back undecoded and runs in a task of its own with a reservation of its size. What is killed all the same
+share is released undecoded and runs in a task of its own with a reservation of its size. What is killed all the same
 is tried with more: the steps are ``ladder``'s. Reservations are Ray's to enforce; its memory monitor does the killing.
 """
 

@@ -60,7 +60,7 @@ class Workspace:
     item_timeout_s: float | None = None
     durable: bool = False
     budget_bytes: int | None = None
-    """Memory that an image may need; one that needs more is handed back. None: there is no bound."""
+    """Memory that an image may need; one that needs more is released. None: there is no bound."""
     extensions: Mapping[str, str] = field(default_factory=dict)
     """The plug-ins that the job uses, with the versions that it was planned with."""
     node: str = ""
@@ -80,7 +80,7 @@ class Workspace:
 def render_analyze_export(
     items: Iterable[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
 ) -> Iterator[list[ImageStatus]]:
-    """Exactly one row per item, in order, in groups; ``released`` ones were handed back."""
+    """Exactly one row per item, in order, in groups; ``released`` ones weren't begun."""
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
     with worker.journal.block():

@@ -317,20 +317,20 @@ def _to_items(table: pa.Table) -> list[WorkItem]:
 def _from_statuses(rows: Sequence[ImageStatus]) -> pa.Table:
     """All in one cell: Ray Data makes blocks of whole rows, and each block costs the driver some milliseconds.
 
-    Inputs that were only handed back are mere numbers, so that a shard that yields is empty at once.
+    Inputs that were only released are mere numbers, so that a revoked shard is empty at once.
     """
     released: dict[tuple[int, str], list[int]] = {}
     for row in rows:
-        if _handed_back(row):
+        if _only_released(row):
             released.setdefault((row.recipe, row.worker), []).append(row.id)
     found = {
-        "rows": [asdict(row) for row in rows if not _handed_back(row)],
+        "rows": [asdict(row) for row in rows if not _only_released(row)],
         "released": [{"ids": ids, "recipe": recipe, "worker": worker} for (recipe, worker), ids in released.items()],
     }
     return pa.table({"statuses": [json.dumps(found)]})
 
 
-def _handed_back(row: ImageStatus) -> bool:
+def _only_released(row: ImageStatus) -> bool:
     return row.status == "released" and row.needs_bytes is None
 
 

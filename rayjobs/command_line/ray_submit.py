@@ -33,7 +33,7 @@ from rayjobs.run.ray_session import decide_authentication
 from rayjobs.run.run_request import RunRequest
 
 STOP_WAIT_S = 30
-"""Time that Ray gives a stopped job to hand its work back; Ray's own default of 3 s is too short for a large image."""
+"""Time that Ray gives a stopped job to release its work; Ray's own default of 3 s is too short for a large image."""
 STOP_S = 10.0
 ANSWER_S = 3.0
 NOT_READY = "No available agent"

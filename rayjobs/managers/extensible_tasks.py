@@ -164,7 +164,7 @@ class ExtensibleTasks:
             task.progress = max(task.progress, result.progress)
             if result.extension_data is not None:  # what the task may take isn't its handler's to change
                 task.extension_data = {**result.extension_data, **_limits_in(task)}
-            if result.status is TaskStatus.PENDING:  # handed back: it waits again
+            if result.status is TaskStatus.PENDING:  # released: it waits again
                 task.start_time = None
                 return
             task.start_time = task.start_time or datetime.now(UTC)

@@ -127,7 +127,7 @@ class LoneTasks:
                 name=f"{self.job}: {self.name}",
             )
         )
-        workspace = replace(self.workspace, budget_bytes=None)  # whatever it needs, it isn't handed back
+        workspace = replace(self.workspace, budget_bytes=None)  # whatever it needs, it isn't released
         now = time.monotonic()
         ref = task.remote(image.item, {image.item.recipe: image.recipe}, workspace, mark)
         return _Running(image, ref, mark, memory_bytes, now, now)

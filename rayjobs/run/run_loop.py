@@ -25,10 +25,10 @@ from rayjobs.run.progress import Display, Rate, Snapshot
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
 
 POLL_S = 0.2
-YIELDING_POLL_S = 0.02
-"""While a shard hands its CPUs back, because somebody more urgent waits for them."""
+REVOKED_POLL_S = 0.02
+"""While a shard releases its CPUs, because somebody more urgent waits for them."""
 GRACE_S = 10.0
-"""How long shards may take to hand their inputs back before the driver leaves them to their end."""
+"""How long shards may take to release their inputs before the driver leaves them to their end."""
 
 
 class RunEnd(StrEnum):
@@ -101,7 +101,7 @@ class _Shard:
     over: bool = False
     """Whether the thread has done its work."""
     finished: bool = False
-    yielding: bool = False
+    revoked: bool = False
     error: Exception | None = None
 
 
@@ -160,8 +160,8 @@ class RunLoop:
                     self._stop_all()
             if not self._shards:
                 break
-            yielding = any(shard.yielding for shard in self._shards.values())
-            for decision in self.grants.decisions(YIELDING_POLL_S if yielding else POLL_S):
+            revoked = any(shard.revoked for shard in self._shards.values())
+            for decision in self.grants.decisions(REVOKED_POLL_S if revoked else POLL_S):
                 self._follow(decision, stopping=end is not None)
             error = self._reap() or self._trouble()
             if error is not None:
@@ -215,7 +215,7 @@ class RunLoop:
             return
         if isinstance(decision, Revoked):
             shard.stop.touch()
-            shard.yielding = True
+            shard.revoked = True
             return
         if shard.thread is not None or stopping:
             return
@@ -247,7 +247,7 @@ class RunLoop:
             else:
                 shard.thread = None
                 shard.over = False
-                shard.yielding = False
+                shard.revoked = False
                 self.grants.end(shard.name, finished=False)
             if shard.error is not None:
                 return shard.error

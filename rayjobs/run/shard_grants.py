@@ -1,4 +1,4 @@
-"""The coordinator as the job's loop needs it: each shard is a task that yields, with the job's priority.
+"""The coordinator as the job's loop needs it: each shard is a preemptible task, with the job's priority.
 
 Implements ``run_loop.Grants`` on ``TaskCoordinator``. What runs in a granted shard is the loop's business.
 """

@@ -211,7 +211,7 @@ def test_what_cannot_begin_for_want_of_memory_is_pending_and_granted_once_it_can
         assert granted <= (when == "once it is granted"), "one grant is enough to learn it"
         results = coordinator.wait_for_completion(handles, 0.5)
         assert [result.status for result in results] == [TaskStatus.PENDING] * 20
-        assert link.grants == granted, "nothing is granted and handed back meanwhile"
+        assert link.grants == granted, "nothing is granted and released meanwhile"
         pressure.percent = 50
         results = coordinator.wait_for_completion(handles, PATIENCE_S)
         assert [result.status for result in results] == [TaskStatus.COMPLETED] * 20

@@ -13,7 +13,7 @@ from pipelines.tasks import Task, TaskPriority
 
 
 class Bench:
-    """A queue with one owner, whose shards hand themselves back when they are asked to."""
+    """A queue with one owner, whose shards release what they hold when they are revoked."""
 
     def __init__(self, cpus: float) -> None:
         self.queue = TaskQueue()
@@ -36,7 +36,7 @@ class Bench:
         self.queue.submit("o", [(task, priority) for task in tasks], now)
 
     def settle(self, now: float) -> dict[str, float]:
-        """Decide until nothing more is to be handed back; what runs, with its CPUs."""
+        """Decide until nothing more is revoked; what runs, with its CPUs."""
         for _ in range(10):
             for revoke in [d for d in self.queue.decide(now) if isinstance(d, Revoke)]:
                 self.revoked.append(revoke.task_id)
@@ -60,7 +60,7 @@ def test_a_flood_of_one_pool_leaves_the_other_its_share(first: str, second: str)
     running = bench.settle(1)
     assert "late" in running
     assert sum(running.values()) == 4
-    assert len(bench.revoked) <= 2, "no more than the share is handed back"
+    assert len(bench.revoked) <= 2, "no more than the share is revoked"
 
 
 def test_one_pool_alone_has_the_whole_cluster() -> None:

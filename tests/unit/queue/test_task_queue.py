@@ -1,4 +1,4 @@
-"""The queue: order, limits, conflicts, yielding, leases; and that no sequence of events breaks its promises."""
+"""The queue: order, limits, conflicts, revoked grants, leases; and that no sequence of events breaks its promises."""
 
 from __future__ import annotations
 
@@ -422,7 +422,7 @@ class TestPriorityChanges:
         assert queue.status().limits == {}
 
 
-class TestYielding:
+class TestRevoking:
     def test_an_urgent_task_makes_a_bulk_shard_yield_and_the_shard_returns_to_its_place(self) -> None:
         queue = queue_of(2)
         submit(queue, shard("s0", job="j"), shard("s1", job="j"))
