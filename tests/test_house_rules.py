@@ -321,6 +321,26 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
 """What there is once -> how it looks in code, and the files that it is in."""
 
 
+GIVEN_UP = {
+    r"[A-Za-z]Book\b|\b(grant|task|recipe)_book\b": "`OpenGrants`, a job's `JobRecipes`, a manager's `TaskStore`",
+    r"\b(JobRunner|job_runner|ray_work|work_on_ray)\b": "`RunLoop`, and `run_on_ray`: a run is one start of a job",
+    r"\b(TaskRunner|ray_task_runner)\b": "`TaskClient`: it runs nothing",
+    r"\bJobRun\b": "`RunHandle`",
+    r"\bplace=\w+(\[0\])?\.seq\b|\b(first|end|next|open)_place\b": "`seq`, for an input's position",
+    r"(?i)\bhand(s|ed|ing)?(\s+\w+){0,3}\s+back\b|\byielding\b": "release, and revoke",
+}
+"""Words that once meant what another means -> that one; see the table in CONTRIBUTING.md."""
+
+
+@pytest.mark.parametrize("pattern", GIVEN_UP)
+def test_words_that_were_given_up_stay_away(pattern: str) -> None:
+    folders = [ROOT / name for name in (*LAYERS, "tests", "benchmarks", "docs", "examples")]
+    paths = [*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    texts = [path for path in paths if path.suffix in {".py", ".pyi", ".md"} and path != Path(__file__).resolve()]
+    found = [str(path.relative_to(ROOT)) for path in texts if re.search(pattern, path.read_text(encoding="utf-8"))]
+    assert found == [], f"say {GIVEN_UP[pattern]}"
+
+
 @pytest.mark.parametrize("what", ONE_OF_EACH)
 def test_there_is_one_of_each(what: str) -> None:
     pattern, places = ONE_OF_EACH[what]

@@ -81,7 +81,7 @@ class Shown:
 
 @dataclass(slots=True)
 class Setting:
-    """A job with its runner, as far as it is the same in all tests."""
+    """A job with its loop, as far as it is the same in all tests."""
 
     job: SmallJob
     lock: OutputLock
