@@ -1,7 +1,7 @@
 """What is asked for in amounts of resources: their names, how they are counted and said, and what Ray is told of them.
 
-The one vocabulary of the coordinator's capacity, the resource manager, jobs and the processor. ``cpu``, ``memory``, ``gpu``
-and ``disk`` are built in; any other name is a resource that nodes declare or a provider offers.
+The one vocabulary of the coordinator's capacity, the resource manager, jobs and the processor. ``cpu``, ``memory``,
+``gpu`` and ``disk`` are built in; any other name is a resource that nodes declare or a provider offers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a driver holds of what there is, within its limits. Pure: nodes, units and requests in; refusals out.
 
-The arithmetic is that of the coordinator's capacity, ``queue.capacity``; which node something lies on is the coordinator's
-business, so here all is taken of the cluster as a whole.
+The arithmetic is that of the coordinator's capacity, ``queue.capacity``; which node something lies on is the
+coordinator's business, so here all is taken of the cluster as a whole.
 """
 
 from __future__ import annotations
