@@ -32,6 +32,7 @@ from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, RunHandle
 from rayjobs.managers.job_request import Source, as_source, as_step, job_output, job_request, percent
+from rayjobs.results.published import SCOPES
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.stopped_run import clear_stopped
@@ -302,8 +303,12 @@ def _outcome(run: RunHandle) -> tuple[TaskStatus, str | None]:
 
 def _result(state: JobState) -> ExportResult:
     output = OutputDirectory(state.output)
-    tables = (
-        sorted(path for path in output.data.iterdir() if not path.name.startswith(".")) if output.data.is_dir() else []
+    places = [place for place in (output.data, output.data / SCOPES) if place.is_dir()]
+    tables = sorted(
+        path.relative_to(state.output).as_posix()
+        for place in places
+        for path in place.iterdir()
+        if path not in places and not path.name.startswith(".")
     )
     return ExportResult(
         output=str(state.output),
@@ -312,7 +317,7 @@ def _result(state: JobState) -> ExportResult:
         failed=state.failed,
         skipped=state.skipped,
         reasons=state.reasons,
-        tables=tuple(f"data/{path.name}" for path in tables),
+        tables=tuple(tables),
         report=str(output.report) if output.report.is_file() else None,
     )
 

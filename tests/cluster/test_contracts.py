@@ -226,7 +226,8 @@ def test_enhanced_job_manager_and_enhanced_batch_job(manager: EnhancedJobManager
     assert task.result is not None
     output = Path(task.result.output)
     assert task.result.done == 4
-    assert set(task.result.tables) == {"data/analyses.csv", "data/analyses.parquet"}
+    names = ("analyses.csv", "analyses.parquet", "scopes/color_histogram.parquet")
+    assert task.result.tables == tuple(f"data/{name}" for name in names)
     assert len(list((output / "charts/color_histogram").iterdir())) == 4
     assert not (output / "images").exists()
     manager.update_export_progress(job.job_id, task.task_id, 3)
