@@ -91,6 +91,18 @@ def rayjobs(*arguments: str | Path, home: Path, cwd: Path | None = None, **more:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def measured(output: Path, table: str = "analyses") -> list[dict[str, Any]]:
+    """The rows of a table with their arrays, which lie in tables of their own in the same order."""
+    rows = pq.read_table(output / f"data/{table}.parquet").to_pylist()
+    found = [path.stem for path in (output / "data/scopes").glob("*.parquet")]
+    names = [name for name in found if not (output / f"data/{name}.parquet").exists()]
+    for name in names if table == "analyses" else [table]:
+        for row, arrays in zip(rows, pq.read_table(output / f"data/scopes/{name}.parquet").to_pylist(), strict=True):
+            assert {key: row.get(key, value) for key, value in arrays.items()} == arrays, "not of the same row"
+            row.update(arrays)
+    return rows
+
+
 def manifest(output: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(output / "manifest.parquet").to_pylist()
     return rows

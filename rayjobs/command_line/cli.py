@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipelines.errors import FailedReason, JobError
-from rayjobs.command_line import program
+from rayjobs.command_line import completion, program
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 
 ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
@@ -67,6 +67,10 @@ def _told(error: Exception) -> str:
 def _dispatch(argv: Sequence[str] | None) -> int:
     _check_current_directory()
     top = parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may follow
+        import argcomplete
+
+        argcomplete.autocomplete(top)
     if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
         gc.freeze()
     arguments = top.parse_args(argv)
@@ -152,7 +156,8 @@ def _file(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _job(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
+    job = sub.add_argument("job", metavar="JOB", help="output directory, or job id as `rayjobs list` shows it")
+    completion.offers(job, completion.jobs)
     return sub
 
 
@@ -234,12 +239,14 @@ def _add_references(add: Add) -> None:
     from rayjobs.command_line import reference
 
     operations = add("operations", reference.operations, "List the operations, or explain one")
-    operations.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
+    name = operations.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
+    completion.offers(name, completion.operations)
     operations.add_argument("--picture", type=Path, metavar="FILE.png", help="draw what NAME does: before and after")
     _json(operations)
     _allow(operations)
     analyses = add("analyses", reference.analyses, "List the analyses with their columns, or explain one")
-    analyses.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
+    name = analyses.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
+    completion.offers(name, completion.analyses)
     _json(analyses)
     _allow(analyses)
     charts = add("charts", reference.charts, "List the analyses that have a chart, or draw a page with all of them")
@@ -257,6 +264,8 @@ def _add_references(add: Add) -> None:
         "file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE", help="job.yaml if not given"
     )
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
+    shells = add("completion", completion.completion, "Print what lets a shell complete commands, jobs and names")
+    shells.add_argument("shell", choices=completion.SHELLS, help='as in: eval "$(rayjobs completion bash)"')
     doctor = add("doctor", reference.doctor, "Look at what usually goes wrong before a job does")
     doctor.add_argument("--no-ray", action="store_true", help="don't start Ray")
     _json(doctor)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import tifffile
 from PIL import Image
 
-from tests.runs import check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
+from tests.runs import check_outputs, golden_tree, manifest, measured, rayjobs, write_job, write_photographs
 
 PAGES = 3
 
@@ -51,9 +50,9 @@ def test_every_image_of_a_file_is_rendered_measured_and_drawn(place: Path) -> No
         name = "scan" if page == 0 else f"scan-p{page + 1:04d}"
         expected = 255 - np.asarray(Image.open(place / f"photos/photo-{page:04d}.jpg"))
         np.testing.assert_array_equal(np.asarray(Image.open(output / f"images/{name}.png")), expected)
-    images = pq.read_table(output / "data/analyses.parquet").to_pylist()
+    images = measured(output)
     assert len(images) == PAGES + 2
-    frames = pq.read_table(output / "data/frames.parquet").to_pylist()
+    frames = measured(output, "frames")
     counted = {(Path(row["input"]).name, row["frame"]) for row in frames}
     assert counted == {("scan.tif", 1), ("scan.tif", 2), ("scan.tif", 3), ("moving.gif", 1), ("moving.gif", 2)}
     by_photo = {Path(row["input"]).name: row for row in images}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import tifffile
 from PIL import Image
 
 from pipelines.analyses import AnalysisCalculator
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
-from tests.runs import check_outputs, manifest, rayjobs, write_job, write_photographs
+from tests.runs import check_outputs, manifest, measured, rayjobs, write_job, write_photographs
 
 OPERATIONS = {"gaussian": {"sigma": 1.5}, "curves": {"points": [[0, 0], [0.4, 0.5], [1, 1]]}}
 ANALYSES = ["scopes", "statistics"]
@@ -46,7 +45,7 @@ def test_giants_are_done_beside_other_images(tmp_path: Path) -> None:
 
     expected = apply_operations(giant, [ImageOperation(*pair) for pair in OPERATIONS.items()]).pixels
     numbers = AnalysisCalculator(ANALYSES).calculate_analyses(expected)
-    table = pq.read_table(output / "data/analyses.parquet").to_pylist()
+    table = measured(output)
     for name in ("giant-packed.tif", "giant-plain.tif"):
         *charts, image = sorted(entry["path"] for entry in by_name[name]["outputs"])
         np.testing.assert_array_equal(tifffile.imread(output / image), expected)

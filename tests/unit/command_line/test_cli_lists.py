@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +19,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from actors.ledger.job_registry import JobRegistry
 from pipelines.analyses import ANALYSES
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS
@@ -218,3 +222,30 @@ def test_a_missing_token_is_told_in_one_line(
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
     assert line.startswith(f"rayjobs: http://{address}: the ")
     assert line.endswith("set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("rayjobs ca", ["cancel"]),
+        ("rayjobs operations gau", ["gaussian"]),
+        ("rayjobs analyses luma_", ["luma_waveform"]),
+        ("rayjobs run job.yaml --pri", ["--priority"]),
+        ("rayjobs status autumn", ["autumn-0001"]),
+    ],
+)
+def test_the_shell_is_told_what_may_follow(typed: str, offered: list[str], tmp_path: Path) -> None:
+    """As bash asks: by the environment, with an answer on file descriptor 8."""
+    (tmp_path / "out").mkdir()
+    JobRegistry(tmp_path / "home").add("autumn-0001", "autumn", tmp_path / "out")
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
+    environment = {**os.environ, **asked, "RAYJOBS_HOME": str(tmp_path / "home")}
+    command = f"{shlex.quote(sys.executable)} -m rayjobs 8>answer 9>/dev/null"
+    subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, check=True, timeout=60)
+    assert [word.strip() for word in (tmp_path / "answer").read_text().split("\n")] == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell: str, capsys: Output) -> None:
+    assert main(["completion", shell]) == 0
+    assert "rayjobs" in capsys.readouterr().out
