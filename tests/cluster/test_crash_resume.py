@@ -43,7 +43,7 @@ def golden(place: Path) -> dict[str, str]:
     done = rayjobs("run", place / "job.yaml", "--output", place / "golden", "--json", home=place)
     assert done.code == 0, done.err
     tree = golden_tree(place / "golden")
-    assert len(tree) == 1 + 2 + 3 * COUNT
+    assert len(tree) == 1 + 2 + 2 + 3 * COUNT  # manifest, tables in two formats, of two scopes, products
     return tree
 
 
