@@ -62,13 +62,14 @@ def run_here(
     end: RunEnd = RunEnd.FINISHED,
     cache: ResultCache | None = None,
     per_block: int = 1,
+    most: int = 10**9,
 ) -> JobState:
     """Run a job in this process.
 
     ``begin`` is called when it is planned and the work begins; ``interrupted``: a signal has come before that. ``rows``
     gathers what became of the inputs that were worked on; ``after`` is called when one is published, before its row is
     in the ledger, and may raise; ``end`` is what the work ends with; ``cache`` is the node's cache of analyses;
-    ``per_block`` how many inputs a worker is given at a time.
+    ``per_block`` how many inputs a worker is given at a time; ``most`` after how many rows the work ends.
     """
 
     def work(
@@ -86,18 +87,18 @@ def run_here(
         epoch = ledger.facts.read().epoch
         stop, spent = output.temporary / "stop", WorkSpent()
         workspace = prepared(Workspace(root=output.root, epoch=epoch, stop=stop, cache=cache))
-        while items := recipes.items(ledger.open_inputs(0, 10**9, _ROWS)):
+        while items := recipes.items(ledger.open_inputs(0, 10**9, min(_ROWS, most - len(gathered)))):
             for start in range(0, len(items), per_block):
                 for group in render_analyze_export(items[start : start + per_block], recipes.by_number, workspace):
                     for row in group:
                         after(row)
                     ledger.commit(group, epoch=epoch)
                     spent.add(group)
-                    if rows is not None:
-                        rows.extend(group)
+                    gathered.extend(group)
         ledger.facts.write(spent.added_to(ledger.facts.read()))
         return end
 
+    gathered = [] if rows is None else rows
     signal = threading.Event()
     if interrupted:
         signal.set()

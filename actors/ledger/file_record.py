@@ -26,7 +26,8 @@ TASK = "task"
 """Product of the files that the job's own tasks wrote."""
 
 _FIXED_NAME = re.compile(
-    r"manifest\.parquet|job\.json|data/[^/]+\.(parquet|csv|json|xlsx)|data/(scopes/)?[^/]+\.parquet(/part-\d+\.parquet)?"
+    r"(partial/)?(manifest\.parquet|data/[^/]+\.(parquet|csv|json|xlsx)"
+    r"|data/(scopes/)?[^/]+\.parquet(/part-\d+\.parquet)?)|job\.json"
     r"|report/(index|page-\d+)\.html|report/thumbnails/[0-9a-f]{8,64}\.jpg"
 )
 

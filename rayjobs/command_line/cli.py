@@ -191,6 +191,8 @@ def _add_running(add: Add) -> None:
     _starting(retry)
     _json(_job(add("cancel", running.cancel, "Stop a job and keep what is done")))
     _json(_job(add("pause", running.pause, "Stop a job for now; `rayjobs resume` goes on")))
+    asked = "Say where a job's tables are; of an unfinished one, write what is done so far to `partial/`"
+    _json(_job(add("results", running.results, asked)))
     priority = _job(add("priority", running.set_priority, "Change the priority of a running job"))
     priority.add_argument("priority", choices=PRIORITIES, help="from now on, and when it is resumed")
     _json(priority)

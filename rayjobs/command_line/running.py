@@ -213,6 +213,18 @@ def _stop(arguments: argparse.Namespace, request: str, target: JobStatus) -> int
     return EXIT_OK
 
 
+def results(arguments: argparse.Namespace) -> int:
+    """``rayjobs results``."""
+    from rayjobs.run.asked_results import results_of
+
+    found = results_of(find_output(arguments.job))
+    if arguments.json:
+        print_json(found.to_json())
+    else:
+        print(found.path)
+    return EXIT_OK
+
+
 def set_priority(arguments: argparse.Namespace) -> int:
     """``rayjobs priority``."""
     output = find_output(arguments.job)

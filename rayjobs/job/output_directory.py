@@ -16,6 +16,7 @@ from pipelines.storage.local_files import look, own_file, remove_own, replace_ow
 CANCEL = "cancel"
 PAUSE = "pause"
 PRIORITY = "priority"
+RESULTS = "results"
 LOOK_S = 0.1
 """How often it is looked whether a run has stopped."""
 
@@ -132,6 +133,38 @@ class OutputDirectory:
             return None
         return priority
 
+    # Partial results are asked for by several at a time: each has a token of its own, and reads the answer to it.
+
+    def request_results(self, token: str) -> None:
+        """Ask the running driver for partial results."""
+        (self.control / f"request-{RESULTS}-{token}").touch()
+
+    def results_requests(self) -> list[str]:
+        """The tokens of those who asked and have no answer yet."""
+        paths = self.control.glob(f"request-{RESULTS}-*")
+        tokens = [path.name.removeprefix(f"request-{RESULTS}-") for path in paths]
+        return [token for token in tokens if not self._answer(token).exists()]
+
+    def answer_results(self, token: str, error: str) -> None:
+        """Tell who asked that partial results are there, or the ``error`` why they aren't."""
+        with own_file(self._answer(token)) as temporary:
+            temporary.write_text(error, errors="backslashreplace")
+            replace_own(temporary, self._answer(token))
+
+    def results_answer(self, token: str) -> str | None:
+        """What was answered: an error, or nothing; None: not yet."""
+        try:
+            return self._answer(token).read_text()
+        except FileNotFoundError:
+            return None
+
+    def forget_results_request(self, token: str) -> None:
+        remove_own(self.control / f"request-{RESULTS}-{token}")
+        remove_own(self._answer(token))
+
+    def _answer(self, token: str) -> Path:
+        return self.control / f"answer-{RESULTS}-{token}"
+
     def stop_run(self, timeout_s: float) -> bool:
         """Have the driver that works here cancel its run, if there is one; False when it still does after a time."""
         deadline = time.monotonic() + timeout_s
@@ -149,6 +182,9 @@ class OutputDirectory:
     def clear_requests(self) -> None:
         for what in (CANCEL, PAUSE, PRIORITY):
             remove_own(self.control / f"request-{what}")
+        for asked in self.control.glob(f"*-{RESULTS}-*"):
+            if asked.name.startswith((f"request-{RESULTS}-", f"answer-{RESULTS}-")):
+                remove_own(asked)
 
 
 def check_possible(root: Path) -> None:

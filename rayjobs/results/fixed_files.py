@@ -6,7 +6,7 @@ Covers which ones a job needs, whether something that isn't the job's is in thei
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -88,25 +88,47 @@ class FixedFiles:
     """Writes the fixed files of a run, each whole or not at all, and never in the place of what isn't the job's."""
 
     def __init__(
-        self, ledger: JobLedger, output: OutputDirectory, journal: WorkerJournal, directory: Path, *, durable: bool
+        self,
+        ledger: JobLedger,
+        output: OutputDirectory,
+        journal: WorkerJournal,
+        directory: Path,
+        *,
+        durable: bool,
+        top: str,
+        before_each: Callable[[], None],
     ) -> None:
         self._ledger = ledger
+        self._top = top
+        self._before_each = before_each
         self.root = output.root
         self._publisher = Publisher(output.root, directory, journal, durable=durable)
         self._written: list[str] = []
 
     @classmethod
     @contextmanager
-    def opened(cls, ledger: JobLedger, output: OutputDirectory, *, durable: bool = False) -> Iterator[FixedFiles]:
-        """For the run whose temporary directory is there."""
+    def opened(
+        cls,
+        ledger: JobLedger,
+        output: OutputDirectory,
+        *,
+        durable: bool = False,
+        top: str = "",
+        before_each: Callable[[], None] = lambda: None,
+    ) -> Iterator[FixedFiles]:
+        """For the run whose temporary directory is there.
+
+        ``top`` comes before every name, relative to the output; ``before_each`` is called before each file.
+        """
         directory = output.temporary / str(ledger.facts.read().epoch)
         with ExitStack() as closing:
             journal = WorkerJournal(directory)
             closing.callback(journal.close)
-            yield cls(ledger, output, journal, directory, durable=durable)
+            yield cls(ledger, output, journal, directory, durable=durable, top=top, before_each=before_each)
 
     def new_path(self) -> Path:
         """Where to write a file that ``place`` then gives its name."""
+        self._before_each()
         return self._publisher.new_path()
 
     def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
@@ -123,6 +145,7 @@ class FixedFiles:
         JobError
             What bears the name isn't as the job wrote it, and isn't merely cut off.
         """
+        relative = self._top + relative
         entry = self._ledger.files.find(relative)
         self._free_of_cut_off(relative, temporary)
         try:
@@ -134,14 +157,15 @@ class FixedFiles:
 
     def is_free(self, relative: str) -> bool:
         """Whether a file may get this name."""
-        return next(_taken(self.root, [relative], self._ledger.files), None) is None
+        return next(_taken(self.root, [self._top + relative], self._ledger.files), None) is None
 
     def keep(self, relative: str) -> None:
         """Count a file that is there as it was written to the run's results."""
-        self._written.append(relative)
+        self._written.append(self._top + relative)
 
     def is_there(self, relative: str) -> bool:
         """Whether a file is there as the job wrote it."""
+        relative = self._top + relative
         entry = self._ledger.files.find(relative)
         if entry is None:
             return False
@@ -150,16 +174,30 @@ class FixedFiles:
 
     def remove_parts(self, table: str, but: Sequence[str] = ()) -> None:
         """A table of several parts is replaced as a whole: remove those of its parts that it hasn't any more."""
-        for path, sha256 in self._ledger.files.known_below([f"{table}/"]):
-            if path not in but and remove(self.root, path, {sha256}):
+        kept = {self._top + path for path in but}
+        for path, sha256 in self._ledger.files.known_below([f"{self._top}{table}/"]):
+            if path not in kept and remove(self.root, path, {sha256}):
                 remove_empty(self.root, path)
                 self._ledger.files.forget([path])
 
     def remove_file(self, relative: str) -> None:
         """As ``remove_parts``, of a table that was one file and becomes a directory."""
+        relative = self._top + relative
         entry = self._ledger.files.find(relative)
         if entry is not None and remove(self.root, relative, {entry.sha256}):
             self._ledger.files.forget([relative])
+
+    def remove_others(self) -> None:
+        """Remove what lies below the ``top`` and wasn't written now."""
+        written = set(self._written)
+        for path, sha256 in self._ledger.files.known_below([self._top]):
+            if path in written:
+                continue
+            if remove(self.root, path, {sha256}):
+                remove_empty(self.root, path)
+                self._ledger.files.forget([path])
+            elif look(self.root / path).kind is Kind.NOTHING:
+                self._ledger.files.forget([path])
 
     def withdraw_manifest(self, output: OutputDirectory) -> None:
         """While files are replaced, the manifest of the run before wouldn't be true: it waits among the run's own."""

@@ -118,11 +118,15 @@ class _Table:
         return {column.name for column in self.cells(0).columns} if self.cells else set()
 
 
-def seal_results(store: ResultsStore) -> None:
-    """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all."""
+def seal_results(store: ResultsStore, begin: Callable[[str], None] = lambda part: None) -> None:
+    """Seal what the run's shards have not: of a run that only changed its mind about what is asked for, all.
+
+    ``begin`` is told each part before it is written.
+    """
     for number in store.all_ranges():
         seal = store.to_seal(number)
         if seal is not None:
+            begin(seal.part)
             seal_part(seal.request)
             store.record(seal)
 

@@ -32,6 +32,8 @@ TABLE = "analyses"
 SCOPES = "scopes"
 """Directory of the tables of arrays, below ``data``."""
 THUMBNAILS = "report/thumbnails/"
+PARTIAL = "partial/"
+"""Where manifest and tables of an unfinished job lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,16 +232,20 @@ def adopt_older(ledger: JobLedger, output: OutputDirectory) -> None:
         formats = spec["export"]["data"]
         own = {f"{output.data.name}/{table}.{format}" for table in tables for format in formats}
         own |= {f"{output.data.name}/{SCOPES}/{table}.parquet" for table in tables}
+        own |= {f"{PARTIAL}{path}" for path in (output.manifest.name, *own)}
         found = [
             str(path.relative_to(output.root))
-            for top in (output.job_json, output.manifest, output.data, output.report.parent)
+            for top in (output.job_json, output.manifest, output.data, output.report.parent, output.root / PARTIAL)
             for path in ([top] if look(top).kind is Kind.FILE else sorted(top.rglob("*")))
         ]
         chosen = [
             path
             for path in found
             if is_fixed_name(path)
-            and (not path.startswith(f"{output.data.name}/") or any(path == t or path.startswith(f"{t}/") for t in own))
+            and (
+                not path.startswith((f"{output.data.name}/", PARTIAL))
+                or any(path == t or path.startswith(f"{t}/") for t in own)
+            )
         ]
         ledger.files.put_job_files([entry for path in chosen if (entry := _as_output(output, path)) is not None])
     ledger.facts.write(replace(facts, record_complete=True))

@@ -38,6 +38,7 @@ from rayjobs.job.quantities import most_failures
 from rayjobs.results.fixed_files import check_free
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import PARQUET, table_paths
+from rayjobs.results.partial_results import partial_names
 from rayjobs.results.published import SCOPES, THUMBNAILS, adopt_older, take_up
 from rayjobs.results.report import most_pages
 from rayjobs.results.report_pages import page_path
@@ -155,7 +156,8 @@ def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]
 def fixed_names(spec: JobSpec, total: int) -> list[str]:
     """The files of a job whose names don't depend on its inputs, relative to the output."""
     pages = [page_path(number) for number in range(1, most_pages(total) + 1)]
-    return [MANIFEST, JOB_JSON, *table_paths(table_requests(spec), spec.export.data, spec.group_by), *pages]
+    tables = table_paths(table_requests(spec), spec.export.data, spec.group_by)
+    return [MANIFEST, JOB_JSON, *tables, *pages, *partial_names(spec)]
 
 
 def directories(spec: JobSpec) -> list[str]:

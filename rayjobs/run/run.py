@@ -40,10 +40,12 @@ from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_groups import GroupsTable
 from rayjobs.results.job_results import write_job_json, write_manifest_file, write_report_pages
 from rayjobs.results.job_tables import group_table, seal_results, table_paths, write_tables
+from rayjobs.results.partial_results import remove_partial
 from rayjobs.results.pruning import leftovers
 from rayjobs.results.published import remove_of_failed
 from rayjobs.results.report import ReportSummary
 from rayjobs.results.results_store import ResultsStore
+from rayjobs.run.asked_results import answering, write_at_end
 from rayjobs.run.last_words import explained
 from rayjobs.run.planning import RunPlan, plan_run, planned_elsewhere
 from rayjobs.run.progress import Display, Snapshot
@@ -208,11 +210,19 @@ class _Run:
                 if end is RunEnd.FINISHED:
                     self._finish(files, key, started, plan.discovery, written=written)
                 else:
-                    why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
-                    ended = replace(self._facts(), status=_STATUS_OF_END[end], finished=time.time(), error=why)
-                    self._note(ended)
-                    self._seal_ledger()
+                    self._stop(end)
         return self._state()
+
+    def _stop(self, end: RunEnd) -> None:
+        """Say why the run is over before its inputs are, and leave what is done so far to look at."""
+        why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
+        self._note(replace(self._facts(), status=_STATUS_OF_END[end], finished=time.time(), error=why))
+        counts = self.ledger.counts()
+        if end is not RunEnd.NO_SPACE and counts.open < counts.total:
+            self.ledger.durable()
+            self._show("writing partial results")
+            self._note(replace(self._facts(), error=write_at_end(self.ledger, self.output, self.request.spec)))
+        self._seal_ledger()
 
     def _facts(self) -> JobFacts:
         return self.ledger.facts.read()
@@ -283,7 +293,8 @@ class _Run:
             check_room(self.output.root, self.ledger.open_bytes(read_policy(spec).max_file_bytes))
         self.display.show(Snapshot(name=self.request.spec.name, phase="starting Ray"))
         output = self.output
-        return self.work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
+        with answering(self.ledger, output, spec):
+            return self.work(spec, output, self.ledger, self.lock, wanted, store, self.display, self.interrupted)
 
     def _write_results(self, files: FixedFiles, store: ResultsStore, started: float, processed: int) -> None:
         spec = self.request.spec
@@ -350,6 +361,7 @@ class _Run:
         state = state_of(self.ledger, self.output)
         state = replace(state, status=status, started=started, finished=finished, error=error)
         write_job_json(files, self._provenance(state, discovery))
+        remove_partial(self.ledger, self.output)
         if not written:
             files.finish()
         of_tasks = [file.path for entry in facts.tasks for file in task_files(entry, self.output.root)]

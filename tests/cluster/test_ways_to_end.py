@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.leaks import files_left, processes_left, wait_until
@@ -84,9 +85,16 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
         assert processes_left(Path(ray)) == []
 
     process, _ = started(place, ray, "run", "job.yaml", "--json")
+    asked = rayjobs("results", output, "--json", home=place)
+    assert (asked.code, asked.json["complete"]) == (0, False), asked.err
+    so_far = len(manifest(output / "partial"))
+    assert so_far == pq.read_metadata(output / "partial/data/analyses.parquet").num_rows > 0
+    assert process.poll() is None
+    assert not (output / "manifest.parquet").exists()
     assert rayjobs("pause", output, home=place).code == 0
     process.communicate(timeout=60)
     assert process.returncode == 130
+    assert so_far < len(manifest(output / "partial")) == final_rows(output)
     check()
 
     process, _ = started(place, ray, "resume", output)
@@ -125,6 +133,7 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
     ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray)
     assert ended.code == 0, ended.err
     assert {row["status"] for row in manifest(output)} == {"done"}
+    assert not (output / "partial").exists()
     check(failed=1)  # the killed run's logs stay
 
 
