@@ -295,6 +295,6 @@ def test_staged_and_fused_work_alike(lab: Lab) -> None:
     with planned_elsewhere(request(lab.base, lab.job)) as (ledger, plan):
         book = JobRecipes(request(lab.base, lab.job).spec, plan.wanted, ledger)
         items = book.items(ledger.open_inputs(0, 9))
-        chains: Sequence[Any] = [own_recipe(book.recipes[item.recipe], item).operations for item in items]
-        assert len(book.recipes) == 1
+        chains: Sequence[Any] = [own_recipe(book.by_number[item.recipe], item).operations for item in items]
+        assert len(book.by_number) == 1
     assert [chain[0].params["x"] for chain in chains] == [row["x0"] for row in lab.rows]
