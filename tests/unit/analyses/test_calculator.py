@@ -26,7 +26,7 @@ from pipelines.charts import CHARTABLE, ChartOptions, draw_chart
 from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.models import AnalysisRequest
 from pipelines.registry import Parameters, UnknownNameError
-from pipelines.tables import analyses_schema
+from pipelines.tables import saved_schema
 from pipelines.tables.batches import to_batch
 from tests.strategies import example_image, images
 
@@ -163,7 +163,7 @@ def test_results_fit_the_declared_columns(dtype: str, shape: tuple[int, int]) ->
     rows = [AnalysisCalculator(requests).calculate_analyses(example_image(dtype, n, shape)) for n in (1, 3, 4)]
     if dtype == "float32":
         rows.append(AnalysisCalculator(requests).calculate_analyses(np.full((2, 2), np.nan, np.float32)))
-    schema = analyses_schema(requests)
+    schema = saved_schema(requests)
     assert set(schema.names) == {"input", *(f"{name}_{key}" for name in NAMES for key in rows[0][name])}
     batch = to_batch([f"{number}" for number in range(len(rows))], rows, schema)
     assert batch.num_rows == len(rows)
