@@ -28,7 +28,8 @@ TASK = "task"
 _FIXED_NAME = re.compile(
     r"(partial/)?(manifest\.parquet|data/[^/]+\.(parquet|csv|json|xlsx)"
     r"|data/(scopes/)?[^/]+\.parquet(/part-\d+\.parquet)?)|job\.json"
-    r"|report/(index|page-\d+)\.html|report/thumbnails/[0-9a-f]{8,64}\.jpg"
+    r"|report/(index|page-\d+)\.html|report/report\.(css|js)|report/data/(job|(block|rows|column-\d+)-\d+)\.js"
+    r"|report/thumbnails/[0-9a-f]{8,64}(-stretched)?\.jpg"
 )
 
 CURRENT, KEPT, THEIRS = 1, 0, -1

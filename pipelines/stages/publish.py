@@ -19,7 +19,16 @@ from pipelines.errors import FailedReason, ImageError
 from pipelines.models import Output
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.custody import Written
-from pipelines.storage.local_files import LinkInTheWayError, TakenError, appear, digest_of, look, make_way, remove_own
+from pipelines.storage.local_files import (
+    LinkInTheWayError,
+    TakenError,
+    appear,
+    digest_of,
+    look,
+    make_way,
+    remove_own,
+    replace_own,
+)
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
@@ -127,6 +136,20 @@ class Publisher:
     def new_path(self) -> Path:
         """A temporary name of its own."""
         return self._temporary / uuid.uuid4().hex
+
+    def leave(self, name: str, data: bytes) -> None:
+        """Leave a file for the driver in the run's temporary directory; one of that name there is replaced."""
+        temporary = self.new_path()
+        try:
+            self._write(temporary, data)
+            replace_own(temporary, self._temporary / name)
+        finally:
+            remove_own(temporary)
+
+    def left(self, name: str) -> Path | None:
+        """A file that a worker left for the driver."""
+        path = self._temporary / name
+        return path if path.is_file() else None
 
     def _appear(
         self,

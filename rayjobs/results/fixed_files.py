@@ -131,6 +131,10 @@ class FixedFiles:
         self._before_each()
         return self._publisher.new_path()
 
+    def left(self, name: str) -> Path | None:
+        """A file that a worker of this run left under that name; ``place`` it."""
+        return self._publisher.left(name)
+
     def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
         """A file of these bytes; ``same_again``: the same job makes the same bytes, so they need not be kept."""
         temporary = self.new_path()

@@ -7,34 +7,40 @@ on when and where the job ran.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import FinalInput
-from pipelines.column_models import Cell
-from pipelines.models import AnalysisRequest
-from pipelines.stages.thumbnails import make_thumbnail
+from pipelines.charts import ChartOptions
+from pipelines.stages.thumbnails import make_thumbnails, shown_image, thumbnail_key
 from pipelines.tables import (
     analyses_schema,
-    label_of,
     manifest_batch,
     manifest_schema,
+    printable,
     readable_path,
     write_manifest,
 )
-from rayjobs.results.duplicates import GROUP_COLUMN
+from rayjobs.results.duplicates import find_duplicates
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_groups import GroupsTable
-from rayjobs.results.report import MAX_GROUPS, ReportFailure, ReportGroups, ReportImage, ReportSummary, write_report
+from rayjobs.results.published import TABLE
+from rayjobs.results.report import write_report
+from rayjobs.results.report_measures import WHITE, Measure, compared, measures
 from rayjobs.results.report_numbers import Number, number_text
+from rayjobs.results.report_rows import ReportGroups, ReportRow, ReportSummary
 from rayjobs.results.results_store import ResultsStore
 
+MAX_GROUPS = 100
+"""Groups in the report; the table has all."""
 MANIFEST = "manifest.parquet"
 JOB_JSON = "job.json"
 _BATCH_ROWS = 2_000
@@ -54,26 +60,23 @@ def write_manifest_file(ledger: JobLedger, files: FixedFiles, metadata: Mapping[
 
 
 def write_report_pages(
-    ledger: JobLedger, files: FixedFiles, store: ResultsStore, summary: ReportSummary, groups: GroupsTable | None = None
+    ledger: JobLedger,
+    files: FixedFiles,
+    store: ResultsStore,
+    summary: ReportSummary,
+    groups: GroupsTable | None = None,
+    charts: ChartOptions | None = None,
 ) -> None:
-    """Write ``report/index.html`` and the pages that it leads to."""
+    """Write ``report/index.html`` and what belongs to it; ``charts``: how they were drawn, if they were."""
+    shown = measures(store.requests)
     write_report(
         files,
         summary,
-        _ReportImages(ledger, store),
-        (
-            ReportFailure(
-                input=readable_path(final.path),
-                status="failed" if final.status == "failed" else "skipped",
-                reason=final.reason or "",
-                message=final.message or "",
-                cells=_shown(final.cells),
-            )
-            for final in ledger.final_inputs()
-            if final.status != "done"
-        ),
-        make_thumbnail=make_thumbnail,
-        groups=None if groups is None else _report_groups(groups, store.requests),
+        shown,
+        _ReportRows(ledger, store, shown),
+        make_thumbnails=make_thumbnails,
+        groups=None if groups is None else _report_groups(groups, shown),
+        charts=charts,
     )
 
 
@@ -82,11 +85,11 @@ def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
     files.write(JOB_JSON, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _report_groups(groups: GroupsTable, requests: Sequence[AnalysisRequest]) -> ReportGroups:
-    columns = key_columns(requests)
-    heads = (*groups.names, "failed", *column_labels(requests, columns))
-    shown = groups.overview(columns, MAX_GROUPS)
-    return ReportGroups(heads=heads, rows=tuple(_group_row(*group) for group in shown))
+def _report_groups(groups: GroupsTable, shown: Sequence[Measure]) -> ReportGroups:
+    chosen = [shown[place] for place in compared(shown)]
+    heads = (*groups.names, "failed", *(each.label + (f" ({each.unit})" if each.unit else "") for each in chosen))
+    rows = groups.overview([each.name for each in chosen], MAX_GROUPS)
+    return ReportGroups(heads=heads, rows=tuple(_group_row(*group) for group in rows))
 
 
 def _group_row(key: Sequence[str], failed: int, numbers: Sequence[tuple[Number, Number]]) -> tuple[str, ...]:
@@ -94,90 +97,77 @@ def _group_row(key: Sequence[str], failed: int, numbers: Sequence[tuple[Number, 
     return (*key, f"{failed:,}", *texts)
 
 
-_NOT_KEY = frozenset((GROUP_COLUMN, "statistics_white", "statistics_significant_bits", "sharpness_white"))
-"""Numbers only by type: the group of duplicates, which isn't in the store either, and the level of white."""
+class _ReportRows:
+    """All inputs with their numbers; every iteration starts anew."""
 
-
-SHOWN_CELLS = 8
-
-
-class _ReportImages:
-    """The done inputs with their key numbers; every iteration starts anew."""
-
-    def __init__(self, ledger: JobLedger, store: ResultsStore) -> None:
+    def __init__(self, ledger: JobLedger, store: ResultsStore, shown: Sequence[Measure]) -> None:
         self._ledger = ledger
         self._store = store
-        self._columns = key_columns(store.requests)
-        self._labels = column_labels(store.requests, self._columns)
+        self._white = [name for name in (WHITE,) if name in analyses_schema(store.requests).names]
+        self._columns = [measure.name for measure in shown] + self._white
+        self._twins = find_duplicates(store, store.all_ranges()).get(TABLE)
 
-    def __iter__(self) -> Iterator[ReportImage]:
-        numbers = self._numbers()
+    def __iter__(self) -> Iterator[ReportRow]:
+        measured = self._measured()
         for final in self._ledger.final_inputs():
-            if final.status == "done":
-                yield _report_image(final, next(numbers, {}))
+            if final.status != "done":
+                yield _row_without_results(final)
+                continue
+            values, twins = next(measured, (None, 0))
+            row = _report_row(final, twins)
+            if values is not None and self._white:
+                row = replace(row, values=values[:-1], white=float(values[-1]))
+            yield row if values is None or self._white else replace(row, values=values)
 
-    def _numbers(self) -> Iterator[dict[str, float | int | None]]:
-        """Of every done input in order; nothing when no number was measured."""
+    def _measured(self) -> Iterator[tuple[NDArray[np.float64], int]]:
+        """Of every done input in order its numbers and its group of duplicates; nothing when no number was measured."""
         if not self._columns:
             return
         for number in self._store.all_ranges():
             sealed = self._store.sealed_part(number)
-            if sealed is not None:
-                with pq.ParquetFile(sealed[0]) as file:
-                    for batch in file.iter_batches(_BATCH_ROWS, columns=self._columns, use_threads=False):
-                        yield from batch.select(self._columns).rename_columns(self._labels).to_pylist()
+            if sealed is None:
+                continue
+            place = 0 if self._twins is None else self._twins.starts[number]
+            with pq.ParquetFile(sealed[0]) as file:
+                for batch in file.iter_batches(_BATCH_ROWS, columns=self._columns, use_threads=False):
+                    columns = [_numbers(batch.column(name)) for name in self._columns]
+                    for values in np.column_stack(columns):
+                        yield values, 0 if self._twins is None else int(self._twins.numbers[place])
+                        place += 1
 
 
-def key_columns(requests: Sequence[AnalysisRequest], most: int = 8) -> list[str]:
-    """The first columns of single numbers, at most three of one analysis: what the report shows below an image.
-
-    Those of luma come before those of channels.
-    """
-    found: list[str] = []
-    for request in requests:
-        schema = analyses_schema([request])
-        numbers = [f.name for f in schema if pa.types.is_floating(f.type) or pa.types.is_integer(f.type)]
-        numbers = sorted((name for name in numbers if name not in _NOT_KEY), key=lambda name: "_luma_" not in name)
-        found += numbers[:3]
-    return found[:most]
+def _numbers(column: pa.Array) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return numbers
 
 
-def column_labels(requests: Sequence[AnalysisRequest], columns: Sequence[str]) -> list[str]:
-    """What people call these columns, with their units; the name itself where two have the same label."""
-    schema = analyses_schema(requests)
-    found = {name: label_of(schema.field(name)) for name in columns}
-    counts = Counter(found.values())
-    return [label if counts[label] == 1 else name for name, label in found.items()]
-
-
-def _report_image(final: FinalInput, numbers: Mapping[str, float | int | None]) -> ReportImage:
-    # Of a file with several images the first is shown; the names of the others are longer.
-    outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)
-    image = next((entry for entry in reversed(outputs) if entry.product == "image"), None)
-    key = image.sha256 if image else _source_key(final)
-    charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
-    return ReportImage(
+def _row_without_results(final: FinalInput) -> ReportRow:
+    return ReportRow(
         input=readable_path(final.path),
         source=final.path,
-        key=key[:32],
+        status="failed" if final.status == "failed" else "skipped",
+        reason=final.reason or "",
+        message=printable(final.message or ""),
+        cells=final.cells,
+    )
+
+
+def _report_row(final: FinalInput, twins: int) -> ReportRow:
+    image = shown_image(final.outputs)
+    outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)  # the first image's come last
+    charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
+    return ReportRow(
+        input=readable_path(final.path),
+        source=final.path,
+        key=thumbnail_key(final.id, final.size, image),
         image=image.path if image else None,
         charts=charts,
-        cells=_shown(final.cells),
-        numbers=numbers,
+        cells=final.cells,
+        twins=twins,
         width=final.width,
         height=final.height,
         degraded=final.degraded,
     )
-
-
-def _shown(cells: Mapping[str, Cell]) -> dict[str, Cell]:
-    """The first cells of an input: what the report has room for."""
-    return {name: cell for name, cell in list(cells.items())[:SHOWN_CELLS] if cell is not None}
-
-
-def _source_key(final: FinalInput) -> str:
-    """A thumbnail of the input itself is made anew when its path or size changes."""
-    return f"{final.id:08x}{final.size:016x}"
 
 
 def _manifest_row(final: FinalInput) -> dict[str, Any]:

@@ -1,280 +1,243 @@
-"""The report of a job: pages of plain HTML that open offline, in ``report/`` of the output directory.
+"""The report of a job: one page of pictures that opens offline, in ``report/`` of the output directory.
 
-Covers what is shown: summary, failures, outliers and contact sheet, taken from streams so that memory holds one page.
-Does not read the ledger and does not make thumbnails. See also ``report_pages`` (files, links, escaping) and
-``report_numbers`` (medians and outliers).
+Covers what is shown: every input with what is known of it, and what matters of all of them together. Taken from streams
+so that memory holds one block. Does not read the ledger or tables. See also ``report_survey`` (what is known of all
+together), ``report_texts`` (how it is said), ``report_measures`` (which numbers) and ``report_files`` (form).
 """
 
 from __future__ import annotations
 
-import heapq
-import math
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pipelines.column_models import Cell
-from pipelines.models import AnalysisRequest, ImageOperation
-from pipelines.quantity_texts import duration_text
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.charts import ChartOptions
+from pipelines.stages.thumbnails import STRETCH, Thumbnails
 from rayjobs.results.fixed_files import FixedFiles
-from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number, distributions, number_text
-from rayjobs.results.report_pages import REASONS, ReportPages, file_link, output_link
+from rayjobs.results.report_files import (
+    BLOCK_ROWS,
+    CHUNK_ROWS,
+    ReportFiles,
+    file_link,
+    output_link,
+)
+from rayjobs.results.report_measures import Kinds, Measure, card_lines, compared, described
+from rayjobs.results.report_numbers import Outliers
+from rayjobs.results.report_rows import ReportGroups, ReportRow, ReportSummary, cell_text
+from rayjobs.results.report_survey import Survey
+from rayjobs.results.report_texts import chart_frame, charts_in_order, facts_of, page_values
 
-PAGE_IMAGES = 200
-MAX_IMAGES = 2_000
-"""Images on the contact sheets of one report; of a larger job every n-th is shown, and all count for the outliers."""
-MAX_FAILURES_PER_REASON = 200
-MAX_OUTLIERS = 24
-MAX_GROUPS = 100
+MakeThumbnails = Callable[[Path], Thumbnails | None]
+"""Image file -> its small pictures, or None when it can't be shown. Called from several threads."""
 
-MakeThumbnail = Callable[[Path], bytes | None]
-"""Image file -> JPEG of at most 640 px, or None when it can't be shown. Called from several threads."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportSummary:
-    """What the head of the report says about the job."""
-
-    name: str
-    status: str
-    done: int
-    failed: int
-    skipped: int
-    seconds: float | None = None
-    """Duration of the last run."""
-    processed: int | None = None
-    """Inputs that the last run itself processed; with ``seconds`` it gives the images per second."""
-    finished: str = ""
-    """When it ended, as text."""
-    operations: tuple[ImageOperation, ...] = ()
-    analyses: tuple[AnalysisRequest, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Package -> version."""
-    files: tuple[str, ...] = ()
-    """Tables to link to, relative to the output."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportImage:
-    """One done input."""
-
-    input: str
-    """Readable path (``pipelines.tables.readable_path``)."""
-    source: bytes
-    """Exact path of the input."""
-    key: str
-    """Hexadecimal digest that names the thumbnail: an existing thumbnail of that key is used again."""
-    image: str | None = None
-    """Rendered image, relative to the output; None when the job renders none."""
-    charts: Mapping[str, str] = field(default_factory=dict)
-    """Analysis -> chart, relative to the output."""
-    cells: Mapping[str, Cell] = field(default_factory=dict)
-    """What the job's table or its path says of it."""
-    numbers: Mapping[str, Number] = field(default_factory=dict)
-    """The job's key numbers, label -> value; also searched for outliers."""
-    width: int | None = None
-    height: int | None = None
-    degraded: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFailure:
-    """One input that failed or was skipped."""
-
-    input: str
-    status: Literal["failed", "skipped"]
-    reason: str
-    message: str
-    cells: Mapping[str, Cell] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportGroups:
-    """Mean and spread of the key numbers per group of inputs, as texts: the first groups of the table ``groups``."""
-
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Card:
-    image: ReportImage
-    thumbnail: str | None
-    link: str
-    charts: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outlier:
-    card: _Card
-    findings: tuple[str, ...]
-
-
-def most_pages(images: int) -> int:
-    """Pages that a report on at most so many done inputs may have."""
-    return max(math.ceil(min(images, MAX_IMAGES) / PAGE_IMAGES), 1)
-
-
-def _step(images: int, most: int = MAX_IMAGES) -> int:
-    """Every how many-th image is shown."""
-    return max(math.ceil(images / most), 1)
+CLIPPED, SOFT, LESSER, STRETCHED, PICTURED = 1, 2, 4, 8, 16
+"""Bits of what a row is marked with; the page's script knows them."""
 
 
 def write_report(
     files: FixedFiles,
     summary: ReportSummary,
-    images: Iterable[ReportImage],
-    failures: Iterable[ReportFailure],
+    measures: Sequence[Measure],
+    rows: Iterable[ReportRow],
     *,
-    make_thumbnail: MakeThumbnail,
+    make_thumbnails: MakeThumbnails,
     groups: ReportGroups | None = None,
-    page_images: int = PAGE_IMAGES,
-    max_images: int = MAX_IMAGES,
+    charts: ChartOptions | None = None,
 ) -> None:
-    """Write ``report/index.html`` and its further pages into an output directory.
+    """Write ``report/index.html`` and what belongs to it into an output directory.
 
     Parameters
     ----------
-    images
-        The done inputs in order. Read twice (first for the medians), so an iterable that starts anew, not an iterator.
-    failures
-        The failed and skipped inputs in order, read once.
+    measures
+        What the values of the rows are.
+    rows
+        All inputs in order. Read twice (first for the medians), so an iterable that starts anew, not an iterator.
+    charts
+        How charts were drawn, so that a card can show a plot without what is around it.
 
     Raises
     ------
     TypeError
-        ``images`` is an iterator.
+        ``rows`` is an iterator.
     """
-    if isinstance(images, Iterator):
-        raise TypeError("images are read twice: give an iterable that starts anew, not an iterator")
-    columns, total = distributions((image.numbers for image in images), summary.done)
-    step = _step(total, max_images)
-    shown = math.ceil(total / step)
-    pages = ReportPages(files)
-    layout = {"summary": summary, "pages": max(math.ceil(shown / page_images), 1), "shown": shown, "total": total}
-    outliers = _Outliers(columns)
-    first: list[_Card] = []
+    if isinstance(rows, Iterator):
+        raise TypeError("rows are read twice: give an iterable that starts anew, not an iterator")
+    kinds = Kinds(measures)
+    survey = Survey.of(rows, kinds, compared(measures), summary.done)
+    columns, charted = survey.cells, charts_in_order(survey, summary)
+    outliers = Outliers(survey.distributions, survey.columns)
+    pages = ReportFiles(files)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        studio = _Studio(files.root, pages, make_thumbnail, threads)
-        chosen = (image for number, image in enumerate(outliers.watch(images)) if number % step == 0)
-        for page, group in enumerate(_groups(chosen, page_images), start=1):
-            cards = studio.cards(group)
-            if page == 1:
-                first = cards
-            else:
-                pages.write_page(page, {**layout, "cards": cards})
-        far = outliers.found()
-        far_cards = studio.cards([image for image, _ in far])
-    pages.write_page(
-        1,
-        {
-            **layout,
-            "cards": first,
-            "step": step,
-            "columns": columns,
-            "groups": groups,
-            "outliers": [_Outlier(card=card, findings=found[1]) for card, found in zip(far_cards, far, strict=True)],
-            "failures": _Failures(failures),
-            "known_reasons": REASONS,
-            "rate": _rate(summary),
-            "duration": duration_text,
-            "output_link": output_link,
-        },
-    )
+        studio = _Studio(files.root, pages, make_thumbnails, threads)
+        block = _Block(survey, kinds, len(measures))
+        number, done = 0, 0
+        for chunk, some in enumerate(_groups(iter(rows), CHUNK_ROWS)):
+            pictures = studio.pictures(some)
+            told = []
+            for place, row in enumerate(some, start=chunk * CHUNK_ROWS):
+                block.add(row, pictures[place % CHUNK_ROWS])
+                if row.values is not None:
+                    outliers.see(place, kinds.kind(row.values, row.white), kinds.compared(row.values))
+                done += row.status == "done"
+                told.append(_told(row, done, charted, columns))
+            pages.write_rows(chunk, told)
+            if block.is_full or len(some) < CHUNK_ROWS:
+                pages.write_block(number, *block.emptied())
+                number += 1
+        if block.names:
+            pages.write_block(number, *block.emptied())
+    far = outliers.found()
+    lines = card_lines(measures)
+    job = facts_of(summary, measures, survey, far) | {
+        "block": BLOCK_ROWS,
+        "chunk": CHUNK_ROWS,
+        "measures": list(described(measures, survey.white)),
+        "card": [{"label": line.label, "columns": line.columns} for line in lines],
+        "frame": chart_frame(charts),
+        "stretch": f"{STRETCH[0]:g} to {STRETCH[1]:g} %",
+    }
+    pages.write_job(job)
+    pages.write_page(page_values(summary, survey, far, groups))
+
+
+def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str]) -> list[Any]:
+    """What the large picture shows of an input besides what its block has."""
+    cells = [cell_text(row.cells.get(name)) for name in columns]
+    values = [] if row.values is None else [_short(value) for value in row.values.tolist()]
+    return [
+        file_link(row.source),
+        None if row.image is None else output_link(row.image),
+        row.message,
+        row.degraded,
+        done if row.status == "done" else 0,
+        [output_link(row.charts[name]) if name in row.charts else None for name in charts],
+        cells,
+        values,
+    ]
+
+
+def _short(value: float) -> float | None:
+    """Five digits are more than anybody reads."""
+    return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+class _Block:
+    """Gathers what the page needs of the inputs of a block."""
+
+    def __init__(self, survey: Survey, kinds: Kinds, measures: int) -> None:
+        self._survey = survey
+        self._kinds = kinds
+        self._measures = measures
+        self._choices = survey.groups
+        self._codes = {reason: code for code, reason in enumerate(survey.reason_codes)}
+        self._clear()
+
+    def _clear(self) -> None:
+        self.names: list[str] = []
+        self._folders: list[str] = []
+        self._runs: list[int] = []
+        self._status: list[str] = []
+        self._reasons: list[int] = []
+        self._keys: list[str] = []
+        self._marks: list[int] = []
+        self._sizes: list[int] = []
+        self._twins: list[int] = []
+        self._charts: list[str | None] = []
+        self._groups: list[list[int]] = [[] for _ in self._choices]
+        self._values: list[NDArray[np.float64]] = []
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.names) >= BLOCK_ROWS
+
+    def add(self, row: ReportRow, picture: tuple[bool, bool]) -> None:
+        """The next input; ``picture``: whether it has a thumbnail, and a stretched one."""
+        folder, _, name = row.input.rpartition("/")
+        if not self._folders or self._folders[-1] != folder:
+            self._folders.append(folder)
+            self._runs.append(0)
+        self._runs[-1] += 1
+        self.names.append(name)
+        self._status.append(row.status[0])
+        self._reasons.append(self._codes.get((row.status, row.reason), -1))
+        self._keys.append(row.key if picture[0] else "")
+        self._marks.append(self._marked(row, picture))
+        self._sizes += [row.width or 0, row.height or 0]
+        self._twins.append(row.twins)
+        self._charts.append(_chart_stem(row) if len(row.charts) == len(self._survey.charted) else None)
+        for codes, (column, texts) in zip(self._groups, self._choices.items(), strict=True):
+            codes.append(texts.get(cell_text(row.cells.get(column)), -1))
+        nothing = np.full(self._measures, np.nan)
+        self._values.append(nothing if row.values is None else row.values)
+
+    def _marked(self, row: ReportRow, picture: tuple[bool, bool]) -> int:
+        marks = LESSER * (row.degraded is not None) | STRETCHED * picture[1] | PICTURED * picture[0]
+        if row.values is None:
+            return marks
+        like = self._survey.distributions.get(self._kinds.kind(row.values, row.white), {})
+        found = CLIPPED * self._kinds.is_clipped(row.values) | SOFT * self._kinds.is_soft(row.values, like)
+        self._survey.count(clipped=bool(found & CLIPPED), soft=bool(found & SOFT))
+        return marks | found
+
+    def emptied(self) -> tuple[dict[str, Any], NDArray[np.float32]]:
+        """What was gathered, and its numbers; from here on another block."""
+        facts = {
+            "names": self.names,
+            "folders": self._folders,
+            "runs": self._runs,
+            "status": "".join(self._status),
+            "reasons": self._reasons,
+            "keys": self._keys,
+            "marks": self._marks,
+            "sizes": self._sizes,
+            "twins": self._twins if any(self._twins) else [],
+            "charts": self._charts if any(self._charts) else [],
+            "groups": self._groups,
+        }
+        values = np.array(self._values, np.float64).reshape(len(self.names), self._measures).astype(np.float32)
+        self._clear()
+        return facts, values
+
+
+def _chart_stem(row: ReportRow) -> str | None:
+    """What the charts of an input have in common: the link without ``charts/`` and the analysis."""
+    stems = {path.removeprefix(f"charts/{name}/") for name, path in row.charts.items()}
+    return output_link(stems.pop()).removeprefix("../") if len(stems) == 1 else None
 
 
 class _Studio:
-    """Makes cards: thumbnails that aren't there yet are made by several threads, one page at a time."""
+    """Thumbnails of inputs: those of earlier reports, those that workers left, and others made by several threads."""
 
-    def __init__(self, output: Path, pages: ReportPages, make_thumbnail: MakeThumbnail, threads: Executor) -> None:
+    def __init__(self, output: Path, pages: ReportFiles, make_thumbnails: MakeThumbnails, threads: Executor) -> None:
         self._output = output
         self._pages = pages
-        self._make_thumbnail = make_thumbnail
+        self._make_thumbnails = make_thumbnails
         self._threads = threads
 
-    def cards(self, images: Sequence[ReportImage]) -> list[_Card]:
-        by_key = {image.key: image for image in images}  # pictures that are the same have one thumbnail
-        links = dict(zip(by_key, self._threads.map(self._thumbnail, by_key.values()), strict=True))
-        return [
-            _Card(
-                image=image,
-                thumbnail=links[image.key],
-                link=file_link(image.source) if image.image is None else output_link(image.image),
-                charts={name: output_link(path) for name, path in image.charts.items()},
-            )
-            for image in images
-        ]
+    def pictures(self, rows: Sequence[ReportRow]) -> list[tuple[bool, bool]]:
+        """Of each row whether it has a thumbnail, and a stretched one."""
+        by_key = {row.key: row for row in rows if row.status == "done"}  # same pictures have one thumbnail
+        found = dict(zip(by_key, self._threads.map(self._picture, by_key.values()), strict=True))
+        return [found[row.key] if row.status == "done" else (False, False) for row in rows]
 
-    def _thumbnail(self, image: ReportImage) -> str | None:
-        kept = self._pages.kept_thumbnail(image.key)
-        if kept is not None:
+    def _picture(self, row: ReportRow) -> tuple[bool, bool]:
+        kept = self._pages.keep_thumbnails(row.key)
+        if kept[0]:
             return kept
-        path = Path(os.fsdecode(image.source)) if image.image is None else self._output / image.image
-        data = self._make_thumbnail(path)
-        return None if data is None else self._pages.write_thumbnail(image.key, data)
+        left = self._pages.place_left_thumbnails(row.key)
+        if left[0]:
+            return left
+        path = Path(os.fsdecode(row.source)) if row.image is None else self._output / row.image
+        made = self._make_thumbnails(path)
+        return (False, False) if made is None else self._pages.write_thumbnails(row.key, dict(made.named(row.key)))
 
 
-class _Outliers:
-    """Keeps the images that lie farthest from the medians while a stream goes by."""
-
-    def __init__(self, columns: Sequence[Distribution]) -> None:
-        self._columns = columns
-        self._farthest: list[tuple[float, int, ReportImage]] = []
-
-    def watch(self, images: Iterable[ReportImage]) -> Iterator[ReportImage]:
-        for number, image in enumerate(images):
-            score = max((abs(score) for _, score in self._scores(image)), default=0.0)
-            if score >= OUTLIER_SCORE:
-                entry = (score, -number, image)  # the number decides between equals, the earlier image stays
-                if len(self._farthest) < MAX_OUTLIERS:
-                    heapq.heappush(self._farthest, entry)
-                else:
-                    heapq.heappushpop(self._farthest, entry)
-            yield image
-
-    def found(self) -> list[tuple[ReportImage, tuple[str, ...]]]:
-        """The farthest images, farthest first, each with what is far about it in words."""
-        ordered = sorted(self._farthest, key=lambda entry: (-entry[0], -entry[1]))
-        return [(image, self._findings(image)) for _, _, image in ordered]
-
-    def _scores(self, image: ReportImage) -> Iterator[tuple[Distribution, float]]:
-        for column in self._columns:
-            yield column, column.score(image.numbers.get(column.name))
-
-    def _findings(self, image: ReportImage) -> tuple[str, ...]:
-        far = [(column, score) for column, score in self._scores(image) if abs(score) >= OUTLIER_SCORE]
-        return tuple(
-            f"{column.name} {number_text(image.numbers[column.name])}: {abs(score):,.1f} σ "  # noqa: RUF001
-            f"{'above' if score > 0 else 'below'} the median {number_text(column.median)}"
-            for column, score in sorted(far, key=lambda entry: -abs(entry[1]))
-        )
-
-
-class _Failures:
-    """All failures counted, and of each reason the first ones kept."""
-
-    def __init__(self, failures: Iterable[ReportFailure]) -> None:
-        self.counts: Counter[str] = Counter()
-        self.rows: list[ReportFailure] = []
-        for failure in failures:
-            self.counts[failure.reason] += 1
-            if self.counts[failure.reason] <= MAX_FAILURES_PER_REASON:
-                self.rows.append(failure)
-
-    @property
-    def total(self) -> int:
-        return self.counts.total()
-
-
-def _rate(summary: ReportSummary) -> float | None:
-    return summary.processed / summary.seconds if summary.processed and summary.seconds else None
-
-
-def _groups(images: Iterator[ReportImage], size: int) -> Iterator[list[ReportImage]]:
-    while group := list(islice(images, size)):
+def _groups(rows: Iterator[ReportRow], size: int) -> Iterator[list[ReportRow]]:
+    while group := list(islice(rows, size)):
         yield group

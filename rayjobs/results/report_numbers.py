@@ -1,70 +1,77 @@
-"""Numbers of a whole job at a glance: where most images lie, and which lie far from them.
+"""Numbers of a whole job at a glance: where most images lie, and which lie far from those of their kind.
 
-Covers robust centre, spread and histogram of one column from a bounded sample. Does not know HTML or files.
+Covers robust centre and spread of columns from a bounded sample, and keeping the farthest of a stream. Does not know
+HTML or files.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 SAMPLE = 100_000
 """About how many images the centre and spread are taken from; every n-th image of a larger job."""
 OUTLIER_SCORE = 3.5
+MAX_OUTLIERS = 10
+LIKE = 8
+"""So many images of a kind it takes to call one of them unlike the others."""
 NEGLIGIBLE_SHARE = 1e-3
 """Of the mean absolute deviation: a median absolute deviation below it is rounding."""
-BINS = 48
 
 Number = float | int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """How one column is distributed over the images."""
+    """How one column is distributed over the images of a kind."""
 
-    name: str
     count: int
     """Finite values in the sample."""
     median: float
     spread: float
     """Robust standard deviation; 0 when all values are the same."""
-    low: float
-    """Left edge of the histogram; smaller values are counted in the first bin."""
-    high: float
-    bins: tuple[int, ...]
 
-    def score(self, value: Number) -> float:
-        """How many robust standard deviations a value lies above the median; 0 for none and not finite ones."""
-        if value is None or not math.isfinite(value) or self.spread == 0:
+    def score(self, value: float) -> float:
+        """How many robust standard deviations a value lies above the median; 0 for not finite ones, and among few."""
+        if not math.isfinite(value) or self.spread == 0 or self.count < LIKE:
             return 0.0
         return (value - self.median) / self.spread
 
 
-def distributions(rows: Iterable[Mapping[str, Number]], expected_rows: int) -> tuple[list[Distribution], int]:
-    """The distribution of every column that has numbers, and the number of rows; memory is bounded by ``SAMPLE``."""
+Distributions = Mapping[str, Mapping[int, Distribution]]
+"""Kind of image -> column -> its distribution."""
+
+
+def distributions(
+    rows: Iterable[tuple[str, NDArray[np.float64]]], columns: Sequence[int], expected_rows: int
+) -> Distributions:
+    """Of (kind, values) of every image; memory is bounded by ``SAMPLE``."""
     step = max(math.ceil(expected_rows / SAMPLE), 1)
-    columns: dict[str, array[float]] = {}
-    count = 0
-    for row in rows:
-        if count % step == 0:
-            for name, value in row.items():
-                if value is not None and math.isfinite(value):
-                    columns.setdefault(name, array("d")).append(value)
-        count += 1
-    return [distribution(name, values) for name, values in columns.items()], count
+    found: dict[str, dict[int, array[float]]] = {}
+    for place, (kind, values) in enumerate(rows):
+        if place % step == 0:
+            of_kind = found.setdefault(kind, {})
+            for column in columns:
+                if math.isfinite(values[column]):
+                    of_kind.setdefault(column, array("d")).append(values[column])
+    return {
+        kind: {column: distribution(values) for column, values in of_kind.items()} for kind, of_kind in found.items()
+    }
 
 
-def distribution(name: str, values: array[float]) -> Distribution:
-    """Centre, spread and histogram of finite values, at least one.
+def distribution(values: array[float]) -> Distribution:
+    """Centre and spread of finite values, at least one.
 
     The spread is the median absolute deviation / 0.6745, and the mean absolute deviation * 1.2533 where the former is
     zero (Iglewicz and Hoaglin, "How to Detect and Handle Outliers", 1993; 3.5 is their bound for outliers). Less than a
-    thousandth of the latter counts as zero: most images being the same but for rounding, such as gray ones among colour
-    ones, doesn't make outliers of all others.
+    thousandth of the latter counts as zero: most images being the same but for rounding doesn't make outliers of all
+    others.
     """
     numbers = np.frombuffer(values)
     median = float(np.median(numbers))
@@ -72,27 +79,59 @@ def distribution(name: str, values: array[float]) -> Distribution:
     spread, mean_spread = float(np.median(deviations)) / 0.6745, float(deviations.mean()) * 1.2533
     if spread < NEGLIGIBLE_SHARE * mean_spread:
         spread = mean_spread
-    low = max(float(numbers.min()), median - 6 * spread)
-    high = min(float(numbers.max()), median + 6 * spread)
-    if high > low:
-        counts = np.histogram(np.clip(numbers, low, high), BINS, (low, high))[0]
-    else:
-        counts = np.bincount([BINS // 2], [numbers.size], BINS)
-    return Distribution(
-        name=name,
-        count=numbers.size,
-        median=median,
-        spread=spread,
-        low=low,
-        high=high,
-        bins=tuple(int(number) for number in counts),
-    )
+    return Distribution(count=numbers.size, median=median, spread=spread)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlier:
+    """An image that is unlike the others of its kind."""
+
+    row: int
+    kind: str
+    columns: tuple[int, ...]
+    """What is far, the farthest first."""
+    values: tuple[float, ...]
+    """As they are compared."""
+    scores: tuple[float, ...]
+
+
+class Outliers:
+    """Keeps the images that lie farthest from the medians of their kinds while a stream goes by."""
+
+    def __init__(self, known: Distributions, columns: Sequence[int]) -> None:
+        self._known = known
+        self._columns = columns
+        self._farthest: list[tuple[float, int, Outlier]] = []
+
+    def see(self, row: int, kind: str, values: NDArray[np.float64]) -> None:
+        """One image."""
+        known = self._known.get(kind, {})
+        scores = {column: known[column].score(float(values[column])) for column in self._columns if column in known}
+        far = sorted((c for c in scores if abs(scores[c]) >= OUTLIER_SCORE), key=lambda c: -abs(scores[c]))
+        if not far:
+            return
+        outlier = Outlier(
+            row=row,
+            kind=kind,
+            columns=tuple(far),
+            values=tuple(float(values[c]) for c in far),
+            scores=tuple(scores[c] for c in far),
+        )
+        entry = (abs(scores[far[0]]), -row, outlier)  # the row decides between equals, the earlier image stays
+        if len(self._farthest) < MAX_OUTLIERS:
+            heapq.heappush(self._farthest, entry)
+        else:
+            heapq.heappushpop(self._farthest, entry)
+
+    def found(self) -> list[Outlier]:
+        """The farthest images, farthest first."""
+        return [outlier for _, _, outlier in sorted(self._farthest, key=lambda entry: (-entry[0], -entry[1]))]
 
 
 def number_text(value: Number) -> str:
-    """A number for the eye: four significant digits, thousands apart, a dash for none."""
+    """A number for the eye: three significant digits, thousands apart, 0 for next to nothing, a dash for none."""
     if value is None or not math.isfinite(value):
         return "–"  # noqa: RUF001 - an en dash is meant
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return "0" if abs(value) < 5e-5 else f"{value:.3g}"

@@ -28,7 +28,7 @@ from rayjobs.job.stage_needs import chosen_stages
 from rayjobs.job.wishes import idle_wishes
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths
-from rayjobs.results.report_pages import page_path
+from rayjobs.results.report_files import PAGE
 from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
 from rayjobs.run.ray_session import starts_embedded
@@ -262,7 +262,7 @@ def _writes(spec: JobSpec, images: int) -> Iterator[str]:
     if images:
         yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
     yield from table_paths(table_requests(spec), spec.export.data, spec.group_by)
-    yield from (MANIFEST, JOB_JSON, page_path(1))
+    yield from (MANIFEST, JOB_JSON, PAGE)
 
 
 def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:

@@ -40,8 +40,8 @@ from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import PARQUET, table_paths
 from rayjobs.results.partial_results import partial_names
 from rayjobs.results.published import SCOPES, THUMBNAILS, adopt_older, take_up
-from rayjobs.results.report import most_pages
-from rayjobs.results.report_pages import page_path
+from rayjobs.results.report_files import DATA, report_names
+from rayjobs.results.report_measures import measures
 from rayjobs.run.run_request import RunRequest
 
 
@@ -155,9 +155,9 @@ def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]
 
 def fixed_names(spec: JobSpec, total: int) -> list[str]:
     """The files of a job whose names don't depend on its inputs, relative to the output."""
-    pages = [page_path(number) for number in range(1, most_pages(total) + 1)]
-    tables = table_paths(table_requests(spec), spec.export.data, spec.group_by)
-    return [MANIFEST, JOB_JSON, *tables, *pages, *partial_names(spec)]
+    requests = table_requests(spec)
+    tables = table_paths(requests, spec.export.data, spec.group_by)
+    return [MANIFEST, JOB_JSON, *tables, *report_names(total, len(measures(requests))), *partial_names(spec)]
 
 
 def directories(spec: JobSpec) -> list[str]:
@@ -166,7 +166,7 @@ def directories(spec: JobSpec) -> list[str]:
     images = ["images"] if paths.image_suffixes and not is_beside(spec) else []
     charts = ["charts", *(f"charts/{name}" for name in paths.charted)] if paths.charted else []
     scopes = [f"data/{SCOPES}"] if PARQUET in spec.export.data and scopes_schemas(table_requests(spec)) else []
-    return [*images, *charts, *scopes, THUMBNAILS.rstrip("/")]
+    return [*images, *charts, *scopes, DATA, THUMBNAILS.rstrip("/")]
 
 
 def _reopen_unblocked(ledger: JobLedger, spec: JobSpec, output: OutputDirectory) -> None:

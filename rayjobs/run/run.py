@@ -33,7 +33,7 @@ from pipelines.storage.local_files import (
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job.job_tasks import PlannedTask, completed, planned_tasks, task_files
-from rayjobs.job.options import read_policy
+from rayjobs.job.options import chart_options, read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible, make_directory
 from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions
 from rayjobs.results.fixed_files import FixedFiles
@@ -43,7 +43,7 @@ from rayjobs.results.job_tables import group_table, seal_results, table_paths, w
 from rayjobs.results.partial_results import remove_partial
 from rayjobs.results.pruning import leftovers
 from rayjobs.results.published import remove_of_failed
-from rayjobs.results.report import ReportSummary
+from rayjobs.results.report_rows import ReportSummary
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.asked_results import answering, write_at_end
 from rayjobs.run.last_words import explained
@@ -329,7 +329,7 @@ class _Run:
             versions=versions(PROVENANCE_PACKAGES),
             files=tuple(table_paths(store.requests, spec.export.data, spec.group_by)),
         )
-        write_report_pages(self.ledger, files, store, summary, groups)
+        write_report_pages(self.ledger, files, store, summary, groups, chart_options(spec))
 
     def _run_tasks(self, tasks: Sequence[PlannedTask]) -> RunEnd:
         from rayjobs.run.ray_job_tasks import run_tasks

@@ -33,6 +33,12 @@ FIXED = [
     "report/index.html",
     "report/page-0002.html",
     f"report/thumbnails/{'a1' * 32}.jpg",
+    f"report/thumbnails/{'a1' * 16}-stretched.jpg",
+    "report/report.js",
+    "report/data/job.js",
+    "report/data/block-00000.js",
+    "report/data/column-012-00001.js",
+    "report/data/rows-00199.js",
 ]
 FOREIGN = [
     "images/mine.jpg",
@@ -40,6 +46,8 @@ FOREIGN = [
     "data/photo.jpg",
     "report/thumbnails/holiday.jpg",
     "report/cover.jpg",
+    "report/data/notes.js",
+    "report/mine.js",
     "images/a.jpg/x",
     "a.jpg",
 ]

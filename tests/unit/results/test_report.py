@@ -1,14 +1,13 @@
-"""The report, read back as a browser would: parsed, links followed, nothing of a hostile name left alive."""
+"""The report's files, read back: the page parsed, data read as JSON, links followed, no hostile name left alive."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import math
+import json
 import os
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
 from contextlib import closing
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,19 +15,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from actors.ledger.job_ledger import JobLedger
 from pipelines.models import AnalysisRequest, ImageOperation
+from pipelines.stages.thumbnails import Thumbnails
 from pipelines.tables import readable_path
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.results.report import ReportFailure, ReportImage, ReportSummary, write_report
+from rayjobs.results.report import CLIPPED, PICTURED, SOFT, STRETCHED, write_report
+from rayjobs.results.report_files import report_names
+from rayjobs.results.report_measures import CardLine, Kinds, card_lines, measures
 from rayjobs.results.report_numbers import distribution, distributions, number_text
+from rayjobs.results.report_rows import ReportRow, ReportSummary
 from tests.quick_runs import fixed_files
 
-JPEG = b"\xff\xd8 thumbnail"
+THUMBNAIL = Thumbnails(plain=b"\xff\xd8 thumbnail")
 HOSTILE = [
     b"<script>alert(1)</script>.jpg",
     b"quote\"'&amp;.jpg",
@@ -37,9 +39,15 @@ HOSTILE = [
     b"two\nlines\t.jpg",
     b"javascript:alert(1).jpg",
     b"{{ 7 * 7 }}.jpg",
+    b"__proto__",
     "夕焼け\u202egpj.exe".encode(),
+    "line\u2028separator".encode(),
 ]
 SUMMARY = ReportSummary(name="autumn", status="completed", done=3, failed=0, skipped=0)
+REQUESTS = (AnalysisRequest("statistics"), AnalysisRequest("sharpness"))
+MEASURES = measures(REQUESTS)
+PLACES = {measure.name: place for place, measure in enumerate(MEASURES)}
+LUMA, SHARP = "statistics_luma_mean", "sharpness_laplacian_variance"
 
 
 class Page(HTMLParser):
@@ -49,61 +57,75 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
-        self._style = False
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        self._style = tag == "style"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._style = False
 
     def handle_data(self, data: str) -> None:
-        self.text += "" if self._style else data
-
-    def values(self, tag: str, name: str) -> list[str]:
-        return [str(attributes[name]) for found, attributes in self.elements if found == tag and name in attributes]
-
-    def links(self) -> list[str]:
-        """Links that lead out of the page."""
-        return [link for link in (*self.values("a", "href"), *self.values("img", "src")) if not link.startswith("#")]
+        self.text += data
 
 
-def report_image(output: Path, name: bytes, **changes: Any) -> ReportImage:
+def values(**known: float) -> np.ndarray:
+    """The measures of an image; those not given are those of an ordinary one in colour."""
+    found = np.full(len(MEASURES), 1.0)
+    found[PLACES["statistics_achromatic"]] = 0
+    for name in ("statistics_luma_clipped_low", "statistics_luma_clipped_high"):
+        found[PLACES[name]] = 0
+    for name, value in known.items():
+        found[PLACES[name]] = value
+    return found
+
+
+def report_row(output: Path, name: bytes, **changes: Any) -> ReportRow:
     """A rendered image with a chart, both of them files of the output."""
     image, chart = b"images/" + name, b"charts/luma_waveform/" + name + b".png"
     for path in (image, chart):
         target = os.path.join(os.fsencode(output), path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         Path(os.fsdecode(target)).write_bytes(b"pixels")
-    return replace(
-        ReportImage(
-            input=readable_path(name),
-            source=b"/photos/" + name,
-            key=hashlib.sha256(name).hexdigest(),
-            image=os.fsdecode(image),
-            charts={"luma_waveform": os.fsdecode(chart)},
-            width=1920,
-            height=1280,
-        ),
-        **changes,
+    row = ReportRow(
+        input=readable_path(b"/photos/" + name),
+        source=b"/photos/" + name,
+        key=hashlib.sha256(name).hexdigest()[:32],
+        image=os.fsdecode(image),
+        charts={"luma_waveform": os.fsdecode(chart)},
+        values=values(),
+        white=255,
+        width=1920,
+        height=1280,
     )
+    return replace(row, **changes)
 
 
-def write(output: Path, images: Any, failures: Sequence[ReportFailure] = (), **options: Any) -> Page:
-    options = {"make_thumbnail": lambda path: JPEG, **options}
-    summary = options.pop("summary", None) or replace(SUMMARY, done=len(images), failed=len(failures))
+def failure(number: int, reason: str = "corrupt", status: Any = "failed", **changes: Any) -> ReportRow:
+    name = f"broken_{number}.jpg"
+    row = ReportRow(input=name, source=name.encode(), status=status, reason=reason, message=f"message {number}")
+    return replace(row, **changes)
+
+
+def write(output: Path, rows: Any, **options: Any) -> Page:
+    options = {"make_thumbnails": lambda path: THUMBNAIL, **options}
+    counts = {status: sum(row.status == status for row in rows) for status in ("done", "failed", "skipped")}
+    summary = options.pop("summary", SUMMARY)
     with closing(JobLedger(OutputDirectory(output).ledger)) as ledger:
         with fixed_files(ledger, OutputDirectory(output)) as files:
-            write_report(files, summary, images, failures, **options)
+            write_report(files, replace(summary, **counts), options.pop("measures", MEASURES), rows, **options)
         files.finish()
     return Page(OutputDirectory(output).report)
 
 
-def failure(number: int, reason: str = "corrupt") -> ReportFailure:
-    return ReportFailure(input=f"broken_{number}.jpg", status="failed", reason=reason, message=f"message {number}")
+def data(output: Path, name: str) -> Any:
+    """The last argument of the call in a file of data."""
+    text = (output / f"report/data/{name}.js").read_text(encoding="ascii")
+    call = re.fullmatch(r"rayjobs\.[a-z]+\((.*)\);\n", text)
+    assert call, text[:80]
+    return json.loads(f"[{call[1]}]")[-1]
+
+
+def column(output: Path, name: str) -> np.ndarray:
+    return np.frombuffer(b64decode(data(output, f"column-{PLACES[name]:03d}-00000")), "<f4")
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -111,15 +133,17 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_names_are_text_and_their_links_lead_to_the_files(tmp_path: Path, name: bytes) -> None:
-    page = write(tmp_path, [report_image(tmp_path, name)])
-    assert readable_path(name) in page.values("div", "title")
-    assert readable_path(name).rpartition("/")[2] in page.text
-    assert {tag for tag, _ in page.elements} & {"script", "iframe", "object", "form"} == set()
-    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
-    files = [link for link in page.links() if "/" in link]
-    assert len(files) == 4
-    for link in files:
+def test_hostile_names_are_data_and_their_links_lead_to_the_files(tmp_path: Path, name: bytes) -> None:
+    page = write(tmp_path, [report_row(tmp_path, name)])
+    block = data(tmp_path, "block-00000")
+    assert block["folders"][0] + "/" + block["names"][0] == readable_path(b"/photos/" + name)
+    for path in (tmp_path / "report/data").iterdir():
+        assert path.read_bytes().isascii()
+        assert b"<" not in path.read_bytes()
+    assert [tag for tag, _ in page.elements].count("script") == 2
+    ((source, image, *_, charts, _, _),) = data(tmp_path, "rows-00000")
+    assert unquote_to_bytes(source.removeprefix("file://")) == b"/photos/" + name
+    for link in (image, *charts, f"../charts/luma_waveform/{block['charts'][0]}"):
         assert re.fullmatch(r"[A-Za-z0-9%/._~-]+", link)
         assert os.path.isfile(os.path.join(os.fsencode(tmp_path / "report"), unquote_to_bytes(link)))
 
@@ -138,155 +162,219 @@ def test_hostile_texts_of_the_job_are_escaped(tmp_path: Path) -> None:
         versions={attack: attack},
         files=(f"data/{attack}",),
     )
-    image = report_image(tmp_path, b"a.jpg", degraded=attack, numbers={attack: 1.0})
-    failures = [ReportFailure(input=attack, status="failed", reason=attack, message=attack + "\0\x1b")]
-    page = write(tmp_path, [image], failures, summary=summary)
-    assert "script" not in {tag for tag, _ in page.elements}
-    assert page.text.count(attack) >= 10
-    assert "\0" not in page.text
-
-
-def test_pages_need_neither_network_nor_script(tmp_path: Path) -> None:
-    page = write(tmp_path, [report_image(tmp_path, b"a.jpg")], [failure(0)])
-    policies = [
-        attributes["content"] for tag, attributes in page.elements if attributes.get("http-equiv") and tag == "meta"
+    rows = [
+        report_row(tmp_path, b"a.jpg", degraded=attack, cells={attack: attack}),
+        report_row(tmp_path, b"b.jpg", cells={attack: attack * 2}),
+        failure(1, attack, message=attack),
     ]
-    text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
-    style = text.partition("<style>")[2].partition("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policies[0] is not None
-    assert policies[0].startswith("default-src 'none'; ")
-    assert f"'sha256-{digest}'" in policies[0]
-    assert "unsafe-inline" not in policies[0]
-    assert not re.search(r"https?://|@import|url\(", text)
+    page = write(tmp_path, rows, summary=summary)
+    assert [tag for tag, _ in page.elements].count("script") == 2
+    assert page.text.count(attack) >= 10
+    assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
+    assert data(tmp_path, "job")["groups"] == [[attack, [attack, attack * 2]]]
+    assert "<script>alert" not in "".join(path.read_text() for path in (tmp_path / "report").rglob("*.*s"))
+
+
+def test_the_page_allows_no_script_in_itself_and_no_network(tmp_path: Path) -> None:
+    page = write(tmp_path, [report_row(tmp_path, b"a.jpg"), failure(0)])
+    (policy,) = [
+        attributes["content"]
+        for tag, attributes in page.elements
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "require-trusted-types-for 'script'" in policy
+    assert "unsafe" not in policy
+    for name in ("index.html", "report.css", "report.js"):
+        text = (tmp_path / "report" / name).read_text(encoding="utf-8")
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|innerHTML|eval\(", text)
+    assert [attributes["src"] for tag, attributes in page.elements if tag == "script"] == ["report.js", "data/job.js"]
     assert not [attributes for _, attributes in page.elements if "style" in attributes]
 
 
-def test_summary_tells_counts_duration_and_what_was_done(tmp_path: Path) -> None:
-    summary = ReportSummary(
-        name="autumn",
+def test_the_head_tells_counts_duration_and_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    summary = replace(
+        SUMMARY,
         status="completed_with_failures",
-        done=12_345,
-        failed=6,
-        skipped=7,
         seconds=754.2,
         processed=12_351,
-        operations=(ImageOperation("resize", {"max_side": 2048}),),
+        operations=(ImageOperation("resize", {"max_side": 2048}), ImageOperation("gamma", {"gamma": 1.0})),
         versions={"ray": "2.60.0"},
         files=("data/analyses.parquet",),
     )
-    page = write(tmp_path, [], summary=summary)
-    for text in ("12,345", "12 min 34 s", "16.38", "completed with failures", "resize", "max_side", "2048", "2.60.0"):
+    page = write(tmp_path, [failure(0)], summary=summary)
+    for text in ("12 min 34 s", "16.4", "completed with failures", "resize", "max_side", "2048", "2.60.0"):
         assert text in page.text
-    assert "../data/analyses.parquet" in page.links()
+    links = [attributes.get("href") for tag, attributes in page.elements if tag == "a"]
+    assert "../data/analyses.parquet" in links
+    assert "#show=failed" in links
 
 
-def test_failures_can_be_filtered_by_each_reason_that_occurs(tmp_path: Path) -> None:
-    failures = [failure(0), failure(1, "truncated"), failure(2), replace(failure(3, "symlink"), status="skipped")]
-    page = write(tmp_path, [], failures)
-    assert page.values("tr", "data-reason") == ["corrupt", "truncated", "corrupt", "symlink"]
-    choices = ["reason-all", "reason-corrupt", "reason-truncated", "reason-symlink"]
-    assert page.values("input", "id") == choices == page.values("label", "for")
-    text = (tmp_path / "report/index.html").read_text(encoding="utf-8")
-    assert '#reason-corrupt:checked ~ .rows tbody tr:not([data-reason="corrupt"])' in text
+def sentences(page: Page) -> str:
+    return " ".join(page.text.partition("How it was made")[0].split())
 
 
-def test_of_very_many_failures_the_first_of_each_reason_are_listed(tmp_path: Path) -> None:
-    page = write(tmp_path, [], [*(failure(number) for number in range(1000)), failure(1000, "truncated")])
-    reasons = page.values("tr", "data-reason")
-    assert (reasons.count("corrupt"), reasons.count("truncated")) == (200, 1)
-    assert "201 of 1,001 are listed" in page.text
-
-
-def test_contact_sheet_continues_on_further_pages(tmp_path: Path) -> None:
-    images = [report_image(tmp_path, b"%03d.jpg" % number) for number in range(25)]
-    write(tmp_path, images, page_images=10)
-    pages = [tmp_path / "report" / name for name in ("index.html", "page-0002.html", "page-0003.html")]
-    shown = [re.findall(r"\b\d{3}\.jpg\b", Page(path).text) for path in pages]
-    assert [len(names) for names in shown] == [10, 10, 5]
-    assert [name for names in shown for name in names] == [image.input for image in images]
-    for path in pages:
-        for link in Page(path).links():
-            assert (path.parent / link).is_file()
-    assert Page(pages[1]).values("a", "rel") == ["prev", "next"]
-
-
-def test_large_jobs_show_every_nth_image_but_count_all_for_outliers(tmp_path: Path) -> None:
-    images = [
-        report_image(tmp_path, b"%03d.jpg" % number, numbers={"mean": 500.0 if number == 31 else number % 7})
-        for number in range(50)
+def test_what_matters_is_said_in_sentences(tmp_path: Path) -> None:
+    rows = [
+        *(report_row(tmp_path, b"%02d.jpg" % i, values=values(**{SHARP: 1000 + i, LUMA: 100 + i})) for i in range(20)),
+        report_row(tmp_path, b"soft.jpg", values=values(**{SHARP: 3, LUMA: 110})),
+        report_row(
+            tmp_path, b"clipped.jpg", values=values(**{SHARP: 1010, LUMA: 110, "statistics_luma_clipped_high": 0.2})
+        ),
+        report_row(tmp_path, b"twin1.jpg", values=values(**{SHARP: 1010, LUMA: 110}), twins=1),
+        report_row(tmp_path, b"twin2.jpg", values=values(**{SHARP: 1010, LUMA: 110}), twins=1),
+        report_row(tmp_path, b"lesser.jpg", values=values(**{SHARP: 1010, LUMA: 110}), degraded="truncated: 63% valid"),
+        failure(0),
+        failure(1, "not_an_image"),
+        failure(2),
     ]
-    made: list[Path] = []
-    page = write(tmp_path, images, max_images=10, make_thumbnail=lambda path: made.append(path) or JPEG)
-    assert "10 of 50 images are shown, one of every 5" in page.text
-    assert re.findall(r"\b\d{3}\.jpg\b", page.text) == ["031.jpg", *(f"{number:03d}.jpg" for number in range(0, 50, 5))]
-    assert len(made) == 11
+    text = sentences(write(tmp_path, rows))
+    for said in (
+        "3 inputs failed: 2 corrupt, 1 not an image.",
+        "1 image is less than what its file promised.",
+        "1 image is unlike the others of its kind.",
+        "2 images look the same as another, in 1 group.",
+        "1 image has more than 5 % of the luma clipped.",
+        "1 image is far softer than the others of its kind.",
+    ):
+        assert said in text
+    block, job = data(tmp_path, "block-00000"), data(tmp_path, "job")
+    marked = {name: mark for name, mark in zip(block["names"], block["marks"], strict=True) if mark & ~PICTURED}
+    assert marked == {"soft.jpg": PICTURED | SOFT, "clipped.jpg": PICTURED | CLIPPED, "lesser.jpg": PICTURED | 4}
+    assert block["status"] == "d" * 25 + "fff"
+    assert job["reasons"] == [["f", "corrupt", 2], ["f", "not_an_image", 1]]
+    ((row, finding),) = job["outliers"]
+    assert block["names"][row] == "soft.jpg"
+    assert re.search(r"Laplacian variance 3 level² is very far below 1,01\d level², the median of 25 colour", finding)
 
 
-def test_outliers_are_named_with_their_distance_farthest_first(tmp_path: Path) -> None:
-    values = [100.0 + number % 5 for number in range(40)] + [10.0, 300.0, math.nan]
-    images = [report_image(tmp_path, b"%d.jpg" % i, numbers={"luma": value}) for i, value in enumerate(values)]
-    page = write(tmp_path, images)
-    text = page.text[page.text.index("Images with a number far") :]
-    assert text.index("41.jpg") < text.index("40.jpg") < text.index("0.jpg", text.index("40.jpg") + 6)
-    assert "luma 300: 133.6 σ above the median 102" in text  # noqa: RUF001
-    assert "luma 10: 62.1 σ below the median 102" in text  # noqa: RUF001
+def test_an_even_job_is_said_to_be_one(tmp_path: Path) -> None:
+    page = write(tmp_path, [report_row(tmp_path, b"%d.jpg" % i) for i in range(9)])
+    assert "Nothing failed, and no image stands out." in page.text
 
 
-def test_even_jobs_have_no_outliers_section(tmp_path: Path) -> None:
-    images = [report_image(tmp_path, b"%d.jpg" % i, numbers={"luma": 7, "empty": None}) for i in range(9)]
-    page = write(tmp_path, images)
-    assert "Outliers" not in page.text
-    assert "median 7" in page.text
+def test_gray_images_are_no_outliers_among_those_in_colour(tmp_path: Path) -> None:
+    rows = [
+        report_row(tmp_path, b"%02d.jpg" % i, values=values(**{LUMA: 100 + i % 5, "statistics_achromatic": i >= 20}))
+        for i in range(32)
+    ]
+    rows[-1] = replace(rows[-1], values=values(**{LUMA: 250, "statistics_achromatic": 1}))
+    rows[3] = replace(rows[3], values=values(**{LUMA: 103, "statistics_achromatic": 0}))
+    write(tmp_path, rows)
+    ((row, finding),) = data(tmp_path, "job")["outliers"]
+    assert row == 31
+    assert "of 12 gray images" in finding
 
 
-def test_unreadable_pictures_get_a_placeholder(tmp_path: Path) -> None:
-    page = write(tmp_path, [report_image(tmp_path, b"a.jpg")], make_thumbnail=lambda path: None)
-    assert "no preview" in page.text
+def test_at_most_ten_outliers_are_named_farthest_first(tmp_path: Path) -> None:
+    rows = [report_row(tmp_path, b"%03d.jpg" % i, values=values(**{LUMA: 100 + i % 5})) for i in range(60)]
+    rows += [report_row(tmp_path, b"far%02d.jpg" % i, values=values(**{LUMA: 200.0 + i})) for i in range(12)]
+    write(tmp_path, rows)
+    assert [row for row, _ in data(tmp_path, "job")["outliers"]] == list(range(71, 61, -1))
+
+
+def test_numbers_arrive_whole_and_rows_without_any_are_nothing(tmp_path: Path) -> None:
+    rows = [report_row(tmp_path, b"%d.jpg" % i, values=values(**{LUMA: 100.125 + i})) for i in range(3)]
+    write(tmp_path, [rows[0], failure(0), *rows[1:]])
+    assert column(tmp_path, LUMA) == pytest.approx([100.125, np.nan, 101.125, 102.125], nan_ok=True)
+    told = data(tmp_path, "rows-00000")
+    assert [row[4] for row in told] == [1, 0, 2, 3]  # rows of the table
+    assert told[2][7][PLACES[LUMA]] == pytest.approx(101.12, abs=0.01)
+    assert told[1][2] == "message 0"
+
+
+def test_large_jobs_have_blocks_and_chunks_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("report", "report_files"):
+        monkeypatch.setattr(f"rayjobs.results.{module}.BLOCK_ROWS", 6)
+        monkeypatch.setattr(f"rayjobs.results.{module}.CHUNK_ROWS", 3)
+    for total in (0, 1, 3, 6, 7, 12, 25):
+        output = tmp_path / str(total)
+        write(output, [report_row(output, b"%03d.jpg" % number) for number in range(total)])
+        written = {f"report/{name}" for name in tree(output / "report") if not name.startswith("thumbnails/")}
+        assert written == set(report_names(total, len(MEASURES)))
+        blocks = [data(output, f"block-{number:05d}") for number in range(-(-total // 6))]
+        assert [name for block in blocks for name in block["names"]] == [f"{n:03d}.jpg" for n in range(total)]
+        assert [sum(block["runs"]) for block in blocks] == [len(block["names"]) for block in blocks]
+
+
+def test_values_of_columns_can_be_chosen_by_unless_there_are_too_many(tmp_path: Path) -> None:
+    rows = [
+        report_row(tmp_path, b"%03d.jpg" % i, cells={"plate": f"P{i % 3}", "serial": str(i), "same": "x", "ok": i > 4})
+        for i in range(120)
+    ]
+    write(tmp_path, rows)
+    job, block = data(tmp_path, "job"), data(tmp_path, "block-00000")
+    assert job["groups"] == [["plate", ["P0", "P1", "P2"]], ["ok", ["false", "true"]]]
+    assert block["groups"][0][:4] == [0, 1, 2, 0]
+    assert job["cells"] == ["plate", "serial", "same", "ok"]
+    assert data(tmp_path, "rows-00000")[7][6] == ["P1", "7", "x", "true"]
 
 
 def test_originals_are_shown_when_nothing_was_rendered(tmp_path: Path) -> None:
     asked: list[Path] = []
-    image = report_image(tmp_path, b"caf\xe9 1.jpg", image=None)
-    page = write(tmp_path, [image], make_thumbnail=lambda path: asked.append(path) or JPEG)
+    row = report_row(tmp_path, b"caf\xe9 1.jpg", image=None)
+    write(tmp_path, [row], make_thumbnails=lambda path: asked.append(path) or THUMBNAIL)
     assert asked == [Path(os.fsdecode(b"/photos/caf\xe9 1.jpg"))]
-    assert "file:///photos/caf%E9%201.jpg" in page.links()
+    told = data(tmp_path, "rows-00000")[0]
+    assert told[:2] == ["file:///photos/caf%E9%201.jpg", None]
+
+
+def test_unreadable_pictures_have_none_and_stretched_ones_two(tmp_path: Path) -> None:
+    both = Thumbnails(plain=b"plain", stretched=b"stretched")
+    rows = [report_row(tmp_path, name) for name in (b"none.jpg", b"both.jpg")]
+    write(tmp_path, rows, make_thumbnails=lambda path: both if path.name == "both.jpg" else None)
+    block = data(tmp_path, "block-00000")
+    assert block["keys"] == ["", rows[1].key]
+    assert block["marks"] == [0, PICTURED | STRETCHED]
+    assert (tmp_path / f"report/thumbnails/{rows[1].key}-stretched.jpg").read_bytes() == b"stretched"
+
+
+def test_what_workers_left_is_taken_and_nothing_is_decoded_again(tmp_path: Path) -> None:
+    row = report_row(tmp_path, b"a.jpg")
+    output = OutputDirectory(tmp_path)
+    with closing(JobLedger(output.ledger)) as ledger, fixed_files(ledger, output) as files:
+        directory = output.temporary / str(ledger.facts.read().epoch)
+        (directory / f"{row.key}.jpg").write_bytes(b"plain")
+        (directory / f"{row.key}-stretched.jpg").write_bytes(b"stretched")
+        write_report(files, SUMMARY, MEASURES, [row], make_thumbnails=lambda path: pytest.fail("made again"))
+    assert data(tmp_path, "block-00000")["marks"] == [PICTURED | STRETCHED]
+    assert tree(tmp_path / "report/thumbnails") == {
+        f"{row.key}.jpg": b"plain",
+        f"{row.key}-stretched.jpg": b"stretched",
+    }
 
 
 def test_known_thumbnails_are_used_again_and_those_not_wanted_are_kept(tmp_path: Path) -> None:
-    images = [report_image(tmp_path, b"%d.jpg" % number) for number in range(5)]
-    write(tmp_path, images, page_images=2)
+    rows = [report_row(tmp_path, b"%d.jpg" % number) for number in range(5)]
+    write(tmp_path, rows)
     (tmp_path / "report/notes.txt").write_bytes(b"not ours")
     before = tree(tmp_path / "report")
-    write(tmp_path, images[:2], page_images=2, make_thumbnail=lambda path: pytest.fail("made again"))
+    write(tmp_path, rows[:2], make_thumbnails=lambda path: pytest.fail("made again"))
     after = tree(tmp_path / "report")
-    assert {path for path in before if after.get(path) != before[path]} == {"index.html"}
+    changed = {path for path in before if after.get(path) != before[path]}
+    assert changed
+    assert not [path for path in changed if path.startswith(("thumbnails/", "notes"))]
     with closing(OutputDirectory(tmp_path).read_ledger()) as ledger:
         kept = {kept.file.path: kept.cause for kept in ledger.files.kept([])}
-    others = [f"report/thumbnails/{image.key}.jpg" for image in images[2:]]
-    assert kept == dict.fromkeys(["report/page-0002.html", "report/page-0003.html", *others], "unwanted")
+    assert kept == dict.fromkeys([f"report/thumbnails/{row.key}.jpg" for row in rows[2:]], "unwanted")
 
 
 def test_a_strangers_file_in_the_report_stays(tmp_path: Path) -> None:
-    images = [report_image(tmp_path, b"a.jpg")]
-    mine = tmp_path / f"report/thumbnails/{images[0].key}.jpg"
+    rows = [report_row(tmp_path, b"a.jpg")]
+    mine = tmp_path / f"report/thumbnails/{rows[0].key}.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    page = write(tmp_path, images)
+    write(tmp_path, rows)
     assert mine.read_bytes() == b"mine"
-    assert f"thumbnails/{images[0].key}.jpg" not in page.values("img", "src")
-
-
-def test_same_pictures_share_one_thumbnail(tmp_path: Path) -> None:
-    images = [report_image(tmp_path, b"%d.jpg" % number, key="0" * 64) for number in range(20)]
-    assert set(write(tmp_path, images).values("img", "src")) >= {f"thumbnails/{'0' * 64}.jpg"}
+    assert data(tmp_path, "block-00000")["keys"] == [""]
 
 
 def test_same_job_gives_the_same_bytes(tmp_path: Path) -> None:
     trees = []
     for output in (tmp_path / "a", tmp_path / "b"):
-        images = [report_image(output, name, numbers={"luma": len(name)}) for name in HOSTILE]
-        write(output, images, [failure(0)], page_images=3)
+        rows = [report_row(output, name, values=values(**{LUMA: len(name)})) for name in HOSTILE]
+        write(output, [*rows, failure(0)])
         trees.append(tree(output / "report"))
     assert trees[0] == trees[1]
 
@@ -294,53 +382,77 @@ def test_same_job_gives_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["", "../../etc/passwd", "ABCDEF0123", "abc"])
 def test_keys_that_are_no_digest_are_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="digest"):
-        write(tmp_path, [report_image(tmp_path, b"a.jpg", key=key)])
+        write(tmp_path, [report_row(tmp_path, b"a.jpg", key=key)])
 
 
-def test_iterators_are_refused_because_images_are_read_twice(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="read twice"):
-        write(tmp_path, iter([]), summary=SUMMARY)
-
-
-def test_a_job_without_images_has_a_report(tmp_path: Path) -> None:
-    assert "No image was done" in write(tmp_path, []).text
+def test_iterators_are_refused_because_rows_are_read_twice(tmp_path: Path) -> None:
+    output = OutputDirectory(tmp_path)
+    with (
+        closing(JobLedger(output.ledger)) as ledger,
+        fixed_files(ledger, output) as files,
+        pytest.raises(TypeError, match="read twice"),
+    ):
+        write_report(files, SUMMARY, MEASURES, iter([]), make_thumbnails=lambda path: None)
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (12345, "12,345"), (0.123456, "0.1235"), (4321.5, "4,322"), (None, "–")],  # noqa: RUF001
+    [
+        (0, "0"),
+        (12345, "12,345"),
+        (0.123456, "0.123"),
+        (4321.5, "4,322"),
+        (-1.5e-5, "0"),
+        (None, "–"),  # noqa: RUF001
+    ],
 )
-def test_numbers_have_four_digits(value: float | None, text: str) -> None:
+def test_numbers_have_three_digits_and_next_to_nothing_is_zero(value: float | None, text: str) -> None:
     assert number_text(value) == text
+
+
+def test_extremes_and_counts_of_pixels_are_no_measures() -> None:
+    requests = [AnalysisRequest(name) for name in ("statistics", "hue_histogram", "image_hash", "objects")]
+    names = [measure.name for measure in measures(requests)]
+    assert not [name for name in names if re.search("minimum|maximum|white|bits|hue_histogram|duplicate", name)]
+    assert "objects_count" in names
+
+
+def test_a_card_has_what_people_look_at_first() -> None:
+    assert [line.label for line in card_lines(MEASURES)] == ["Brightness", "Clipped", "Sharpness"]
+    unknown = measures([AnalysisRequest("texture")])
+    unknown = [replace(measure, name=f"other_{place}") for place, measure in enumerate(unknown)]
+    assert card_lines(unknown) == [CardLine(label=unknown[n].label, columns=(n,)) for n in range(4)]
 
 
 class TestDistributions:
     def test_median_and_spread_are_robust(self) -> None:
-        found = distribution("x", array("d", [1, 2, 3, 4, 1000]))
-        assert (found.median, found.count) == (3, 5)
+        found = distribution(array("d", [1, 2, 3, 4, 1000] * 2))
+        assert (found.median, found.count) == (3, 10)
         assert found.spread == pytest.approx(1 / 0.6745)
         assert found.score(1000) == pytest.approx(997 * 0.6745)
 
     def test_mean_deviation_serves_when_most_values_are_equal(self) -> None:
-        found = distribution("x", array("d", [5] * 9 + [15]))
+        found = distribution(array("d", [5] * 9 + [15]))
         assert found.spread == pytest.approx(1.2533)
         assert found.score(15) == pytest.approx(10 / 1.2533)
 
     def test_values_that_differ_by_rounding_count_as_equal(self) -> None:
         """Lab a* of gray images is 0 but for rounding: that mustn't make an outlier of every colour image."""
-        found = distribution("x", array("d", [-1.5e-5, -1.4e-5, -1.4e-5, -1.3e-5, 0, 6, 12, 16, 30]))
+        found = distribution(array("d", [-1.5e-5, -1.4e-5, -1.4e-5, -1.3e-5, 0, 6, 12, 16, 30]))
         assert all(abs(found.score(value)) < 3.5 for value in (6, 12, 16, 30))
 
-    def test_constant_columns_have_no_outliers(self) -> None:
-        assert distribution("x", array("d", [5] * 9)).score(6) == 0
-
-    @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
-    def test_histogram_counts_every_value_once(self, values: list[float]) -> None:
-        assert sum(distribution("x", array("d", values)).bins) == len(values)
+    def test_constant_columns_and_few_images_have_no_outliers(self) -> None:
+        assert distribution(array("d", [5] * 9)).score(6) == 0
+        assert distribution(array("d", [1, 2, 3])).score(1000) == 0
 
     def test_large_jobs_are_sampled(self) -> None:
-        rows: list[Mapping[str, float]] = [{"x": float(number)} for number in range(250_000)]
-        (found,), count = distributions(rows, len(rows))
-        assert count == 250_000
+        rows = [("colour", np.array([float(number)])) for number in range(250_000)]
+        found = distributions(rows, [0], len(rows))["colour"][0]
         assert found.count == pytest.approx(83_334)
         assert found.median == pytest.approx(125_000, abs=10)
+
+    def test_kinds_are_told_by_hue_and_by_white(self) -> None:
+        kinds = Kinds(MEASURES)
+        assert kinds.kind(values(), 255) == "colour"
+        assert kinds.kind(values(statistics_achromatic=1), float("nan")) == "gray"
+        assert kinds.kind(values(), 65535) == "colour, white 65535"

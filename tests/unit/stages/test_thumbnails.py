@@ -1,32 +1,55 @@
-"""Thumbnails for the report: small, upright, and never at the price of much memory."""
+"""Thumbnails for the report: small, upright, honest, and never at the price of much memory."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.image_io import DecodedImage, ImageHeader
+from pipelines.models import Output, WorkItem
+from pipelines.operations.image_geometry import ImageGeometry
 from pipelines.stages import thumbnails
-from pipelines.stages.thumbnails import THUMBNAIL_PX, make_thumbnail
+from pipelines.stages.image_stages import Rendered
+from pipelines.stages.publish import Publisher
+from pipelines.stages.thumbnails import (
+    THUMBNAIL_PX,
+    Thumbnails,
+    leave_thumbnails,
+    make_thumbnails,
+    thumbnail_key,
+    thumbnails_of,
+)
+from pipelines.stages.worker_journal import WorkerJournal
 
 
-def size_of(data: bytes | None) -> tuple[int, int] | None:
-    return None if data is None else Image.open(BytesIO(data)).size
+def pixels_of(data: bytes | None) -> np.ndarray:
+    assert data is not None
+    return np.asarray(Image.open(BytesIO(data))).astype(float)
+
+
+def size_of(made: Thumbnails | None) -> tuple[int, int] | None:
+    return None if made is None else Image.open(BytesIO(made.plain)).size
 
 
 def test_a_picture_is_shrunk_and_turned(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.new("RGB", (1600, 800), "red").save(tmp_path / "a.jpg", exif=exif)
-    assert size_of(make_thumbnail(tmp_path / "a.jpg")) == (THUMBNAIL_PX // 2, THUMBNAIL_PX)
+    made = make_thumbnails(tmp_path / "a.jpg")
+    assert size_of(made) == (THUMBNAIL_PX // 2, THUMBNAIL_PX)
+    assert made is not None
+    assert made.stretched is None
 
 
 def test_what_is_no_picture_has_none(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    assert make_thumbnail(tmp_path / "a.jpg") is None
-    assert make_thumbnail(tmp_path / "missing.jpg") is None
+    assert make_thumbnails(tmp_path / "a.jpg") is None
+    assert make_thumbnails(tmp_path / "missing.jpg") is None
 
 
 def test_jpeg_counts_as_small_as_its_decoder_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +57,72 @@ def test_jpeg_counts_as_small_as_its_decoder_makes_it(tmp_path: Path, monkeypatc
     picture.save(tmp_path / "a.jpg")
     picture.save(tmp_path / "a.tif")
     monkeypatch.setattr(thumbnails, "THUMBNAIL_BYTES", 8 << 20)
-    assert size_of(make_thumbnail(tmp_path / "a.jpg")) == (THUMBNAIL_PX, THUMBNAIL_PX)
-    assert make_thumbnail(tmp_path / "a.tif") is None
+    assert size_of(make_thumbnails(tmp_path / "a.jpg")) == (THUMBNAIL_PX, THUMBNAIL_PX)
+    assert make_thumbnails(tmp_path / "a.tif") is None
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint16", 300, 900), ("float32", 0.001, 0.004)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_what_is_too_dark_to_see_is_stretched_beside_the_plain_one(
+    dtype: str, low: float, high: float, channels: int
+) -> None:
+    ramp = np.linspace(low, high, 256).astype(dtype)
+    picture = np.tile(ramp, (64, 1))
+    if channels > 1:
+        picture = np.repeat(picture[..., None], channels, axis=2)
+    if channels == 4:
+        picture[..., 3] = 65535 if dtype == "uint16" else 1
+    made = thumbnails_of(picture, 1)
+    plain, stretched = pixels_of(made.plain), pixels_of(made.stretched)
+    assert plain.max() < 10
+    assert stretched.min() < 4
+    assert stretched.max() > 251
+    assert np.abs(stretched[30].reshape(256, -1)[:, 0] - np.linspace(0, 255, 256)).max() < 8
+
+
+def test_floats_that_are_no_numbers_and_even_pictures_are_shown_too() -> None:
+    odd = np.full((20, 20), 0.5, np.float32)
+    odd[0, 0], odd[1, 1] = np.nan, np.inf
+    assert pixels_of(thumbnails_of(odd, 1).plain)[10:, 10:] == pytest.approx(128, abs=3)
+    even = np.full((20, 20), 30000, np.uint16)
+    assert pixels_of(thumbnails_of(even, 1).stretched) == pytest.approx(117, abs=2)
+
+
+def test_what_is_transparent_lies_on_a_checkerboard() -> None:
+    picture = np.zeros((64, 64, 4), np.uint8)
+    picture[32:, :] = (255, 0, 0, 255)
+    shown = pixels_of(thumbnails_of(picture, 1).plain)
+    assert shown[3, 3] == pytest.approx(255, abs=6)
+    assert shown[3, 11] == pytest.approx(204, abs=6)
+    assert shown[50, 11] == pytest.approx((254, 0, 0), abs=6)
+
+
+def rendered(pixels: np.ndarray, icc: bytes | None = None) -> Rendered:
+    header = ImageHeader(format="png", width=8, height=8, dtype="uint8", channels=3, file_bytes=1)
+    source = DecodedImage(pixels=pixels, header=header, icc=icc)
+    return Rendered(pixels, ImageGeometry(orientation=6), source)
+
+
+def test_workers_leave_them_unless_they_are_there_or_colours_are_unknown(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    publisher = Publisher(tmp_path, temporary, WorkerJournal(temporary))
+    item = WorkItem(id=7, path=b"/a.png", size=300, mtime_ns=0, name="a", title="a.png", recipe=1)
+    image = Output(product="image", path="images/a.png", sha256="ab" * 32, bytes=3, mtime_ns=0)
+    picture = np.full((800, 400, 3), 99, np.uint8)
+
+    def left() -> list[str]:
+        return sorted(path.name for path in temporary.glob("*.jpg"))
+
+    leave_thumbnails(item, rendered(picture, icc=b"profile"), [image], publisher)
+    leave_thumbnails(item, rendered(picture[:0]), [image], publisher)
+    assert left() == []
+    leave_thumbnails(item, rendered(picture), [image], publisher)
+    leave_thumbnails(item, rendered(picture.astype(np.uint16)), [], publisher)
+    key = thumbnail_key(7, 300, None)
+    assert left() == sorted([f"{'ab' * 16}.jpg", f"{key}.jpg", f"{key}-stretched.jpg"])
+    assert pixels_of((temporary / f"{key}.jpg").read_bytes()).shape[:2] == (200, 400)  # upright
+    (tmp_path / "report/thumbnails").mkdir(parents=True)
+    (tmp_path / f"report/thumbnails/{'cd' * 16}.jpg").write_bytes(b"there")
+    leave_thumbnails(item, rendered(picture), [replace(image, sha256="cd" * 32)], publisher)
+    assert len(left()) == 3
