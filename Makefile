@@ -17,6 +17,8 @@ setup: .venv/.installed
 tools:
 	command -v exiftool >/dev/null || { $(AS_ROOT) apt-get update -q && \
 		$(AS_ROOT) apt-get install -y -q --no-install-recommends libimage-exiftool-perl; }
+	command -v chromium >/dev/null || { $(AS_ROOT) apt-get update -q && \
+		$(AS_ROOT) apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; }
 
 # The main job on real images; again and again, it finds nothing left to do.
 demo: setup

@@ -599,10 +599,14 @@
     if (place < 0) return;
     opener = view[place];
     const isOpen = viewer.open;
-    if (!isOpen) viewer.showModal();
+    if (!isOpen) show();
     state.image = path(view[place]);
     writeAddress(!isOpen);
     showImage(place);
+  }
+  function show() {
+    viewer.showModal();
+    viewer.focus(); // on no button: the first of them may be switched off in a moment, and keys would go nowhere
   }
   function go(place) {
     if (place < 0 || place >= view.length || place === current) return;
@@ -716,8 +720,8 @@
   $("previous").addEventListener("click", () => go(current - 1));
   $("next").addEventListener("click", () => go(current + 1));
   $("close").addEventListener("click", closeViewer);
-  viewer.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target === $("cut")) return;
+  document.addEventListener("keydown", (event) => {
+    if (!viewer.open || event.ctrlKey || event.metaKey || event.altKey || event.target === $("cut")) return;
     const act = { ArrowLeft: () => go(current - 1), ArrowRight: () => go(current + 1), Home: () => go(0), End: () => go(view.length - 1),
       b: () => hasBefore && flip(), s: () => canStretch && stretch() }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (act) { event.preventDefault(); act(); }
@@ -777,7 +781,7 @@
     const place = view.findIndex((row) => path(row) === state.image);
     if (place < 0 || place === current) return;
     if (viewer.open) showImage(place);
-    else { opener = view[place]; viewer.showModal(); showImage(place); }
+    else { opener = view[place]; show(); showImage(place); }
   }
   function fail(error) {
     $("empty").hidden = false;

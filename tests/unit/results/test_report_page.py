@@ -1,0 +1,348 @@
+"""The report in a browser, opened from the disk: what people see, click and type."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from playwright.sync_api import Browser, Error, Page
+
+from tests.browser import chromium, needs_chromium, opened, until
+from tests.places import Place
+
+pytestmark = needs_chromium
+
+HOSTILE = "<img src=x onerror=alert(1)>'\"&amp;.png"
+JOB = {
+    "inputs": ["in/"],
+    "groups": {"pattern": "in/(?P<plate>[ab])/"},
+    "group_by": ["plate"],
+    "operations": [{"brightness_contrast": {"brightness": 0.2}}],
+    "analyses": ["rgb_parade", "luma_waveform", "statistics", "sharpness", "image_hash"],
+    "export": {"images": {"format": "png"}, "data": ["parquet"], "charts": True},
+}
+LUMA = "statistics_luma_mean"
+
+
+def photograph(path: Path, seed: int, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).normal(level, 12, (90, 140, 3))
+    exif = Image.Exif()
+    exif[315] = "<script>alert(1)</script>"
+    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(path, exif=exif)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures per plate, rising in brightness; two the same, one of a hostile name, two broken."""
+    place = Place(tmp_path_factory.mktemp("report page"))
+    for path in (place.base / "in").iterdir():
+        path.unlink()
+    for plate in "ab":
+        for number in range(12):
+            level = 30 + 12 * number + (plate == "b")
+            photograph(place.base / f"in/{plate}/{number:02d}.png", number + 50 * (plate == "b"), level)
+    photograph(place.base / "in/b/twin.png", 3, 66)
+    photograph(place.base / "in/b" / HOSTILE, 99, 100)
+    (place.base / "in/a/broken.png").write_bytes(b"no picture <script>alert(1)</script>")
+    (place.base / "in/a/empty.png").write_bytes(b"")
+    place.run(job=JOB, images={})
+    return place.out / "report/index.html"
+
+
+@pytest.fixture
+def look(browser: Browser, report: Path) -> Iterator[Callable[..., Page]]:
+    """Opens the report; every page is closed at the end, and looked at for errors."""
+    pages = []
+
+    def at(state: str = "", **options: object) -> Page:
+        pages.append(opened(browser, report, state, **options))  # type: ignore[arg-type]
+        return pages[-1].__enter__()
+
+    yield at
+    for page in pages:
+        page.__exit__(None, None, None)
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".card .name").all_inner_texts()
+
+
+def state(page: Page) -> str:
+    return page.evaluate("location.hash")
+
+
+def test_pictures_stand_under_their_folders_and_are_there(look: Callable[..., Page]) -> None:
+    page = look()
+    assert page.locator(".line.heading").first.inner_text() == "a · 12"
+    assert page.inner_text("#count") == "26 of 28 inputs"
+    assert names(page)[:3] == ["00.png", "01.png", "02.png"]
+    images = page.locator(".card .open img")
+    until(page, "[...document.querySelectorAll('.card .open img')].every((image) => image.complete)")
+    assert images.evaluate_all("all => all.every((image) => image.naturalWidth > 0)")
+    card = page.locator(".card").first.inner_text()
+    assert re.search(r"Brightness\s+8\d(\.\d)?, rather dark", card)
+    assert page.locator(".card").first.locator(".strip img").count() == 2
+    page.mouse.wheel(0, 20_000)
+    page.get_by_text("twin.png").wait_for()
+
+
+def test_hostile_names_are_shown_as_they_are_and_do_nothing(look: Callable[..., Page]) -> None:
+    page = look("#q=onerror")
+    assert names(page) == [HOSTILE]
+    page.locator(".open").click()
+    assert page.locator("#viewer-name").inner_text() == HOSTILE
+    until(page, "document.querySelector('#after').naturalWidth > 0")
+    assert page.locator("script").count() == 2
+    assert page.evaluate("document.querySelectorAll('[onerror]').length") == 0
+
+
+def test_the_policy_stops_what_a_mistake_of_ours_would_let_in(browser: Browser, report: Path) -> None:
+    with pytest.raises(AssertionError, match="requires 'Trusted"), opened(browser, report) as page:  # noqa: PT012
+        for attack in (
+            "document.body.innerHTML = '<b>x</b>'",
+            "document.createElement('script').textContent = 'window.bad = 1'",
+            "document.createElement('script').src = 'https://example.org/x.js'",
+            "document.createElement('img').setAttribute('onerror', 'window.bad = 1')",
+        ):
+            with pytest.raises(Error, match="requires 'Trusted"):
+                page.evaluate(f"() => {{ {attack}; }}")
+
+
+def test_search_sort_and_choices_are_in_the_address(look: Callable[..., Page], browser: Browser, report: Path) -> None:
+    page = look()
+    page.fill("#search", "B/0")
+    until(page, "document.querySelector('#count').textContent === '10 of 28 inputs'")
+    page.select_option("#sort", LUMA)
+    page.click("#direction")
+    until(page, "document.querySelector('.name').textContent === '09.png'")
+    assert names(page)[:4] == ["09.png", "08.png", "07.png", "06.png"]
+    assert page.locator(".heading").count() == 0
+    address = state(page)
+    with opened(browser, report, address) as other:
+        assert names(other)[:4] == ["09.png", "08.png", "07.png", "06.png"]
+        assert other.input_value("#search") == "B/0"
+    page.fill("#search", "")
+    page.select_option("#choices select", label="a")
+    until(page, "document.querySelector('#count').textContent === '12 of 28 inputs'")
+    assert "g.plate=a" in state(page)
+    page.fill("#search", "nothing like it")
+    page.get_by_role("button", name="Show all pictures").click()
+    until(page, "document.querySelector('#count').textContent === '26 of 28 inputs'")
+
+
+def test_failures_are_chosen_by_their_reasons(look: Callable[..., Page]) -> None:
+    page = look()
+    page.get_by_role("link", name=re.compile("2 inputs failed")).click()
+    page.get_by_text("broken.png").wait_for()
+    assert names(page) == ["broken.png", "empty.png"]
+    page.select_option("#reason", "empty")
+    until(page, "document.querySelectorAll('.card').length === 1")
+    assert "0 bytes" in page.locator(".card").inner_text()
+    assert state(page) == "#show=failed&reason=empty"
+
+
+def test_a_range_is_brushed_typed_and_dropped(look: Callable[..., Page]) -> None:
+    page = look()
+    page.select_option("#measure", LUMA)
+    bars = page.locator("#histogram rect")
+    bars.first.wait_for()
+    box = page.locator("#histogram").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + 30, steps=4)
+    page.mouse.up()
+    until(page, "document.querySelector('#count').textContent !== '26 of 28 inputs'")
+    assert page.locator("#histogram .brush").count() == 1
+    brushed = int(page.inner_text("#count").split()[0])
+    assert 8 <= brushed <= 16
+    page.fill("#from", "90")
+    page.fill("#to", "120")
+    page.press("#to", "Enter")
+    until(page, "document.querySelector('#chosen').textContent.includes('90 to 120')")
+    for name in page.locator(".card .numbers").all_inner_texts():
+        assert 90 <= float(re.search(r"Brightness\s+([\d.]+)", name)[1]) <= 120  # type: ignore[index]
+    page.get_by_role("button", name=re.compile("Drop the range")).click()
+    until(page, "document.querySelector('#count').textContent === '26 of 28 inputs'")
+
+
+def test_duplicates_stand_side_by_side(look: Callable[..., Page]) -> None:
+    page = look("#show=duplicates")
+    assert page.locator(".heading").first.inner_text().startswith("Duplicates, group 1")
+    assert len(names(page)) >= 2
+
+
+def test_keys_lead_through_the_images_and_back(look: Callable[..., Page]) -> None:
+    page = look()
+    page.locator(".open").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#viewer-name').textContent === '02.png'")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('#place').textContent === '4 of 26'")
+    assert state(page).endswith("03.png")
+    page.keyboard.press("Home")
+    until(page, "document.querySelector('#viewer-name').textContent === '00.png'")
+    page.keyboard.press("End")
+    until(page, "document.querySelector('#viewer-name').textContent === 'twin.png'")
+    assert page.locator("#next").is_disabled()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Escape")
+    until(page, "!document.querySelector('#viewer').open")
+    assert "image" not in state(page)
+    assert page.evaluate("document.activeElement.className") == "open"
+    page.go_back()
+
+
+def test_one_image_has_scopes_in_order_numbers_and_links_beside_it(look: Callable[..., Page], report: Path) -> None:
+    page = look("#image=" + str(report.parent.parent.parent / "in/a/05.png").replace("/", "%2F").replace(" ", "+"))
+    page.locator("#panel .chart").first.wait_for()
+    assert page.locator("#panel .chart img").evaluate_all("all => all.map((image) => image.alt)") == [
+        "RGB parade of 05.png",
+        "Luma waveform of 05.png",
+    ]
+    until(page, "[...document.querySelectorAll('#panel .chart img')].every((image) => image.naturalWidth > 0)")
+    text = page.inner_text("#panel")
+    assert re.search(r"Row 6 of\s+data/analyses.parquet", text)
+    assert "plate" in text
+    page.get_by_text("All numbers", exact=True).click()
+    table = page.inner_text("#panel table")
+    assert re.search(r"Statistics: Luma mean\s+1\d\d level", table)
+    assert re.search(r"Statistics: Luma clipped low\s+[\d.]+ %, none", table)
+    links = page.locator("#panel .links a").evaluate_all("all => all.map((link) => link.href)")
+    assert [link.partition("report%20page")[2].partition("/")[2] for link in links] == [
+        "in/a/05.png",
+        "out/images/a/05.png",
+        "out/data/analyses.parquet",
+    ]
+
+
+def canvas(page: Page) -> np.ndarray:
+    """What is seen there from some distance: means of 8 x 8 px, since browsers scale pictures in several ways."""
+    seen = np.asarray(Image.open(BytesIO(page.locator("#canvas").screenshot())).convert("RGB")).astype(float)
+    rows, columns = seen.shape[0] // 8, seen.shape[1] // 8
+    return seen[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8, 3).mean(axis=(1, 3))
+
+
+def test_before_and_after_are_compared_by_slider_and_key(look: Callable[..., Page]) -> None:
+    page = look("#q=a/05")
+    page.locator(".open").click()
+    until(page, "!document.querySelector('#compare').hidden")
+    after = canvas(page)
+    page.locator("#cut").evaluate("slider => { slider.value = 50; slider.dispatchEvent(new Event('input')); }")
+    half = canvas(page)
+    page.locator("#panel").focus()
+    page.keyboard.press("b")
+    assert page.locator("#flip").get_attribute("aria-pressed") == "true"
+    before = canvas(page)
+    middle = after.shape[1] // 2
+    rows = slice(after.shape[0] // 3, 2 * after.shape[0] // 3)
+    inside = [slice(middle - 9, middle - 2), slice(middle + 3, middle + 10)]
+    assert after[rows, inside[0]].mean() - before[rows, inside[0]].mean() > 30  # it was made brighter
+    assert np.abs(half - before)[rows, inside[0]].mean() < 6
+    assert np.abs(half - after)[rows, inside[1]].mean() < 6
+    page.keyboard.press("b")
+    assert np.abs(canvas(page) - after)[rows].mean() < 6
+
+
+def test_samples_of_16_bits_are_stretched_until_one_says_no(browser: Browser, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for path in (place.base / "in").iterdir():
+        path.unlink()
+    ramp = np.tile(np.linspace(200, 900, 300).astype(np.uint16), (200, 1))
+    tifffile.imwrite(place.base / "in/dark.tif", ramp)
+    place.run(job={"operations": [], "analyses": ["statistics"], "export": {"images": False, "data": ["csv"]}})
+    with opened(browser, place.out / "report/index.html") as page:
+        page.locator(".open").click()
+        page.get_by_text("Your browser can't show this format").wait_for()
+        until(page, "document.querySelector('#after').naturalWidth > 0")
+        assert "0.5 to 99.5 %" in page.inner_text("#stretching")
+        assert canvas(page).max() > 240
+        page.keyboard.press("s")
+        until(page, "document.querySelector('#after').complete")
+        page.wait_for_timeout(200)
+        shown = canvas(page)
+        middle = shown[shown.shape[0] // 2 - 2 : shown.shape[0] // 2 + 2, shown.shape[1] // 4 : -shown.shape[1] // 4]
+        assert middle.max() < 20
+        assert "as the numbers are" in page.inner_text("#stretching")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(400, False), (1000, True), (2560, False)])
+def test_nothing_is_cut_off_or_hard_to_read_at_any_width(look: Callable[..., Page], width: int, dark: bool) -> None:
+    page = look(width=width, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    across = page.evaluate(
+        "new Set([...document.querySelectorAll('.card')].map((card) => card.getBoundingClientRect().left)).size"
+    )
+    assert across == {400: 1, 1000: 3, 2560: 10}[width]
+    assert page.evaluate(CONTRAST) == []
+    page.locator(".open").first.click()
+    page.locator("#panel .chart").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(CONTRAST) == []
+
+
+REFERENCE = Path(__file__).parent.parent.parent / "data/report-page.png"
+"""The page as it is meant to look, an eighth of its size; ``RAYJOBS_NEW_PICTURES=1`` draws it anew."""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_looks_as_it_is_meant_to(look: Callable[..., Page], dark: bool) -> None:
+    page = look(dark=dark)
+    until(page, "[...document.querySelectorAll('.card .open img')].every((image) => image.complete)")
+    seen = np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB").resize((125, 100), Image.Resampling.BOX))
+    path = REFERENCE.with_stem(f"{REFERENCE.stem}-{'dark' if dark else 'light'}")
+    if os.environ.get("RAYJOBS_NEW_PICTURES"):
+        Image.fromarray(seen).save(path)
+    difference = np.abs(seen.astype(float) - np.asarray(Image.open(path), float)).max(axis=2)
+    assert difference.mean() < 5  # other fonts and times move some text; a lost picture or line is far more
+    assert (difference > 60).mean() < 0.02
+
+
+CONTRAST = """() => {
+  const light = (text) => {
+    const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((c) => c / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = getComputedStyle(each).backgroundColor;
+      if (colour !== "rgba(0, 0, 0, 0)") return colour;
+    }
+    return getComputedStyle(document.documentElement).backgroundColor;
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!own || element.closest("noscript, option, [hidden]") || element.disabled) continue;
+    if (!element.getClientRects().length) continue;
+    const pair = [light(getComputedStyle(element).color), light(ground(element))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < 4.5) poor.push(`${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}: ${ratio}`);
+  }
+  for (const control of document.querySelectorAll("button, select, input, a, img, [role=img]")) {
+    const name = control.getAttribute("aria-label") ?? control.alt ?? "";
+    const inside = control.querySelector("img")?.alt;
+    const isMarked = control.tagName === "IMG" && control.hasAttribute("alt");
+    const said = name || control.textContent.trim() || control.labels?.length || inside || isMarked;
+    if (!said && control.getClientRects().length) poor.push(`${control.tagName} #${control.id} has no name`);
+  }
+  return poor;
+}"""
+"""WCAG 2.2, 1.4.3 (text on its ground, 4.5 to 1) and 4.1.2 (every control has a name)."""
