@@ -34,6 +34,7 @@ FIGURES = {
     "P8": "benchmarks.coordinator:p8",
     "P9": "benchmarks.growth:p9",
     "P10": "benchmarks.interactive:p10",
+    "P15": "benchmarks.report_page:p15",
     "P16": "benchmarks.opening_tables:p16",
 }
 """Figure -> the function that measures it; imported when it is asked for."""
