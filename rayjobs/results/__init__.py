@@ -1,6 +1,6 @@
 """What a job leaves: parts, tables, manifest and report, and whether the disk still agrees with the ledger.
 
-    rows -> results_store (sealed ranges) -> job_tables, duplicates -> report, report_pages -> manifest
+    rows -> results_store (sealed ranges) -> job_tables, duplicates -> report, report_files -> manifest
     ledger <-> disk: published (compare, take up), pruning (what isn't wanted), rebuilding (a lost ledger)
 
 ``fixed_files`` writes what has a fixed name, by custody.
