@@ -36,6 +36,8 @@ from rayjobs.results.report_texts import chart_frame, charts_in_order, facts_of,
 MakeThumbnails = Callable[[Path], Thumbnails | None]
 """Image file -> its small pictures, or None when it can't be shown. Called from several threads."""
 
+_DIGITS = "%.5g "
+"""More than anybody reads; numbers go as one text, since a job of 100,000 images has millions of them."""
 CLIPPED, SOFT, LESSER, STRETCHED, PICTURED = 1, 2, 4, 8, 16
 """Bits of what a row is marked with; the page's script knows them."""
 
@@ -109,7 +111,7 @@ def write_report(
 def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str]) -> list[Any]:
     """What the large picture shows of an input besides what its block has."""
     cells = [cell_text(row.cells.get(name)) for name in columns]
-    values = [] if row.values is None else [_short(value) for value in row.values.tolist()]
+    values = "" if row.values is None else _DIGITS * len(row.values) % tuple(row.values.tolist())
     return [
         file_link(row.source),
         None if row.image is None else output_link(row.image),
@@ -120,11 +122,6 @@ def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[st
         cells,
         values,
     ]
-
-
-def _short(value: float) -> float | None:
-    """Five digits are more than anybody reads."""
-    return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
 class _Block:

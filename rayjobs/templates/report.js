@@ -728,7 +728,8 @@
   });
 
   function showPanel(row, told) {
-    const [source, image, , degraded, tableRow, charts, cells, values] = told;
+    const [source, image, , degraded, tableRow, charts, cells, numbers] = told;
+    const values = numbers.trim() ? numbers.trim().split(" ").map(Number) : [];
     const link = (href, text) => make("a", { href }, text);
     const tags = [];
     if (degraded) tags.push(make("span", { class: "tag warn" }, degraded));
@@ -746,7 +747,7 @@
       values.length ? cardNumbers((measureOf) => values[measureOf]) : null,
       ...job.charts.map(([name, label], i) => (charts[i]
         ? make("a", { class: "chart", href: charts[i] }, make("img", { src: charts[i], alt: `${label} of ${names[row]}`, loading: "lazy" })) : null)),
-      values.some((value) => value !== null) ? allNumbers(values) : null,
+      values.some(Number.isFinite) ? allNumbers(values) : null,
     ];
     $("panel").replaceChildren(...parts.filter(Boolean));
     $("panel").scrollTop = 0;
@@ -759,7 +760,7 @@
   function allNumbers(values) {
     const body = make("tbody");
     job.measures.forEach((each, i) => {
-      if (values[i] === null || values[i] === undefined) return;
+      if (!Number.isFinite(values[i])) return;
       const found = word(values[i], each);
       body.append(make("tr", { title: each.meaning }, make("td", {}, each.label),
         make("td", {}, `${said(values[i], each)}${each.unit && !each.share ? ` ${each.unit}` : ""}${found ? `, ${found}` : ""}`)));

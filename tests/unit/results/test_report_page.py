@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 from playwright.sync_api import Browser, Error, Page
 
+from benchmarks.synthetic_report import synthetic_report
 from tests.browser import chromium, needs_chromium, opened, until
 from tests.places import Place
 
@@ -295,6 +296,19 @@ def test_nothing_is_cut_off_or_hard_to_read_at_any_width(look: Callable[..., Pag
     page.locator("#panel .chart").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(CONTRAST) == []
+
+
+def test_a_hundred_thousand_inputs_open_scroll_and_sort(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, synthetic_report(tmp_path / "out", 100_000)) as page:
+        until(page, "document.querySelector('#count').textContent === '99,900 of 100,000 inputs'")
+        first = names(page)[0]
+        page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+        last = "[...document.querySelectorAll('.name')].at(-1).title"
+        until(page, f"{last}.endsWith('plate 0416/well 158 field 1.tif')")
+        assert page.locator(".card").count() < 100
+        page.select_option("#sort", "noise_sigma")
+        until(page, "scrollY < 1000 && !document.querySelector('.heading')")
+        assert names(page)[0] != first
 
 
 REFERENCE = Path(__file__).parent.parent.parent / "data/report-page.png"
