@@ -105,7 +105,7 @@ def thumbnails_of(pixels: Image, orientation: int) -> Thumbnails:
     ImageError
         They can't be resized.
     """
-    small = apply_operations(pixels, _CHAIN, orientation=orientation).pixels
+    small = apply_operations(_halved(pixels), _CHAIN, orientation=orientation).pixels
     if small.dtype == np.uint8:
         return Thumbnails(plain=_jpeg(small))
     white = 65535.0 if small.dtype == np.uint16 else 1.0
@@ -117,6 +117,22 @@ def thumbnails_of(pixels: Image, orientation: int) -> Thumbnails:
         colour -= low
         colour /= high - low
     return Thumbnails(plain=_jpeg(_bytes(samples)), stretched=_jpeg(_bytes(stretched)))
+
+
+def _halved(pixels: Image) -> Image:
+    """By means of 2 x 2 pixels, as often as more than a thumbnail is left: several times as fast as in one go.
+
+    Colours with transparency are left to ``resize``, which weights them by it.
+    """
+    import cv2
+
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return pixels
+    while max(pixels.shape[:2]) >= 2 * THUMBNAIL_PX and min(pixels.shape[:2]) >= 2:
+        rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels[: rows * 2, : columns * 2]  # of an odd number the last one goes
+        pixels = cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA)
+    return pixels
 
 
 def _bytes(samples: NDArray[np.float32]) -> NDArray[np.uint8]:

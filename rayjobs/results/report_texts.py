@@ -81,7 +81,7 @@ def page_values(
     rate = summary.processed / summary.seconds if summary.processed and summary.seconds else None
     return {
         "summary": summary,
-        "duration": None if summary.seconds is None else duration_text(summary.seconds),
+        "duration": duration_text(summary.seconds) if summary.seconds is not None and summary.processed != 0 else None,
         "rate": rate,
         "sentences": list(sentences(summary, survey, far)),
         "operations": [(each.name, _own(each.params, OPERATIONS.get(each.name))) for each in summary.operations],
