@@ -191,7 +191,7 @@ SYSTEMS: tuple[System, ...] = (
     System(
         "ResourceManager",
         "Allocations as leases, limits, thresholds, providers",
-        ("unit/resources/test_resource_manager.py", "cluster/test_resource_manager.py"),
+        ("unit/resources/test_driver_resources.py", "cluster/test_resource_manager.py"),
     ),
     System(
         "MemoryManager", "Admits work by predicted bytes, before decoding", ("unit/resources/test_memory_manager.py",)
