@@ -87,6 +87,7 @@
         status[row] = facts.status.charCodeAt(i);
         keys[row] = facts.keys[i];
         marks[row] = facts.marks[i];
+        if (marks[row] & STRETCHED) $("stretch-all").hidden = false;
         reasons[row] = facts.reasons[i];
         sizes[row] = [facts.sizes[2 * i], facts.sizes[2 * i + 1]];
         twins[row] = facts.twins.length ? facts.twins[i] : 0;
@@ -378,6 +379,9 @@
     const parts = [];
     if (sizes[row][0]) parts.push(`${sizes[row][0]} × ${sizes[row][1]} `);
     if (!isDone(row)) parts.push(status[row] === 102 ? "failed" : "skipped");
+    if (marks[row] & STRETCHED && stretching) {
+      parts.push(make("span", { class: "tag", title: `black and white are at ${job.stretch} of its samples` }, "stretched"), " ");
+    }
     for (const [bit, text] of [[LESSER, "less than promised"], [SOFT, "soft"]]) {
       if (marks[row] & bit) parts.push(make("span", { class: "tag warn" }, text), " ");
     }
@@ -660,22 +664,25 @@
     } else after.removeAttribute("src");
     if (isDone(row) && image) {
       before.onload = () => { hasBefore = true; before.hidden = false; fit(); };
-      before.onerror = () => { $("remark").textContent = "The original isn't there any more, or your browser can't show its format."; };
+      before.onerror = () => remark("The original isn't there any more, or your browser can't show its format.");
       before.src = source;
     } else before.removeAttribute("src");
     fit();
   }
+  function remark(text) { $("remark").append(`${text} `); fit(); }
   function preview(row) {
     after.onerror = () => { after.hidden = true; $("nothing").textContent = "No preview."; };
     if (!keys[row]) { after.onerror(); return; }
     canStretch = (marks[row] & STRETCHED) > 0;
     after.src = thumbnail(row);
-    $("remark").textContent = "Your browser can't show this format: this is the preview of 400 px.";
+    remark("Your browser can't show this format: this is the preview of 400 px.");
     fit();
   }
   after.onload = () => fit();
 
   function fit() {
+    $("compare").hidden = !hasBefore; // first: they take room from the picture
+    $("stretching").hidden = !canStretch;
     const box = canvas.getBoundingClientRect();
     const place = (image) => {
       const width = image.naturalWidth || 1, height = image.naturalHeight || 1;
@@ -694,8 +701,6 @@
     } else after.style.clipPath = "none";
     $("seam").hidden = !hasBefore || cut === 0 || cut === 100;
     $("seam").style.left = `${x - 1}px`;
-    $("compare").hidden = !hasBefore;
-    $("stretching").hidden = !canStretch;
     $("stretched").textContent = stretching ? `black and white are at ${job.stretch} of its samples` : "as the numbers are";
     $("cut").value = String(cut);
     $("flip").setAttribute("aria-pressed", String(cut === 100));
@@ -710,13 +715,14 @@
   const flip = () => { cut = cut === 100 ? 0 : 100; fit(); };
   function stretch() {
     stretching = !stretching;
-    $("stretch").setAttribute("aria-pressed", String(stretching));
+    for (const id of ["stretch", "stretch-all"]) $(id).setAttribute("aria-pressed", String(stretching));
     if (current >= 0 && canStretch) after.src = thumbnail(view[current]);
     layOut();
-    fit();
+    if (viewer.open) fit();
   }
   $("flip").addEventListener("click", flip);
   $("stretch").addEventListener("click", stretch);
+  $("stretch-all").addEventListener("click", stretch);
   $("previous").addEventListener("click", () => go(current - 1));
   $("next").addEventListener("click", () => go(current + 1));
   $("close").addEventListener("click", closeViewer);

@@ -245,6 +245,9 @@ def test_before_and_after_are_compared_by_slider_and_key(look: Callable[..., Pag
     page.locator(".open").click()
     until(page, "!document.querySelector('#compare').hidden")
     after = canvas(page)
+    within = "(({top, bottom}, canvas) => top >= canvas.top - 1 && bottom <= canvas.bottom + 1)"
+    boxes = "(...['#after', '#canvas'].map((each) => document.querySelector(each).getBoundingClientRect()))"
+    assert page.evaluate(within + boxes)
     page.locator("#cut").evaluate("slider => { slider.value = 50; slider.dispatchEvent(new Event('input')); }")
     half = canvas(page)
     page.locator("#panel").focus()
@@ -269,6 +272,12 @@ def test_samples_of_16_bits_are_stretched_until_one_says_no(browser: Browser, tm
     tifffile.imwrite(place.base / "in/dark.tif", ramp)
     place.run(job={"operations": [], "analyses": ["statistics"], "export": {"images": False, "data": ["csv"]}})
     with opened(browser, place.out / "report/index.html") as page:
+        thumbnail = "document.querySelector('.card .open img').src"
+        assert "stretched" in page.locator(".card .meta").inner_text()
+        assert "-stretched.jpg" in page.evaluate(thumbnail)
+        page.click("#stretch-all")
+        assert "stretched" not in page.evaluate(thumbnail) + page.locator(".card .meta").inner_text()
+        page.click("#stretch-all")
         page.locator(".open").click()
         page.get_by_text("Your browser can't show this format").wait_for()
         until(page, "document.querySelector('#after').naturalWidth > 0")
