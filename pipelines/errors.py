@@ -67,6 +67,11 @@ class ImageError(RayjobsError):
         return type(self), (self.reason, str(self))
 
 
+def storable(text: str) -> str:
+    """A text as files and databases can hold it: what stands for stray bytes of a file name is escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was what failed: in Python, numpy, OpenCV or the system."""
     if isinstance(error, OSError):

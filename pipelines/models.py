@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipelines.errors import storable
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -87,6 +89,7 @@ class ImageStatus:
     """``released``: given up untouched, because the shard was asked to stop or for ``needs_bytes``."""
     reason: str | None = None
     message: str | None = None
+    """``storable``, whatever it is made of: a plug-in's words may name any file."""
     degraded: str | None = None
     width: int | None = None
     """Of the input as stored, in px; None when its header can't be read."""
@@ -106,3 +109,7 @@ class ImageStatus:
     """Of a done row: stage -> seconds and CPU seconds."""
     peak_bytes: int = field(default=0, compare=False)
     """Most memory that the worker has had, as far as this row says it."""
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            object.__setattr__(self, "message", storable(self.message))

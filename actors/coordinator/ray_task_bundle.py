@@ -171,7 +171,7 @@ def run_one(handler: TaskHandler, task: ExtensibleTask, words: TaskWords) -> Tas
             result = handler.handle_task(task)
         word = words.last(task)
         outcome = Outcome.FAILED if result.status is TaskStatus.FAILED else Outcome.COMPLETED
-        error = result.error
+        error = None if result.error is None else str(result.error)
         if result.status is TaskStatus.CANCELLED:
             outcome = Outcome.CANCELLED
         if result.value is not None:

@@ -71,11 +71,13 @@ class TaskWords:
         """
         try:
             word = self._read(task)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - a handler may have left anything there
             raise RayjobsError(f"the progress or extension_data that its handler set can't be kept: {error}") from None
         return None if word == TaskWord() else word
 
     def _read(self, task: ExtensibleTask) -> TaskWord:
+        if not isinstance(task.extension_data, dict):
+            raise TypeError(f"extension_data is of type {type(task.extension_data).__name__}, not a dictionary")
         data = json.dumps(task.extension_data)
         return TaskWord(min(max(int(task.progress), 0), 100), None if data == self._given else data)
 
@@ -86,11 +88,7 @@ class TaskWords:
                     continue
                 try:
                     word = self._read(task)
-                except (
-                    TypeError,
-                    ValueError,
-                    RuntimeError,
-                ):  # in the middle of a change; its end is refused if it stays
+                except Exception:  # noqa: BLE001 - in the middle of a change; what stays so is refused at the end
                     continue
                 if word == self._said:
                     continue

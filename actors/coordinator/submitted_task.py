@@ -84,8 +84,13 @@ def as_sent(task: Task) -> Task:
     Raises
     ------
     RayjobsError
-        Its payload isn't plain values, which alone can be kept in the ledger; or its limits make no sense.
+        Its id is no text or its payload isn't plain values, which alone can be kept in the ledger; or its limits make
+        no sense.
     """
+    try:
+        task.task_id.encode()
+    except UnicodeEncodeError:
+        raise RayjobsError(f"the id of task {task.task_id!a} isn't text; choose another") from None
     try:
         json.dumps([dict(task.payload), dict(task.extension_data)])
     except (TypeError, ValueError) as error:

@@ -446,5 +446,6 @@ class TaskCoordinator(ClosedOnExit):
                     if self._closed.is_set() or not ray.is_initialized():
                         return
                     log.warning("%s", error)
+                    self._closed.wait(COORDINATOR_WORD.first_pause_s)
             if None in reports:
                 return

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pipelines.errors import storable
 from pipelines.tasks import TaskStatus
 
 
@@ -107,9 +108,14 @@ class TaskReport:
     number: int
     outcome: Outcome
     error: str | None = None
+    """``storable``, whatever it is made of."""
     value: str | None = None
     """What the handler returned, as JSON."""
     word: TaskWord | None = None
     """What the handler said last."""
     seconds: float | None = None
     """How long it ran."""
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            object.__setattr__(self, "error", storable(self.error))

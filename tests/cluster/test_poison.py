@@ -31,7 +31,7 @@ class Poison(ProcessorExtension):
         elif colour == (255, 0, 255):
             raise MemoryError
         elif colour == (0, 255, 255):
-            raise RuntimeError("the plug-in's own mistake")
+            raise RuntimeError("the plug-in's own mistake, in b\\udcff.png")
         elif colour == (255, 255, 0):
             sys.exit(0)
         return image

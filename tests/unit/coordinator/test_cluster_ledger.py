@@ -130,6 +130,15 @@ def test_a_refused_batch_leaves_nothing(path: Path) -> None:
     assert service.outcomes(["good", "bad"]) == [None, None]
 
 
+def test_a_reason_that_names_a_file_whose_name_is_no_text_is_kept_too(path: Path) -> None:
+    service = start(path)
+    service.attach("o", [], [], 0.0)
+    submit(service, task("bad"))
+    error = "b\udcff.png: no such file \u5199\0"
+    service.report("o", [TaskReport(task_id="bad", number=1, outcome=Outcome.FAILED, error=error)], 0.0)
+    assert start(path).outcomes(["bad"]) == [(TaskStatus.FAILED, "b\\udcff.png: no such file \u5199\0", None)]
+
+
 def test_news_are_kept_until_they_were_seen(path: Path) -> None:
     service = start(path)
     incarnation = service.attach("o", [], [], 0.0).incarnation
