@@ -10,7 +10,7 @@ they share:
 models, column_models, tasks, resources, export_models   values that travel
 contracts, registry                       what plug-ins add, and where
 resource_needs, provider_units, admission how much of what is asked for, and leave to work
-errors, failure_policy, retry_rules, machine_faults   what goes wrong, and what follows
+errors, failure_policy, retry_rules, memory_ladder, machine_faults   what goes wrong, and what follows
 cache_keys, result_cache, result_codec    when two results are one, and how they are kept
 alpha_rules, quantity_texts, text_encoding, lazy_names, closing   small rules of which there is one
 ray_bounded_tasks   Ray tasks of which so many run at a time

@@ -73,7 +73,9 @@ def storable(text: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was what failed: in Python, numpy, OpenCV or the system."""
+    """Whether memory was what failed: in Python, numpy, OpenCV or the system, or as one of ours says."""
+    if isinstance(error, ImageError):
+        return error.reason is FailedReason.OUT_OF_MEMORY
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     from_opencv = type(error).__module__ == "cv2" and getattr(error, "code", None) == CV_OUT_OF_MEMORY

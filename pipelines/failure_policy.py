@@ -57,7 +57,7 @@ FAILURE_POLICIES: Mapping[FailedReason, FailurePolicy] = MappingProxyType(
         FailedReason.NAME_INVALID: _FINAL,
         FailedReason.TIMEOUT: FailurePolicy(recoverable=True),
         FailedReason.OUT_OF_MEMORY: FailurePolicy(
-            recoverable=True, lesser="fewer outputs, alone with all memory that there is (memory_manager)"
+            recoverable=True, lesser="fewer outputs, alone with all memory that there is (memory_ladder)"
         ),
         FailedReason.CRASHED: FailurePolicy(recoverable=True),
         FailedReason.PLUGIN_ERROR: _FINAL,

@@ -58,7 +58,7 @@ INPUT = RetryRule(
     then="it has failed, with the reason",
 )
 TASK = RetryRule(
-    what="a task that ends its process or runs out of time (`max_attempts`, of a job's tasks `limits.attempts`)",
+    what="a task that ends its process, runs out of time or finds no memory (`max_attempts`, `limits.attempts`)",
     by="actors/queue/task_queue.py",
     tries=3,
     first_pause_s=INPUT.first_pause_s,

@@ -69,7 +69,8 @@ class Task:
     timeout_s: float | None = TASK_TIMEOUT_S
     """How long its handler may take; None: any time. Then it is interrupted, and killed if that doesn't help."""
     max_attempts: int = retry_rules.TASK.tries
-    """How often it may take its process down or its time may run out, with a pause after each."""
+    """How often it may take its process down, run out of time or find no memory, with a pause after each; for want of
+    memory it gets more the next time, at last all that a node has."""
 
 
 @dataclass(frozen=True, slots=True)

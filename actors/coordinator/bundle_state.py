@@ -33,6 +33,8 @@ class End(StrEnum):
 
     OVER = "over"
     """Without an error, which says nothing of tasks without a report: one that is interrupted as it starts ends so."""
+    STARVED = "starved"
+    """With its process, for want of memory."""
     DIED = "died"
     """With its process, or interrupted by somebody else."""
     LOST = "lost"
@@ -122,7 +124,7 @@ class BundleState:
         elif self._late is not None:
             outcome, error = Outcome.TIMED_OUT, f"timed out after {self._late:g} s"
         else:
-            outcome = Outcome.FAILED if how is End.FAILED else Outcome.CRASHED
+            outcome = {End.FAILED: Outcome.FAILED, End.STARVED: Outcome.OUT_OF_MEMORY}.get(how, Outcome.CRASHED)
         leaving = [
             TaskReport(task_id=task_id, number=self._number, outcome=outcome, error=error) for task_id in self.open
         ]

@@ -100,7 +100,7 @@ class ClusterLedger:
         now = time.time()
         self._db.executemany(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?) ON CONFLICT (id) DO UPDATE SET"
-            " priority = excluded.priority, status = excluded.status, number = excluded.number,"
+            " priority = excluded.priority, body = excluded.body, status = excluded.status, number = excluded.number,"
             " placement = excluded.placement, attempts = excluded.attempts, cancelling = excluded.cancelling,"
             " error = excluded.error, changed = excluded.changed",
             ((*_to_row(entry, placement), now) for entry, placement in rows),

@@ -18,7 +18,7 @@ from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Grant
 from actors.resources.driver_resources import DriverResources
 from pipelines.errors import RayjobsError
-from pipelines.resource_needs import CPU, demand_of
+from pipelines.resource_needs import CPU, MEMORY, demand_of
 from pipelines.resources import times
 from pipelines.tasks import Task
 
@@ -89,6 +89,10 @@ class GrantResources:
         """
         if self._manager is not None:
             self._manager.check_feasible(task.task_type, task.resources)
+
+    def most_memory_bytes(self) -> int | None:
+        """What one task may have within this driver's limits; None: as much as there is."""
+        return None if self._manager is None else int(self._manager.total(MEMORY))
 
     def hold(self, holder: str, grant: Grant, task: Task) -> Grant | None:
         """Hold what was granted to a task until ``give_back(holder)``; None: it must not start now.

@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
+    OutOfMemoryError,
     RayError,
     RayTaskError,
     TaskCancelledError,
@@ -29,7 +30,7 @@ from actors.coordinator.ray_task_words import TaskWords
 from actors.queue.queue_events import Grant, Outcome, TaskReport, TaskWord
 from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
-from pipelines.errors import RayjobsError
+from pipelines.errors import RayjobsError, is_out_of_memory
 from pipelines.kernel_cache import keep_kernels
 from pipelines.resource_needs import ray_options
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
@@ -93,6 +94,8 @@ class Bundle:
                 self._take(ray.get(ref))
         except (NodeDiedError, LocalRayletDiedError, TaskUnschedulableError) as raised:
             how, error = End.LOST, one_line(raised)
+        except OutOfMemoryError:
+            how, error = End.STARVED, "its process needed more memory than the node had"
         except TaskCancelledError:  # or the handler raised KeyboardInterrupt, which Ray takes for it
             how, error = End.DIED, "interrupted"
         except RayTaskError as raised:
@@ -179,7 +182,8 @@ def run_one(handler: TaskHandler, task: ExtensibleTask, words: TaskWords) -> Tas
     except KeyboardInterrupt:  # how Ray interrupts a task
         raise
     except BaseException as raised:  # noqa: BLE001 - a handler is anybody's code, and may even ask to exit
-        outcome, error = Outcome.FAILED, one_line(raised)
+        outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(raised) else Outcome.FAILED
+        error = one_line(raised)
         with suppress(RayjobsError):  # what it said before all the same
             word = words.last(task)
     return TaskReport(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from actors.queue.queue_events import Decision, Outcome, TaskWord
+from actors.queue.queue_events import Decision, Grant, Outcome, TaskWord
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import demand_of
 from pipelines.resources import ResourceAllocation
@@ -37,6 +37,13 @@ class SubmittedTask:
     error: str | None = None
     word: TaskWord = field(default_factory=TaskWord)
     """What its handler said last."""
+
+    def begin(self, grant: Grant) -> None:
+        """It runs; one that found too little memory was granted more than it asked for at first."""
+        self.number, self.runs = grant.number, True
+        if self.task.max_cpus is None and grant.memory_bytes > self.task.resources.memory_bytes:
+            more = replace(self.task.resources, memory_bytes=grant.memory_bytes)
+            self.task = replace(self.task, resources=more)
 
     def leave(self, outcome: Outcome) -> None:
         """It runs no more."""

@@ -337,7 +337,7 @@ class TaskCoordinator(ClosedOnExit):
             granted = [known for known in granted if grant.number > known.ended and not known.status.terminal]
             fresh = [known for known in granted if not known.runs]
             for known in granted:
-                known.number, known.runs = grant.number, True
+                known.begin(grant)
             if not fresh:
                 return
             handler = self._handlers.get(fresh[0].task.task_type)
@@ -405,6 +405,8 @@ class TaskCoordinator(ClosedOnExit):
             if number in self._bundles and not self._bundles[number].open:
                 del self._bundles[number]
                 self._resources.give_back(known.holder(number))
+        if report.outcome is Outcome.OUT_OF_MEMORY:
+            report = replace(report, most_memory_bytes=self._resources.most_memory_bytes())
         self._reports.put(replace(report, number=known.number))
 
     def _finish(self, decision: Finished) -> None:

@@ -150,6 +150,14 @@ class Capacity:
         one_cpu = tuple((name, UNIT if name == CPU else amount) for name, amount in per_node)
         return self.infeasible((*((name, amount * cpus) for name, amount in once), *one_cpu))
 
+    def memory_for(self, needs: Needs) -> tuple[int, int]:
+        """Bytes of the largest node that holds all else: those that go with the CPUs, and all of them."""
+        rest = tuple(need for need in self._split(needs)[1] if need[0] != MEMORY)
+        able = (has for node in self.nodes if self._holds(has := self._totals[node], rest))
+        largest = max(able, key=lambda has: has.get(MEMORY, 0), default={})
+        most = largest.get(MEMORY, 0) // UNIT
+        return most * dict(rest).get(CPU, 0) // max(largest.get(CPU, 0), 1), most
+
     def place(self, needs: Needs, max_cpus: float | None = None, outlook: Outlook | None = None) -> Placement | None:
         """Find room on the node with the most free CPUs; None when there is none now."""
         outlook = outlook or Outlook()

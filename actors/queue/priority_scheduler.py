@@ -56,7 +56,7 @@ class Entry:
     waits_for: int = 0
     """Dependencies that aren't complete yet."""
     attempts: int = 0
-    """Processes that died, or ran out of time, with it in hand."""
+    """Processes that died, ran out of time or found no memory, with it in hand."""
     not_before: float = 0.0
     """When it may be tried again."""
     number: int = 0

@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     """Its process died while it had it in hand: it waits again, a bounded number of times, and alone."""
     TIMED_OUT = "timed_out"
     """Its handler took longer than it may; what follows is the same."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """It found no memory, or its process was ended for want of it: the same, and it gets more then."""
 
     @property
     def final(self) -> bool:
@@ -115,6 +117,8 @@ class TaskReport:
     """What the handler said last."""
     seconds: float | None = None
     """How long it ran."""
+    most_memory_bytes: int | None = None
+    """What its owner may give a task that is out of memory; None: as much as there is."""
 
     def __post_init__(self) -> None:
         if self.error is not None:

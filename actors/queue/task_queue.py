@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actors.queue.capacity import Capacity, Placement
 from actors.queue.dispatcher import Dispatcher
@@ -20,6 +20,7 @@ from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke
 from actors.queue.task_graph import TaskGraph, check_dependencies
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
+from pipelines.memory_ladder import ESCALATION, MemoryStep, Tried, step_after
 from pipelines.resource_needs import needs_of
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
@@ -359,15 +360,36 @@ class TaskQueue:
                 self._finish(entry, TaskStatus.CANCELLED, "cancelled", now)
             case Outcome.RELEASED:
                 self._enqueue(entry, now)
-            case Outcome.CRASHED | Outcome.TIMED_OUT:
+            case Outcome.CRASHED | Outcome.TIMED_OUT | Outcome.OUT_OF_MEMORY:
                 entry.attempts += 1
                 reason, why = _failure(report, entry.attempts)
                 pause_s = pause_before_retry(reason, entry.attempts, entry.task.max_attempts)
-                if pause_s is None:
+                starved = reason is FailedReason.OUT_OF_MEMORY
+                if pause_s is None or (starved and not self._gets_more(entry, report.most_memory_bytes)):
                     self._finish(entry, TaskStatus.FAILED, why, now)
                 else:
                     entry.not_before = now + pause_s
                     self._enqueue(entry, now)
+
+    def _gets_more(self, entry: Entry, most_bytes: int | None) -> bool:
+        """Let a task that found too little memory ask for more; False when it had all that there is."""
+        share_bytes, node_bytes = self._grants.capacity.memory_for(entry.needs)
+        if not node_bytes or entry.task.max_cpus is not None:
+            return True  # nodes don't say what they have, or it has more than one: it is tried again as it is
+        most = node_bytes if most_bytes is None else min(node_bytes, most_bytes)
+        asked = entry.task.resources
+        tried = MemoryStep(memory_bytes=asked.memory_bytes or -(-min(share_bytes, most) // ESCALATION))
+        step = step_after(
+            Tried(reserved_bytes=tried.memory_bytes, step=tried, memory=True),
+            share_bytes,
+            most,
+            tries_left=entry.task.max_attempts - entry.attempts,
+            has_lighter=False,
+        )
+        if step is not None:
+            entry.task = replace(entry.task, resources=replace(asked, memory_bytes=step.memory_bytes))
+            entry.needs = needs_of(entry.task.resources)
+        return step is not None
 
     def _finish(self, entry: Entry, status: TaskStatus, error: str | None, now: float) -> None:
         """Make a task final, and tell those that depend on it."""
@@ -400,6 +422,8 @@ def _failure(report: TaskReport, attempts: int) -> tuple[FailedReason, str]:
     error = report.error or "no reason known"
     if report.outcome is Outcome.TIMED_OUT:
         return FailedReason.TIMEOUT, error if attempts == 1 else f"{error}, {attempts} times"
+    if report.outcome is Outcome.OUT_OF_MEMORY:
+        return FailedReason.OUT_OF_MEMORY, f"no memory for it{f', {attempts} times' if attempts > 1 else ''}: {error}"
     return FailedReason.CRASHED, f"its process died{f' {attempts} times' if attempts > 1 else ''}: {error}"
 
 

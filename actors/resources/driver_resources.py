@@ -255,6 +255,12 @@ class DriverResources(ClosedOnExit):
         with self._changed:
             return self._holdings.times(per_cpu, free)
 
+    def total(self, name: str) -> float:
+        """What there is of a resource within the limits, held or not."""
+        self._refresh()
+        with self._changed:
+            return self._holdings.total(name)
+
     def get_supported_resource_types(self) -> list[str]:
         """Built-in types, those that nodes declare, and those of providers."""
         self._refresh()

@@ -32,6 +32,14 @@ ROOT = Path(__file__).parents[2]
 LONG_S = 60.0
 
 
+def reserved_bytes() -> float:
+    """What Ray reserves for the process that asks."""
+    import ray
+
+    reserved: float = ray.get_runtime_context().get_assigned_resources().get("memory", 0.0)
+    return reserved
+
+
 class Diary(TaskHandler):
     """Writes the task's id in a diary, then waits for the file that the task names, or dies, or raises."""
 
@@ -47,6 +55,8 @@ class Diary(TaskHandler):
                 sys.exit("enough")
             case "interrupt":
                 raise KeyboardInterrupt
+            case "memory" if reserved_bytes() < task.config["needs"]:
+                raise MemoryError
         while task.config.get("stubborn"):
             with contextlib.suppress(KeyboardInterrupt):
                 threading.Event().wait()
@@ -75,7 +85,7 @@ class Desk:
         cpus: float = 1.0,
         timeout_s: float | None = None,
         max_attempts: int = 3,
-        **more: bool | str,
+        **more: bool | str | float,
     ) -> Task:
         payload: dict[str, object] = {"diary": str(self.diary), **more}
         if until:
@@ -229,6 +239,21 @@ def test_a_handler_that_raises_what_ends_programs_fails_alone(
     assert statuses(results) == [TaskStatus.FAILED, TaskStatus.COMPLETED]
     assert error in str(results[0].error)
     assert Counter(desk.written()) == {"bad": times, "good": 1}
+
+
+def test_a_handler_that_finds_no_memory_is_tried_with_more(coordinator: TaskCoordinator, desk: Desk) -> None:
+    import ray
+
+    share = ray.cluster_resources()["memory"] / 2
+    needs = {"some": share, "all": 1.9 * share, "more": 2.1 * share}
+    tasks = [desk.task(name, raises="memory", needs=amount) for name, amount in needs.items()]
+    results = coordinator.wait_for_completion(coordinator.submit_tasks(tasks), LONG_S)
+    assert [(result.status, result.error) for result in results] == [
+        (TaskStatus.COMPLETED, None),
+        (TaskStatus.COMPLETED, None),
+        (TaskStatus.FAILED, "no memory for it, 3 times: MemoryError"),
+    ]
+    assert Counter(desk.written()) == {"some": 2, "all": 3, "more": 3}
 
 
 def test_a_failure_has_one_line_and_passes_on(coordinator: TaskCoordinator, desk: Desk) -> None:

@@ -39,6 +39,7 @@ def test_whatever_ends_an_interrupted_process_its_tasks_are_handed_back(how: End
     [
         (End.OVER, Outcome.CRASHED),
         (End.DIED, Outcome.CRASHED),
+        (End.STARVED, Outcome.OUT_OF_MEMORY),
         (End.LOST, Outcome.RELEASED),
         (End.FAILED, Outcome.FAILED),
     ],

@@ -130,6 +130,18 @@ def test_a_refused_batch_leaves_nothing(path: Path) -> None:
     assert service.outcomes(["good", "bad"]) == [None, None]
 
 
+def test_what_a_task_asks_for_after_want_of_memory_is_kept(path: Path) -> None:
+    service = start(path)
+    service.attach("o", [], [], 0.0)
+    submit(service, task("hungry", resources=ResourceEstimate(memory_bytes=10)))
+    report = TaskReport(task_id="hungry", number=1, outcome=Outcome.OUT_OF_MEMORY, error="MemoryError")
+    service.report("o", [report], 0.0)
+    again = start(path)
+    incarnation = again.attach("o", ["hungry"], [], 0.0).incarnation
+    _, (grant,) = decisions(again, incarnation)
+    assert grant.memory_bytes == 40
+
+
 def test_a_reason_that_names_a_file_whose_name_is_no_text_is_kept_too(path: Path) -> None:
     service = start(path)
     service.attach("o", [], [], 0.0)

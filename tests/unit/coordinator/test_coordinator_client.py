@@ -23,7 +23,7 @@ from actors.resources import cluster_view
 from actors.resources.performance_monitor import PerformanceMonitor
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
-from pipelines.resources import ResourceEstimate, ResourceLimits, UsageSample
+from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits, UsageSample
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
 from tests.leaks import wait_until
 
@@ -61,6 +61,12 @@ class Link:
             self._changed.notify_all()
             return answer
 
+    def pass_time(self, seconds: float) -> None:
+        with self._changed:
+            self._now += seconds
+            self._service.tick(self._now)
+            self._changed.notify_all()
+
     def forget_everybody(self) -> None:
         with self._changed:
             self._asleep = True
@@ -73,7 +79,10 @@ class Link:
 
 
 class OddBundle:
-    """Ends at once what it runs; Ray would refuse the options of a task that is called bad."""
+    """Ends at once what it runs: well, as long as it isn't hungry and has less than all of the node's memory.
+
+    Ray would refuse the options of a task that is called bad.
+    """
 
     def __init__(
         self, _handler: TaskHandler, tasks: Sequence[Task], grant: Grant, ended: Callable[[TaskReport], None]
@@ -81,15 +90,16 @@ class OddBundle:
         if any(task.task_id == "bad" for task in tasks):
             raise ValueError("the resource quantity -1 isn't positive")
         self.open = [task.task_id for task in tasks]
+        self._memory_bytes = grant.memory_bytes
         self._number = grant.number
         self._ended = ended
 
     def start(self) -> None:
         while self.open:
-            report = TaskReport(
-                task_id=self.open.pop(), number=self._number, outcome=Outcome.COMPLETED, value="1", error=None
-            )
-            self._ended(report)
+            task_id, outcome = self.open.pop(), Outcome.COMPLETED
+            if task_id == "hungry" and self._memory_bytes < 100:
+                outcome = Outcome.OUT_OF_MEMORY
+            self._ended(TaskReport(task_id=task_id, number=self._number, outcome=outcome, value="1", error="so it is"))
 
 
 class Works(TaskHandler):
@@ -237,6 +247,28 @@ def test_tasks_beyond_a_limit_of_their_driver_follow_as_soon_as_there_is_room(
             results = coordinator.wait_for_completion(handles, PATIENCE_S)
             assert [result.status for result in results] == [TaskStatus.COMPLETED] * 5
             assert link.grants == 6, "one that couldn't begin, and one each"
+    monitor.stop()
+
+
+@pytest.mark.parametrize(
+    ("limit", "ends"),
+    [(None, (TaskStatus.COMPLETED, None)), (60, (TaskStatus.FAILED, "no memory for it, 2 times: so it is"))],
+)
+def test_what_finds_no_memory_gets_more_within_the_limits_of_its_driver(
+    here: None, link: Link, limit: int | None, ends: tuple[TaskStatus, str | None]
+) -> None:
+    """Beyond them it would wait for ever."""
+    monitor = PerformanceMonitor(Pressure(), interval_s=3600.0)
+    limits = ResourceConfig(limits=ResourceLimits(max_memory_bytes=limit))
+    with ResourceManager(limits, cluster=Node(), monitor=monitor) as manager, TaskCoordinator(manager) as coordinator:
+        coordinator.register_handler(Works())
+        handle = coordinator.submit_task(replace(task("hungry"), resources=ResourceEstimate(memory_bytes=30)))
+        wait_until(lambda: link.grants == 1 and coordinator.get_queue_status().running == 0)
+        link.pass_time(1.0)
+        (hungry,) = coordinator.wait_for_completion([handle], PATIENCE_S)
+        assert (hungry.status, hungry.error) == ends
+        assert link.grants == 2
+        assert manager.get_performance_metrics().allocations == 0
     monitor.stop()
 
 

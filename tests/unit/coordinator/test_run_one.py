@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from actors.coordinator.ray_task_bundle import run_one
 from actors.coordinator.ray_task_words import TaskWords
 from actors.queue.queue_events import Outcome, TaskReport, TaskWord
 from pipelines.contracts import TaskHandler
+from pipelines.errors import FailedReason, ImageError
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 
 
@@ -77,6 +79,26 @@ def test_what_can_not_be_kept_fails_its_task_and_no_other(what: Callable[[Extens
     report = report_of(work)
     assert (report.outcome, report.word) == (Outcome.FAILED, None)
     assert ("no such luck" if raises else "that its handler set can't be kept") in str(report.error)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (MemoryError("8 GiB"), Outcome.OUT_OF_MEMORY),
+        (OSError(errno.ENOMEM, "no memory"), Outcome.OUT_OF_MEMORY),
+        (ImageError(FailedReason.OUT_OF_MEMORY, "blur: MemoryError"), Outcome.OUT_OF_MEMORY),
+        (ImageError(FailedReason.CORRUPT, "no picture"), Outcome.FAILED),
+        (SystemExit(1), Outcome.FAILED),
+    ],
+)
+def test_only_want_of_memory_is_no_final_failure(error: BaseException, outcome: Outcome) -> None:
+    def work(task: ExtensibleTask) -> None:
+        task.progress = 40
+        raise error
+
+    report = report_of(work)
+    assert (report.outcome, report.word) == (outcome, TaskWord(40))
+    assert report.error == f"{type(error).__name__}: {error}"
 
 
 @pytest.mark.parametrize("error", [{"code": 1}, ValueError("it")], ids=["a dictionary", "an error"])

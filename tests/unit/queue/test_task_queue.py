@@ -538,6 +538,8 @@ class TestEnds:
             (Outcome.CRASHED, "SIGSEGV", 1, "its process died: SIGSEGV"),
             (Outcome.TIMED_OUT, "timed out after 5 s", 2, "timed out after 5 s, 2 times"),
             (Outcome.TIMED_OUT, "timed out after 5 s", 1, "timed out after 5 s"),
+            (Outcome.OUT_OF_MEMORY, "MemoryError", 2, "no memory for it, 2 times: MemoryError"),
+            (Outcome.OUT_OF_MEMORY, "MemoryError", 1, "no memory for it: MemoryError"),
         ],
     )
     def test_a_task_that_takes_its_process_down_or_too_long_is_tried_a_bounded_number_of_times_with_pauses(
@@ -559,6 +561,44 @@ class TestEnds:
         entry = queue.entry("t")
         assert entry is not None
         assert (entry.status, entry.error) == (TaskStatus.FAILED, told)
+
+    @pytest.mark.parametrize(
+        ("asked", "attempts", "most", "given"),
+        [
+            (0, 9, None, [0, 400, 1600]),  # the share of its CPU, then the whole of the largest node
+            (100, 9, None, [100, 400, 1600]),
+            (1000, 9, None, [1000, 1600]),
+            (1600, 9, None, [1600]),
+            (0, 2, None, [0, 1600]),  # the last try is with all that there is
+            (0, 1, None, [0]),
+            (0, 9, 800, [0, 400, 800]),  # what its driver may give
+            (0, 9, 100, [0, 100]),
+            (900, 9, 800, [900]),
+        ],
+    )
+    def test_a_task_without_memory_gets_more_until_it_had_all_that_there_is(
+        self, asked: int, attempts: int, most: int | None, given: list[int]
+    ) -> None:
+        """The ladder of images."""
+        queue = queue_of()
+        gpu = {"gpu": 1.0, "cpu": 1.0, "memory": 9999.0}  # large, but it has no CPUs for this task
+        queue.set_nodes({"a": {"cpu": 2.0, "memory": 400.0}, "b": {"cpu": 8.0, "memory": 1600.0}, "c": gpu})
+        submit(queue, task("t", cpus=2.0, memory=asked, max_attempts=attempts))
+        decided, had = queue.decide(0), []
+        while grants := [decision for decision in decided if isinstance(decision, Grant)]:
+            had += [grant.memory_bytes for grant in grants]
+            now = 100.0 * len(had)
+            end(queue, "t", Outcome.OUT_OF_MEMORY, now=now, error="MemoryError", most_memory_bytes=most)
+            decided = queue.decide(now + 50)
+        assert (had, status(queue, "t")) == (given, TaskStatus.FAILED)
+
+    def test_where_nodes_do_not_say_what_memory_they_have_a_task_is_tried_as_it_is(self) -> None:
+        queue = queue_of()
+        queue.set_nodes({"n": {"cpu": 2.0}})
+        submit(queue, task("t", max_attempts=2))
+        queue.decide(0)
+        assert granted(end(queue, "t", Outcome.OUT_OF_MEMORY)) == []
+        assert granted(queue.decide(100)) == ["t"]
 
     def test_a_task_is_cancelled_in_the_pause_before_it_is_tried_again(self) -> None:
         queue = queue_of(1)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.resources.cluster_view import Node
-from actors.resources.memory_manager import WORKER_BYTES, MemoryManager, MemoryStep, bucket, ladder, lighter
+from actors.resources.memory_manager import WORKER_BYTES, MemoryManager, bucket, lighter
 from pipelines.charts import ChartOptions
 from pipelines.errors import FailedReason, ImageError
 from pipelines.image_io import EncodeOptions, ImageHeader, ReadPolicy
+from pipelines.memory_ladder import MemoryStep, ladder
 from pipelines.models import AnalysisRequest
 from pipelines.stages.memory_need import MoreMemoryNeededError, check_budget, needed_bytes
 from pipelines.stages.recipe import Recipe
