@@ -72,7 +72,7 @@ NODE_DEATH = RetryRule(
     then="it is held to be the cause: `crashed`",
 )
 PROCESSOR_IMAGE = RetryRule(
-    what="an image of the processor that ends its worker, with no other image in its task",
+    what="an image of the processor that ends its worker or finds no memory, with no other image in its task",
     by="pipelines/processor/ray_pool.py",
     tries=2,
     then="its future raises",

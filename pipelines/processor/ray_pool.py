@@ -27,7 +27,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipelines import retry_rules
 from pipelines.admission import Admission, Burst, Maker, Step
-from pipelines.errors import FailedReason, ImageError, RayjobsError
+from pipelines.errors import FailedReason, ImageError, RayjobsError, is_out_of_memory
 from pipelines.operations.registry import Image
 from pipelines.processor.merging import next_task
 from pipelines.processor.processing_pool import PoolError, PoolStats, RenderedImage, RenderRecipe, RenderRequest
@@ -315,7 +315,10 @@ class RayPool:
             pixels = iter(self._lend([each for each in outcomes if not isinstance(each, ImageError)]))
             for index, (request, outcome) in enumerate(zip(task.requests, outcomes, strict=True)):
                 if isinstance(outcome, ImageError):
-                    request.future.set_exception(outcome)
+                    if is_out_of_memory(outcome) and _may_be_tried_again(task):
+                        self._try_again(request, task.tries_alone + 1)
+                    else:
+                        request.future.set_exception(outcome)
                     continue
                 source, result = task.inputs[index], Stored(task.ref, index)
                 rendered = RenderedImage(pixels=next(pixels), seconds=seconds[index], source=source, result=result)
@@ -326,8 +329,7 @@ class RayPool:
 
     def _lost(self, task: _Task, error: Exception) -> None:
         """What to do about a task that brought nothing back."""
-        failed_itself = isinstance(error, RayTaskError)
-        if len(task.requests) > 1 or (task.tries_alone < retry_rules.PROCESSOR_IMAGE.tries and not failed_itself):
+        if len(task.requests) > 1 or (_may_be_tried_again(task) and not isinstance(error, RayTaskError)):
             for request in task.requests:
                 self._try_again(request, task.tries_alone + 1)
             return
@@ -355,6 +357,10 @@ class RayPool:
         for pixels in results:
             weakref.finalize(pixels, self._given_back.append, loan).atexit = False
         return results
+
+
+def _may_be_tried_again(task: _Task) -> bool:
+    return task.tries_alone < retry_rules.PROCESSOR_IMAGE.tries
 
 
 def _own(pixels: Image) -> Image:

@@ -48,11 +48,16 @@ TIMEOUT_S = 60
 
 
 class Marker(ProcessorExtension):
-    """Sets every sample to a value; ends its process for images that begin with ``die``, raises for ``fail``."""
+    """Sets every sample to a value; for images that begin with ``die``, ``fail`` or ``starve`` it does that."""
 
     def process(self, image: NDArray[Any], config: dict[str, Any]) -> NDArray[Any]:
         if image.flat[0] == config.get("die"):
             os._exit(1)
+        if image.flat[0] == config.get("starve"):
+            with Path(config["diary"]).open("a") as diary:
+                diary.write(".")
+            if Path(config["diary"]).stat().st_size <= config["times"]:
+                raise MemoryError
         if image.flat[0] == config.get("fail"):
             raise ValueError("no good")
         return np.full_like(image, config.get("value", MARK))
@@ -61,7 +66,7 @@ class Marker(ProcessorExtension):
         return "marker"
 
     def get_supported_configs(self) -> list[str]:
-        return ["value", "fail", "die"]
+        return ["value", "fail", "die", "starve", "diary", "times"]
 
 
 class CountedProvider(ResourceProvider):
@@ -409,6 +414,25 @@ def test_an_image_that_ends_its_process_takes_no_other_with_it() -> None:
         assert isinstance(error, ImageError)
         assert error.reason is FailedReason.CRASHED
         assert all(image is not None for i, image in enumerate(caught.value.results) if i != 7)
+
+
+@pytest.mark.parametrize(
+    ("times", "tries"),
+    [(1, {2}), (9, {2, 3})],  # it may have been alone from the first
+    ids=["once", "always"],
+)
+def test_an_image_that_finds_no_memory_is_tried_alone_as_one_whose_process_was_ended(
+    tmp_path: Path, times: int, tries: set[int]
+) -> None:
+    images = [np.full((8, 8), value, np.uint8) for value in range(12)]
+    starve = {"starve": 7, "diary": str(tmp_path / "diary"), "times": times}
+    with ExtensibleImageProcessor(1, extension_config={"processors": {"marker": Marker()}}) as processor:
+        futures = [processor.render_pipeline_async(image, [ImageOperation("marker", starve)]) for image in images]
+        wait(futures)
+        failed = {n: future.exception() for n, future in enumerate(futures) if future.exception() is not None}
+    assert list(failed) == ([] if times == 1 else [7])
+    assert all(isinstance(e, ImageError) and e.reason is FailedReason.OUT_OF_MEMORY for e in failed.values())
+    assert len((tmp_path / "diary").read_text()) in tries
 
 
 def test_hints_differ_as_they_say() -> None:
