@@ -12,9 +12,10 @@ from PIL import Image
 from tests.runs import ROOT, attempts, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
 
 COUNT = 40
+ALLOWED = ("--allow-plugin", "poison", "--allow-plugin", "glutton")
 PLUGIN = """
 import os, signal, sys, time
-from rayjobs.plugins import ProcessorExtension
+from rayjobs.plugins import Analysis, Column, Parameters, ProcessorExtension
 
 class Poison(ProcessorExtension):
     '''Does to its process what the colour of the picture says.'''
@@ -41,6 +42,15 @@ class Poison(ProcessorExtension):
 
     def get_supported_configs(self):
         return []
+
+def glutton(image):
+    '''Finds memory for no gray picture.'''
+    if image.min() == image.max():
+        raise MemoryError
+    return {"mean": float(image.mean())}
+
+COLUMNS = [Column("mean", "float64", "level", "Mean of all samples")]
+GLUTTON = Analysis("glutton", "measurements", glutton, Parameters, lambda **_: COLUMNS)
 """
 POISON = {
     "red-abort": ((255, 0, 0), "crashed"),
@@ -58,11 +68,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_photographs(root / "photos", COUNT)
     for name, (colour, _) in POISON.items():
         Image.new("RGB", (64, 48), colour).save(root / f"photos/photo-0020-{name}.png")
+    Image.new("RGB", (64, 48), (9, 9, 9)).save(root / "photos/photo-0020-gray-lighter.png")
     site = root / "site"
     (site / "poison-1.0.dist-info").mkdir(parents=True)
     (site / "poison_plugin.py").write_text(PLUGIN)
     (site / "poison-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: poison\nVersion: 1.0\n")
-    (site / "poison-1.0.dist-info/entry_points.txt").write_text("[rayjobs.processors]\npoison = poison_plugin:Poison\n")
+    (site / "poison-1.0.dist-info/entry_points.txt").write_text(
+        "[rayjobs.processors]\npoison = poison_plugin:Poison\n[rayjobs.analyses]\nglutton = poison_plugin:GLUTTON\n"
+    )
     return root
 
 
@@ -70,9 +83,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stages: str) -> None:
     job = write_job(
         place,
-        plugins=["poison"],
+        plugins=["poison", "glutton"],
         operations=["poison"],
-        analyses=["statistics"],
+        analyses=["statistics", "glutton"],
         export={"images": {"format": "png"}, "data": ["parquet"]},
         limits={"item_timeout": "4s", "attempts": 2},
         stages=stages,
@@ -80,13 +93,15 @@ def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stag
         output=stages,
     )
     path = f"{place / 'site'}{os.pathsep}{ROOT}"
-    done = rayjobs("run", job, "--json", "--allow-plugin", "poison", home=place, PYTHONPATH=path)
+    done = rayjobs("run", job, "--json", *ALLOWED, home=place, PYTHONPATH=path)
     assert done.code == 0, done.err
-    assert done.json["done"] == COUNT
+    assert done.json["done"] == COUNT + 1
     rows = manifest(place / stages)
     failed = {Path(row["input"]).stem.removeprefix("photo-0020-"): row["reason"] for row in rows if row["reason"]}
     assert failed == {name: reason for name, (_, reason) in POISON.items()}
     assert all(row["message"] for row in rows if row["reason"])
+    degraded = {Path(row["input"]).stem: row["degraded"] for row in rows if row["degraded"]}
+    assert degraded == {"photo-0020-gray-lighter": "out of memory: analyses and charts left out"}
     check_outputs(place / stages, rows)
     tries = defaultdict(Counter[str])
     for number, _, outcome in attempts(place / stages):
@@ -98,7 +113,7 @@ def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stag
 def test_retry_failed_tries_those_of_a_reason_and_no_others(place: Path) -> None:
     before = Counter(number for number, _, _ in attempts(place / "fused"))
     path = f"{place / 'site'}{os.pathsep}{ROOT}"
-    options = ("--reason", "plugin_error", "--allow-plugin", "poison", "--json")
+    options = ("--reason", "plugin_error", *ALLOWED, "--json")
     done = rayjobs("retry-failed", place / "fused", *options, home=place, PYTHONPATH=path)
     assert done.code == 0, done.err
     assert done.json["failed"] == len(POISON)
