@@ -25,6 +25,12 @@ from tests.runs import (
 )
 
 
+def ray_job(cluster: HeadNode, command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """What `ray job COMMAND` says of the cluster."""
+    ray = Path(sys.executable).with_name("ray")
+    return in_checkout(ray, "job", command, "--address", cluster.dashboard, *arguments, variables=cluster.variables)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cluster")
@@ -47,13 +53,9 @@ def local(home: Path) -> Path:
 def test_the_job_file_submitted_with_ray_job_submit_gives_the_same_outputs_and_names_that_read_well(
     cluster: HeadNode, home: Path, local: Path
 ) -> None:
-    ray = Path(sys.executable).with_name("ray")
     output = home / "submitted"
-    done = in_checkout(
-        *(ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."),
-        *("--", "python", "-m", "rayjobs", "run", "examples/job.yaml", "--output", output, "--json"),
-        variables=cluster.variables,
-    )
+    run = ("python", "-m", "rayjobs", "run", "examples/job.yaml", "--output", output, "--json")
+    done = ray_job(cluster, "submit", "--working-dir", ".", "--", *run)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout
     rows = manifest(output)
@@ -69,12 +71,8 @@ def test_the_job_file_submitted_with_ray_job_submit_gives_the_same_outputs_and_n
 
 
 def test_a_relative_output_inside_of_a_ray_job_is_refused(cluster: HeadNode) -> None:
-    ray = Path(sys.executable).with_name("ray")
-    done = in_checkout(
-        *(ray, "job", "submit", "--address", cluster.dashboard, "--working-dir", "."),
-        *("--", "python", "-m", "rayjobs", "run", "examples/job.yaml"),
-        variables=cluster.variables,
-    )
+    run = ("python", "-m", "rayjobs", "run", "examples/job.yaml")
+    done = ray_job(cluster, "submit", "--working-dir", ".", "--", *run)
     assert done.returncode != 0
     assert "a relative output would land in a disposable copy" in done.stdout + done.stderr
 
@@ -102,19 +100,21 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
     assert images == {p: d for p, d in golden_tree(local).items() if p.startswith(("images", "charts"))}
 
 
-def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNode, home: Path) -> None:
-    base, output = home / "stopped", home / "stopped/out"
+def submit_and_wait_until_under_way(cluster: HeadNode, output: Path, submission_id: str) -> None:
+    """A job of 200 photographs beside `output`, given to `ray job submit`, with 10 final rows or more."""
+    base = output.parent
     write_photographs(base / "photos", 200, size=(900, 600))
     job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False})
-    ray, address = Path(sys.executable).with_name("ray"), ("--address", cluster.dashboard)
-    submitted = in_checkout(
-        *(ray, "job", "submit", *address, "--no-wait", "--submission-id", "stopped"),
-        *("--", "python", "-m", "rayjobs", "run", job, "--output", output),
-        variables=cluster.variables,
-    )
+    run = ("python", "-m", "rayjobs", "run", job, "--output", output)
+    submitted = ray_job(cluster, "submit", "--no-wait", "--submission-id", submission_id, "--", *run)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     wait_until(lambda: final_rows(output) >= 10, timeout_s=120)
-    stop = in_checkout(ray, "job", "stop", *address, "stopped", variables=cluster.variables)
+
+
+def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNode, home: Path) -> None:
+    output = home / "stopped/out"
+    submit_and_wait_until_under_way(cluster, output, "stopped")
+    stop = ray_job(cluster, "stop", "stopped")
     assert stop.returncode == 0, stop.stdout + stop.stderr
     wait_until(lambda: not OutputDirectory(output).running, timeout_s=60)
     state = rayjobs("status", output, "--json", home=home).json
@@ -128,23 +128,14 @@ def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNo
 
 
 def test_a_submitted_job_that_is_cancelled_is_stopped_in_ray_as_well(cluster: HeadNode, home: Path) -> None:
-    base, output = home / "cancelled", home / "cancelled/out"
-    write_photographs(base / "photos", 200, size=(900, 600))
-    job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False})
-    ray, address = Path(sys.executable).with_name("ray"), ("--address", cluster.dashboard)
-    submitted = in_checkout(
-        *(ray, "job", "submit", *address, "--no-wait", "--submission-id", "cancelled"),
-        *("--", "python", "-m", "rayjobs", "run", job, "--output", output),
-        variables=cluster.variables,
-    )
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    wait_until(lambda: final_rows(output) >= 10, timeout_s=120)
+    output = home / "cancelled/out"
+    submit_and_wait_until_under_way(cluster, output, "cancelled")
     cancelled = rayjobs("cancel", output, "--json", home=home)
     assert (cancelled.code, cancelled.json["status"]) == (0, "cancelled"), cancelled.err
     assert 10 <= cancelled.json["done"] < 200
 
     def in_ray() -> str:
-        return in_checkout(ray, "job", "status", *address, "cancelled", variables=cluster.variables).stdout
+        return ray_job(cluster, "status", "cancelled").stdout
 
     wait_until(lambda: "RUNNING" not in in_ray(), timeout_s=60)
     assert "Job 'cancelled' was stopped" in in_ray()
