@@ -76,13 +76,14 @@ def run(job: Path, *, home: Path, environment: Mapping[str, str] | None = None) 
 def start(
     job: Path, *, home: Path, said: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a job file and return its process."""
+    """Start a job file and return its process; it keeps what Python compiles, as an installed program does."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with log_of(job).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(said), "run", str(job), "--json"],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "RAYJOBS_HOME": str(home), **(environment or {})},
+            env={**inherited, "RAYJOBS_HOME": str(home), **(environment or {})},
         )
 
 

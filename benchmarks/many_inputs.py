@@ -33,7 +33,8 @@ from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.job_results import write_manifest_file
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.progress import Snapshot
-from rayjobs.run.run_loop import Granted, Revoked, RunEnd, RunLoop
+from rayjobs.run.run_end import RunEnd
+from rayjobs.run.run_loop import Granted, Revoked, RunLoop
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext
 from rayjobs.run.worker_watch import Crash
 

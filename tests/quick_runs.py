@@ -25,7 +25,7 @@ from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.progress import Display, Snapshot
 from rayjobs.run.run import run_job
-from rayjobs.run.run_loop import RunEnd
+from rayjobs.run.run_end import RunEnd
 from rayjobs.run.run_request import RunRequest, request_of
 from tests.workspaces import prepared
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from xml.sax.saxutils import escape
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def write_svg(chart: ChartData, options: ChartOptions) -> bytes:
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'xml:space="preserve" font-family="DejaVu Sans, sans-serif" font-size="{LABEL_SIZE_PX}">',
-        f"<title>{escape(f'{chart.name}: {chart.title}')}</title>",
+        f"<title>{escape(f'{chart.name}: {chart.title}', quote=False)}</title>",
         _rectangle(0, 0, width, height, BACKGROUND),
         *map(_text, header(chart, width)),
     ]
@@ -117,7 +117,8 @@ def _text(label: Label) -> str:
         where = f'transform="translate({_number(label.x)} {_number(label.y)}) rotate(-90)"'
     anchor = {"left": "start", "center": "middle", "right": "end"}[label.anchor]
     extra = "" if label.size == LABEL_SIZE_PX else f' font-size="{label.size}"'
-    return f'<text {where} text-anchor="{anchor}" fill="{_hex(label.colour)}"{extra}>{escape(label.text)}</text>'
+    text = escape(label.text, quote=False)
+    return f'<text {where} text-anchor="{anchor}" fill="{_hex(label.colour)}"{extra}>{text}</text>'
 
 
 def _rectangle(left: float, top: float, width: float, height: float, colour: Colour) -> str:

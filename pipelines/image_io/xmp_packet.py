@@ -6,7 +6,7 @@ Packets are changed as text, property by property, so that all else stays byte f
 from __future__ import annotations
 
 import re
-from xml.sax.saxutils import escape
+from html import escape
 
 from pipelines.image_io.exif_block import SRGB, UNCALIBRATED
 from pipelines.image_io.io_policies import EncodeOptions
@@ -93,7 +93,7 @@ def _credited_xmp(xmp: bytes, options: EncodeOptions) -> bytes | None:
         if text is not None:
             for said in (name, same):
                 xmp = re.sub(_OF_ELEMENT.format(name=said).encode(), b"", xmp, flags=re.DOTALL)
-            added += f"<{name}>{form.format(escape(text))}</{name}>".encode()
+            added += f"<{name}>{form.format(escape(text, quote=False))}</{name}>".encode()
     match = _DESCRIPTION.search(xmp)
     if match is None:
         return xmp

@@ -173,7 +173,8 @@ def authentication_of(address: str) -> Finding:
 
 
 def _ray() -> Finding:
-    from rayjobs.run.ray_session import cluster_address, ray_session
+    from rayjobs.run.ray_address import cluster_address
+    from rayjobs.run.ray_session import ray_session
 
     try:
         with ray_session(name="doctor", workers=1) as cluster:

@@ -23,6 +23,7 @@ from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.job.wishes import idle_wishes
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
+from rayjobs.run.ray_address import in_submitted_job
 from rayjobs.run.run import InterruptedBySignalError, run_job
 from rayjobs.run.run_request import RunRequest, request_of, stored_request
 from rayjobs.run.signals import stopping_on_signals
@@ -68,8 +69,6 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def run_request(arguments: argparse.Namespace) -> RunRequest:
-    from rayjobs.run.ray_session import in_submitted_job
-
     spec = load_job(arguments.file)
     if getattr(arguments, "priority", None):
         spec = spec.model_copy(update={"priority": arguments.priority})
@@ -106,8 +105,6 @@ def _run(request: RunRequest, arguments: argparse.Namespace) -> int:
 
 def _stopped_in_ray() -> None:
     """Let Ray show a cancelled job that was submitted to it as STOPPED; it would take the exit code for FAILED."""
-    from rayjobs.run.ray_session import in_submitted_job
-
     if not in_submitted_job():
         return
     from rayjobs.command_line.ray_submit import stop_own_job

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,6 +70,8 @@ class ReportFiles:
     """Writes into ``report/`` of an output; every file appears whole."""
 
     def __init__(self, files: FixedFiles) -> None:
+        import jinja2  # here: a job with nothing left to do has no page to write, and doesn't wait for it
+
         self._files = files
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(TEMPLATES),

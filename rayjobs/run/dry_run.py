@@ -31,7 +31,7 @@ from rayjobs.results.job_tables import table_paths
 from rayjobs.results.report_files import PAGE
 from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
-from rayjobs.run.ray_session import starts_embedded
+from rayjobs.run.ray_address import starts_embedded
 from rayjobs.run.run_request import RunRequest
 
 START_S = 5.0

@@ -21,7 +21,8 @@ from rayjobs.job.job_tasks import PlannedTask
 from rayjobs.job.task_handlers import OWN_TASKS, task_handlers
 from rayjobs.run.ray_session import ray_session
 from rayjobs.run.ray_task_client import TaskClient
-from rayjobs.run.run_loop import POLL_S, RunEnd
+from rayjobs.run.run_end import RunEnd
+from rayjobs.run.run_loop import POLL_S
 
 
 def run_tasks(

@@ -35,7 +35,8 @@ from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
 from rayjobs.run.ray_session import Cluster, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
-from rayjobs.run.run_loop import RunEnd, RunLoop
+from rayjobs.run.run_end import RunEnd
+from rayjobs.run.run_loop import RunLoop
 from rayjobs.run.shard_grants import ShardGrants
 from rayjobs.run.shard_runner import ShardContext, stream_rows
 from rayjobs.run.signals import stopping_on_signals

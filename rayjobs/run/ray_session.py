@@ -24,6 +24,7 @@ from pipelines.errors import JobError
 from pipelines.retry_rules import RAY_START
 from rayjobs.run.agents_watchdog import end_children, watch_children
 from rayjobs.run.embedded_sessions import EmbeddedSession
+from rayjobs.run.ray_address import cluster_address, in_submitted_job, starts_embedded
 
 NAMESPACE = "rayjobs"
 STAGE_RESOURCES = ("render", "analyze", "export_io")
@@ -69,21 +70,6 @@ class _Connection:
 
 
 _CONNECTION = _Connection(threading.Lock())
-
-
-def in_submitted_job() -> bool:
-    """Whether this process is the driver of a job that Ray's Jobs API started."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-def cluster_address() -> str | None:
-    """The address of the cluster to use, or None for an embedded one."""
-    return os.environ.get("RAY_ADDRESS") or None
-
-
-def starts_embedded() -> bool:
-    """Whether a session starts a cluster of its own on this machine."""
-    return cluster_address() is None and not in_submitted_job()
 
 
 def before_importing_ray() -> None:

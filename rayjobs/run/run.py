@@ -49,7 +49,7 @@ from rayjobs.run.asked_results import answering, write_at_end
 from rayjobs.run.last_words import explained
 from rayjobs.run.planning import RunPlan, plan_run, planned_elsewhere
 from rayjobs.run.progress import Display, Snapshot
-from rayjobs.run.run_loop import RunEnd, stop_asked
+from rayjobs.run.run_end import RunEnd, stop_asked
 from rayjobs.run.run_request import RunRequest
 from rayjobs.run.signals import stopping_on_signals
 from rayjobs.run.stopped_run import clear_temporary

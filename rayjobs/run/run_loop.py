@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +19,9 @@ from pipelines.resource_needs import demand_of
 from pipelines.resources import ResourceEstimate, times
 from pipelines.storage.local_files import remove_own
 from pipelines.tasks import TaskPriority
-from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
+from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.progress import Display, Rate, Snapshot
+from rayjobs.run.run_end import RunEnd, stop_asked
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
 
 POLL_S = 0.2
@@ -29,25 +29,6 @@ REVOKED_POLL_S = 0.02
 """While a shard releases its CPUs, because somebody more urgent waits for them."""
 GRACE_S = 10.0
 """How long shards may take to release their inputs before the driver leaves them to their end."""
-
-
-class RunEnd(StrEnum):
-    """Why the loop ended."""
-
-    FINISHED = "finished"
-    CANCELLED = "cancelled"
-    PAUSED = "paused"
-    INTERRUPTED = "interrupted"
-    TOO_MANY_FAILURES = "too_many_failures"
-    NO_SPACE = "no_space"
-
-
-def stop_asked(interrupted: threading.Event, output: OutputDirectory) -> RunEnd | None:
-    """Whether somebody wants the run to stop, by a signal or from another process, and how it ends then."""
-    if interrupted.is_set():
-        return RunEnd.INTERRUPTED
-    request = output.requested()
-    return None if request is None else {CANCEL: RunEnd.CANCELLED, PAUSE: RunEnd.PAUSED}[request]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from benchmarks.throughput import Stopwatch
 from pipelines.operations import apply_operations
 from pipelines.stages.image_task import ImageWork, process
 from rayjobs.run.progress import Snapshot
-from rayjobs.run.run_loop import RunEnd
+from rayjobs.run.run_end import RunEnd
 
 
 @pytest.fixture(scope="module")

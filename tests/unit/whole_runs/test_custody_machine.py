@@ -28,7 +28,7 @@ from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.pruning import prune
 from rayjobs.results.published import verify
 from rayjobs.run.planning import planned_elsewhere
-from rayjobs.run.run_loop import RunEnd
+from rayjobs.run.run_end import RunEnd
 from tests.quick_runs import Killed, request, run_here
 from tests.runs import manifest
 

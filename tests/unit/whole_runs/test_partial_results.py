@@ -15,7 +15,7 @@ from rayjobs.job.job_state import JobStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.published import verify
 from rayjobs.run.asked_results import results_of
-from rayjobs.run.run_loop import RunEnd
+from rayjobs.run.run_end import RunEnd
 from tests.places import Place, tree
 from tests.quick_runs import Killed
 from tests.runs import manifest

@@ -18,7 +18,7 @@ from pipelines.models import ImageStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.pruning import prune
 from rayjobs.results.published import verify
-from rayjobs.run.run_loop import RunEnd
+from rayjobs.run.run_end import RunEnd
 from tests.places import JOB, Place, picture, tree
 from tests.quick_runs import Killed
 from tests.runs import manifest
