@@ -34,6 +34,9 @@ FIGURES = {
     "P8": "benchmarks.coordinator:p8",
     "P9": "benchmarks.growth:p9",
     "P10": "benchmarks.interactive:p10",
+    "P11": "benchmarks.whole_commands:p11",
+    "P12": "benchmarks.whole_commands:p12",
+    "P13": "benchmarks.whole_commands:p13",
     "P15": "benchmarks.report_page:p15",
     "P16": "benchmarks.opening_tables:p16",
 }

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import standard_work
+from benchmarks.bars import measure
 from benchmarks.baselines import BenchmarkError, run_block
 from benchmarks.command_line import log_of, start, write_job
-from benchmarks.figures import Figure, Measure, Scale, rounded, say
+from benchmarks.figures import Figure, Scale, rounded, say
 from benchmarks.photographs import photographs
 from pipelines.contracts import TaskHandler
 from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
@@ -29,10 +30,8 @@ from rayjobs.run.ray_session import ray_session
 if TYPE_CHECKING:
     from actors.coordinator.task_coordinator import TaskCoordinator
 
-FIRST_RESULT_BAR_S, TOTAL_BAR = 2.0, 1.5
 URGENT_IMAGES = 20
 URGENT, IDLE = "benchmark_urgent", "benchmark_idle"
-SUBMISSIONS_BAR, MEMORY_BAR = 2_000.0, 1.1
 QUEUED, BATCH, TIMED_BATCHES = 100_000, 1_000, 20
 INPUTS = 1_000_000
 FEW_INPUTS_SHARE = 10
@@ -81,14 +80,8 @@ def p7(scale: Scale) -> Figure:
     return Figure(
         "P7",
         [
-            Measure(name="seconds to the first result", value=first, bar=FIRST_RESULT_BAR_S, higher_is_better=False),
-            Measure(
-                name="total against alone",
-                value=total / statistics.median(alone),
-                bar=TOTAL_BAR,
-                higher_is_better=False,
-                detail=detail,
-            ),
+            measure("P7 first result", "seconds to the first result", first),
+            measure("P7 total", "total against alone", total / statistics.median(alone), detail),
         ],
     )
 
@@ -159,18 +152,17 @@ def p8(scale: Scale) -> Figure:
     return Figure(
         "P8",
         [
-            Measure(
-                name="submissions acknowledged per second",
-                value=rate,
-                bar=SUBMISSIONS_BAR,
-                detail={"queued": scale.share(QUEUED), "batch": BATCH},
+            measure(
+                "P8 submissions",
+                "submissions acknowledged per second",
+                rate,
+                {"queued": scale.share(QUEUED), "batch": BATCH},
             ),
-            Measure(
-                name=f"driver memory, {many:,} inputs against {many // FEW_INPUTS_SHARE:,}",
-                value=many_bytes / few_bytes,
-                bar=MEMORY_BAR,
-                higher_is_better=False,
-                detail=detail,
+            measure(
+                "P8 memory",
+                f"driver memory, {many:,} inputs against {many // FEW_INPUTS_SHARE:,}",
+                many_bytes / few_bytes,
+                detail,
             ),
         ],
     )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import statistics
 
+from benchmarks.bars import measure
 from benchmarks.command_line import Run, run, write_job
 from benchmarks.figures import Figure, Measure, Scale, rounded, say, slope
 from benchmarks.photographs import SMALL, photographs
 
 SIZES = (100, 5_050, 10_000)
-SLOPE_BAR, MEMORY_BAR = 1.05, 1.1
-"""Flat: within 5 % of time, and within 10 % of memory, whose peak is a matter of chance by a few MB."""
 
 
 def p9(scale: Scale) -> Figure:
@@ -47,7 +46,7 @@ def growth(seconds: dict[int, float]) -> Measure:
         "seconds": {str(size): rounded(value) for size, value in points},
     }
     value = upper / lower if lower > 0 else float("inf")
-    return Measure(name="cost of a further image", value=value, bar=SLOPE_BAR, higher_is_better=False, detail=detail)
+    return measure("P9 cost", "cost of a further image", value, detail)
 
 
 def flatness(name: str, peak_bytes: dict[int, float]) -> Measure:
@@ -55,4 +54,4 @@ def flatness(name: str, peak_bytes: dict[int, float]) -> Measure:
     points = sorted(peak_bytes.items())
     detail = {"MiB": {str(size): rounded(value / 2**20) for size, value in points}}
     value = points[-1][1] / points[-2][1]
-    return Measure(name=name, value=value, bar=MEMORY_BAR, higher_is_better=False, detail=detail)
+    return measure("P9 memory", name, value, detail)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bars import measure
 from benchmarks.figures import Figure, Measure, Scale, rounded, timed
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
@@ -26,7 +27,6 @@ from rayjobs.run.ray_session import ray_session
 IMAGES = 64
 SHAPE = (1280, 1920, 3)
 TURNS = 15
-POOL_BAR, THREADS_BAR = 1.5, 0.7
 OPERATIONS = (
     ImageOperation("curves", {"points": [[0, 0], [0.3, 0.25], [1, 1]]}),
     ImageOperation("unsharp_mask", {"radius": 2, "amount": 0.5}),
@@ -59,7 +59,7 @@ def p10(_scale: Scale) -> Figure:
             for name, run in contestants.items():
                 processor.clear_cache()
                 seconds[name].append(timed(run))
-    return Figure("P10", [ratio(seconds, "pool", POOL_BAR), ratio(seconds, "threads", THREADS_BAR)])
+    return Figure("P10", [ratio(seconds, "pool"), ratio(seconds, "threads")])
 
 
 def photographs_like(count: int) -> Images:
@@ -84,15 +84,11 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def ratio(seconds: dict[str, list[float]], against: str, bar: float) -> Measure:
+def ratio(seconds: dict[str, list[float]], against: str) -> Measure:
     """The median over the turns, and what it was made from."""
     ratios = [other / own for other, own in zip(seconds[against], seconds["processor"], strict=True)]
-    return Measure(
-        name=f"render_pipeline_batch against {against}",
-        value=statistics.median(ratios),
-        bar=bar,
-        detail={
-            "images_per_s": rounded(IMAGES / statistics.median(seconds["processor"])),
-            "seconds": {name: [round(each, 3) for each in turns] for name, turns in seconds.items()},
-        },
-    )
+    detail = {
+        "images_per_s": rounded(IMAGES / statistics.median(seconds["processor"])),
+        "seconds": {name: [round(each, 3) for each in turns] for name, turns in seconds.items()},
+    }
+    return measure(f"P10 {against}", f"render_pipeline_batch against {against}", statistics.median(ratios), detail)

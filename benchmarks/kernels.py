@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import pyplot_script, standard_work, vips_script
+from benchmarks.bars import measure
 from benchmarks.baselines import (
     BenchmarkError,
     codec_floor,
@@ -24,8 +25,6 @@ from pipelines.charts import ChartOptions, draw_chart
 from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.recipe import Recipe
 
-SCOPES_BAR, TONE_BAR = 2.5, 1.3
-VIPS_BAR, PYPLOT_BAR = 1.0, 5.0
 ONE_PROCESS_IMAGES, CHARTED_IMAGES, VIPS_IMAGES = 100, 10, 200
 """Of a thousand photographs."""
 
@@ -56,15 +55,15 @@ def p3(scale: Scale) -> Figure:
     per_image = {name: rounded(statistics.median(turns)) for name, turns in taken.items()}
     detail = {"ms_per_image": per_image, "photographs": len(tiles.files)}
 
-    def against_floor(name: str, side: str, bar: float) -> Measure:
+    def against_floor(name: str, side: str) -> Measure:
         value = median_ratio(taken[side], floor)
-        return Measure(name=name, value=value, bar=bar, higher_is_better=False, detail=detail)
+        return measure(f"P3 {side}", name, value, detail)
 
     return Figure(
         "P3",
         [
-            against_floor("standard work with six scopes against decode + encode", "scopes", SCOPES_BAR),
-            against_floor("tone alone against decode + encode", "tone", TONE_BAR),
+            against_floor("standard work with six scopes against decode + encode", "scopes"),
+            against_floor("tone alone against decode + encode", "tone"),
         ],
     )
 
@@ -114,7 +113,7 @@ def p4(scale: Scale) -> Figure:
     taken = take_turns(sides, scale.repeat)
     detail = {"images_per_s": {name: rounded(statistics.median(rates)) for name, rates in taken.items()}}
     value = median_ratio(taken["ours"], taken["libvips"])
-    return Figure("P4", [Measure(name="rendering against libvips", value=value, bar=VIPS_BAR, detail=detail)])
+    return Figure("P4", [measure("P4", "rendering against libvips", value, detail)])
 
 
 def p5(scale: Scale) -> Figure:
@@ -144,4 +143,4 @@ def p5(scale: Scale) -> Figure:
     per_image = {name: rounded(statistics.median(turns) / len(files) * 1e3) for name, turns in taken.items()}
     value = median_ratio(taken["pyplot"], taken["ours"])
     detail = {"ms_per_image": per_image}
-    return Figure("P5", [Measure(name="six charts against pyplot", value=value, bar=PYPLOT_BAR, detail=detail)])
+    return Figure("P5", [measure("P5", "six charts against pyplot", value, detail)])

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.bars import measure
 from benchmarks.command_line import run, write_job
-from benchmarks.figures import Figure, Measure, Scale, rounded, say
+from benchmarks.figures import Figure, Scale, rounded, say
 from benchmarks.photographs import SMALL, photographs
 
-BAR_S = 0.5
 PHOTOGRAPHS = 3_000
 _READ = """
 import sys, time
@@ -39,8 +39,7 @@ def p16(scale: Scale) -> Figure:
         say(f"  {rows} rows, {columns} columns: {took:.3f} s")
     detail = {"rows": rows, "columns": columns, "turns": [rounded(each) for each in seconds]}
     value = statistics.median(seconds)
-    measure = Measure(name="seconds to read the scalars", value=value, bar=BAR_S, higher_is_better=False, detail=detail)
-    return Figure("P16", [measure])
+    return Figure("P16", [measure("P16", "seconds to read the scalars", value, detail)])
 
 
 def _read(path: Path) -> tuple[float, int, int]:

@@ -11,12 +11,14 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmarks.figures import Figure, Measure, Scale, rounded, say
+from benchmarks.bars import measure
+from benchmarks.figures import Figure, Scale, rounded, say
 from benchmarks.synthetic_report import synthetic_report
 from pipelines.errors import RayjobsError
 
 INPUTS = 10_000
-BARS_S = {"seconds to the first pictures": 1.5, "seconds of a search": 0.2, "seconds of a sort": 0.2}
+SECONDS = {"P15 first pictures": "to the first pictures", "P15 search": "of a search", "P15 sort": "of a sort"}
+"""Bar -> what takes them."""
 _PICTURES = "[...document.querySelectorAll('.card .open img')].filter((image) => image.naturalWidth > 0).length >= 3"
 _ACT = """async ([id, value, kind]) => {
   const first = () => document.querySelector(".card .name")?.textContent + document.querySelector("#count").textContent;
@@ -36,20 +38,19 @@ def p15(scale: Scale) -> Figure:
     return Figure(
         "P15",
         [
-            Measure(
-                name=name,
-                value=statistics.median(turns[name]),
-                bar=bar,
-                higher_is_better=False,
-                detail={"turns": [rounded(each) for each in turns[name]]},
+            measure(
+                bar,
+                f"seconds {name}",
+                statistics.median(turns[bar]),
+                {"turns": [rounded(each) for each in turns[bar]]},
             )
-            for name, bar in BARS_S.items()
+            for bar, name in SECONDS.items()
         ],
     )
 
 
 def look(page: Path, turns: int) -> dict[str, list[float]]:
-    """What each turn took, by the names of ``BARS_S``.
+    """What each turn took, by the names of ``SECONDS``.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def look(page: Path, turns: int) -> dict[str, list[float]]:
     program = shutil.which("chromium")
     if program is None:
         raise RayjobsError("Chromium isn't installed: `make tools`")
-    taken: dict[str, list[float]] = {name: [] for name in BARS_S}
+    taken: dict[str, list[float]] = {name: [] for name in SECONDS}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for turn in range(turns):
@@ -77,8 +78,8 @@ def look(page: Path, turns: int) -> dict[str, list[float]]:
             tab.evaluate(_ACT, ["#search", "", "input"])
             seconds.append(tab.evaluate(_ACT, ["#sort", "noise_sigma_wavelet", "change"]))
             tab.close()
-            for name, each in zip(BARS_S, seconds, strict=True):
+            for name, each in zip(SECONDS, seconds, strict=True):
                 taken[name].append(each)
-            say(f"  turn {turn + 1}: {', '.join(f'{name} {rounded(taken[name][-1])}' for name in BARS_S)}")
+            say(f"  turn {turn + 1}: {', '.join(f'{name} {rounded(taken[name][-1])}' for name in SECONDS)}")
         browser.close()
     return taken

@@ -16,15 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import scikit_image_script, standard_work
+from benchmarks.bars import measure
 from benchmarks.baselines import BenchmarkError, function_rate, pool_rate
-from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns
+from benchmarks.figures import Figure, Scale, median_ratio, rounded, take_turns
 from benchmarks.photographs import photographs
 from pipelines.tables import SAVED_ROWS
 from rayjobs.job.job_state import JobStatus
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run import run_job
 
-POOL_BAR, SCIKIT_IMAGE_BAR = 0.95, 15.0
 RAMP_ROWS = 2 * SAVED_ROWS
 """Images per worker before a job's clock starts: by then both have imported and compiled what they need."""
 SCIKIT_IMAGE_IMAGES = 12
@@ -109,7 +109,7 @@ def p1(scale: Scale) -> Figure:
         "seconds_until": runs.seconds,
     }
     value = median_ratio(taken["job"], taken["pool"])
-    return Figure("P1", [Measure(name="throughput against a pool", value=value, bar=POOL_BAR, detail=detail)])
+    return Figure("P1", [measure("P1", "throughput against a pool", value, detail)])
 
 
 def p2(scale: Scale) -> Figure:
@@ -129,6 +129,4 @@ def p2(scale: Scale) -> Figure:
         "photographs": f"{scale.images} from {tiles.source}, the script {len(sample)} of them",
     }
     value = median_ratio(taken["job"], taken["scikit-image"])
-    return Figure(
-        "P2", [Measure(name="throughput against scikit-image", value=value, bar=SCIKIT_IMAGE_BAR, detail=detail)]
-    )
+    return Figure("P2", [measure("P2", "throughput against scikit-image", value, detail)])

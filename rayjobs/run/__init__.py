@@ -5,7 +5,8 @@
                 `-> dry_run (`plan`)        |            `- shard_grants: the coordinator's turn
                                             `- ray_session: a cluster to work on
 
-``run_end`` says how a run ends, ``stopped_run`` clears up after one that was stopped. ``worker_watch`` knows who makes no progress, ``ray_workers``
-ends them, ``ray_lone_tasks`` tries suspects alone; ``ray_health`` and ``able_nodes`` end a run that nobody can work
-for. Only ``ray_*`` touch Ray. ``signals``, ``progress``, ``notify`` and ``last_words`` are for the person who waits.
+``run_end`` says how a run ends, ``stopped_run`` clears up after one that was stopped. ``ray_address`` says which Ray is
+used. ``worker_watch`` knows who makes no progress, ``ray_workers`` ends them, ``ray_lone_tasks`` tries suspects alone;
+``ray_health`` and ``able_nodes`` end a run that nobody can work for. Only ``ray_*`` touch Ray. ``signals``,
+``progress``, ``notify`` and ``last_words`` are for the person who waits.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import many_inputs, pyplot_script, scikit_image_script, standard_work, vips_script
+from benchmarks import many_inputs, pool_script, pyplot_script, scikit_image_script, standard_work, vips_script
 from benchmarks.baselines import BenchmarkError, codec_floor, opencv_floor, run_block
 from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns
 from benchmarks.growth import flatness, growth
@@ -156,7 +158,7 @@ def test_every_figure_of_the_design_has_a_function(name: str) -> None:
     module, _, function = command.FIGURES[name].partition(":")
     source = (Path(command.__file__).parent / f"{module.removeprefix('benchmarks.')}.py").read_text(encoding="utf-8")
     assert f"def {function}(" in source
-    assert list(command.FIGURES) == [f"P{number}" for number in (*range(1, 11), 15, 16)]
+    assert list(command.FIGURES) == [f"P{number}" for number in (*range(1, 14), 15, 16)]
 
 
 # ---- the photographs -------------------------------------------------------------------------------------------------
@@ -193,6 +195,19 @@ def test_a_block_of_the_pool_renders_and_keeps_its_results(tiles: TileSet, tmp_p
     assert [row.status for row in rows] == ["done"] * 3
     assert len(list((tmp_path / "images").iterdir())) == 3
     assert {row.part for row in rows} == {part.name for part in (tmp_path / ".rayjobs" / "parts").iterdir()}
+
+
+def test_the_pool_script_writes_images_tables_and_a_manifest(tiles: TileSet, tmp_path: Path) -> None:
+    listed, output = tmp_path / "list.txt", tmp_path / "out"
+    listed.write_text("".join(f"{file}\n" for file in tiles.files), encoding="utf-8")
+    pool_script.main(str(listed), str(output), "1")
+    manifest = pq.read_table(output / "manifest.parquet").to_pydict()
+    assert manifest["status"] == ["done"] * 3
+    written = [hashlib.sha256((output / path).read_bytes()).hexdigest() for path in manifest["output"]]
+    assert manifest["sha256"] == written
+    tables = sorted((output / "data").iterdir())
+    assert len(tables) == 1 + len(standard_work.SCOPES)
+    assert [pq.read_table(table)["input"].to_pylist() for table in tables] == [[str(each) for each in tiles.files]] * 7
 
 
 def test_a_block_with_a_broken_image_is_no_benchmark(tmp_path: Path) -> None:

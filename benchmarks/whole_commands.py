@@ -1,0 +1,142 @@
+"""P11, P12, P13: whole commands, from Enter to prompt, against what people would run instead.
+
+Each side is a process of its own, timed from outside; outputs are removed between turns.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bars import measure
+from benchmarks.baselines import BenchmarkError
+from benchmarks.command_line import run, write_job
+from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
+from benchmarks.photographs import photographs
+
+MANY, FEW = 10_000, 1_000
+SMALL_JOB, SMALL = 100, (640, 427)
+WEB_PX, WEB_QUALITY = 1024, 75
+"""vipsthumbnail's own quality: what each side writes without being asked is no part of the comparison."""
+
+
+def p11(scale: Scale) -> Figure:
+    """The standard work, against a pool script that writes the same files."""
+    return Figure("P11", [_against_script(scale, count) for count in (FEW, MANY)])
+
+
+def _against_script(scale: Scale, photographs_of_bar: int) -> Measure:
+    count = scale.share(photographs_of_bar)
+    files = photographs(count).files
+    listed = _listed(files, scale.scratch / f"script-{count}.txt")
+    script = ["-m", "benchmarks.pool_script", str(listed)]
+    sides: dict[str, Callable[[], float]] = {
+        "job": partial(_job, scale, files, name=f"job-{count}"),
+        "script": lambda: _program(scale, [sys.executable, *script], [str(scale.workers)]),
+    }
+    taken = take_turns(sides, scale.repeat if photographs_of_bar == FEW else 1)
+    detail = {"seconds": _medians(taken), "photographs": count}
+    return measure(
+        f"P11 {photographs_of_bar}",
+        f"whole command, {count:,} photographs, against a pool script",
+        median_ratio(taken["script"], taken["job"]),
+        detail,
+    )
+
+
+def p12(scale: Scale) -> Figure:
+    """A hundred small pictures, against Ray's own start and end."""
+    files = photographs(scale.share(SMALL_JOB), SMALL).files
+    bare = [sys.executable, "-m", "benchmarks.bare_ray_script", str(scale.workers)]
+    sides: dict[str, Callable[[], float]] = {
+        "job": partial(_job, scale, files, name="small"),
+        "bare Ray": lambda: _seconds(bare),
+    }
+    taken = take_turns(sides, max(scale.repeat, 3))
+    detail = {"seconds": _medians(taken), "photographs": len(files)}
+    ratio = median_ratio(taken["job"], taken["bare Ray"])
+    return Figure("P12", [measure("P12 embedded", "a small job against bare Ray", ratio, detail)])
+
+
+def p13(scale: Scale) -> Figure:
+    """The common web export: a resize, nothing else."""
+    files = photographs(scale.images).files
+    listed = _listed(files, scale.scratch / "web.txt")
+    web = {
+        "operations": [{"resize": {"max_side": WEB_PX}}],
+        "analyses": [],
+        "export": {"images": {"format": "jpeg", "quality": WEB_QUALITY, "layout": "flat"}, "data": []},
+    }
+    sides: dict[str, Callable[[], float]] = {
+        "job": partial(_job, scale, files, name="web", **web),
+        "vipsthumbnail": lambda: _vipsthumbnail(scale, listed),
+        "Daft": lambda: _program(scale, [sys.executable, "-m", "benchmarks.daft_script", str(listed)], [str(WEB_PX)]),
+    }
+    taken = take_turns(sides, scale.repeat)
+    detail = {"seconds": _medians(taken), "photographs": len(files)}
+    return Figure(
+        "P13",
+        [
+            measure(
+                f"P13 {side}", f"resize to {WEB_PX} px against {side}", median_ratio(taken[side], taken["job"]), detail
+            )
+            for side in ("vipsthumbnail", "Daft")
+        ],
+    )
+
+
+def _job(scale: Scale, files: Sequence[Path], *, name: str, **changes: Any) -> float:
+    output = scale.scratch / name
+    job = write_job(files, output, limits={"workers": scale.workers}, **changes)
+    seconds = run(job, home=scale.scratch / "home").seconds
+    shutil.rmtree(output)
+    return seconds
+
+
+def _vipsthumbnail(scale: Scale, listed: Path) -> float:
+    if shutil.which("vipsthumbnail") is None:
+        raise BenchmarkError("vipsthumbnail isn't installed: it is in Debian's libvips-tools")
+    output = scale.scratch / "other"
+    output.mkdir()
+    one = ["vipsthumbnail", "--size", f"{WEB_PX}x{WEB_PX}>", "-o", f"{output}/%s.jpg[Q={WEB_QUALITY}]"]
+    share = -(-scale.images // scale.workers)
+    command = ["xargs", "-a", str(listed), "-P", str(scale.workers), "-n", str(share), "env", "VIPS_CONCURRENCY=1"]
+    return _counted(partial(_seconds, [*command, *one]), output, scale)
+
+
+def _program(scale: Scale, command: Sequence[str], last: Sequence[str]) -> float:
+    output = scale.scratch / "other"
+    return _counted(partial(_seconds, [*command, str(output), *last]), output, scale)
+
+
+def _counted(seconds: Callable[[], float], output: Path, scale: Scale) -> float:
+    """Run, see that it wrote images, and remove them."""
+    taken = seconds()
+    if not any(output.rglob("*.jpg")):
+        raise BenchmarkError(f"nothing was written to {output}")
+    shutil.rmtree(output)
+    return taken
+
+
+def _seconds(command: Sequence[str]) -> float:
+    done: list[subprocess.CompletedProcess[bytes]] = []
+    taken = timed(lambda: done.append(subprocess.run(command, capture_output=True, check=False)))
+    if done[0].returncode != 0:
+        raise BenchmarkError(f"{json.dumps(command[:3])} failed: {done[0].stderr[-500:].decode(errors='replace')}")
+    return taken
+
+
+def _listed(files: Sequence[Path], path: Path) -> Path:
+    path.write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
+    return path
+
+
+def _medians(taken: dict[str, list[float]]) -> dict[str, float]:
+    return {name: rounded(statistics.median(each)) for name, each in taken.items()}
