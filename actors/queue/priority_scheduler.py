@@ -3,7 +3,8 @@
 Tasks of one priority, owner, job, type and need wait in one line, oldest first; what holds for the first holds for
 all behind it, so a round of decisions costs time by the number of lines, not of tasks. A line that gets nothing for
 ``AGING_S`` rises by one priority, until it is served: nothing starves, however busy the more urgent are. Within a
-priority the job served longest ago goes first, so jobs share fairly whatever the length of their lines.
+priority the job served longest ago goes first, so jobs share fairly whatever the length of their lines. The order
+itself is in ``PriorityScheduler.again``.
 
 A task that conflicts with a running one (same exclusive resource; an output that is the same, or one inside of the
 other) steps aside until that ends (``claims``). A line whose driver can't run its tasks for now is passed over. Pure:

@@ -7,6 +7,7 @@ colour_profiles.py  profile -> sRGB, or kept; colour_statements.py  what isn't I
 written_form.py     which form, and what it loses; metadata.py, exif_block.py  what is said beside the pixels
 image_encoding.py   pixels -> bytes (``*_writer.py``)
 
+What is cut off fails as ``truncated``, or becomes what ``ReadPolicy.truncated`` asks for, in the reader of its format.
 Which library decodes what, and what is rejected: ``docs/decisions/0010-decoding.md``. Importing this package stays
 light.
 """

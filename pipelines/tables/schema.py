@@ -1,7 +1,8 @@
 """The columns of the result tables as Arrow types: names, types, units and meanings.
 
 Covers the tables ``analyses`` (one row per image) and those with one row per object, which people open and which hold
-scalars alone: numbers, texts; and the tables of scopes beside them, which hold the arrays. Does not cover the manifest.
+scalars alone: numbers, texts; and the tables of scopes beside them, which hold the arrays. Which columns an analysis
+has is declared beside its function, in ``pipelines/analyses``. Does not cover the manifest.
 """
 
 from __future__ import annotations
