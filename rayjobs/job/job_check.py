@@ -27,7 +27,7 @@ from rayjobs.job.column_uses import column_mistakes
 from rayjobs.job.job_spec import Export, ImageExport, JobSpec, JobTask
 from rayjobs.job.mistakes import EVERYDAY_NAMES, Mistake, dotted, location_of, model_mistakes, shown
 from rayjobs.job.path_spelling import expanded
-from rayjobs.job.task_handlers import OWN_TASKS
+from rayjobs.job.task_handlers import OWN_TASKS, SET_BY_THE_RUN
 from rayjobs.job.yaml_data import MAX_DEPTH, Location, is_finite
 
 
@@ -72,7 +72,7 @@ def check_job(
     mistakes += _load_plugins(plugins)
     operations = list(_operations(values.pop("operations", None), base, mistakes))
     analyses = list(_analyses(values.pop("analyses", None), base, mistakes))
-    tasks = list(_tasks(values.pop("tasks", None), mistakes))
+    tasks = list(_tasks(values.pop("tasks", None), base, mistakes))
     mistakes += _requires_mistakes(values.get("requires"), plugins)
     used = [o.name for o in operations] + [a.name for a in analyses] + [t.name for t in tasks]
     mistakes += _unnamed_plugins(used, plugins)
@@ -193,11 +193,12 @@ def _analyses(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[Analysi
     yield from named.values()
 
 
-def _tasks(raw: Any, mistakes: list[Mistake]) -> Iterator[JobTask]:
+def _tasks(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[JobTask]:
     for location, name, params in _steps(raw, "tasks", TASK_TYPES, OWN_TASKS.get_supported_task_types(), mistakes):
         if name not in TASK_TYPES:
+            mistakes += [Mistake((*location, key), "is the run's to say") for key in SET_BY_THE_RUN if key in params]
             try:
-                OWN_TASKS.check(name, params)
+                OWN_TASKS.check(name, OWN_TASKS.located(params, base))
             except RayjobsError as error:
                 mistakes.append(Mistake(location, str(error)))
         yield JobTask(name, params)

@@ -17,6 +17,7 @@ from pipelines.extensions.extension_manager import process_extensions
 from pipelines.models import Output
 from pipelines.tasks import TaskResult, TaskStatus
 from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.options import deciding_extensions
 from rayjobs.job.task_handlers import OWN_TASKS, named_contents
 
 
@@ -42,16 +43,19 @@ def planned_tasks(spec: JobSpec, base: Path, output: Path) -> list[PlannedTask]:
     """A job's tasks, in order.
 
     In texts of their configuration ``{output}`` stands for the absolute output directory, ``{base}`` for the directory
-    that relative paths of the job are relative to, and ``{job}`` for the job's name.
+    that relative paths of the job are relative to, and ``{job}`` for the job's name. Those of the program's own tasks
+    are relative to it as well.
     """
     values = {"{output}": str(output), "{base}": str(base), "{job}": spec.name}
     versions = process_extensions().versions(spec.plugins, kinds=(ExtensionKind.TASK,))
     planned = []
     for task in spec.tasks:
         config = _filled(dict(task.params), values)
-        own = task.name in OWN_TASKS.get_supported_task_types() and task.name not in TASK_TYPES
-        files = named_contents(config) if own else []
-        text = json.dumps([task.name, config, versions, *files], sort_keys=True)
+        deciding, files = versions, list[dict[str, str]]()
+        if task.name in OWN_TASKS.get_supported_task_types() and task.name not in TASK_TYPES:
+            config = OWN_TASKS.located(config, base)
+            deciding, files = {**versions, **deciding_extensions(spec)}, named_contents(config)
+        text = json.dumps([task.name, config, deciding, *files], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
         planned.append(PlannedTask(task_type=task.name, config=config, digest=digest))
     return planned

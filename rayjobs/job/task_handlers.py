@@ -8,7 +8,7 @@ are plain. Tasks of a handler that raises are failed.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.analyses import expand_analyses, with_defaults
+from pipelines.analyses import ANALYSES, Analysis, expand_analyses, with_defaults
 from pipelines.cache_keys import step_key
-from pipelines.charts import ChartOptions, charts_of
+from pipelines.charts import ENGINES, ChartOptions, charts_of
 from pipelines.contracts import TASK_TYPES, TaskHandler
 from pipelines.errors import ImageError, RayjobsError
+from pipelines.extensions.extension_manager import load_extensions
 from pipelines.image_io import EncodeOptions, ReadPolicy, format_of
 from pipelines.models import AnalysisRequest, ImageOperation, Output, WorkItem
+from pipelines.operations import OPERATIONS, Operation
+from pipelines.registry import named_files
 from pipelines.result_codec import plain
 from pipelines.stages.image_stages import Rendered, analyze, export, render
 from pipelines.stages.publish import Publisher
@@ -32,6 +35,8 @@ from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.local_files import time_of
 from pipelines.tables import readable_path
 from pipelines.tasks import ExtensibleTask, Task, TaskResult, TaskStatus
+from rayjobs.job.mistakes import dotted, model_mistakes
+from rayjobs.job.path_spelling import expanded
 
 
 class _Config(BaseModel):
@@ -43,6 +48,12 @@ class _Config(BaseModel):
     """As in a job file."""
     known: dict[str, str] = Field(default_factory=dict)
     """Absolute path -> sha256 of files that may be replaced: what the job's tasks wrote there in an earlier run."""
+    extensions: dict[str, str] = Field(default_factory=dict)
+    """Plug-in -> version, of those that may be used: what the driver allowed."""
+
+
+SET_BY_THE_RUN = ("known", "extensions")
+"""Keys of a configuration that no job file may have."""
 
 
 class RenderConfig(_Config):
@@ -50,7 +61,7 @@ class RenderConfig(_Config):
 
     output: str
     """Path of the file to write; its suffix says the format."""
-    quality: int = Field(90, ge=1, le=100)
+    quality: int = Field(90, ge=1, le=100, strict=True)
 
 
 class AnalyzeConfig(_Config):
@@ -96,13 +107,33 @@ class ImageTaskHandler(TaskHandler):
         Raises
         ------
         RayjobsError
-            With every mistake.
+            With every mistake, those of operations and analyses included.
         """
+        model = self._CONFIGS[task_type]
         try:
-            return self._CONFIGS[task_type].model_validate(dict(config))
+            found = model.model_validate(dict(config))
+            mistakes = [*_step_mistakes(found), *_output_mistakes(found)]
         except ValidationError as error:
-            mistakes = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
-            raise RayjobsError(f"config of a {task_type} task: {'; '.join(mistakes)}") from None
+            mistakes = list(_said(error, model))
+        if mistakes:
+            raise RayjobsError(f"config of a {task_type} task: {'; '.join(mistakes)}")
+        return found
+
+    def located(self, config: Mapping[str, Any], base: Path) -> dict[str, Any]:
+        """A configuration with whole paths, since the working directory of a worker is any.
+
+        ``base`` is what relative ones are relative to, those of files that operations name included.
+
+        Raises
+        ------
+        JobError
+            One of them can't be meant as a path.
+        """
+        found = {**config, **_whole({key: config[key] for key in ("input", "output") if key in config}, base)}
+        for key, registry in _STEPS.items():
+            if isinstance(config.get(key), list | tuple):
+                found[key] = [_located_step(step, registry, base) for step in config[key]]
+        return found
 
     def outputs(self, task_type: str, config: Mapping[str, Any]) -> tuple[str, ...]:
         """What a task writes, so that no two write it at once: a file, or what stands for the charts of an image.
@@ -121,6 +152,7 @@ class ImageTaskHandler(TaskHandler):
                 return ()
 
     def handle_task(self, task: ExtensibleTask) -> TaskResult:
+        load_extensions(task.config.get("extensions") or {})
         value = _value(self.check(task.task_type, task.config))
         return TaskResult(task_id=task.task_id, status=TaskStatus.COMPLETED, value=value)
 
@@ -141,6 +173,61 @@ def named_contents(config: Mapping[str, Any]) -> list[dict[str, str]]:
     return [contents for contents in found if contents]
 
 
+_STEPS: Mapping[str, Mapping[str, Operation | Analysis]] = {"operations": OPERATIONS, "analyses": ANALYSES}
+
+
+def _step_mistakes(config: RenderConfig | AnalyzeConfig) -> Iterator[str]:
+    """What is wrong with the names and parameters of a configuration's steps."""
+    for key, registry in _STEPS.items():
+        for number, step in enumerate(getattr(config, key, ())):
+            try:
+                name, params = _step(step)
+                if (key, name) not in SHORTHANDS:
+                    model = registry[name].parameters
+                    model(**params)
+            except ValidationError as error:
+                yield from (f"{key}[{number}].{name}.{text}" for text in _said(error, model))
+            except (RayjobsError, TypeError) as error:
+                yield f"{key}[{number}]: {error}"
+
+
+def _output_mistakes(config: RenderConfig | AnalyzeConfig) -> Iterator[str]:
+    """What can't be written, or drawn."""
+    try:
+        if isinstance(config, RenderConfig):
+            format_of(Path(config.output).suffix)
+    except RayjobsError as error:
+        yield f"output: {error}"
+    if isinstance(config, ExportConfigOfImage) and config.engine not in ENGINES:
+        known = f"; known: {', '.join(sorted(ENGINES))}"
+        yield f"engine: unknown chart engine {config.engine!r}{ENGINES.hint(config.engine)}{known}"
+
+
+SHORTHANDS = {("analyses", "scopes"), ("analyses", "all")}
+
+
+def _said(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
+    return (f"{dotted(mistake.location)}{mistake.message}" for mistake in model_mistakes(error, model))
+
+
+def _whole(values: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """The texts among values as whole paths."""
+    return {
+        key: str(base / expanded(value, what=key, base=base)) if isinstance(value, str) and value else value
+        for key, value in values.items()
+    }
+
+
+def _located_step(step: Any, registry: Mapping[str, Operation | Analysis], base: Path) -> Any:
+    if not isinstance(step, Mapping) or len(step) != 1:
+        return step
+    ((name, params),) = step.items()
+    if name not in registry or not isinstance(params, Mapping):
+        return step
+    files = named_files(registry[name].parameters).keys() & params.keys()
+    return {name: {**params, **_whole({key: params[key] for key in files}, base)}}
+
+
 OWN_TASKS = ImageTaskHandler()  # one object, so that it is sent to the cluster once
 
 
@@ -158,8 +245,11 @@ def _value(config: RenderConfig | AnalyzeConfig) -> dict[str, Any]:
     recipe = _recipe(config)
     root, names = _places(config, recipe)
     item = _item(config, root)
-    rendered = render(item, recipe)
-    results = analyze(rendered, recipe)
+    try:
+        rendered = render(item, recipe)
+        results = analyze(rendered, recipe)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{config.input}: {error}") from error
     outputs = _published(item, rendered, results, recipe, root, names) if names else []
     files = [{"path": str(root / each.path), "sha256": each.sha256, "bytes": each.bytes} for each in outputs]
     match config:

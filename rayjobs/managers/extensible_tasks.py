@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from pipelines import retry_rules
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
+from pipelines.extensions.extension_manager import process_extensions
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import (
     TASK_TIMEOUT_S,
@@ -81,7 +83,17 @@ class ExtensibleTasks:
         config: Mapping[str, Any],
         limits: TaskLimits,
     ) -> ExtensibleTask:
-        """A task that isn't queued yet."""
+        """A task that isn't queued yet; paths of the program's own tasks are relative to the current directory.
+
+        Raises
+        ------
+        RayjobsError
+            A path can't be meant as one.
+        """
+        with self._lock:
+            handler = task_handlers(self._handlers).get(task_type)
+        if isinstance(handler, ImageTaskHandler):
+            config = handler.located(config, Path.cwd())
         return ExtensibleTask(
             task_id=uuid.uuid4().hex[:12],
             job_id=job_id,
@@ -105,14 +117,16 @@ class ExtensibleTasks:
             known = ", ".join(sorted(handlers))
             raise RayjobsError(f"no handler runs tasks of type {task.task_type!r}; there are {known}")
         outputs: tuple[str, ...] = ()
+        payload: Mapping[str, Any] = task.config
         if isinstance(handler, ImageTaskHandler):
             outputs = handler.outputs(task.task_type, task.config)
+            payload = {"extensions": process_extensions().versions(), **task.config}
         limits = _LIMITS.validate_python(task.extension_data)
         work = Task(
             task_id=f"{task.task_id}.{uuid.uuid4().hex[:8]}",
             task_type=task.task_type,
             job_id=task.job_id,
-            payload=task.config,
+            payload=payload,
             extension_data=task.extension_data,
             resources=limits.resources,
             outputs=outputs,

@@ -18,6 +18,7 @@ from pipelines.errors import RayjobsError
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.job_tasks import PlannedTask
+from rayjobs.job.options import deciding_extensions
 from rayjobs.job.task_handlers import OWN_TASKS, task_handlers
 from rayjobs.run.ray_session import ray_session
 from rayjobs.run.ray_task_client import TaskClient
@@ -53,13 +54,14 @@ def run_tasks(
     with ray_session(name=spec.name, workers=spec.limits.cpus), closing(TaskClient()) as client:
         handlers = task_handlers({})
         own = [name for name, handler in handlers.items() if handler is OWN_TASKS]
+        given = {"known": dict(known), "extensions": deciding_extensions(spec)}
         for number, task in enumerate(tasks, 1):
             started = time.monotonic()
             work = Task(
                 task_id=f"{spec.name}.task-{number}.{uuid.uuid4().hex[:8]}",
                 task_type=task.task_type,
                 job_id=job_id,
-                payload={**task.config, "known": dict(known)} if task.task_type in own else task.config,
+                payload={**task.config, **given} if task.task_type in own else task.config,
                 outputs=OWN_TASKS.outputs(task.task_type, task.config) if task.task_type in own else (),
                 timeout_s=spec.limits.item_timeout if task.task_type in own else spec.limits.task_timeout,
                 max_attempts=spec.limits.attempts,

@@ -120,3 +120,50 @@ def test_a_task_holds_what_nodes_declare_for_its_stages_and_what_it_asks_for_its
     held = with_stages(task, {"render", "analyze", "export_io"}).resources
     assert held == ResourceEstimate(cpus=2, custom={"render": 1, "export_io": 3, "seat": 1})
     assert with_stages(task, ()) == task
+
+
+def job_with(tmp_path: Path, **task: Any) -> dict[str, Any]:
+    """The configuration with which the one task of a job in ``tmp_path`` runs."""
+    job = {"name": "a", "inputs": ["in"], "output": "out", "analyses": ["statistics"], "tasks": [task]}
+    spec = check_job(job, base=tmp_path)
+    return dict(planned_tasks(spec, tmp_path, tmp_path / "out")[0].config)
+
+
+def test_relative_paths_and_tilde_mean_in_a_task_what_they_mean_in_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "look.cube").write_text("LUT_1D_SIZE 2\n1 1 1\n0 0 0\n")
+    picture(tmp_path / "a.png", 9)
+    look = [{"lut3d": {"path": "look.cube"}}]
+    config = job_with(tmp_path, render={"input": "a.png", "output": "~/b.png", "operations": look})
+    run("render", **config)
+    look = [{"lut3d": {"path": str(tmp_path / "look.cube")}}]
+    run("render", input=str(tmp_path / "a.png"), output=str(tmp_path / "c.png"), operations=look)
+    assert (tmp_path / "home/b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"render": {"input": "a.png", "output": "s3://bucket/b.png"}}, "object stores are not supported"),
+        ({"analyze": {"input": "$HOME/a.png"}}, "variables such as"),
+        ({"render": {"input": "a", "output": "b.png", "operations": ["invrt"]}}, "did you mean 'invert'"),
+        (
+            {"render": {"input": "a", "output": "b.png", "operations": [{"gaussian": {"sigma": -1}}]}},
+            r"\[0\].gaussian.si",
+        ),
+        (
+            {"analyze": {"input": "a", "analyses": [{"objects": {"polarity": "dim"}}]}},
+            r"analyses\[0\].objects.polarity",
+        ),
+        ({"export": {"input": "a", "output": "b", "engine": "fats"}}, "did you mean 'fast'"),
+        ({"render": {"input": "a", "output": "b.gif"}}, "gif"),
+        ({"render": {"input": "a", "output": "b.png", "quality": True}}, "quality"),
+        ({"render": {"input": "a", "output": "b.png", "known": {"/x/b.png": "0"}}}, "known: is the run's to say"),
+        ({"analyze": {"input": "a", "extensions": {"x": "1"}}}, "extensions: is the run's to say"),
+    ],
+)
+def test_what_is_wrong_in_a_task_is_told_with_the_job(tmp_path: Path, task: dict[str, Any], said: str) -> None:
+    with pytest.raises(RayjobsError, match=said):
+        job_with(tmp_path, **task)
