@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, ValidationInfo, create_model, field_validator
+from pydantic_core import PydanticCustomError
 
 from pipelines.errors import RayjobsError
 
@@ -104,6 +105,28 @@ class Parameters(BaseModel):
 
     # The validators of all operations would take every start of the command line 30 ms: they are built when used.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """``true`` and ``on`` aren't 1."""
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if not kinds.isdisjoint({int, float}) and bool not in kinds and _has_switch(value):
+            raise PydanticCustomError("number_type", "Input should be a number")
+        return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)
+    if not inner:
+        yield annotation
+    for each in inner:
+        yield from _kinds(each)
+
+
+def _has_switch(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(map(_has_switch, value)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,9 @@ def _help(top: argparse.ArgumentParser, _: argparse.Namespace) -> int:
 def _file(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
     sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
     sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
+    sub.add_argument(
+        "--base", type=Path, metavar="DIR", help="what its relative paths are relative to, if not its place"
+    )
     return sub
 
 

@@ -1,6 +1,7 @@
 """``rayjobs submit``: hand a job to a cluster through Ray's Jobs API.
 
-The job travels resolved, as one small file with absolute paths, so that it means the same wherever its driver starts.
+The job travels resolved, as one small file with absolute paths, and with the directory that other texts in it are
+relative to, so that it means the same wherever its driver starts.
 The package itself is expected on the cluster's nodes (image or set-up commands, see ``cluster.yaml``).
 """
 
@@ -29,6 +30,7 @@ from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROB
 from rayjobs.job.job_state import read_state
 from rayjobs.job.job_tasks import planned_tasks
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.path_spelling import spelled
 from rayjobs.run.ray_session import decide_authentication
 from rayjobs.run.run_request import RunRequest
 
@@ -68,7 +70,7 @@ def submit_job(request: RunRequest, *, address: str, options: Sequence[str] = ()
     client = _client(address)
     job_id = job_id_of(request.spec.name, request.output)
     submission_id = f"{job_id}-{time.time_ns():x}"
-    arguments = ["run", JOB_FILE, "--output", str(request.output), *options]
+    arguments = ["run", JOB_FILE, "--base", str(request.base), "--output", str(request.output), *options]
     try:
         with tempfile.TemporaryDirectory(prefix="rayjobs-submit-") as directory:
             text = json.dumps(resolved_job(request), indent=2)
@@ -202,9 +204,13 @@ def _submit(client: Any, **job: Any) -> None:
 
 
 def resolved_job(request: RunRequest) -> dict[str, Any]:
-    """The job as a job file with absolute paths, for a driver that starts in another directory."""
+    """The job as a job file with absolute paths, for a driver that starts in another directory, and as another user.
+
+    Only what may mean more than one path stays relative: patterns to exclude, and cells of tables.
+    """
     job = request.spec.model_dump(mode="json")
     job["inputs"] = [_absolute_input(source, request.base) for source in job["inputs"]]
+    job["exclude"] = [_absolute(each, request.base) if each.startswith("~") else each for each in job["exclude"]]
     job["output"] = str(request.output)
     tasks = planned_tasks(request.spec, request.base, request.output)
     job["tasks"] = [{task.task_type: dict(task.config)} for task in tasks]
@@ -214,15 +220,13 @@ def resolved_job(request: RunRequest) -> dict[str, Any]:
 def _absolute_input(source: str | dict[str, Any], base: Path) -> str | dict[str, Any]:
     if isinstance(source, str):
         return _absolute(source, base)
-    paths = {key: str(base / Path(source[key]).expanduser()) for key in ("table", "base") if source[key] is not None}
-    return {**source, **paths}
+    return {**source, **{key: _absolute(source[key], base) for key in ("table", "base") if source[key] is not None}}
 
 
 def _absolute(pattern: str, base: Path) -> str:
-    if "://" in pattern:
-        return pattern
     marker = "@" if pattern.startswith("@") else ""
-    return marker + os.path.join(base, pattern.removeprefix("@"))
+    start, rest = spelled(pattern.removeprefix("@"), what="submit", base=os.fsencode(base))
+    return marker + os.fsdecode(os.path.join(start, rest))
 
 
 def _follow(client: Any, submission_id: str) -> int:

@@ -69,7 +69,8 @@ def submit(arguments: argparse.Namespace) -> int:
 
 
 def run_request(arguments: argparse.Namespace) -> RunRequest:
-    spec = load_job(arguments.file)
+    base: Path = (arguments.base or arguments.file.parent).resolve()
+    spec = load_job(arguments.file, base=base)
     if getattr(arguments, "priority", None):
         spec = spec.model_copy(update={"priority": arguments.priority})
     output: Path | None = arguments.output
@@ -79,7 +80,7 @@ def run_request(arguments: argparse.Namespace) -> RunRequest:
             f"output {chosen}: inside of a Ray job a relative output would land in a disposable copy of the working "
             "directory; give --output with an absolute path, or use `rayjobs submit`"
         )
-    return request_of(spec, arguments.file.parent, output)
+    return request_of(spec, base, output)
 
 
 def _run(request: RunRequest, arguments: argparse.Namespace) -> int:

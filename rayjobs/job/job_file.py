@@ -13,8 +13,8 @@ from rayjobs.job.yaml_data import YamlDataError, as_typed, compose, construct, p
 MAX_BYTES = 1_000_000
 
 
-def load_job(path: Path) -> JobSpec:
-    """Read and check a job file.
+def load_job(path: Path, *, base: Path | None = None) -> JobSpec:
+    """Read and check a job file; ``base`` is what paths in it are relative to, its own directory unless given.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def load_job(path: Path) -> JobSpec:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise JobError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    return parse_job(text, name=str(path), base=path.resolve().parent)
+    return parse_job(text, name=str(path), base=path.resolve().parent if base is None else base)
 
 
 def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:

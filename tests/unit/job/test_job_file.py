@@ -19,6 +19,7 @@ from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
 from rayjobs.command_line.ray_submit import resolved_job
+from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_check import JobFileError, check_job
 from rayjobs.job.job_file import load_job, parse_job
 from rayjobs.job.job_spec import job_schema
@@ -26,6 +27,7 @@ from rayjobs.job.job_tasks import planned_tasks
 from rayjobs.job.mistakes import EVERYDAY_NAMES
 from rayjobs.job.yaml_data import compose, construct, is_text
 from rayjobs.run.run_request import request_of
+from tests.places import picture
 
 SMALL = "name: a\ninputs: [photos/]\noutput: out\n"
 
@@ -576,8 +578,32 @@ def test_a_submitted_job_means_the_same_in_another_directory(tmp_path: Path) -> 
     assert task.config["input"] == f"{tmp_path}/a.png"
 
 
+def test_a_submitted_job_reads_and_leaves_out_what_it_would_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "run [final]"
+    for name in ("home/a.png", "run [final]/b.png", "run [final]/old/c.png", "run [final]/sub/old/d.png"):
+        picture(tmp_path / name, 3)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    text = "name: a\ninputs: [~/, '**/*.png']\nexclude: [old/*.png]\nanalyses: [statistics]\noutput: out\n"
+    asked = request_of(parse_job(text, base=here), here, None)
+    sent = resolved_job(asked)
+    monkeypatch.setenv("HOME", str(tmp_path / "another"))
+    there = check_job(sent)
+    found = Discovery(there.inputs, asked.base, there.exclude).inputs()
+    assert {Path(os.fsdecode(each.path)).name for each in found if each.reason is None} == {"a.png", "b.png", "d.png"}
+
+
 def test_everyday_names_stand_for_what_there_is() -> None:
     for name, meant in EVERYDAY_NAMES.items():
         assert name not in OPERATIONS
         assert name not in ANALYSES
         assert meant in OPERATIONS or meant in ANALYSES
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["resize: {width: true}", "gaussian: {sigma: on}", "curves: {points: [[0, yes], [1, 1]]}", "gamma: {gamma: [on]}"],
+)
+def test_a_switch_is_no_number(step: str) -> None:
+    assert "number" in mistakes(f"{SMALL}operations:\n  - {step}\n")[-1]
