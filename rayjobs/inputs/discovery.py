@@ -187,6 +187,8 @@ class Discovery:
         if isinstance(typed, InputTable):
             reader = InputTableReader(typed, self.base.absolute(), self.columns.used, self.columns.mistakes)
             return _Table(typed=typed.table, order=order, reader=reader)
+        if not typed.strip():
+            raise JobError(f"inputs: {typed!r} names nothing; the job file's own directory is `.`")
         literal = _absolute(base, encoded(typed, what="inputs"))
         if typed.startswith("@"):
             file = _absolute(*spelled(typed[1:], what="inputs", base=base))

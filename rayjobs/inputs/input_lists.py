@@ -38,6 +38,8 @@ def read_list(file: Path) -> Iterator[bytes]:
                 raise JobError(f"inputs: the list {name} is UTF-16; save it as UTF-8")
             stream.seek(len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0)
             separator = b"\0" if b"\0" in start else b"\n"
+            if b"\r" in start.rstrip(b"\r") and b"\0" not in start and b"\n" not in start:
+                raise JobError(f"inputs: the list {name} has lines that end with CR alone; save it with LF or CRLF")
             for entry in _split(stream, separator):
                 if len(entry) > MAX_ENTRY_BYTES:
                     raise JobError(f"inputs: the list {name} has no paths in it: {MAX_ENTRY_BYTES:,} bytes without end")

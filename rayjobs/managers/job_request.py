@@ -15,14 +15,15 @@ from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.job.path_spelling import expanded
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import RunHandle
 from rayjobs.run.run_request import RunRequest
 
 
 def job_output(base: Path, output: str | Path) -> Path:
-    """Absolute and without ``..``, but with links as they are."""
-    return Path(os.path.normpath(base / Path(output).expanduser()))
+    """Absolute and without ``..``, but with links as they are. Raises JobError: it can't be meant as a directory."""
+    return Path(os.path.normpath(base / expanded(os.fspath(output), what="output", base=base)))
 
 
 def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) -> str | dict[str, Any]:

@@ -48,6 +48,18 @@ def test_a_list_in_utf_16_is_told(tmp_path: Path, encoding: str) -> None:
         find(tmp_path, "@x.txt")
 
 
+def test_a_list_whose_lines_end_with_cr_alone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_bytes(b"a.jpg\rb.jpg\r")
+    with pytest.raises(JobError, match=r"x\.txt has lines that end with CR alone"):
+        find(tmp_path, "@x.txt")
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_nothing_is_no_input(tmp_path: Path, text: str) -> None:
+    with pytest.raises(JobError, match="names nothing"):
+        find(tmp_path, text)
+
+
 def test_lists_are_read_piece_by_piece(tmp_path: Path) -> None:
     many = [b"dir/%s-%d.jpg" % (b"n" * 90, number) for number in range(3000)]
     for separator in (b"\n", b"\0"):
