@@ -201,7 +201,7 @@ def one_line(error: BaseException) -> str:
     """An error for a person: its kind and the first line of its text."""
     try:
         text = str(error).strip()
-    except (Exception, SystemExit):  # noqa: BLE001 - of anybody's class
+    except BaseException:  # noqa: BLE001 - of anybody's class
         text = ""
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 

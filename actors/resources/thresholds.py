@@ -105,7 +105,7 @@ class ThresholdWatch:
         for event, callback in told:
             try:
                 callback(event)
-            except Exception:  # a callback's mistake must neither end the watch nor keep the others from being told
+            except BaseException:  # foreign code must neither end the watch nor keep the others from being told
                 log.exception("a callback for %r failed", event.resource)
 
     def hold_reason(self) -> str | None:

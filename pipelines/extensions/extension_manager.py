@@ -214,7 +214,9 @@ class ExtensionManager:
                 for kind, value in found:
                     undoing.callback(install(kind, value, origin))
                 loaded = _Loaded(origin, tuple(map(_kind, entries)), undoing.pop_all().close)
-        except (Exception, SystemExit) as error:  # foreign code may raise anything when it is imported
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # foreign code may raise anything when it is imported
             text = str(error) if isinstance(error, ExtensionError) else f"{origin}: {type(error).__name__}: {error}"
             self._broken[name] = f"{text} (the plug-in is broken; the others work)"
             log.warning("%s", self._broken[name])

@@ -103,7 +103,7 @@ class RunHandle:
             self.state = self._stopped(None)
         except RayjobsError as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001 - whoever waits is told; a thread has nobody else to tell
+        except BaseException as error:  # noqa: BLE001 - of a callback, say; whoever waits is told, a thread has nobody else
             self.error = JobError(f"{self.request.spec.name}: {type(error).__name__}: {error}")
             self.error.__cause__ = error
         finally:

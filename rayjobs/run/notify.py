@@ -95,7 +95,9 @@ def tell(
     for callback in callbacks:
         try:
             callback(event)
-        except Exception as error:  # noqa: BLE001 - foreign code; the job has ended well or badly without it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - foreign code; the job has ended well or badly without it
             problems.append(f"notify: a callback raised {type(error).__name__}: {error}")
     targets = list(also)
     for name in dict.fromkeys(names):
