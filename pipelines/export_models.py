@@ -32,6 +32,12 @@ class ExportConfig:
     priority: str = "normal"
     """urgent, high, normal, low."""
 
+    def __post_init__(self) -> None:
+        """As in a job file, one value may stand where a list may be, and a list is as good as a tuple."""
+        for name in ("analyses", "data_formats"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str | Mapping) else tuple(given))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:

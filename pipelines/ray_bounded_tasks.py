@@ -80,6 +80,11 @@ class BoundedTasks(Generic[T]):
             _cancel(ref)
 
 
+def is_over(ref: ray.ObjectRef) -> bool:
+    """Whether a task has ended, well or badly."""
+    return bool(ray.wait([ref], timeout=0)[0])
+
+
 def _cancel(ref: ray.ObjectRef) -> None:
-    if ray.is_initialized() and not ray.wait([ref], timeout=0)[0]:
+    if ray.is_initialized() and not is_over(ref):
         ray.cancel(ref, force=True)

@@ -160,7 +160,7 @@ class ExtensibleImageProcessor:
     ) -> list[Image]:
         """Render images and wait for them; the results are in the order of the images. See ``render_pipeline_async``.
 
-        Equal images are rendered once, and share their result.
+        Equal images are rendered once, and share their result; of references, which aren't looked into, the same ones.
 
         Raises
         ------

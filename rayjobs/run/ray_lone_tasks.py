@@ -20,7 +20,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from pipelines.errors import FailedReason, ImageError, JobError, is_out_of_memory
 from pipelines.models import ImageStatus, WorkItem
-from pipelines.ray_bounded_tasks import BoundedTasks
+from pipelines.ray_bounded_tasks import BoundedTasks, is_over
 from pipelines.resource_needs import ray_options
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.ray_stream import StreamOptions, here
@@ -134,7 +134,7 @@ class LoneTasks:
 
     def _look_at(self, task: _Running) -> Outcome | Undone | None:
         """What became of a task, which is over or to be ended; None while there is nothing to say."""
-        if ray.wait([task.ref], timeout=0)[0]:
+        if is_over(task.ref):
             return self._outcome(task)
         if task.image.item.id in self.watch.abandoned:
             return self._crash(task)
