@@ -4,6 +4,6 @@
                  product_plan ->  |   `-> file_record: whose file it is
                             output_lock: one writer
 
-``job_facts`` is what is known of the job as a whole. ``ledger_format`` is schema and upgrades; ``batch_records`` and
-``job_registry`` are the lists beside it.
+``attempt_record``, ``work_record`` and ``job_facts`` are its other tables: each try, what was made, the job as a whole.
+``ledger_format`` is schema and upgrades; ``batch_records`` and ``job_registry`` are the lists beside it.
 """

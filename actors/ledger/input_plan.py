@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from actors.ledger.job_ledger import JobLedger, drop_work, keep_products
+from actors.ledger.job_ledger import JobLedger
 from actors.ledger.staged_inputs import FoundInput, stage
+from actors.ledger.work_record import drop_work, keep_products
 from pipelines.column_models import Cell
 from pipelines.errors import JobError
 

@@ -4,8 +4,8 @@ The driver that holds the output's lock is the only writer, from any of its thre
 Covers storage alone: what to run next and how to treat a failure is decided by the callers. Results of analyses lie in
 files; the ledger knows in which file and row. An input that isn't in the job's list any more stays known, with what was
 made of it, in case it returns. See also ``ledger_format`` (tables, older formats), ``file_record`` (the files),
-``job_facts`` (the job as a whole), ``input_plan`` (sealing the inputs), ``product_plan`` (what a changed job still has
-to compute) and ``output_lock``.
+``attempt_record`` (the attempts), ``work_record`` (what was made), ``job_facts`` (the job as a whole), ``input_plan``
+(sealing the inputs), ``product_plan`` (what a changed job still has to compute) and ``output_lock``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import json
 import sqlite3
 import tempfile
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from actors.ledger.attempt_record import AttemptRecord
 from actors.ledger.file_record import OUTPUTS_OF_INPUT, FileRecord, is_fixed_name, outputs_from_json, record_outputs
 from actors.ledger.job_facts import FactRecord
 from actors.ledger.ledger_format import (
@@ -35,23 +35,14 @@ from actors.ledger.ledger_format import (
     upgrade_in_place,
     upgraded_copy,
 )
-from actors.ledger.ledger_rows import Attempt, Counts, FinalInput, OpenInput, Products, ResultRow
+from actors.ledger.ledger_rows import Counts, FinalInput, OpenInput, Products, ResultRow
+from actors.ledger.work_record import drop_work, keep_products, recipe_of
 from pipelines.column_models import Cell
 from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.storage.local_files import own_file, replace_own
 
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
-
-
-_ATTEMPTS = (
-    "SELECT attempts.rowid, path, epoch, finished, seconds, outcome, attempts.reason, attempts.message, worker"
-    " FROM attempts JOIN inputs ON inputs.id = input"
-)
-
-
-def _attempt(row: tuple[Any, ...]) -> Attempt:
-    return Attempt(**dict(zip(Attempt.__slots__, row[1:], strict=True)))
 
 
 class JobLedger:
@@ -77,6 +68,8 @@ class JobLedger:
             raise
         self.files = FileRecord(self.transaction, self._all)
         """Every file that the job has written below its output, and holds to be its own."""
+        self.attempts = AttemptRecord(self.transaction, self._all)
+        """Every attempt at an input."""
         self.facts = FactRecord(self.transaction, self._all)
         """What is known of the job as a whole."""
 
@@ -208,51 +201,16 @@ class JobLedger:
         query = "SELECT coalesce(sum(size), 0) FROM inputs WHERE status IS NULL AND seq >= 0 AND size <= ?"
         return int(self._all(query, (most,))[0][0])
 
-    def attempts_of(self, number: int, *, epoch: int | None = None) -> int:
-        """How often an input was tried, hand-backs not counted."""
-        query = "SELECT count(*) FROM attempts WHERE input = ? AND outcome <> 'released'"
-        bound: tuple[int, ...] = (number,)
-        if epoch is not None:
-            query, bound = query + " AND epoch = ?", (number, epoch)
-        return int(self._all(query, bound)[0][0])
-
-    def mean_seconds(self) -> float | None:
-        """Mean time of the latest done attempts; None when there are none."""
-        query = "SELECT avg(seconds) FROM (SELECT seconds FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC"
-        found = self._all(f"{query} LIMIT 1000)")[0][0]
-        return None if found is None else float(found)
-
-    def attempts(self) -> Iterator[Attempt]:
-        """Every attempt in the order in which they ended; read in pages, so memory stays flat."""
-        last = 0
-        while page := self._all(f"{_ATTEMPTS} WHERE attempts.rowid > ? ORDER BY attempts.rowid LIMIT 2000", (last,)):
-            last = page[-1][0]
-            yield from map(_attempt, page)
-
-    def last_failure(self) -> Attempt | None:
-        """The latest attempt that failed."""
-        found = self._all(f"{_ATTEMPTS} WHERE outcome = 'failed' ORDER BY attempts.rowid DESC LIMIT 1")
-        return _attempt(found[0]) if found else None
-
-    def done_since(self, when: float) -> int:
-        """How many attempts were done since a time, in Unix seconds; of the latest 100,000."""
-        latest = "SELECT finished FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC LIMIT 100000"
-        return int(self._all(f"SELECT count(*) FROM ({latest}) WHERE finished >= ?", (when,))[0][0])
-
     def commit(self, rows: Sequence[ImageStatus], *, epoch: int) -> int:
         """Take over what workers report, in one transaction; return how many inputs became final by it.
 
         The first final row of an input wins: a late second one is journalled as an attempt and otherwise ignored.
         """
-        now = time.time()
         gained = Counter[str]()
         with self._lock:
             before = self.counts()
             with self.transaction() as db:
-                db.executemany(
-                    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [(r.id, epoch, now, r.seconds, r.status, r.reason, r.message, r.worker) for r in rows],
-                )
+                self.attempts.add(rows, epoch=epoch)
                 for row in rows:
                     if row.status != "released" and _finish(db, row):
                         gained[row.status] += 1
@@ -263,15 +221,6 @@ class JobLedger:
                 before.skipped + gained["skipped"],
             )
         return gained.total()
-
-    def add_attempts(self, rows: Sequence[ImageStatus], *, epoch: int) -> None:
-        """Journal attempts that ended without a final row, such as a crash that is to be tried again."""
-        now = time.time()
-        with self.transaction() as db:
-            db.executemany(
-                "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(r.id, epoch, now, r.seconds, "crashed", r.reason, r.message, r.worker) for r in rows],
-            )
 
     def reopen(self, reasons: Sequence[str] | None = None) -> int:
         """Give failed inputs another chance (all, or those of some reasons); return how many."""
@@ -425,33 +374,3 @@ def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     else:
         drop_work(db, [row.id])
     return True
-
-
-def drop_work(db: sqlite3.Connection, numbers: Iterable[int]) -> None:
-    """Forget all products of inputs; their files are kept, as no product's. Part of the caller's transaction."""
-    for number in numbers:
-        db.execute("UPDATE files SET current = 0 WHERE current = 1 AND input = ?", (number,))
-        db.execute("DELETE FROM work WHERE input = ?", (number,))
-
-
-def keep_products(db: sqlite3.Connection, number: int, recipe: int, kept: Callable[[str], bool]) -> None:
-    """Reduce an input's work under a recipe to the products that are kept. Part of the caller's transaction."""
-    (text,) = db.execute("SELECT products FROM recipes WHERE id = ?", (recipe,)).fetchone()
-    products = json.loads(text)
-    surviving = {product: digest for product, digest in products.items() if kept(product)}
-    if surviving == products:
-        return
-    part, row = db.execute("SELECT part, row FROM work WHERE input = ? AND recipe = ?", (number, recipe)).fetchone()
-    db.execute("DELETE FROM work WHERE input = ? AND recipe = ?", (number, recipe))
-    if not surviving:
-        return
-    if not any(product.startswith("analysis:") for product in surviving):
-        part = row = None
-    db.execute("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)", (number, recipe_of(db, surviving), part, row))
-
-
-def recipe_of(db: sqlite3.Connection, products: Products) -> int:
-    """The number of a set of products, the same for the same set. Part of the caller's transaction."""
-    text = json.dumps(dict(products), sort_keys=True)
-    db.execute("INSERT OR IGNORE INTO recipes (products) VALUES (?)", (text,))
-    return int(db.execute("SELECT id FROM recipes WHERE products = ?", (text,)).fetchone()[0])

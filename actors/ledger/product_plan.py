@@ -11,8 +11,9 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from actors.ledger.job_ledger import JobLedger, keep_products, recipe_of
+from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import Products
+from actors.ledger.work_record import keep_products, recipe_of
 
 IMAGE = "image"
 ANALYSIS = "analysis:"

@@ -43,8 +43,8 @@ def status(arguments: argparse.Namespace) -> int:
     output = find_output(arguments.job)
     with closing(output.read_ledger()) as ledger:
         state = state_of(ledger, output)
-        recent = ledger.done_since(time.time() - RECENT_S) if state.status is JobStatus.RUNNING else 0
-        failure = ledger.last_failure()
+        recent = ledger.attempts.done_since(time.time() - RECENT_S) if state.status is JobStatus.RUNNING else 0
+        failure = ledger.attempts.last_failure()
     snapshot = Snapshot.of(state.name, state.status, state, rate=recent / RECENT_S if recent else None)
     if arguments.json:
         found: dict[str, Any] = {"images_per_second": snapshot.rate, "seconds_left": snapshot.eta_s}
@@ -137,7 +137,7 @@ def history(arguments: argparse.Namespace) -> int:
     output = find_output(arguments.job)
     ledger = output.read_ledger()
     try:
-        for attempt in ledger.attempts():
+        for attempt in ledger.attempts.every():
             path = readable_path(attempt.path)
             if arguments.input and arguments.input not in path:
                 continue

@@ -285,7 +285,7 @@ class BatchJobManager(ClosedOnExit):
         if not output.exists:
             return
         with closing(output.read_ledger()) as ledger:
-            yield from ledger.attempts()
+            yield from ledger.attempts.every()
 
     def get_progress(self, job_id: str) -> int:
         """Percent of the inputs that are final."""

@@ -32,7 +32,7 @@ def usage_of(output: OutputDirectory) -> ResourceUsageInfo:
 
 def _cpu_seconds(ledger: JobLedger) -> float:
     measured = ledger.facts.read().cpu_seconds
-    return sum(attempt.seconds for attempt in ledger.attempts()) if measured is None else measured
+    return sum(attempt.seconds for attempt in ledger.attempts.every()) if measured is None else measured
 
 
 class WorkSpent:

@@ -184,7 +184,7 @@ def dry_run(request: RunRequest) -> Outlook:
         counts, facts = ledger.counts(), ledger.facts.read()
         opened = ledger.open_inputs(0, counts.total)
         recipes = JobRecipes(spec, plan.wanted, ledger, output.root)
-        known = ledger.mean_seconds() if opened else None
+        known = ledger.attempts.mean_seconds() if opened else None
         sample = try_sample(spec, _sample(opened, PROBED), recipes, timed=0 if known is not None else TIMED)
         seconds = known if known is not None else sample.seconds
         return Outlook(

@@ -164,13 +164,13 @@ def _try_alone(item: WorkItem, crash: Crash, engine: ShardEngine, context: Shard
     """Charge the crash to the input, and try it by itself as often as the job allows."""
     while True:
         row = ImageStatus(id=item.id, status="failed", reason=crash.reason, message=crash.message, recipe=item.recipe)
-        attempts = context.ledger.attempts_of(item.id, epoch=context.epoch) + 1
+        attempts = context.ledger.attempts.of(item.id, epoch=context.epoch) + 1
         pause_s = None if crash.final else pause_before_retry(crash.reason, attempts, context.attempts)
         if pause_s is None:
             context.ledger.commit([row], epoch=context.epoch)
             context.committed([row])
             return
-        context.ledger.add_attempts([row], epoch=context.epoch)
+        context.ledger.attempts.add([row], epoch=context.epoch, outcome="crashed")
         log.info("input %d ended its worker (%s); trying it alone", item.id, crash.message)
         time.sleep(pause_s)
         outcome = engine.alone(item, crash.reason, context.attempts - attempts)

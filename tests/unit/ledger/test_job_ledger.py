@@ -245,7 +245,7 @@ def test_first_final_row_wins_and_both_are_journalled(ledger: JobLedger) -> None
     assert ledger.commit([row], epoch=1) == 1
     assert ledger.commit([ImageStatus(id=entry.id, status="done")], epoch=1) == 0
     assert [(f.status, f.reason) for f in ledger.final_inputs()] == [("failed", "corrupt")]
-    assert ledger.attempts_of(entry.id) == 2
+    assert ledger.attempts.of(entry.id) == 2
 
 
 def test_released_input_stays_open_and_is_no_attempt(ledger: JobLedger) -> None:
@@ -253,7 +253,7 @@ def test_released_input_stays_open_and_is_no_attempt(ledger: JobLedger) -> None:
     [entry] = ledger.open_inputs(0, 9)
     ledger.commit([ImageStatus(id=entry.id, status="released")], epoch=1)
     assert ledger.counts().open == 1
-    assert ledger.attempts_of(entry.id) == 0
+    assert ledger.attempts.of(entry.id) == 0
 
 
 def test_failed_inputs_can_be_reopened_by_reason(ledger: JobLedger) -> None:

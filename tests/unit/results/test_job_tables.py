@@ -108,7 +108,9 @@ class Job:
     def attempts(self) -> int:
         ledger = self.output.read_ledger()
         try:
-            return sum(1 for attempt in ledger.attempts() if attempt.epoch == self.epoch and attempt.outcome == "done")
+            return sum(
+                1 for attempt in ledger.attempts.every() if attempt.epoch == self.epoch and attempt.outcome == "done"
+            )
         finally:
             ledger.close()
 

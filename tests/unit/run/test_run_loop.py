@@ -174,7 +174,7 @@ def test_a_revoked_shard_gives_its_cpus_back_and_goes_on_when_granted_again(sett
     assert setting.grants.ended[0] == (revoked[0], False)
     assert (revoked[0], True) in setting.grants.ended
     assert setting.job.ledger.counts().done == COUNT
-    assert all(attempt.outcome in ("done", "released") for attempt in setting.job.ledger.attempts())
+    assert all(attempt.outcome in ("done", "released") for attempt in setting.job.ledger.attempts.every())
 
 
 @pytest.mark.parametrize(("request_", "end"), [(CANCEL, RunEnd.CANCELLED), (PAUSE, RunEnd.PAUSED)])

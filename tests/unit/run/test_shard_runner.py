@@ -76,7 +76,7 @@ def test_only_the_input_in_hand_is_tried_alone_and_the_others_stream_again(make:
     assert engine.alone_with == [ids["002"]]
     assert engine.streamed == [sorted(ids.values()), [ids["003"], ids["004"]]]
     assert final(job) == [("done", None)] * 5
-    assert [job.ledger.attempts_of(number) for number in sorted(ids.values())] == [1, 1, 2, 1, 1]
+    assert [job.ledger.attempts.of(number) for number in sorted(ids.values())] == [1, 1, 2, 1, 1]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])
@@ -86,9 +86,9 @@ def test_an_input_fails_after_as_many_attempts_as_the_job_allows(make: Make, att
     engine = FakeEngine(job, job.workspace(), deadly=[ids["001"]], outcomes={ids["001"]: [KILLED] * 9})
     assert run_shard(0, 5, engine, job.context, never)
     assert final(job) == [("done", None), ("failed", "crashed"), *[("done", None)] * 3]
-    assert job.ledger.attempts_of(ids["001"]) == attempts
+    assert job.ledger.attempts.of(ids["001"]) == attempts
     assert engine.alone_with == [ids["001"]] * (attempts - 1)
-    assert all(job.ledger.attempts_of(number) == 1 for name, number in ids.items() if name != "001")
+    assert all(job.ledger.attempts.of(number) == 1 for name, number in ids.items() if name != "001")
 
 
 def test_the_reason_is_that_of_the_last_attempt(make: Make) -> None:
@@ -126,7 +126,7 @@ def test_a_stop_hands_back_what_is_not_done_and_seals_nothing(make: Make) -> Non
     assert not run_shard(0, 5, engine, job.context, workspace.stop.exists)
     assert [entry.id for entry in job.ledger.open_inputs(0, 5)] == [ids["002"], ids["003"], ids["004"]]
     assert engine.sealed == []
-    assert all(job.ledger.attempts_of(ids[name]) == 0 for name in ("002", "003", "004"))
+    assert all(job.ledger.attempts.of(ids[name]) == 0 for name in ("002", "003", "004"))
     workspace.stop.unlink()
     assert run_shard(0, 5, FakeEngine(job, workspace), job.context, workspace.stop.exists)
     assert final(job) == [("done", None)] * 5
@@ -148,7 +148,7 @@ def test_one_that_finds_no_memory_is_tried_alone_and_told_why_and_how_often_stil
     assert run_shard(0, 5, engine, job.context, never)
     assert final(job) == [("done", None)] * 5
     assert engine.told == [(FailedReason.OUT_OF_MEMORY, 2), (FailedReason.OUT_OF_MEMORY, 1)]
-    assert job.ledger.attempts_of(number) == 3
+    assert job.ledger.attempts.of(number) == 3
 
 
 def test_without_a_further_attempt_want_of_memory_is_the_end(make: Make) -> None:
@@ -172,7 +172,7 @@ def test_what_a_dead_node_had_in_hand_runs_again_uncharged(make: Make) -> None:
     engine.before = recover
     assert run_shard(0, 5, engine, job.context, never)
     assert final(job) == [("done", None)] * 5
-    assert job.ledger.attempts_of(number) == 1
+    assert job.ledger.attempts.of(number) == 1
     assert engine.alone_with == []
 
 
