@@ -306,8 +306,8 @@ class _Run:
         with ThreadPoolExecutor(1, "tables") as beside:  # copying and hashing, beside what is made of texts
             tables = beside.submit(write_tables, files, store, spec.export.data, groups)
             self._write_pages(files, store, started, processed, groups)
-            write_manifest_file(self.ledger, files, {"job": spec.name})
             tables.result()
+        write_manifest_file(self.ledger, files, {"job": spec.name})  # the last: it means that all else is there
 
     def _write_pages(
         self, files: FixedFiles, store: ResultsStore, started: float, processed: int, groups: GroupsTable | None

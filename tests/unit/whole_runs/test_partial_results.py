@@ -127,3 +127,18 @@ def test_what_is_not_the_jobs_stays(place: Place) -> None:
     with pytest.raises(JobError, match=f"{name}: was changed since"):
         place.run(job={"analyses": ["statistics"]})
     assert mine.read_text() == "mine" * 10_000
+
+
+def test_the_manifest_is_the_last_of_the_results(place: Place, golden: Place) -> None:
+    mine = place.out / "data/analyses.csv"
+
+    def edit(row: ImageStatus) -> None:
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+
+    with pytest.raises(JobError, match=r"data/analyses.csv"):
+        place.run(after=edit)
+    assert not (place.out / "manifest.parquet").exists()
+    assert (place.out / "report/index.html").is_file()
+    mine.unlink()
+    check_completed(place, golden)
