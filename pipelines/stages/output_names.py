@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import Literal
@@ -109,11 +109,11 @@ def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mi
     stem, dot, ext = base.rpartition(b".")
     if not stem:
         stem, dot, ext = base, b"", b""
-    fields = {
-        "stem": _component(stem),
-        "ext": _component(ext) if dot else "",
-        "job": source.job,
-        "relpath": "/".join(_component(part) for part in [*directory.split(b"/"), stem] if part),
+    fields: dict[str | None, Callable[[], str]] = {
+        "stem": lambda: _component(stem),
+        "ext": lambda: _component(ext) if dot else "",
+        "job": lambda: source.job,
+        "relpath": lambda: "/".join(_component(part) for part in [*directory.split(b"/"), stem] if part),
     }
     numbers = {"index": source.index, "width": source.width, "height": source.height}
     text = ""
@@ -122,7 +122,7 @@ def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mi
         if name in _NUMBERS:
             text += format(numbers[name], spec)
         elif name in fields:
-            text += fields[name]
+            text += fields[name]()
         elif name:
             text += _component(_cell_text(source.cells.get(name), spec).encode("utf-8", "surrogatepass"))
     own = [_safe(part) for part in text.split("/") if part]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from pipelines.column_models import MAX_CELL, Cell, ColumnType
@@ -17,18 +18,19 @@ _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
 _GIVEN_INT = re.compile(r"[-+]?[0-9]{1,40}")
 _GIVEN_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+_COMMA = re.compile(r"-?[0-9]{1,15},[0-9]+")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(Z|[-+][0-9]{2}:?[0-9]{2})?"
 )
 _BOOLS = {"true": True, "false": False}
-_LARGEST = 2**63 - 1
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _NAMES = {"int": "a whole number", "float": "a number", "text": "text", "bool": "true or false", "date": "a date"}
 
 
 def type_of_text(text: str) -> ColumnType:
     """The type that a cell of CSV shows."""
-    if _INT.fullmatch(text) and abs(int(text)) <= _LARGEST:
+    if _INT.fullmatch(text) and _SMALLEST <= int(text) <= _LARGEST:
         return "int"
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):
         return "float"
@@ -41,6 +43,11 @@ def type_of_text(text: str) -> ColumnType:
             continue
         return kind
     return "text"
+
+
+def has_comma(text: str) -> bool:
+    """Whether a text looks like a number as it is written where decimals have a comma."""
+    return _COMMA.fullmatch(text) is not None
 
 
 def type_of_value(value: Any) -> ColumnType | None:
@@ -62,11 +69,11 @@ def as_cell(value: Any, kind: ColumnType) -> Cell:
         return None
     if isinstance(value, str):
         return _of_text(value, kind)
-    if kind == "text" and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+    if kind == "text" and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return f"{value:f}" if isinstance(value, Decimal) else str(value)
     if kind == "bool" and isinstance(value, bool):
         return value
-    if kind in ("int", "float") and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind in ("int", "float") and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return _number(value, kind)
     if isinstance(value, date | datetime):
         return _time(value.isoformat(), kind)
@@ -91,15 +98,15 @@ def _of_text(text: str, kind: ColumnType) -> Cell:
     raise ValueError(_not(text, kind))
 
 
-def _number(value: int | float, kind: ColumnType) -> int | float:
+def _number(value: float | Decimal, kind: ColumnType) -> int | float:
     if not math.isfinite(value):
         raise ValueError("is infinite")
     if kind == "float":
         return float(value)
-    if isinstance(value, float) and not value.is_integer():
+    if value != int(value):
         raise ValueError(_not(value, kind))
-    if abs(value) > _LARGEST:
-        raise ValueError("is no whole number of 64 bits")
+    if not _SMALLEST <= value <= _LARGEST:
+        raise ValueError("is no whole number of 64 bits with a sign; `types` may say float or text")
     return int(value)
 
 
@@ -116,6 +123,7 @@ def _time(text: str, kind: str) -> str:
 
 
 def _not(value: Any, kind: str) -> str:
-    shown = repr(value)
+    shown = str(value) if isinstance(value, Decimal) else repr(value)
     wanted = _NAMES.get(kind) or f"a time {'with' if kind == 'timestamp_utc' else 'without'} a zone"
-    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} is not {wanted}"
+    point = "; decimals have a point" if kind == "float" and isinstance(value, str) and has_comma(value) else ""
+    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} is not {wanted}{point}"

@@ -42,7 +42,7 @@ from rayjobs.inputs.input_order import list_key, natural_key, pattern_key
 from rayjobs.inputs.input_tables import InputTableReader, merged_columns
 from rayjobs.inputs.left_out_results import CONTROL, LeftOutResults
 from rayjobs.job.input_spec import InputTable
-from rayjobs.job.path_spelling import encoded, is_address, spelled
+from rayjobs.job.path_spelling import encoded, spelled, written_elsewhere
 
 __all__ = ["IMAGE_EXTENSIONS", "Discovery"]
 
@@ -161,7 +161,8 @@ class Discovery:
         base = os.path.abspath(os.fsencode(self.base))
         exclusions = Exclusions(self.exclude, base)
         sources = [self._source(number, typed, base) for number, typed in enumerate(self.patterns)]
-        self.columns.set_tables(merged_columns([each.reader for each in sources if isinstance(each, _Table)]))
+        readers = [each.reader for each in sources if isinstance(each, _Table)]
+        self.columns.set_tables(merged_columns(readers), {name for each in readers for name in each.file.names})
         yield from self.columns.completed(self._found(sources, exclusions))
 
     def _found(self, sources: Sequence[_Source], exclusions: Exclusions) -> Iterator[FoundInput]:
@@ -185,7 +186,8 @@ class Discovery:
     def _source(self, number: int, typed: str | InputTable, base: bytes) -> _Source:
         order = pattern_key(number)
         if isinstance(typed, InputTable):
-            reader = InputTableReader(typed, self.base.absolute(), self.columns.used, self.columns.mistakes)
+            called = f"inputs[{number}] " if self._same_names(typed) else ""
+            reader = InputTableReader(typed, self.base.absolute(), self.columns.used, self.columns.mistakes, called)
             return _Table(typed=typed.table, order=order, reader=reader)
         if not typed.strip():
             raise JobError(f"inputs: {typed!r} names nothing; the job file's own directory is `.`")
@@ -197,6 +199,11 @@ class Discovery:
         if self.known(literal) and not os.path.isdir(literal):
             return _Single(typed=typed, order=order, path=literal)
         return self._name_or_pattern(typed, order, *spelled(typed, what="inputs", base=base))
+
+    def _same_names(self, table: InputTable) -> bool:
+        """Whether another table of the job is called as one is, or is the same file."""
+        names = [os.path.basename(each.table) for each in self.patterns if isinstance(each, InputTable)]
+        return names.count(os.path.basename(table.table)) > 1
 
     def _name_or_pattern(self, typed: str, order: bytes, start: bytes, text: bytes) -> _Tree | _Single:
         path = _absolute(start, text)
@@ -247,8 +254,8 @@ class Discovery:
             found = self._named(source.typed, path, relative, source.order + list_key(place), exclusions)
             if found is None:
                 continue
-            if found.reason == FailedReason.MISSING and is_address(relative):
-                raise JobError(f"inputs: {source.typed!r}: object stores are not supported yet, as in {relative!r}")
+            if told := _elsewhere(found):
+                raise JobError(f"inputs: {source.typed!r}: {told}")
             yield found
         if is_empty:
             self._notes.complain(f"{source.typed!r}: the list names no file: correct it, or take it out")
@@ -257,8 +264,11 @@ class Discovery:
         for row in source.reader.rows():
             order = source.order + list_key(row.place)
             found = self._named(f"{source.typed} row {row.place}", row.path, row.relative, order, exclusions)
-            if found is not None:
-                yield replace(found, cells=row.cells, row=row.where)
+            if found is None:
+                continue
+            if told := _elsewhere(found):
+                self.columns.mistakes.add(row.where, told)
+            yield replace(found, cells=row.cells, row=row.where)
 
     def _named(
         self, typed: str, path: bytes, relative: bytes, order: bytes, exclusions: Exclusions
@@ -297,6 +307,13 @@ def _tree(typed: str, order: bytes, root: bytes, pattern: bytes, *, only_images:
     except JobError as error:
         raise JobError(f"inputs: {typed[:80]!r}: {error}") from error
     return _Tree(typed=typed, order=order, root=root, glob=glob, only_images=only_images)
+
+
+def _elsewhere(found: FoundInput) -> str | None:
+    """What is wrong with the name of a file that isn't there, if it was written for an object store or Windows."""
+    name = os.fsdecode(found.relative)
+    told = written_elsewhere(name) if found.reason == FailedReason.MISSING else None
+    return f"{name!r}: {told}" if told else None
 
 
 def _absolute(start: bytes, text: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import unicodedata
 
 from actors.ledger.staged_inputs import FoundInput
 from pipelines.errors import FailedReason, SkippedReason
@@ -29,6 +30,8 @@ def named_file(path: bytes, relative: bytes, order: bytes) -> FoundInput:
         reason, message = FailedReason.NAME_INVALID, str(error)
     except OSError as error:
         reason, message = _reason(error), error.strerror or str(error)
+        if reason == FailedReason.MISSING and (other := _other_spelling(path, relative)):
+            message += f"; {other}"
     return FoundInput(path=path, relative=relative, order=order, status="failed", reason=reason, message=message)
 
 
@@ -60,3 +63,20 @@ def _reason(error: OSError) -> FailedReason:
     if error.errno in _DENIED:
         return FailedReason.PERMISSION
     return FailedReason.CORRUPT if error.errno == errno.EIO else FailedReason.NAME_INVALID
+
+
+def _other_spelling(path: bytes, relative: bytes) -> str | None:
+    """What to say of a name that leads nowhere, if one that is written otherwise doesn't."""
+    text = os.fsdecode(relative)
+    start = os.fsdecode(path[: -len(relative)]) if relative and path.endswith(relative) else None
+    if start is None:
+        return None
+    others = {
+        "there is one whose letters are composed otherwise in Unicode: write its name as a listing gives it": (
+            () if text.isascii() else (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+        ),
+        "there is one with / in place of \\": (text.replace("\\", "/"),),
+        "there is one without spaces around its name": (text.strip(),),
+    }
+    there = (told for told, names in others.items() for name in names if name != text and os.path.isfile(start + name))
+    return next(there, None)

@@ -5,13 +5,15 @@ All mistakes are gathered by row while the inputs stream by; ``mistakes.tell`` e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from actors.ledger.staged_inputs import FoundInput
 from pipelines.column_models import Cell, InputColumn
+from pipelines.errors import JobError
+from pipelines.registry import nearest
 from pipelines.tables.cells import readable_path
 from rayjobs.inputs.name_groups import GroupReader
 from rayjobs.inputs.row_mistakes import RowMistakes
@@ -49,8 +51,19 @@ class InputColumns:
         """The first inputs whose path the pattern doesn't match."""
         return tuple(self.groups.unmatched_first) if self.groups else ()
 
-    def set_tables(self, of_tables: Iterable[InputColumn]) -> None:
-        """Take over the columns that the tables have, which are known before their rows are."""
+    def set_tables(self, of_tables: Iterable[InputColumn], there: Collection[str]) -> None:
+        """Take over the columns of the tables, which are known before their rows are; ``there``: all that they have.
+
+        Raises
+        ------
+        JobError
+            The job uses one that none has.
+        """
+        uses = {} if self.spec is None else used_columns(self.spec)
+        missing = [(uses[name], name) for name in self.used if name not in there]
+        if missing:
+            told = (f"{where}: no table has a column {name!r}{nearest(name, there)}" for where, name in missing)
+            raise JobError("\n".join(told))
         found = {column.name: column for column in of_tables}
         found |= {column.name: column for column in (self.groups.columns if self.groups else ())}
         ordered = found if self.spec is None else column_names(self.spec)

@@ -16,7 +16,7 @@ from pipelines.column_models import COLUMN_TYPES, WRONG, Cell, ColumnType, Input
 from pipelines.errors import JobError
 from pipelines.tables.cell_types import as_cell
 from rayjobs.inputs.row_mistakes import RowMistakes
-from rayjobs.inputs.table_files import MAX_ROWS, TableFile, open_table
+from rayjobs.inputs.table_files import COMMAS, MAX_ROWS, TableFile, open_table
 from rayjobs.job.input_spec import InputTable
 from rayjobs.job.path_spelling import encoded, expanded
 
@@ -47,6 +47,8 @@ class InputTableReader:
     used: Collection[str]
     """Columns that operations or names use; read where the table has them."""
     mistakes: RowMistakes
+    called: str = ""
+    """For messages, where several tables of the job have one name: which of them it is, and a space."""
     file: TableFile = field(init=False)
     columns: tuple[InputColumn, ...] = field(init=False)
     _root: bytes = field(init=False)
@@ -69,8 +71,12 @@ class InputTableReader:
         types = self.file.types([name for name in wanted if name not in self.said.types])
         for name in wanted:
             kind = self.said.types.get(name) or types[name]
+            if kind == COMMAS:
+                said = f"write points, or say `types: {{{name}: text}}`"
+                raise self.file.fault(f"column {name!r} has {kind}, such as 0,5: {said}")
             if kind not in COLUMN_TYPES:
-                raise self.file.fault(f"column {name!r} is {kind}; columns of inputs are {', '.join(COLUMN_TYPES)}")
+                known = f"columns of inputs are {', '.join(COLUMN_TYPES)}; `types` may make it one of them"
+                raise self.file.fault(f"column {name!r} is {kind}; {known}")
             yield InputColumn(name, kind)
 
     def rows(self) -> Iterator[TableRow]:
@@ -80,7 +86,7 @@ class InputTableReader:
         for number, values in self.file.rows(names):
             if number > MAX_ROWS:
                 raise self.file.fault(f"has more than {MAX_ROWS:,} rows; split it")
-            where = f"{self.file.path.name} row {number}"
+            where = f"{self.called}{self.file.path.name} row {number}"
             if isinstance(values, str):
                 self.mistakes.add(where, values)
                 continue
@@ -108,21 +114,22 @@ class InputTableReader:
 
     def _relative(self, value: Any) -> bytes:
         """Where a path leads, below the base."""
-        if value is None or value == "":
+        if value is None or value in ("", b""):
             raise ValueError("has no value")
-        if not isinstance(value, str):
+        if not isinstance(value, str | bytes):
             raise ValueError(f"{value!r} is no path")
-        raw = encoded(value, what="path")
+        raw = encoded(value, what="path") if isinstance(value, str) else value
         if len(raw) > MAX_PATH_BYTES:
             raise ValueError(f"has {len(raw):,} bytes, and a path at most {MAX_PATH_BYTES:,}")
         if b"\0" in raw:
             raise ValueError("has a NUL in it")
-        relative = os.path.relpath(os.path.join(self._root, raw), self._root)
-        if relative in (b".", b"..") or relative.startswith(b"../"):
+        below = self._root.rstrip(b"/") + b"/"
+        full = b"/" + os.path.normpath(os.path.join(self._root, raw)).lstrip(b"/")
+        if not full.startswith(below) or full == below:
             raise ValueError(
                 f"{value[:200]!r} is not below {os.fsdecode(self._root)}; `base` says what paths lie below"
             )
-        return relative
+        return full[len(below) :]
 
 
 def merged_columns(readers: list[InputTableReader]) -> tuple[InputColumn, ...]:

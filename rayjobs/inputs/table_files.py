@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from pipelines.column_models import ColumnType
 from pipelines.errors import JobError
-from pipelines.tables.cell_types import type_of_text, type_of_value
+from pipelines.tables.cell_types import has_comma, type_of_text, type_of_value
 from pipelines.text_encoding import is_utf16
 
 MAX_TABLE_BYTES = 4 * 2**30
@@ -32,6 +32,10 @@ MAX_TABLE_COLUMNS = 10_000
 MAX_CHUNK_BYTES = 2**29
 """Of a column of one row group, decompressed."""
 BATCH_ROWS = 4_096
+MAX_FLOAT_DIGITS, MAX_INT_DIGITS = 15, 18
+"""What every decimal of so many digits is told apart by."""
+COMMAS = "numbers with a comma"
+"""What a column of CSV is that shows nothing else, such as 0,5."""
 
 Row = tuple[int, Sequence[Any] | str]
 """Its number, and a value of each column that was asked for; or what is wrong with it, in words."""
@@ -75,9 +79,7 @@ class TableFile(ABC):
             yield
         except OSError as error:
             raise self.fault(f"can't be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise self.fault("isn't UTF-8; save it as UTF-8") from error
-        except (pa.ArrowException, csv.Error, RecursionError) as error:
+        except (pa.ArrowException, RecursionError) as error:
             raise self.fault(f"can't be read: {error}") from error
 
 
@@ -95,7 +97,8 @@ def open_table(path: Path) -> TableFile:
     table = kind(path)
     with table.reading():
         if not path.is_file():
-            raise table.fault("is no file" if path.exists() else "there is no such file: correct it")
+            what = "is a directory: name its files, as an entry of `inputs` each" if path.is_dir() else "is no file"
+            raise table.fault(what if path.exists() else "there is no such file: correct it")
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise table.fault(f"is larger than {MAX_TABLE_BYTES:,} bytes; split it")
     return table
@@ -132,7 +135,10 @@ class _TextTable(TableFile):
 
 
 class _CsvTable(_TextTable):
-    """RFC 4180; a field without characters has no value."""
+    """RFC 4180, or with semicolons, as spreadsheets write it where decimals have a comma.
+
+    A field without characters has no value.
+    """
 
     def _read_names(self) -> list[str]:
         with self.opened() as stream:
@@ -142,8 +148,8 @@ class _CsvTable(_TextTable):
         head = self.names
         places = [head.index(name) for name in names]
         with self.opened() as stream:
-            for number, fields in enumerate(islice(self._reader(stream), 1, None), start=1):
-                if not fields:
+            for number, fields in enumerate(self._reader(stream)):
+                if not fields or number == 0:
                     continue
                 if len(fields) != len(head):
                     yield number, f"has {len(fields)} fields, and the head {len(head)}"
@@ -151,15 +157,29 @@ class _CsvTable(_TextTable):
                     yield number, [fields[place] or None for place in places]
 
     def _reader(self, stream: TextIO) -> Iterator[list[str]]:
-        return csv.reader(_bounded(stream, self), delimiter="\t" if self.path.suffix == ".tsv" else ",", strict=True)
+        lines = _bounded(stream, self)
+        head = next(lines, "")
+        rows = csv.reader(chain([head], lines), delimiter=self._separator(head), strict=True)
+        try:
+            yield from rows
+        except csv.Error as error:
+            told = f"line {rows.line_num:,} can't be read: {error}; look for a quotation mark up to there"
+            raise self.fault(told) from error
+
+    def _separator(self, head: str) -> str:
+        if self.path.suffix.lower() == ".tsv":
+            return "\t"
+        return ";" if ";" in head and "," not in head else ","
 
     @staticmethod
     def _widen(found: dict[str, ColumnType | str], name: str, value: Any) -> None:
-        kind, before = type_of_text(value), found.get(name)
-        if before is None or {before, kind} == {"int", "float"}:
-            found[name] = kind if before != "float" else "float"
-        elif before != kind:
-            found[name] = "text"
+        kind: ColumnType | str = type_of_text(value)
+        if kind == "text" and has_comma(value):
+            kind = COMMAS
+        before = found.setdefault(name, kind)
+        if before != kind:
+            wider = {before, kind} - {"int"}
+            found[name] = wider.pop() if wider in ({"float"}, {COMMAS}) else "text"
 
 
 class _JsonLines(_TextTable):
@@ -216,10 +236,22 @@ class _ArrowTable(TableFile):
         number = 0
         with self.reading():
             for batch in self._batches(names):
-                columns = [_plain(batch.column(name)) for name in names]
+                columns = [self._plain(name, batch.column(name)) for name in names]
                 for values in zip(*columns, strict=True):
                     number += 1
                     yield number, values
+
+    def _plain(self, name: str, column: pa.Array) -> list[Any]:
+        """Python values; times in microseconds, since whoever asks for finer ones would need pandas."""
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        try:
+            if pa.types.is_timestamp(kind):
+                column = column.cast(kind).cast(pa.timestamp("us", None if kind.tz is None else "UTC"))
+            values: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError) as error:
+            known = "dates and times are microseconds of the years 1 to 9999"
+            raise self.fault(f"column {name!r} can't be taken over ({known}): {error}") from error
+        return values
 
     @abstractmethod
     def _read_schema(self) -> pa.Schema: ...
@@ -257,7 +289,8 @@ class _IpcTable(_ArrowTable):
             return reader.schema
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        with pa.OSFile(os.fsencode(self.path), "rb") as source, _ipc(source) as reader:
+        places = [self._read_schema().names.index(name) for name in dict.fromkeys(names)]  # others aren't even read
+        with pa.OSFile(os.fsencode(self.path), "rb") as source, _ipc(source, places) as reader:
             if isinstance(reader, pa.ipc.RecordBatchStreamReader):
                 batches: Iterator[pa.RecordBatch] = iter(reader)
             else:
@@ -279,18 +312,26 @@ _KINDS: dict[str, type[TableFile]] = {
 }
 
 
-def _ipc(source: pa.NativeFile) -> Any:
+def _ipc(source: pa.NativeFile, places: Sequence[int] | None = None) -> Any:
+    """A reader of the columns in some places, or of all."""
     begin = source.read(6)
     source.seek(0)
-    return pa.ipc.open_file(source) if begin == b"ARROW1" else pa.ipc.open_stream(source)
+    options = pa.ipc.IpcReadOptions(included_fields=None if places is None else list(places), use_threads=False)
+    opened = pa.ipc.open_file if begin == b"ARROW1" else pa.ipc.open_stream
+    return opened(source, options=options)
 
 
 def _bounded(stream: TextIO, table: TableFile) -> Iterator[str]:
     """The lines of a text, none of them endless."""
-    while line := stream.readline(MAX_ROW_BYTES):
-        if len(line) == MAX_ROW_BYTES:
-            raise table.fault(f"has a line of more than {MAX_ROW_BYTES:,} characters")
-        yield line
+    number = 0
+    try:
+        while line := stream.readline(MAX_ROW_BYTES):
+            number += 1
+            if len(line) == MAX_ROW_BYTES:
+                raise table.fault(f"has a line of more than {MAX_ROW_BYTES:,} characters")
+            yield line
+    except UnicodeDecodeError as error:
+        raise table.fault(f"isn't UTF-8, after line {number:,}; save it as UTF-8") from error
 
 
 def _refused(word: str) -> None:
@@ -301,6 +342,10 @@ def _column_type(kind: pa.DataType) -> ColumnType | str:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if pa.types.is_timestamp(kind):
         return "timestamp" if kind.tz is None else "timestamp_utc"
+    if pa.types.is_decimal(kind):
+        if kind.scale <= 0 and kind.precision - kind.scale <= MAX_INT_DIGITS:
+            return "int"
+        return "float" if kind.precision <= MAX_FLOAT_DIGITS else str(kind)
     return next((name for name, tests in _TYPES.items() if any(test(kind) for test in tests)), str(kind))
 
 
@@ -311,11 +356,3 @@ _TYPES: dict[ColumnType, tuple[Callable[[pa.DataType], bool], ...]] = {
     "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null),
     "date": (pa.types.is_date,),
 }
-
-
-def _plain(column: pa.Array) -> list[Any]:
-    """Python values; times in microseconds, since whoever asks for finer ones would need pandas."""
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", None if column.type.tz is None else "UTC"))
-    values: list[Any] = column.to_pylist()
-    return values

@@ -68,17 +68,19 @@ def encoded(text: str, *, what: str) -> bytes:
     return raw
 
 
-def is_address(raw: bytes) -> bool:
-    """Whether bytes look like an address, as a name in a list would that was written for an object store."""
-    return _ADDRESS.match(os.fsdecode(raw)) is not None
+def written_elsewhere(text: str) -> str | None:
+    """What to do about a name that was written for an object store or Windows; None of any other."""
+    if _DRIVE.match(text):
+        return "a path of Windows; write where it is mounted, such as /mnt/c/photos"
+    if _ADDRESS.match(text):
+        return "object stores are not supported yet; mount it, or copy the files"
+    return None
 
 
 def _check(text: str, what: str, base: bytes) -> None:
     """Refuse what is no path; ``text`` as a whole doesn't exist."""
-    if _DRIVE.match(text):
-        raise JobError(f"{what}: {text!r} is a path of Windows; write where it is mounted, such as /mnt/c/photos")
-    if _ADDRESS.match(text):
-        raise JobError(f"{what}: {text!r}: object stores are not supported yet; mount it, or copy the files")
+    if told := written_elsewhere(text):
+        raise JobError(f"{what}: {text!r}: {told}")
     found = _VARIABLE.search(text)
     if found is None or os.path.lexists(os.path.join(base, os.fsencode(_up_to(text, found.end())))):
         return

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -88,7 +92,7 @@ def columns_and_cells(ledger: JobLedger, base: Path) -> tuple[dict[str, str], di
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), min_size=1, max_size=12)
 VALUES: dict[ColumnType, st.SearchStrategy[Any]] = {
-    "int": st.integers(-(2**63) + 1, 2**63 - 1),
+    "int": st.integers(-(2**63), 2**63 - 1),
     "float": st.floats(allow_nan=False, allow_infinity=False),
     "text": TEXTS,
     "bool": st.booleans(),
@@ -155,6 +159,109 @@ def test_types_are_those_of_the_file(tmp_path: Path) -> None:
         types, cells = planned(tmp_path, name, inputs={"columns": list(wanted)})
         assert types == {**wanted, "day": "text"} if name == "t.jsonl" else types == wanted
         assert cells["a.png"] == {"plate": 7, "code": "007", "dose": 0.5, "good": True, "day": "2026-01-02"}
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "cells"),
+    [
+        (pa.array([Decimal("0.50"), None], pa.decimal128(15, 2)), "float", [0.5, None]),
+        (pa.array([Decimal(7), Decimal(-8)], pa.decimal128(18, 0)), "int", [7, -8]),
+        (pa.array([-(2**63), 2**63 - 1]), "int", [-(2**63), 2**63 - 1]),
+        (pa.array([2**63 - 1, 0], pa.uint64()), "int", [2**63 - 1, 0]),
+        (pa.array(["x", None]).dictionary_encode(), "text", ["x", None]),
+        (pa.array(["x", ""], pa.large_string()), "text", ["x", ""]),
+        (pa.array([True, None]), "bool", [True, None]),
+        (pa.array([0.5, math.nan], pa.float16()), "float", [0.5, None]),
+        (pa.array([date(2026, 1, 2), None], pa.date64()), "date", ["2026-01-02", None]),
+        (
+            pa.array([datetime(2026, 1, 2, 3), None], pa.timestamp("ns")).dictionary_encode(),
+            "timestamp",
+            ["2026-01-02T03:00:00", None],
+        ),
+        (
+            pa.array([datetime(2026, 1, 2, 3, tzinfo=UTC), None], pa.timestamp("s", "Asia/Tokyo")),
+            "timestamp_utc",
+            ["2026-01-02T03:00:00+00:00", None],
+        ),
+        (pa.nulls(2), "text", [None, None]),
+    ],
+)
+def test_columns_of_arrow_come_as_they_are(tmp_path: Path, column: pa.Array, kind: str, cells: list[Any]) -> None:
+    table = pa.table({"file": ["a.png", "b.png"], "x": column, "x.y": [1, 2]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    for name in ("t.parquet", "t.arrow"):
+        types, found = planned(tmp_path, name, inputs={"columns": ["x"], "nulls": "keep"})
+        assert (types, [row["x"] for row in found.values()]) == ({"x": kind}, cells)
+
+
+def test_a_type_that_a_job_names_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    wide = pa.array([Decimal("12345678901234567890.5"), Decimal(3)], pa.decimal128(38, 1))
+    pq.write_table(pa.table({"file": ["a.png", "b.png"], "x": wide}), tmp_path / "t.parquet")
+    assert "column 'x' is decimal128(38, 1)" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
+    for kind, cells in {"float": [1.2345678901234567e19, 3.0], "text": ["12345678901234567890.5", "3.0"]}.items():
+        _, found = planned(tmp_path, "t.parquet", inputs={"columns": ["x"], "types": {"x": kind}})
+        assert [row["x"] for row in found.values()] == cells
+    told = complaints(tmp_path, "t.parquet", inputs={"columns": ["x"], "types": {"x": "int"}})
+    assert told == ["row 1: x: 12345678901234567890.5 is not a whole number"]
+
+
+def test_a_csv_of_a_spreadsheet_may_have_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('file;plate;note\r\na.png;7;"a;b, c"\r\nb.png;8;\r\n', encoding="utf-8-sig")
+    types, cells = planned(tmp_path, "t.csv", inputs={"columns": ["plate", "note"], "nulls": "keep"})
+    assert types == {"plate": "int", "note": "text"}
+    assert cells == {"a.png": {"plate": 7, "note": "a;b, c"}, "b.png": {"plate": 8, "note": None}}
+
+
+def test_decimal_commas_are_neither_numbers_nor_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file;dose\na.png;1\nb.png;0,5\n")
+    (told,) = complaints(tmp_path, "t.csv", inputs={"columns": ["dose"]})
+    assert told.endswith(
+        "column 'dose' has numbers with a comma, such as 0,5: write points, or say `types: {dose: text}`"
+    )
+    told = complaints(tmp_path, "t.csv", inputs={"columns": ["dose"], "types": {"dose": "float"}})
+    assert told == ["row 2: dose: '0,5' is not a number; decimals have a point"]
+    _, cells = planned(tmp_path, "t.csv", inputs={"columns": ["dose"], "types": {"dose": "text"}})
+    assert [row["dose"] for row in cells.values()] == ["1", "0,5"]
+    (tmp_path / "t.csv").write_text("file;pair\na.png;1,2\nb.png;0.5\nc.png;none\n")
+    assert planned(tmp_path, "t.csv", inputs={"columns": ["pair"]})[0] == {"pair": "text"}
+
+
+def test_a_path_is_spelled_in_many_ways(tmp_path: Path) -> None:
+    spellings = ["sub/../a.png", "./b.png", f"{tmp_path}/c.png", f"/{tmp_path}//d.png", "e//f.png", "..a/.b.png"]
+    for base in (None, ".", f"{tmp_path}/", str(tmp_path)):
+        write_lines(tmp_path / "t.jsonl", [{"file": spelling} for spelling in spellings])
+        _, cells = planned(tmp_path, "t.jsonl", inputs={"base": base})
+        assert set(cells) == {"a.png", "b.png", "c.png", "d.png", "e/f.png", "..a/.b.png"}
+
+
+def test_a_path_may_be_bytes(tmp_path: Path) -> None:
+    name = b"\xff.png"
+    (tmp_path / os.fsdecode(name)).write_bytes(b"1")
+    pq.write_table(pa.table({"file": [name, b""]}), tmp_path / "t.parquet")
+    assert complaints(tmp_path, "t.parquet") == ["row 2: file: has no value"]
+    pq.write_table(pa.table({"file": [name]}), tmp_path / "t.parquet")
+    job = {"inputs": {"table": "t.parquet", "path": "file"}, "analyses": ["statistics"]}
+    with planned_elsewhere(request(tmp_path, job)) as (ledger, _):
+        assert [each.path for each in ledger.open_inputs(0, 9)] == [os.fsencode(tmp_path) + b"/" + name]
+
+
+def test_columns_that_nobody_asks_for_are_not_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, 100_000, np.uint8).tobytes()
+    table = pa.table({"file": ["a.png"], "x": [3], "picture": [noise]})
+    packed = pa.ipc.IpcWriteOptions(compression="zstd")
+    path = tmp_path / "t.arrow"
+    for new in (pa.ipc.new_file, pa.ipc.new_stream):
+        with pa.OSFile(str(path), "wb") as sink, new(sink, table.schema, options=packed) as writer:
+            writer.write_table(table)
+        damaged = bytearray(path.read_bytes())
+        at = damaged.index(b"\x28\xb5\x2f\xfd", damaged.index(noise[:16]) - 64)  # the frame of that column
+        damaged[at : at + 4] = b"none"
+        path.write_bytes(damaged)
+        assert planned(tmp_path, path.name, inputs={"columns": ["x"]})[1] == {"a.png": {"x": 3}}
+        of_pictures = {"columns": ["picture"], "types": {"picture": "text"}}
+        assert "can't be read" in complaints(tmp_path, path.name, inputs=of_pictures)[0]
 
 
 def test_inputs_are_numbered_in_the_order_of_the_rows(tmp_path: Path) -> None:
@@ -241,6 +348,47 @@ def test_every_row_that_names_an_input_again_is_counted(
         assert found[TOLD:] == [f"inputs: and {len(twice) - TOLD} more"]
 
 
+def test_two_tables_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for place in ("d", "e"):
+        (tmp_path / place).mkdir()
+        write_csv(tmp_path / place / "t.csv", [{"file": "a.png", "x": place}])
+    tables = [{"table": f"{place}/t.csv", "path": "file", "base": ".", "columns": ["x"]} for place in ("d", "e", "e")]
+    with (
+        pytest.raises(JobError) as raised,
+        planned_elsewhere(request(tmp_path, {"inputs": tables, "analyses": ["statistics"]})),
+    ):
+        pass
+    assert str(raised.value).splitlines() == [
+        f"inputs: inputs[{number}] t.csv row 1: {tmp_path}/a.png stands in inputs[0] t.csv row 1, too; leave one out"
+        for number in (1, 2)
+    ]
+
+
+def test_paths_for_other_systems_are_told_by_row(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"file": name} for name in ("s3://lab/a.png", "C:\\lab\\a.png", "gone.png")])
+    assert complaints(tmp_path, "t.csv") == [
+        "row 1: 's3:/lab/a.png': object stores are not supported yet; mount it, or copy the files",
+        "row 2: 'C:\\\\lab\\\\a.png': a path of Windows; write where it is mounted, such as /mnt/c/photos",
+    ]
+
+
+def test_a_name_that_is_written_otherwise_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    decomposed = unicodedata.normalize("NFD", "größe.png")
+    for name in (decomposed, "sub/a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"1")
+    write_lines(tmp_path / "t.jsonl", [{"file": name} for name in ("größe.png", "sub\\a.png", " b.png", "é c.png")])
+    job = {"inputs": {"table": "t.jsonl", "path": "file"}, "analyses": ["statistics"]}
+    with planned_elsewhere(request(tmp_path, job)) as (ledger, _):
+        assert {os.path.basename(each.path.decode()): each.message for each in ledger.final_inputs()} == {
+            " b.png": "No such file or directory; there is one without spaces around its name",
+            "größe.png": "No such file or directory; there is one whose letters are composed otherwise in Unicode: "
+            "write its name as a listing gives it",
+            "sub\\a.png": "No such file or directory; there is one with / in place of \\",
+            "é c.png": "No such file or directory",
+        }
+
+
 def test_a_null_that_something_needs_is_told_even_if_nulls_are_kept(tmp_path: Path) -> None:
     write_lines(tmp_path / "t.jsonl", [{"file": "a.png", "x": 1, "n": "q"}, {"file": "b.png", "x": None}])
     crop = {"crop": {"x": {"column": "x"}, "y": 0, "width": 4, "height": 4}}
@@ -262,6 +410,8 @@ def test_a_null_that_something_needs_is_told_even_if_nulls_are_kept(tmp_path: Pa
         ("t.csv", b"", "has no column"),
         ("t.csv", "file,x\na.png,1\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
         ("t.csv", b"file,x\n\xff.png,1\n", "isn't UTF-8"),
+        ("t.csv", b"file,x\n" + b"a.png,1\n" * 9000 + b"\xff.png,1\n", "isn't UTF-8, after line 8,"),
+        ("t.csv", b'file,x\na.png,"1\nb.png,2\n', "line 3 can't be read: unexpected end of data"),
         ("t.csv", b"file,x\na.png," + b"9" * (MAX_CELL + 1), "x: has 1,001 characters, and a cell at most 1,000"),
         ("t.csv", b"file,x\na.png," + b"9" * 2**21, "has a line of more than 1,048,576 characters"),
         ("t.jsonl", b'{"file": "a.png", "x": 1}\n[]\n', "row 2: is no object"),
@@ -290,7 +440,14 @@ def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:
     assert "column 'x' is list<" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
     nanoseconds = pa.array([1], pa.timestamp("ns"))
     pq.write_table(pa.table({"file": ["a.png"], "x": nanoseconds}), tmp_path / "t.parquet")
-    assert "can't be read" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
+    assert "column 'x' can't be taken over" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
+    for far in (
+        pa.array([4 * 10**11], pa.timestamp("s")),
+        pa.array([10**15], pa.timestamp("s")),
+        pa.array([10**7], pa.date32()),
+    ):
+        pq.write_table(pa.table({"file": ["a.png"], "x": far}), tmp_path / "t.parquet")
+        assert "of the years 1 to 9999" in complaints(tmp_path, "t.parquet", inputs={"columns": ["x"]})[0]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +471,17 @@ def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:
 def test_what_a_job_says_of_columns_is_checked(tmp_path: Path, job: dict[str, Any], told: str) -> None:
     write_csv(tmp_path / "t.csv", [{"file": "a.png", "x0": 1}])
     assert told in "\n".join(complaints(tmp_path, "t.csv", **job))
+
+
+def test_a_column_that_no_table_has_is_told_once(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"file": f"{number}.png", "x0": 1, "plate": 2} for number in range(30)])
+    crop = {"crop": {"x": {"column": "x0"}, "y": {"column": "y0"}, "width": 4, "height": 4}}
+    images = {"images": {"name": "{palte}"}}
+    assert complaints(tmp_path, "t.csv", operations=[crop], group_by=["dose"], export=images) == [
+        "operations[0].crop.y: no table has a column 'y0'; did you mean 'x0'?",
+        "export.images.name: no table has a column 'palte'; did you mean 'plate'?",
+        "group_by: no table has a column 'dose'",
+    ]
 
 
 def test_without_a_table_no_column_is_there(tmp_path: Path) -> None:
