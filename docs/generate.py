@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from actors.queue.task_pools import POOLS, SHARD_TYPES
+from docs.python_page import python_page
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
     COLUMNS_INTRODUCTION,
@@ -422,6 +423,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "reasons.md": reasons_page,
     "systems.md": systems_page,
+    "python.md": lambda: python_page(NOTE),
 }
 
 

@@ -21,7 +21,10 @@ from rayjobs.managers.batch_job import BatchJob as BatchJob
 from rayjobs.managers.batch_job import EnhancedBatchJob as EnhancedBatchJob
 from rayjobs.managers.batch_job_manager import BatchJobManager as BatchJobManager
 from rayjobs.managers.batch_processing_handler import BatchProcessingHandler as BatchProcessingHandler
+from rayjobs.managers.contact_sheet import ContactSheet as ContactSheet
 from rayjobs.managers.enhanced_job_manager import EnhancedJobManager as EnhancedJobManager
 from rayjobs.managers.job_images import JobImage as JobImage
 from rayjobs.managers.job_images import JobWithImages as JobWithImages
+from rayjobs.managers.open_job import OpenJob as OpenJob
+from rayjobs.managers.open_job import open_job as open_job
 from rayjobs.run.ray_session import ray_session as ray_session

@@ -45,6 +45,25 @@ from pipelines.storage.local_files import own_file, replace_own
 _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE)
 
 
+def _final(*row: Any) -> FinalInput:
+    number, seq, path, size, status, reason, message, degraded, width, height, cells, outputs = row
+    done = status == "done"  # what an input was that is left out now is kept for its return, not told
+    return FinalInput(
+        id=number,
+        seq=seq,
+        path=path,
+        size=size,
+        status=status,
+        reason=reason,
+        message=message,
+        degraded=degraded if done else None,
+        width=width if done else None,
+        height=height if done else None,
+        outputs=outputs_from_json(outputs),
+        cells=json.loads(cells) if cells else {},
+    )
+
+
 class JobLedger:
     """One job's SQLite file; see the module's text for who may write."""
 
@@ -251,28 +270,28 @@ class JobLedger:
     def final_inputs(self) -> Iterator[FinalInput]:
         """The rows of the manifest, in order of the sealed list; read in pages, so memory stays flat."""
         seq = -1
-        while page := self._all(
-            "SELECT id, seq, path, size, status, reason, message, degraded, width, height, cells,"
-            f" CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END"
-            " FROM inputs WHERE status IS NOT NULL AND seq > ? ORDER BY seq LIMIT 2000",
-            (seq,),
-        ):
-            for number, seq, path, size, status, reason, message, degraded, width, height, cells, outputs in page:
-                done = status == "done"  # what an input was that is left out now is kept for its return, not told
-                yield FinalInput(
-                    id=number,
-                    seq=seq,
-                    path=path,
-                    size=size,
-                    status=status,
-                    reason=reason,
-                    message=message,
-                    degraded=degraded if done else None,
-                    width=width if done else None,
-                    height=height if done else None,
-                    outputs=outputs_from_json(outputs),
-                    cells=json.loads(cells) if cells else {},
-                )
+        while page := self._finals("status IS NOT NULL AND seq > ? ORDER BY seq LIMIT 2000", seq):
+            yield from page
+            seq = page[-1].seq
+
+    def find_input(self, path: bytes) -> FinalInput | None:
+        """The input of this path as the manifest would have it; its status is ``pending`` as long as it has none."""
+        return next(iter(self._finals("path = ? AND seq >= 0", path)), None)
+
+    def input_paths(self) -> Iterator[bytes]:
+        """All of them, in order of the sealed list; read in pages."""
+        seq = -1
+        while page := self._all("SELECT seq, path FROM inputs WHERE seq > ? ORDER BY seq LIMIT 10000", (seq,)):
+            yield from (path for _, path in page)
+            seq = page[-1][0]
+
+    def _finals(self, chosen: str, *bound: Any) -> list[FinalInput]:
+        found = self._all(
+            "SELECT id, seq, path, size, coalesce(status, 'pending'), reason, message, degraded, width, height, cells,"
+            f" CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END FROM inputs WHERE {chosen}",
+            bound,
+        )
+        return [_final(*row) for row in found]
 
     def cells(self, first_seq: int, end_seq: int) -> Iterator[tuple[bytes, Mapping[str, Cell]]]:
         """(path, column -> cell) of the done inputs of a range, in order; read in pages, so memory stays flat."""

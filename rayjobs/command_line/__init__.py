@@ -1,6 +1,6 @@
 """The command line: words in, lines out; no decision about images is made here.
 
-    program (streams, locale) -> cli (parser) -> running | looking | upkeep | reference -> printing, display
+    program (streams, locale) -> cli (parser) -> running | looking | upkeep | reference -> printing
 
 ``ray_submit`` hands a job to a cluster, ``doctor`` looks at the machine.
 """

@@ -9,16 +9,15 @@ from typing import Any
 
 from pipelines.errors import JobError
 from pipelines.tables import printable, readable_path
-from rayjobs.command_line.display import open_display
 from rayjobs.command_line.exit_codes import EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
 from rayjobs.command_line.program import nobody_listens
 from rayjobs.command_line.running import run_request
 from rayjobs.job.job_state import JobStatus, find_output, read_state, state_of
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.run.progress import Rate, Snapshot, numbers_text
+from rayjobs.run.display import open_display
+from rayjobs.run.progress import Snapshot, numbers_text, watched
 
-WATCH_INTERVAL_S = 0.5
 RECENT_S = 30.0
 """The rate of a running job is that of so many seconds."""
 
@@ -68,18 +67,14 @@ def status(arguments: argparse.Namespace) -> int:
 def watch(arguments: argparse.Namespace) -> int:
     """``rayjobs watch``."""
     output = find_output(arguments.job)
-    display, rate = open_display(quiet=arguments.json), Rate()
+    display = open_display(quiet=arguments.json)
     try:
-        while True:
-            state = read_state(output)
+        for state, snapshot in watched(output):
             if arguments.json:
                 print_json(state.to_json())
-            finished = state.done + state.failed + state.skipped
-            speed = rate.update(finished, time.monotonic())
-            display.show(Snapshot.of(state.name, state.status, state, rate=speed))
-            if not output.running or nobody_listens():
+            display.show(snapshot)
+            if nobody_listens():
                 break
-            time.sleep(WATCH_INTERVAL_S)
     finally:
         display.close()
     if not arguments.json:

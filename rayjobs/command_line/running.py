@@ -13,7 +13,6 @@ from typing import Any
 from actors.ledger.job_registry import job_id_of
 from pipelines.errors import JobError, RayjobsError
 from pipelines.kernel_cache import unusual_place
-from rayjobs.command_line.display import CommandDisplay, open_display
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
 from rayjobs.command_line.program import outlive_the_terminal
@@ -21,6 +20,7 @@ from rayjobs.job.job_file import load_job
 from rayjobs.job.job_state import TERMINAL, JobStatus, find_output, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.job.wishes import idle_wishes
+from rayjobs.run.display import CommandDisplay, open_display
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
 from rayjobs.run.ray_address import in_submitted_job

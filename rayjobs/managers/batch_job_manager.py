@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, RunHandle
 from rayjobs.managers.job_request import Source, as_refreshed, as_source, as_step, job_output, job_request, source_text
+from rayjobs.managers.open_job import OpenJob
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
 
@@ -87,6 +89,8 @@ class BatchJobManager(ClosedOnExit):
         **options: Any,
     ) -> BatchJob:
         """Create a job; it waits until it is started.
+
+        Creating the same again, as a notebook does that is run once more, gives the one that there is.
 
         Parameters
         ----------
@@ -279,6 +283,16 @@ class BatchJobManager(ClosedOnExit):
             output.request_priority(priority)
         return job
 
+    def open_job(self, job_id: str) -> OpenJob:
+        """A job to wait for and to look at, also while it waits or runs.
+
+        Raises
+        ------
+        JobError
+            There is no such job.
+        """
+        return OpenJob(Path(self.get_job(job_id).output), find_run=partial(self._pool.find, job_id))
+
     def get_attempts(self, job_id: str) -> Iterator[Attempt]:
         """Every attempt of a job's inputs, in the order in which they ended; nothing before it has run."""
         output = OutputDirectory(Path(self.get_job(job_id).output))
@@ -321,7 +335,12 @@ class BatchJobManager(ClosedOnExit):
                 "another name or output, or remove it"
             )
         if not self._records.add_job(job.job_id, _body(job)):
-            raise JobError(f"there is a job {job.job_id!r} already; choose another name or output, or remove it")
+            known = self.get_job(job.job_id)
+            if any(getattr(known, name) != getattr(job, name) for name in ("base", *CHANGEABLE)):
+                raise JobError(
+                    f"there is a job {job.job_id!r} already, which does something else; change it with `update_job`, "
+                    "remove it, or choose another name or output"
+                )
         return self.get_job(job.job_id)
 
     def _start(

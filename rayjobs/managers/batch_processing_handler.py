@@ -5,11 +5,11 @@
     with BatchProcessingHandler() as rayjobs:
         job = rayjobs.create_job("autumn-look", ["photos/"], ["autocontrast"], analyses=["statistics"], output="out")
         rayjobs.start(job.job_id)
-        rayjobs.wait(job.job_id)
-        table = rayjobs.results(job.job_id)
+        table = rayjobs.open_job(job.job_id).wait().images()
 
 A facade: jobs, pool, exports and tasks are the manager's; runs are those of the command line, which finds the jobs by
-the same ids. In a notebook, the handler as the last line of a cell shows how its jobs stand, with links to reports.
+the same ids. In a notebook, the handler as the last line of a cell shows how its jobs stand, with links to reports, and
+an open job (``open_job``) how it stands, with its pictures.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.export_models import AnalysisExportTask, ExportConfig
 from pipelines.models import ImageOperation
-from pipelines.registry import nearest
 from rayjobs.job.job_state import JobState
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.enhanced_job_manager import EnhancedJobManager
 from rayjobs.managers.job_request import Source
+from rayjobs.managers.open_job import OpenJob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +93,16 @@ class BatchProcessingHandler(ClosedOnExit):
         """
         return self.manager.wait_for_job(job_id, timeout)
 
+    def open_job(self, job_id: str) -> OpenJob:
+        """A job to wait for, with progress, and to look at: tables, pictures, report.
+
+        Raises
+        ------
+        JobError
+            There is no such job.
+        """
+        return self.manager.open_job(job_id)
+
     def on_job_end(self, callback: Callable[[Mapping[str, Any]], None]) -> Callable[[], None]:
         """Call back when a job's run ends that is started from now on; the returned function takes that back."""
         return self.manager.on_job_end(callback)
@@ -136,9 +146,9 @@ class BatchProcessingHandler(ClosedOnExit):
         Raises
         ------
         JobError
-            The job isn't done, or wrote no Parquet.
+            The job isn't done, or wrote no Parquet; ``open_job(job_id).images()`` gives what is done so far.
         """
-        return self._table(job_id, "data/analyses.parquet", columns)
+        return self._complete(job_id).images(columns)
 
     def manifest(self, job_id: str) -> pa.Table:
         """What happened to every input: one row each.
@@ -148,33 +158,18 @@ class BatchProcessingHandler(ClosedOnExit):
         JobError
             The job isn't done.
         """
-        return self._table(job_id, "manifest.parquet", None)
+        return self._complete(job_id).manifest()
 
     def report(self, job_id: str) -> Path | None:
         """The page to look at, once it is written."""
         page = OutputDirectory(Path(self.status(job_id).output)).report
         return page if page.is_file() else None
 
-    def _table(self, job_id: str, relative: str, columns: list[str] | None) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        job = self.status(job_id)
-        output = OutputDirectory(Path(job.output))
-        path = output.root / relative
-        if not output.manifest.is_file():
+    def _complete(self, job_id: str) -> OpenJob:
+        job = self.open_job(job_id)
+        if not job.complete:
             raise JobError(f"{job_id}: is {job.status}, so it has no results yet; wait for it")
-        if not path.exists():
-            raise JobError(f"{job_id}: wrote no {relative}; it needs analyses, and parquet among `export.data`")
-        try:
-            return pq.read_table(path, columns=columns)
-        except pa.ArrowInvalid:
-            known = pq.ParquetDataset(path).schema.names
-            if unknown := [name for name in columns or () if name not in known]:
-                raise JobError(
-                    f"{job_id}: {relative} has no column {unknown[0]!r}{nearest(unknown[0], known)}"
-                ) from None
-            raise
+        return job
 
     def _repr_html_(self) -> str:
         rows = "".join(self._row(job) for job in self.jobs())

@@ -100,12 +100,23 @@ class JobWithImages:
                 yield self._image(waiting.path, "pending", None, waiting.cells)
 
     def _image(self, path: bytes, status: str, published: str | None, cells: Mapping[str, Cell]) -> JobImage:
-        spec = self.request.spec
-        wanted = published is not None and self.include_effects
-        return JobImage(
-            source=Path(os.fsdecode(path)),
-            status=status,
-            processed=self.request.output / published if wanted and published else None,
-            operations=ColumnUses(spec, self.request.base).operations(cells) if self.include_effects else (),
-            read=read_policy(spec),
-        )
+        return job_image(self.request, path, status, published, cells, include_effects=self.include_effects)
+
+
+def job_image(
+    request: RunRequest,
+    path: bytes,
+    status: str,
+    published: str | None,
+    cells: Mapping[str, Cell],
+    *,
+    include_effects: bool,
+) -> JobImage:
+    """One image of a job: what is ``published`` for it, relative to the output, or its source and what is done."""
+    return JobImage(
+        source=Path(os.fsdecode(path)),
+        status=status,
+        processed=request.output / published if published and include_effects else None,
+        operations=ColumnUses(request.spec, request.base).operations(cells) if include_effects else (),
+        read=read_policy(request.spec),
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.ledger.ledger_rows import Counts
 from pipelines.quantity_texts import duration_text
-from rayjobs.job.job_state import JobState
+from rayjobs.job.job_state import JobState, read_state
+from rayjobs.job.output_directory import OutputDirectory
+
+WATCH_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,19 @@ class Rate:
             self._points.pop(0)
         (start, before), (end, after) = self._points[0], self._points[-1]
         return (after - before) / (end - start) if end - start >= LEAST_RATE_S and after > before else None
+
+
+def watched(output: OutputDirectory) -> Iterator[tuple[JobState, Snapshot]]:
+    """How a job stands, again and again as long as somebody works on it, and at last how that ended."""
+    rate = Rate()
+    while True:
+        is_last = not output.running  # asked first: what is read then is the end
+        state = read_state(output)
+        speed = rate.update(state.done + state.failed + state.skipped, time.monotonic())
+        yield state, Snapshot.of(state.name, state.status, state, rate=speed)
+        if is_last:
+            return
+        time.sleep(WATCH_INTERVAL_S)
 
 
 class Display(Protocol):

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from rayjobs.command_line.display import NoDisplay, PlainDisplay, open_display
-from rayjobs.command_line.terminal_display import TerminalDisplay
+from rayjobs.run.display import NoDisplay, PlainDisplay, open_display
+from rayjobs.run.live_display import ProgressLines
 from rayjobs.run.progress import STOPPING, Rate, Snapshot, numbers_text
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -116,19 +116,17 @@ def test_numbers_fit_the_line_in_whole_parts() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_terminal_has_at_most_two_live_lines_and_none_is_broken(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    display = TerminalDisplay()
-    display.close()
+def test_a_terminal_has_at_most_two_live_lines_and_none_is_broken(width: int) -> None:
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     long = Snapshot(name="a-rather-long-name-of-a-job-of-somebody", phase="writing tables and report", total=12_345)
     for shown in (snapshot("planning"), snapshot(total=1200, done=600, failed=2, rate=10.0), long):
-        display._console = console
-        display.show(shown)
         for stopping in (False, True):
-            display._stopping = stopping
+            drawn = ProgressLines()
+            drawn.show(shown)
+            if stopping:
+                drawn.stopping()
             with console.capture() as captured:
-                console.print(display._lines())
+                console.print(drawn)
             lines = captured.get().splitlines()
             assert len(lines) == (2 if shown.total else 1)
             assert all(len(line.rstrip()) <= width for line in lines)

@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: plain lines, or the live line of a terminal."""
+"""What a person sees while a job runs: plain lines, or the live lines of a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class PlainDisplay:
             return
         self._phase, self._last = snapshot.phase, now
         text = f"{snapshot.name}: {snapshot.phase}"
-        print(f"{text}, {numbers_text(snapshot)}" if snapshot.total else text, file=self._stream, flush=True)
+        self._stream.write(f"{text}, {numbers_text(snapshot)}\n" if snapshot.total else f"{text}\n")
+        self._stream.flush()
 
     def stopping(self) -> None:
         """Say so at once, past the stream, which may be in use where the signal came."""
@@ -66,6 +67,23 @@ def open_display(*, quiet: bool) -> CommandDisplay:
         return NoDisplay()
     if not sys.stderr.isatty():
         return PlainDisplay(sys.stderr)
-    from rayjobs.command_line.terminal_display import TerminalDisplay  # only here: rich takes a while to import
+    from rayjobs.run.live_display import TerminalDisplay  # only here: rich takes a while to import
 
     return TerminalDisplay()
+
+
+def open_looked_at(*, quiet: bool = False) -> Display:
+    """For a program that waits: the live lines where somebody looks, in a notebook or at a terminal; else nothing."""
+    if not quiet and _in_notebook():
+        from rayjobs.run.live_display import NotebookDisplay
+
+        return NotebookDisplay()
+    return open_display(quiet=quiet or not sys.stderr.isatty())
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from rich.console import Console
+
+    return Console().is_jupyter
