@@ -181,9 +181,10 @@ def _fields(node: ast.ClassDef) -> Iterator[str]:
 
 def _text(node: ast.ClassDef | Function) -> Iterator[str]:
     """A docstring in Markdown: paragraphs, then a list for each of its sections."""
-    first, *sections = SECTION.split(ast.get_docstring(node) or "")
-    if first:
-        yield re.sub(r"``([^`]+)``", r"`\1`", first.strip()) + "\n"
+    text = ast.get_docstring(node)
+    assert text, f"{node.name} has no docstring, and is offered to programs"
+    first, *sections = SECTION.split(text)
+    yield re.sub(r"``([^`]+)``", r"`\1`", first.strip()) + "\n"
     for heading, content in zip(sections[::2], sections[1::2], strict=True):
         yield f"{heading}\n\n" + "\n".join(_items(content.splitlines())) + "\n"
 

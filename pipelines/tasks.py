@@ -38,6 +38,7 @@ class TaskStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
+        """Whether it stays as it is."""
         return self in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 

@@ -69,7 +69,7 @@ def test_plates(examples: Path) -> None:
     progress, job = shown(waited)
     assert "23 done, 1 failed, 0 skipped of 24" in job
     assert "1 failed" in progress
-    assert "C03.png" in shown(failures)[0]
+    assert re.findall("<td>(.*?)</td>", shown(failures)[0])[:4] == ["P2", "C03", "1.0", "corrupt"]
     assert len(re.findall("<td>", shown(wells)[0])) == 23 * 4
     assert shown(groups)[0].count("<tr>") == 8
     assert shown(response, "image/png")
