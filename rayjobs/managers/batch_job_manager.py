@@ -17,19 +17,26 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from actors.ledger.batch_records import BatchRecords, StoredJob
-from actors.ledger.job_registry import job_id_of
 from actors.ledger.ledger_rows import Attempt
 from actors.ledger.output_lock import OutputInUseError
 from pipelines.closing import ClosedOnExit
 from pipelines.errors import JobError
 from pipelines.models import ImageOperation
 from pipelines.storage.places import real_place
-from rayjobs.job.job_file import load_job
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, RunHandle
-from rayjobs.managers.job_request import Source, as_refreshed, as_source, as_step, job_output, job_request, source_text
+from rayjobs.managers.job_request import (
+    Source,
+    as_refreshed,
+    as_source,
+    as_step,
+    job_of_file,
+    job_request,
+    new_job,
+    source_text,
+)
 from rayjobs.managers.open_job import OpenJob
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
@@ -110,19 +117,7 @@ class BatchJobManager(ClosedOnExit):
         JobError
             With every mistake; or there is such a job.
         """
-        root = job_output(Path.cwd(), output)
-        job = BatchJob(
-            job_id=job_id_of(name, root),
-            name=name,
-            source_paths=[as_source(path) for path in source_paths],
-            operations=[as_step(step) for step in operations],
-            export_config=None if export_config is None else dict(export_config),
-            output=str(root),
-            base=str(Path.cwd()),
-            analyses=[as_step(step) for step in analyses],
-            options=options,
-        )
-        return self._add(job)
+        return self._add(new_job(name, source_paths, operations, analyses, export_config, options, output=output))
 
     def create_job_from_file(self, path: str | Path) -> BatchJob:
         """Create the job of a job file.
@@ -132,22 +127,7 @@ class BatchJobManager(ClosedOnExit):
         JobError
             With every mistake; or there is such a job.
         """
-        spec, base = load_job(Path(path)), Path(path).resolve().parent
-        root = job_output(base, spec.output)
-        stored = spec.model_dump(mode="json", exclude={"name", "inputs", "output"}, exclude_defaults=True)
-        return self._add(
-            BatchJob(
-                job_id=job_id_of(spec.name, root),
-                name=spec.name,
-                source_paths=spec.model_dump(mode="json", include={"inputs"})["inputs"],
-                operations=stored.pop("operations", []),
-                export_config=spec.export.model_dump(mode="json"),
-                output=str(root),
-                base=str(base),
-                analyses=stored.pop("analyses", []),
-                options={key: value for key, value in stored.items() if key != "export"},
-            )
-        )
+        return self._add(job_of_file(Path(path)))
 
     def get_job(self, job_id: str) -> BatchJob:
         """A job as it stands now.

@@ -1,18 +1,20 @@
-"""From a manager's job to a run of it, and from the ledger of a run back to the job."""
+"""From words or a job file to a manager's job, from that to a run of it, and from the run's ledger back to the job."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from actors.ledger.job_registry import job_id_of
 from pipelines.errors import JobError
 from pipelines.models import AnalysisRequest, ImageOperation
 from rayjobs.job.job_check import check_job
+from rayjobs.job.job_file import load_job
 from rayjobs.job.job_state import JobState, JobStatus, read_state
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.path_spelling import expanded
@@ -20,10 +22,62 @@ from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import RunHandle
 from rayjobs.run.run_request import RunRequest
 
+Source = str | Path | Mapping[str, Any]
+"""What a job's inputs may be: a file, directory or pattern, or a table as a job file has it."""
+
 
 def job_output(base: Path, output: str | Path) -> Path:
     """Absolute and without ``..``, but with links as they are. Raises JobError: it can't be meant as a directory."""
     return Path(os.path.normpath(base / expanded(os.fspath(output), what="output", base=base)))
+
+
+def new_job(
+    name: str,
+    source_paths: Iterable[Source],
+    operations: Iterable[str | Mapping[str, Any] | ImageOperation],
+    analyses: Iterable[str | Mapping[str, Any]],
+    export_config: Mapping[str, Any] | None,
+    options: Mapping[str, Any],
+    *,
+    output: str | Path,
+) -> BatchJob:
+    """A job of these words; paths are relative to the current directory."""
+    root = job_output(Path.cwd(), output)
+    return BatchJob(
+        job_id=job_id_of(name, root),
+        name=name,
+        source_paths=[as_source(path) for path in source_paths],
+        operations=[as_step(step) for step in operations],
+        export_config=None if export_config is None else dict(export_config),
+        output=str(root),
+        base=str(Path.cwd()),
+        analyses=[as_step(step) for step in analyses],
+        options=dict(options),
+    )
+
+
+def job_of_file(path: Path) -> BatchJob:
+    """The job that a job file describes.
+
+    Raises
+    ------
+    JobError
+        With every mistake.
+    """
+    spec, base = load_job(path), path.resolve().parent
+    root = job_output(base, spec.output)
+    stored = spec.model_dump(mode="json", exclude={"name", "inputs", "output"}, exclude_defaults=True)
+    return BatchJob(
+        job_id=job_id_of(spec.name, root),
+        name=spec.name,
+        source_paths=spec.model_dump(mode="json", include={"inputs"})["inputs"],
+        operations=stored.pop("operations", []),
+        export_config=spec.export.model_dump(mode="json"),
+        output=str(root),
+        base=str(base),
+        analyses=stored.pop("analyses", []),
+        options={key: value for key, value in stored.items() if key != "export"},
+    )
 
 
 def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) -> str | dict[str, Any]:
@@ -31,10 +85,6 @@ def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) ->
     if isinstance(step, ImageOperation | AnalysisRequest):
         return {step.name: dict(step.params)}
     return step if isinstance(step, str) else dict(step)
-
-
-Source = str | Path | Mapping[str, Any]
-"""What a job's inputs may be: a file, directory or pattern, or a table as a job file has it."""
 
 
 def as_source(source: Source) -> str | dict[str, Any]:

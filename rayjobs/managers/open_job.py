@@ -239,7 +239,7 @@ class OpenJob:
         return self._tables().polars(table, columns)
 
     def to_duckdb(self) -> duckdb.DuckDBPyConnection:
-        """A connection of DuckDB that has every table by its name, ``scopes_luma_waveform`` for arrays.
+        """A connection of DuckDB that has every table by its name, with ``_`` for ``/``.
 
         Files are read when a query needs them, and only the columns that it names.
 
