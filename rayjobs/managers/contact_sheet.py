@@ -12,7 +12,8 @@ import io
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from pathlib import Path
 
 from actors.ledger.ledger_rows import FinalInput
@@ -38,6 +39,8 @@ class Tile:
 
     name: str
     """As the tables call it."""
+    shown: str
+    """As much of its end as tells it from the others."""
     said: str = ""
     """Under the name."""
     picture: bytes | None = None
@@ -58,7 +61,7 @@ class ContactSheet:
 
 
 def _tile(tile: Tile) -> str:
-    name = html.escape(printable(tile.name.rpartition("/")[2]))
+    name = html.escape(printable(tile.shown))
     title = html.escape(printable(tile.name))
     if tile.picture is None:
         picture = f'<div style="{_EMPTY}">{html.escape(printable(tile.instead))}</div>'
@@ -72,18 +75,25 @@ def _tile(tile: Tile) -> str:
 def contact_sheet(output: Path, inputs: Sequence[FinalInput], said: Iterable[str] = ()) -> ContactSheet:
     """The sheet of some inputs of the job in ``output``, with a line under each name."""
     deadline = time.monotonic() + MAKING_S
-    lines = [*said, *[""] * len(inputs)]
-    return ContactSheet(tuple(_of(output, each, line, deadline) for each, line in zip(inputs, lines, strict=False)))
+    names = [readable_path(each.path) for each in inputs]
+    tiles = []
+    for final, name, end, line in zip(inputs, names, _ends(names), chain(said, repeat("")), strict=False):
+        tile = Tile(name=name, shown=end, said=line)
+        jpeg = _thumbnail(output, final, deadline) if final.status == "done" else None
+        if jpeg is not None:
+            tiles.append(replace(tile, picture=_smaller(jpeg)))
+        else:
+            why = "no picture of it yet" if final.status == "done" else final.status
+            tiles.append(replace(tile, instead=": ".join(filter(None, [why, final.reason]))))
+    return ContactSheet(tuple(tiles))
 
 
-def _of(output: Path, final: FinalInput, said: str, deadline: float) -> Tile:
-    name = readable_path(final.path)
-    if final.status != "done":
-        return Tile(name=name, said=said, instead=": ".join(filter(None, [final.status, final.reason])))
-    jpeg = _thumbnail(output, final, deadline)
-    if jpeg is None:
-        return Tile(name=name, said=said, instead="no picture of it yet")
-    return Tile(name=name, said=said, picture=_smaller(jpeg))
+def _ends(names: Sequence[str]) -> list[str]:
+    """The names of the files, with their directories where several bear one name."""
+    last = [name.rpartition("/")[2] for name in names]
+    if len(set(last)) == len(set(names)):
+        return last
+    return ["/".join(name.rsplit("/", 2)[-2:]) for name in names]
 
 
 def _thumbnail(output: Path, final: FinalInput, deadline: float) -> bytes | None:

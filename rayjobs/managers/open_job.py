@@ -383,7 +383,7 @@ class OpenJob:
         if not page.is_file():
             return "<p>The report is written when the job completes.</p>"
         older = "" if state.status in COMPLETE else " (of the run before)"
-        return f'<p>Report{older}: <a href="{_escaped(page.as_uri())}" target="_blank">{_escaped(page)}</a></p>'
+        return f'<p>Report{older}: <a href="{_escaped(page.as_uri())}" style="color:inherit">{_escaped(page)}</a></p>'
 
 
 def _snapshots_of(run: RunHandle) -> Iterator[Snapshot | None]:

@@ -324,6 +324,7 @@ def _settings_of_ray() -> None:
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a thread that outlives the session must start no Ray
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.widgets").setLevel(logging.WARNING)  # in notebooks, that it would like to have ipywidgets
 
 
 def _unreachable(address: str | None, error: Exception) -> str:

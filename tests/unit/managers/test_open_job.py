@@ -229,7 +229,7 @@ def test_names_are_text_whatever_they_are(place: Place) -> None:
     assert found.tags == {"p": set(), "strong": set(), "figcaption": set(), "div": {"style"}} | {
         "figure": {"style", "title"},
         "img": {"src", "alt", "style"},
-        "a": {"href", "target"},
+        "a": {"href", "style"},
     }
     assert "a&amp;lt;b.png" in page
     assert "\x1b" not in page
@@ -261,6 +261,8 @@ def test_a_name_of_several_inputs_needs_more_of_its_path(place: Place) -> None:
     job = rayjobs.open_job(place.out)
     with pytest.raises(JobError, match=r"2 inputs are called 'p1\.png'; give more of the path: .*in/b/p1\.png, .*"):
         job.image("p1.png")
+    assert [tile.shown for tile in job.contact_sheet(["b/p1.png", "in/p1.png"]).tiles] == ["b/p1.png", "in/p1.png"]
+    assert [tile.shown for tile in job.contact_sheet(["b/p1.png", "p2.png"]).tiles] == ["p1.png", "p2.png"]
     assert job.image("b/p1.png").mean() == pytest.approx(255 - (7 + 248 + 90) / 3)
 
 
