@@ -158,6 +158,11 @@ def test_batch_processing_handler(manager: EnhancedJobManager, photos: Path, hom
     with pytest.raises(JobError, match="did you mean 'statistics_luma_mean'"):
         handler.results(job.job_id, ["statistics_luma_meen"])
     assert handler.manifest(job.job_id).column("status").to_pylist() == ["done"] * 4
+    opened = handler.open_job(job.job_id)
+    assert opened.wait(WAIT_S) is opened
+    assert (opened.name, opened.complete, opened.state().done) == ("facade", True, 4)
+    rows = opened.to_ray(columns=["statistics_luma_mean"]).take_all()
+    assert sorted(row["statistics_luma_mean"] for row in rows) == sorted(opened.to_pandas()["statistics_luma_mean"])
     check_outputs(home / "facade", manifest(home / "facade"))
     page = handler._repr_html_()
     report = handler.report(job.job_id)
