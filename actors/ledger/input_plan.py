@@ -162,23 +162,32 @@ class _Sealing:
     def resolve(self) -> None:
         """Give every input a name of its own, in the place of whose outputs nothing lies that isn't its own."""
         self.db.execute("CREATE INDEX temp.staging_key ON staging (key)")
-        clashes = self.db.execute(
-            "SELECT path, name, key FROM staging WHERE key IN"
-            " (SELECT key FROM staging WHERE key IS NOT NULL GROUP BY key HAVING count(*) > 1)"
-            " ORDER BY key, given DESC, (SELECT seq FROM inputs WHERE inputs.id = staging.id) IS NULL, path"
-        ).fetchall()
-        if clashes and self.naming.collisions == "error":
-            names = ", ".join(sorted({name for _, name, _ in clashes})[:_SHOWN])
+        self.db.execute(
+            "CREATE TEMP TABLE clashing AS SELECT path FROM (SELECT path, key, row_number() OVER (PARTITION BY key"
+            " ORDER BY given DESC, (SELECT seq FROM inputs WHERE inputs.id = staging.id) IS NULL, path) AS place"
+            " FROM staging WHERE key IS NOT NULL) WHERE place > 1 ORDER BY key, place"
+        )
+        if self.naming.collisions == "error":
+            self._refuse_clashes()
+        last = 0
+        query = "SELECT rowid, path FROM temp.clashing WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        while page := self.db.execute(query, (last, _BATCH)).fetchall():
+            last = page[-1][0]
+            for _, path in page:
+                self._rename(path)
+        self.db.execute("DROP TABLE temp.clashing")
+        self._give_way()
+
+    def _refuse_clashes(self) -> None:
+        of = "FROM staging WHERE key IN (SELECT key FROM staging JOIN temp.clashing USING (path))"
+        (count,) = self.db.execute(f"SELECT count(*) {of}").fetchone()
+        if count:
+            shown = self.db.execute(f"SELECT DISTINCT name {of} ORDER BY name LIMIT ?", (_SHOWN,))
+            names = ", ".join(name for (name,) in shown)
             raise JobError(
-                f"export.images.on_conflict is 'error', and {len(clashes)} inputs would share output names: {names}; "
+                f"export.images.on_conflict is 'error', and {count} inputs would share output names: {names}; "
                 "use layout: mirror, a name pattern with {index}, or on_conflict: rename"
             )
-        previous = None
-        for path, _, key in clashes:
-            if key == previous:
-                self._rename(path)
-            previous = key
-        self._give_way()
 
     def _give_way(self) -> None:
         """Inputs that are done as they are have been compared already; all others look at their places."""
