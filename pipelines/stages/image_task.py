@@ -42,7 +42,7 @@ from pipelines.stages.output_names import frame_name
 from pipelines.stages.output_paths import image_stem
 from pipelines.stages.publish import Publisher
 from pipelines.stages.recipe import Recipe, Results, own_recipe
-from pipelines.stages.thumbnails import leave_thumbnails
+from pipelines.stages.thumbnails import leave_original, leave_thumbnails
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 
@@ -178,7 +178,8 @@ def process(work: ImageWork, *, worker: str = "") -> tuple[ImageStatus, Results]
                 results = analyze(rendered, recipe, cache)
             with meter.stage("export"):
                 outputs = export(item, rendered, results, recipe, publisher)
-        leave_thumbnails(item, rendered, outputs, publisher)
+        leave_original(item, rendered, recipe, publisher)
+        leave_thumbnails(item, rendered, outputs, recipe, publisher)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return failed_status(item, recipe, error, started, worker), {}
     return done_status(item, recipe, rendered, outputs, started, worker, meter), results

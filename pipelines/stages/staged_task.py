@@ -30,7 +30,7 @@ from pipelines.stages.cached_analyses import Known, known_in
 from pipelines.stages.image_stages import Rendered, SeveralFramesError
 from pipelines.stages.memory_need import BeyondMemoryError
 from pipelines.stages.recipe import Recipe, Results, own_recipe
-from pipelines.stages.thumbnails import leave_thumbnails
+from pipelines.stages.thumbnails import leave_original, leave_thumbnails
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
 
 TRAVELLING = pa.schema(
@@ -121,6 +121,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
             cache=worker.cache,
         )
         return _at_once(produce, work, worker.name)
+    leave_original(item, rendered, recipe, worker.publisher)
     return {
         "status": None,
         "pixels": np.ascontiguousarray(rendered.pixels).tobytes(),
@@ -137,7 +138,8 @@ def _at_once(produce: image_task.Produce, work: image_task.ImageWork, worker: st
     try:
         with meter.stage(AT_ONCE):
             rendered, results, outputs = produce(work)
-        leave_thumbnails(work.item, rendered, outputs, work.publisher)
+        leave_original(work.item, rendered, work.recipe, work.publisher)
+        leave_thumbnails(work.item, rendered, outputs, work.recipe, work.publisher)
         packed = pack_results(results)
     except Exception as error:  # noqa: BLE001 - as in _render
         return _ended(image_rows.failed_status(work.item, work.recipe, error, started, worker))
@@ -176,7 +178,7 @@ def _export(
         rendered = _rendered(row, results)
         with meter.stage("export"):
             outputs = image_stages.export(item, rendered, results, recipe, worker.publisher)
-        leave_thumbnails(item, rendered, outputs, worker.publisher)
+        leave_thumbnails(item, rendered, outputs, recipe, worker.publisher)
     except Exception as error:  # noqa: BLE001 - as in _render
         return image_rows.failed_status(item, recipe, error, started, worker.name), {}
     return image_rows.done_status(item, recipe, rendered, outputs, started, worker.name, meter), results

@@ -1,8 +1,9 @@
 """Small pictures for the report: made by workers, who have the pixels in hand, or from files that they didn't make.
 
 A picture says what it hides: what is transparent lies on a checkerboard, and of samples of 16 bits or floats, which are
-often too dark or too bright to see, there is a second picture between percentiles of its own. Files that would take
-much memory have none: a report is made beside other work, by several threads.
+often too dark or too bright to see, there is a second picture between percentiles of its own. What a browser can't show
+in its place (TIFF, dark samples) is larger, and of an original there is one as well, so that before and after can be
+compared. Files that would take much memory have none: a report is made beside other work, by several threads.
 """
 
 from __future__ import annotations
@@ -15,21 +16,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ImageError
-from pipelines.image_io import EncodeOptions, ReadPolicy, decode_image, encode_image, probe_header, read_bytes
+from pipelines.image_io import (
+    DecodedImage,
+    EncodeOptions,
+    ReadPolicy,
+    decode_image,
+    encode_image,
+    probe_header,
+    read_bytes,
+)
 from pipelines.models import ImageOperation, Output, WorkItem
 from pipelines.operations import Image, apply_operations
+from pipelines.operations.geometry import auto_orient
 from pipelines.stages.image_stages import Rendered
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe
 
 FOLDER = "report/thumbnails"
 """Where they lie in an output."""
+SUFFIX = ".jpg"
 THUMBNAIL_PX = 400
+LARGE_PX = 800
+"""Of what browsers can't show as it is: the report has nothing larger to show of it."""
 THUMBNAIL_BYTES = 1 << 30
 """Memory that a file may take for its thumbnail."""
 STRETCH = (0.5, 99.5)
 """Percentiles of a picture's samples that its stretched thumbnail shows as black and white."""
+_UNKNOWN_TO_BROWSERS = (".tif", ".tiff")
+"""Of what the program reads and writes."""
+_PERCENTILES_PX = 200
+"""Of so many rows and columns they are as good as of all."""
+_CUBIC_UP_TO = 1.5
+"""Times of reduction: beyond, cubic shows steps where bilinear doesn't."""
 _POLICY = ReadPolicy(truncated="salvage", max_file_bytes=THUMBNAIL_BYTES)
-_CHAIN = (ImageOperation("auto_orient"), ImageOperation("resize", {"max_side": THUMBNAIL_PX}))
 _JPEG = EncodeOptions(format="jpeg", quality=82)
 _SQUARE_PX = 8
 _SQUARES = np.array([255, 204], np.float32)
@@ -37,7 +56,7 @@ _SQUARES = np.array([255, 204], np.float32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thumbnails:
-    """JPEGs of at most 400 px per side."""
+    """JPEGs of at most 400 px per side, or 800 of what browsers can't show."""
 
     plain: bytes
     stretched: bytes | None = None
@@ -52,7 +71,7 @@ class Thumbnails:
 
 def thumbnail_name(key: str, *, stretched: bool = False) -> str:
     """The file name of a thumbnail."""
-    return f"{key}-stretched.jpg" if stretched else f"{key}.jpg"
+    return f"{key}-stretched{SUFFIX}" if stretched else f"{key}{SUFFIX}"
 
 
 def shown_image(outputs: Sequence[Output]) -> Output | None:
@@ -65,18 +84,52 @@ def thumbnail_key(number: int, size: int, image: Output | None) -> str:
     return f"{number:08x}{size:016x}" if image is None else image.sha256[:32]
 
 
-def leave_thumbnails(item: WorkItem, rendered: Rendered, outputs: Sequence[Output], publisher: Publisher) -> None:
+def original_key(number: int, size: int) -> str:
+    """What thumbnails of an original are known by."""
+    return f"{thumbnail_key(number, size, None)}-before"
+
+
+def browsers_show(path: str) -> bool:
+    """Whether browsers know the format that a file's name promises."""
+    return not path.lower().endswith(_UNKNOWN_TO_BROWSERS)
+
+
+def leave_original(item: WorkItem, rendered: Rendered, recipe: Recipe, publisher: Publisher) -> None:
+    """Leave the thumbnails of an original that browsers can't show as it is, for a job that makes something else of it.
+
+    Where and which as ``leave_thumbnails``.
+    """
+    header, pixels = rendered.source.header, rendered.source.pixels
+    is_shown = header.format != "tiff" and pixels.dtype == np.uint8
+    if is_shown or not (recipe.operations or recipe.image):
+        return
+    _leave(original_key(item.id, item.size), rendered.source, pixels, rendered.source.orientation, LARGE_PX, publisher)
+
+
+def leave_thumbnails(
+    item: WorkItem, rendered: Rendered, outputs: Sequence[Output], recipe: Recipe, publisher: Publisher
+) -> None:
     """Leave the thumbnails of what was rendered in the run's temporary directory, unless the report has them.
 
     Pixels that another profile than sRGB belongs to are left to whoever reads the file. No input fails for its picture.
     """
-    if not rendered.pixels.size or rendered.source.icc is not None:
+    image = shown_image(outputs)
+    key = thumbnail_key(item.id, item.size, image)
+    if image is not None and (publisher.root / FOLDER / thumbnail_name(key)).exists():
         return
-    key = thumbnail_key(item.id, item.size, shown_image(outputs))
-    if (publisher.root / FOLDER / thumbnail_name(key)).exists():
+    if image is not None:
+        is_shown = browsers_show(image.path)
+    else:  # the original is, where nothing else was made of it
+        is_shown = rendered.source.header.format != "tiff" and not recipe.operations
+    side = THUMBNAIL_PX if is_shown and rendered.pixels.dtype == np.uint8 else LARGE_PX
+    _leave(key, rendered.source, rendered.pixels, rendered.orientation, side, publisher)
+
+
+def _leave(key: str, source: DecodedImage, pixels: Image, orientation: int, side: int, publisher: Publisher) -> None:
+    if not pixels.size or source.icc is not None:
         return
     try:
-        for name, data in thumbnails_of(rendered.pixels, rendered.orientation).named(key):
+        for name, data in thumbnails_of(pixels, orientation, side).named(key):
             publisher.leave(name, data)
     except Exception:  # noqa: BLE001 - the report makes it from the file, or shows none: no input fails for it
         return
@@ -87,17 +140,18 @@ def make_thumbnails(path: Path) -> Thumbnails | None:
     try:
         data = read_bytes(bytes(path), max_bytes=_POLICY.max_file_bytes)
         header = probe_header(data, _POLICY)
-        scale = _scale(max(header.width, header.height))
+        side = THUMBNAIL_PX if header.format != "tiff" and header.dtype == "uint8" else LARGE_PX
+        scale = _scale(max(header.width, header.height), side)
         shrunk = scale if header.format == "jpeg" else 1  # the others are decoded in full size
         if header.file_bytes + (header.predicted_bytes - header.file_bytes) // shrunk**2 > THUMBNAIL_BYTES:
             return None
         decoded = decode_image(data, _POLICY, scale_denom=scale)
-        return thumbnails_of(decoded.pixels, decoded.orientation)
+        return thumbnails_of(decoded.pixels, decoded.orientation, side)
     except ImageError:
         return None
 
 
-def thumbnails_of(pixels: Image, orientation: int) -> Thumbnails:
+def thumbnails_of(pixels: Image, orientation: int, side: int = THUMBNAIL_PX) -> Thumbnails:
     """Of pixels in sRGB: uint8, uint16 or float32 in 0..1; (M, N), (M, N, 3) or (M, N, 4) with straight alpha.
 
     Raises
@@ -105,38 +159,53 @@ def thumbnails_of(pixels: Image, orientation: int) -> Thumbnails:
     ImageError
         They can't be resized.
     """
-    small = apply_operations(_halved(pixels), _CHAIN, orientation=orientation).pixels
+    small = auto_orient(_shrunk(pixels, side), orientation=orientation)
     if small.dtype == np.uint8:
         return Thumbnails(plain=_jpeg(small))
-    white = 65535.0 if small.dtype == np.uint16 else 1.0
-    samples = np.nan_to_num(small.astype(np.float32) / white, nan=0.0, posinf=1.0, neginf=0.0)
-    stretched = samples.copy()
-    colour = stretched[..., :3] if samples.ndim == 3 else stretched  # not the transparency
-    low, high = np.percentile(colour, STRETCH)
+    if small.dtype == np.float32:
+        small = np.nan_to_num(small, nan=0.0, posinf=1.0, neginf=0.0)
+    plain = _levels(small, 0, 65535 if small.dtype == np.uint16 else 1)
+    colour = small[..., :3] if small.ndim == 3 else small  # not the transparency
+    step = -(-max(small.shape[:2]) // _PERCENTILES_PX)
+    low, high = np.percentile(colour[::step, ::step], STRETCH)
+    stretched = plain
     if high > low:
-        colour -= low
-        colour /= high - low
-    return Thumbnails(plain=_jpeg(_bytes(samples)), stretched=_jpeg(_bytes(stretched)))
+        stretched = _levels(small, low, high)
+        if small.ndim == 3:
+            stretched[..., 3:] = plain[..., 3:]
+    return Thumbnails(plain=_jpeg(plain), stretched=_jpeg(stretched))
 
 
-def _halved(pixels: Image) -> Image:
-    """By means of 2 x 2 pixels, as often as more than a thumbnail is left: several times as fast as in one go.
+def _levels(samples: Image, black: float, white: float) -> NDArray[np.uint8]:
+    """Of 8 bits, with these samples as black and white."""
+    import cv2
 
-    Colours with transparency are left to ``resize``, which weights them by it.
+    factor = 255 / (white - black)
+    levels: NDArray[np.uint8] = cv2.addWeighted(samples, factor, samples, 0, -black * factor, dtype=cv2.CV_8U)
+    return levels
+
+
+def _shrunk(pixels: Image, side: int) -> Image:
+    """By means of 2 x 2 pixels, as often as more than a thumbnail is left, then to its size: far faster than in one go.
+
+    From there to less than half of the size: what cubic lets through of the finest, and what bilinear takes away, is
+    less than what JPEG does to them. Colours with transparency are left to ``resize``, which weights them by it.
     """
     import cv2
 
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return pixels
-    while max(pixels.shape[:2]) >= 2 * THUMBNAIL_PX and min(pixels.shape[:2]) >= 2:
+        return apply_operations(pixels, (ImageOperation("resize", {"max_side": side}),)).pixels
+    while max(pixels.shape[:2]) >= 2 * side and min(pixels.shape[:2]) >= 2:
         rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
         even = pixels[: rows * 2, : columns * 2]  # of an odd number the last one goes
         pixels = cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA)
-    return pixels
-
-
-def _bytes(samples: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(np.clip(samples, 0, 1) * 255).astype(np.uint8)
+    times = max(pixels.shape[:2]) / side
+    if times <= 1:
+        return pixels
+    rows, columns = (max(1, round(length / times)) for length in pixels.shape[:2])
+    kernel = cv2.INTER_CUBIC if times < _CUBIC_UP_TO else cv2.INTER_LINEAR
+    small: Image = cv2.resize(pixels, (columns, rows), interpolation=kernel)
+    return small
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -154,6 +223,6 @@ def _on_squares(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return over
 
 
-def _scale(longest_px: int) -> int:
+def _scale(longest_px: int, side: int) -> int:
     """The strongest reduction in the decoder that leaves at least the thumbnail's size."""
-    return next((scale for scale in (8, 4, 2) if longest_px // scale >= THUMBNAIL_PX), 1)
+    return next((scale for scale in (8, 4, 2) if longest_px // scale >= side), 1)

@@ -277,6 +277,16 @@ def close_directory(directory: Path) -> Path:
     return directory.rename(directory.with_name(f"closed-{uuid.uuid4().hex}"))
 
 
+def move_own(directory: Path, suffix: str, target: Path) -> None:
+    """Move the files of that suffix into another directory of the program's own, over those of their names.
+
+    Raises OSError, for instance on a full disk; what wasn't moved then stays where it is.
+    """
+    for path in directory.glob(f"*{suffix}"):
+        target.mkdir(exist_ok=True)
+        os.replace(path, target / path.name)
+
+
 def discard_directory(directory: Path) -> None:
     """Remove a temporary directory of the program and what is in it, without following links.
 

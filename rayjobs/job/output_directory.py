@@ -46,6 +46,11 @@ class OutputDirectory:
         return self.control / "tmp"
 
     @property
+    def thumbnails(self) -> Path:
+        """Those that workers of unfinished runs left, until a report has them."""
+        return self.control / "thumbnails"
+
+    @property
     def withdrawn_manifest(self) -> Path:
         """Of the run before, while another one changes results."""
         return self.control / "manifest.parquet"
@@ -206,7 +211,7 @@ def check_possible(root: Path) -> None:
     kind = look(control).kind
     if kind not in (Kind.NOTHING, Kind.DIRECTORY):
         raise JobError(f"output {root}: .rayjobs is {kind}, not a directory; move it away, or choose another output")
-    for name in ("tmp", "parts", "results", "ledger.sqlite", "lock"):
+    for name in ("tmp", "thumbnails", "parts", "results", "ledger.sqlite", "lock"):
         present = look(control / name).kind
         if present in (Kind.LINK, Kind.OTHER):
             raise JobError(f"output {root}: .rayjobs/{name} is {present}; move it away, or choose another output")

@@ -102,6 +102,7 @@ class FixedFiles:
         self._top = top
         self._before_each = before_each
         self.root = output.root
+        self._kept = output.thumbnails
         self._publisher = Publisher(output.root, directory, journal, durable=durable)
         self._written: list[str] = []
 
@@ -132,8 +133,9 @@ class FixedFiles:
         return self._publisher.new_path()
 
     def left(self, name: str) -> Path | None:
-        """A file that a worker of this run left under that name; ``place`` it."""
-        return self._publisher.left(name)
+        """A thumbnail that a worker left under that name in this run, or in one before that wasn't finished."""
+        kept = self._kept / name
+        return self._publisher.left(name) or (kept if kept.is_file() else None)
 
     def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
         """A file of these bytes; ``same_again``: the same job makes the same bytes, so they need not be kept."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.ledger_rows import FinalInput
 from pipelines.charts import ChartOptions
-from pipelines.stages.thumbnails import make_thumbnails, shown_image, thumbnail_key
+from pipelines.stages.thumbnails import make_thumbnails, original_key, shown_image, thumbnail_key
 from pipelines.tables import (
     analyses_schema,
     manifest_batch,
@@ -73,7 +73,7 @@ def write_report_pages(
         files,
         summary,
         shown,
-        _ReportRows(ledger, store, shown),
+        _ReportRows(ledger, store, shown, changes=bool(summary.operations)),
         make_thumbnails=make_thumbnails,
         groups=None if groups is None else _report_groups(groups, shown),
         charts=charts,
@@ -100,7 +100,9 @@ def _group_row(key: Sequence[str], failed: int, numbers: Sequence[tuple[Number, 
 class _ReportRows:
     """All inputs with their numbers; every iteration starts anew."""
 
-    def __init__(self, ledger: JobLedger, store: ResultsStore, shown: Sequence[Measure]) -> None:
+    def __init__(self, ledger: JobLedger, store: ResultsStore, shown: Sequence[Measure], *, changes: bool) -> None:
+        """``changes``: whether what is measured isn't the original."""
+        self._changes = changes
         self._ledger = ledger
         self._store = store
         self._white = [name for name in (WHITE,) if name in analyses_schema(store.requests).names]
@@ -114,7 +116,7 @@ class _ReportRows:
                 yield _row_without_results(final)
                 continue
             values, twins = next(measured, (None, 0))
-            row = _report_row(final, twins)
+            row = _report_row(final, twins, self._changes)
             if values is not None and self._white:
                 row = replace(row, values=values[:-1], white=float(values[-1]))
             yield row if values is None or self._white else replace(row, values=values)
@@ -152,7 +154,7 @@ def _row_without_results(final: FinalInput) -> ReportRow:
     )
 
 
-def _report_row(final: FinalInput, twins: int) -> ReportRow:
+def _report_row(final: FinalInput, twins: int, changes: bool) -> ReportRow:
     image = shown_image(final.outputs)
     outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)  # the first image's come last
     charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
@@ -160,6 +162,7 @@ def _report_row(final: FinalInput, twins: int) -> ReportRow:
         input=readable_path(final.path),
         source=final.path,
         key=thumbnail_key(final.id, final.size, image),
+        original_key=original_key(final.id, final.size) if image or changes else "",
         image=image.path if image else None,
         charts=charts,
         cells=final.cells,

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.charts import ChartOptions
-from pipelines.stages.thumbnails import STRETCH, Thumbnails
+from pipelines.stages.thumbnails import STRETCH, Thumbnails, browsers_show
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report_files import (
     BLOCK_ROWS,
@@ -38,8 +38,17 @@ MakeThumbnails = Callable[[Path], Thumbnails | None]
 
 _DIGITS = "%.5g "
 """More than anybody reads; numbers go as one text, since a job of 100,000 images has millions of them."""
-CLIPPED, SOFT, LESSER, STRETCHED, PICTURED = 1, 2, 4, 8, 16
+CLIPPED, SOFT, LESSER, STRETCHED = 1, 2, 4, 8
 """Bits of what a row is marked with; the page's script knows them."""
+
+
+class _Picture(NamedTuple):
+    """A thumbnail that is there."""
+
+    key: str = ""
+    """Empty: there is none."""
+    is_stretched: bool = False
+    """Whether there is a stretched one too."""
 
 
 def write_report(
@@ -80,14 +89,14 @@ def write_report(
         block = _Block(survey, kinds, len(measures))
         number, done = 0, 0
         for chunk, some in enumerate(_groups(iter(rows), CHUNK_ROWS)):
-            pictures = studio.pictures(some)
+            pictures, originals = studio.pictures(some), studio.originals(some)
             told = []
             for place, row in enumerate(some, start=chunk * CHUNK_ROWS):
                 block.add(row, pictures[place % CHUNK_ROWS])
                 if row.values is not None:
                     outliers.see(place, kinds.kind(row.values, row.white), kinds.compared(row.values))
                 done += row.status == "done"
-                told.append(_told(row, done, charted, columns))
+                told.append(_told(row, done, charted, columns, originals[place % CHUNK_ROWS]))
             pages.write_rows(chunk, told)
             if block.is_full or len(some) < CHUNK_ROWS:
                 pages.write_block(number, *block.emptied())
@@ -108,8 +117,8 @@ def write_report(
     pages.write_page(page_values(summary, survey, far, groups))
 
 
-def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str]) -> list[Any]:
-    """What the large picture shows of an input besides what its block has."""
+def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str], original: _Picture) -> list[Any]:
+    """What the large picture shows of an input besides what its block has; ``original``: of it, if it needs one."""
     cells = [cell_text(row.cells.get(name)) for name in columns]
     values = "" if row.values is None else _DIGITS * len(row.values) % tuple(row.values.tolist())
     return [
@@ -121,6 +130,7 @@ def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[st
         [output_link(row.charts[name]) if name in row.charts else None for name in charts],
         cells,
         values,
+        list(original) if original.key else None,
     ]
 
 
@@ -153,8 +163,8 @@ class _Block:
     def is_full(self) -> bool:
         return len(self.names) >= BLOCK_ROWS
 
-    def add(self, row: ReportRow, picture: tuple[bool, bool]) -> None:
-        """The next input; ``picture``: whether it has a thumbnail, and a stretched one."""
+    def add(self, row: ReportRow, picture: _Picture) -> None:
+        """The next input."""
         folder, _, name = row.input.rpartition("/")
         if not self._folders or self._folders[-1] != folder:
             self._folders.append(folder)
@@ -163,7 +173,7 @@ class _Block:
         self.names.append(name)
         self._status.append(row.status[0])
         self._reasons.append(self._codes.get((row.status, row.reason), -1))
-        self._keys.append(row.key if picture[0] else "")
+        self._keys.append(picture.key)
         self._marks.append(self._marked(row, picture))
         self._sizes += [row.width or 0, row.height or 0]
         self._twins.append(row.twins)
@@ -173,8 +183,8 @@ class _Block:
         nothing = np.full(self._measures, np.nan)
         self._values.append(nothing if row.values is None else row.values)
 
-    def _marked(self, row: ReportRow, picture: tuple[bool, bool]) -> int:
-        marks = LESSER * (row.degraded is not None) | STRETCHED * picture[1] | PICTURED * picture[0]
+    def _marked(self, row: ReportRow, picture: _Picture) -> int:
+        marks = LESSER * (row.degraded is not None) | STRETCHED * picture.is_stretched
         if row.values is None:
             return marks
         like = self._survey.distributions.get(self._kinds.kind(row.values, row.white), {})
@@ -209,7 +219,7 @@ def _chart_stem(row: ReportRow) -> str | None:
 
 
 class _Studio:
-    """Thumbnails of inputs: those of earlier reports, those that workers left, and others made by several threads."""
+    """Thumbnails of inputs: those that workers left, those of earlier reports, and others made by several threads."""
 
     def __init__(self, output: Path, pages: ReportFiles, make_thumbnails: MakeThumbnails, threads: Executor) -> None:
         self._output = output
@@ -217,22 +227,49 @@ class _Studio:
         self._make_thumbnails = make_thumbnails
         self._threads = threads
 
-    def pictures(self, rows: Sequence[ReportRow]) -> list[tuple[bool, bool]]:
-        """Of each row whether it has a thumbnail, and a stretched one."""
+    def pictures(self, rows: Sequence[ReportRow]) -> list[_Picture]:
+        """The thumbnail of each row."""
         by_key = {row.key: row for row in rows if row.status == "done"}  # same pictures have one thumbnail
         found = dict(zip(by_key, self._threads.map(self._picture, by_key.values()), strict=True))
-        return [found[row.key] if row.status == "done" else (False, False) for row in rows]
+        return [found[row.key] if row.status == "done" else _Picture() for row in rows]
 
-    def _picture(self, row: ReportRow) -> tuple[bool, bool]:
-        kept = self._pages.keep_thumbnails(row.key)
-        if kept[0]:
-            return kept
-        left = self._pages.place_left_thumbnails(row.key)
-        if left[0]:
-            return left
-        path = Path(os.fsdecode(row.source)) if row.image is None else self._output / row.image
-        made = self._make_thumbnails(path)
-        return (False, False) if made is None else self._pages.write_thumbnails(row.key, dict(made.named(row.key)))
+    def originals(self, rows: Sequence[ReportRow]) -> list[_Picture]:
+        """The thumbnail of each row's original, where browsers can't show that itself."""
+        return list(self._threads.map(self._original, rows))
+
+    def _picture(self, row: ReportRow) -> _Picture:
+        found = self._found(row.key)
+        if found.key:
+            return found
+        if row.image is not None:
+            return self._made(row.key, row.image)
+        if not row.original_key:
+            return self._made(row.key, row.source)
+        original = self._found(row.original_key)  # of what was measured nothing is left
+        return original if original.key else self._made(row.original_key, row.source)
+
+    def _original(self, row: ReportRow) -> _Picture:
+        if row.status != "done" or not row.original_key:
+            return _Picture()
+        found = self._found(row.original_key)
+        if found.key or browsers_show(os.fsdecode(row.source)):
+            return found
+        return self._made(row.original_key, row.source)
+
+    def _found(self, key: str) -> _Picture:
+        """What workers left comes first: of the number of an input there may be an older one of other pixels."""
+        for found in (self._pages.place_left_thumbnails, self._pages.keep_thumbnails):
+            is_there, is_stretched = found(key)
+            if is_there:
+                return _Picture(key, is_stretched)
+        return _Picture()
+
+    def _made(self, key: str, path: str | bytes) -> _Picture:
+        made = self._make_thumbnails(self._output / os.fsdecode(path))
+        if made is None:
+            return _Picture()
+        is_written, is_stretched = self._pages.write_thumbnails(key, dict(made.named(key)))
+        return _Picture(key, is_stretched) if is_written else _Picture()
 
 
 def _groups(rows: Iterator[ReportRow], size: int) -> Iterator[list[ReportRow]]:

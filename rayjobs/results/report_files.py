@@ -38,7 +38,7 @@ PAGE = f"{FOLDER}/index.html"
 _JOB = f"{DATA}/job.js"
 _BESIDE = ("report.css", "report.js")
 """Files of the program that lie beside each page."""
-_KEY = re.compile(r"[0-9a-f]{8,64}")
+_KEY = re.compile(r"[0-9a-f]{8,64}(-before)?")
 _POLICY = (
     "default-src 'none'; img-src 'self' file: data:; style-src 'self' file:; script-src 'self' file:; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types rayjobs"
@@ -107,23 +107,26 @@ class ReportFiles:
 
     def keep_thumbnails(self, key: str) -> tuple[bool, bool]:
         """Whether an earlier report has the thumbnail of that digest in hexadecimal, and the stretched one."""
-        names = _thumbnails(key)
-        there = [self._files.is_there(name) for name in names]
-        if there[0]:
-            for name, is_there in zip(names, there, strict=True):
-                if is_there:
-                    self._files.keep(name)
-        return there[0], all(there)
+        plain, stretched = _thumbnails(key)
+        if not self._files.is_there(plain):
+            return False, False
+        self._files.keep(plain)
+        is_there = self._files.is_there(stretched)
+        if is_there:
+            self._files.keep(stretched)
+        return True, is_there
 
     def place_left_thumbnails(self, key: str) -> tuple[bool, bool]:
         """As ``keep_thumbnails``, of what a worker has left, which gets its name."""
-        placed = []
-        for name in _thumbnails(key):
-            left = self._files.left(Path(name).name)
-            placed.append(left is not None and self._files.is_free(name))
-            if left is not None and placed[-1]:
-                self._files.place(name, left)
-        return placed[0], all(placed)
+        plain, stretched = _thumbnails(key)
+        return (True, self._place(stretched)) if self._place(plain) else (False, False)
+
+    def _place(self, name: str) -> bool:
+        left = self._files.left(Path(name).name)
+        if left is None or not self._files.is_free(name):
+            return False
+        self._files.place(name, left)
+        return True
 
     def write_thumbnails(self, key: str, files: Mapping[str, bytes]) -> tuple[bool, bool]:
         """Write what was made now, by file name; not where somebody else's file is."""

@@ -50,6 +50,8 @@ class ReportRow:
     message: str = ""
     key: str = ""
     """Of one that is done, the hexadecimal digest that names the thumbnail: one of that key is used again."""
+    original_key: str = ""
+    """The same of the original, where something else was made of it."""
     image: str | None = None
     """Rendered image, relative to the output; None when the job renders none."""
     charts: Mapping[str, str] = field(default_factory=dict)

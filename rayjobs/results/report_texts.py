@@ -50,7 +50,8 @@ def sentences(summary: ReportSummary, survey: Survey, far: Sequence[Outlier]) ->
     """What matters, worst first; one sentence when nothing does."""
     if summary.failed:
         causes = [(reason, n) for (status, reason), n in survey.reasons.most_common() if status == "failed"]
-        named = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in causes[:4])
+        counted = [f"{n:,} " * (len(causes) > 1) + reason.replace("_", " ") for reason, n in causes]
+        named = ", ".join(counted[:4])
         more = "" if len(causes) <= 4 else f" and {len(causes) - 4} more causes"
         yield Sentence(text=f"{_inputs(summary.failed)} failed: {named}{more}.", link=shown(show="failed"), tone="bad")
     if survey.lesser:
@@ -98,6 +99,7 @@ def facts_of(
     return {
         "total": survey.total,
         "root": survey.root or "",
+        "changes": bool(summary.operations),
         "counts": {
             "done": summary.done,
             "failed": summary.failed,

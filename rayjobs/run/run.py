@@ -27,6 +27,7 @@ from pipelines.errors import JobError, RayjobsError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.stages.publish import NO_SPACE
 from pipelines.storage.local_files import (
+    discard_directory,
     discard_runs,
     remove_own,
 )
@@ -176,6 +177,8 @@ class _Run:
         """Leave nothing that only the run itself needed; of a finished one everything is in the record."""
         if not finished:
             clear_temporary(self.ledger, self.output)
+        else:
+            discard_directory(self.output.thumbnails)
         discard_runs(self.output.temporary)
         self.output.clear_requests()
 

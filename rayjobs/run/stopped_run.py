@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.output_lock import OutputLock
-from pipelines.storage.local_files import close_directory, discard_directory, own_directories, remove_unfinished
+from pipelines.stages.thumbnails import SUFFIX as THUMBNAIL_SUFFIX
+from pipelines.storage.local_files import (
+    close_directory,
+    discard_directory,
+    move_own,
+    own_directories,
+    remove_unfinished,
+)
 from rayjobs.job.job_state import JobStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.published import adopt_published
@@ -38,7 +45,7 @@ def clear_stopped(output: OutputDirectory) -> None:
 
 
 def clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
-    """Note what the workers of earlier runs may have published, and remove their temporary files.
+    """Note what the workers of earlier runs may have published, and remove their temporary files but for thumbnails.
 
     A worker may outlive its driver for a while. It publishes from this directory, so once that has another name it
     publishes nothing any more, and what it published before stands in its journal.
@@ -46,5 +53,7 @@ def clear_temporary(ledger: JobLedger, output: OutputDirectory) -> None:
     for directory in own_directories(output.temporary):
         closed = close_directory(directory)
         adopt_published(ledger, output, closed)
+        with suppress(OSError):  # on a full disk the report makes them anew
+            move_own(closed, THUMBNAIL_SUFFIX, output.thumbnails)
         discard_directory(closed)
     remove_unfinished(output.control)

@@ -4,7 +4,7 @@
 "use strict";
 (() => {
   const CLIPPED = 1, SOFT = 2, LESSER = 4, STRETCHED = 8;
-  const CARD_PX = 236, GAP_PX = 14, HEADING_PX = 44, LINE_PX = 20, FINDING_PX = 58, MOST_PRINTED = 60;
+  const CARD_PX = [236, 300], GAP_PX = 14, GRAINS_PX = 100, HEADING_PX = 44, LINE_PX = 20, FINDING_PX = 58, MOST_PRINTED = 60;
   const SHOWS = [
     ["done", "Pictures"], ["failed", "Failed"], ["skipped", "Skipped"], ["outliers", "Unlike their kind"],
     ["duplicates", "Duplicates"], ["clipped", "Clipped"], ["soft", "Soft"], ["lesser", "Less than promised"], ["all", "All inputs"],
@@ -250,7 +250,10 @@
       const place = new Map(job.outliers.map(([row], i) => [row, i]));
       return rows.sort((a, b) => place.get(a) - place.get(b));
     }
-    if (!values) return state.desc ? rows.reverse() : rows;
+    if (!values) {
+      if (folderRuns) rows.sort((a, b) => folderRuns[folderOf[a]] - folderRuns[folderOf[b]] || a - b);
+      return state.desc ? rows.reverse() : rows;
+    }
     const sign = state.desc ? -1 : 1;
     const last = (value) => Number.isNaN(value);
     return rows.sort((a, b) => last(values[a]) - last(values[b]) || sign * (values[a] - values[b]) || a - b);
@@ -262,11 +265,18 @@
     const needed = new Set([...state.ranges.keys(), state.sort, state.measure].filter(Boolean));
     await Promise.all([...needed].map((name) => needColumn(measureAt.get(name))));
     if (own !== turn) return;
+    rankFolders();
     view = sorted(chosen());
     if (!keep && window.scrollY > top()) window.scrollTo(0, top());
     layOut();
     showTools();
     if (state.measure) drawHistogram();
+  }
+  let folderRuns = null; // of each run of inputs the place of its folder, where folders come in several (above and below others)
+  function rankFolders() {
+    const known = [...new Set(folders)].sort((a, b) => (a < b ? -1 : 1));
+    const place = new Map(known.map((folder, i) => [folder, i]));
+    folderRuns = known.length < folders.length ? folders.map((folder) => place.get(folder)) : null;
   }
   const top = () => $("pictures").offsetTop;
   const gridTop = () => grid.getBoundingClientRect().top + window.scrollY;
@@ -278,9 +288,10 @@
 
   function layOut() {
     const width = grid.clientWidth;
-    across = Math.max(1, Math.floor((width + GAP_PX) / (CARD_PX + GAP_PX)));
+    const least = Math.min(CARD_PX[1], Math.max(CARD_PX[0], width / 8)); // on wide screens rather larger than more
+    across = Math.max(1, Math.floor((width + GAP_PX) / (least + GAP_PX)));
     const cardWidth = (width - GAP_PX * (across - 1)) / across;
-    pictureHeight = Math.round(cardWidth * 0.68);
+    pictureHeight = Math.round(cardWidth * 2 / 3);
     const failures = state.show === "failed" || state.show === "skipped";
     const numbers = failures ? 0 : job.card.length;
     const findings = state.show === "outliers" ? FINDING_PX : 0;
@@ -349,7 +360,7 @@
     const open = make("button", { class: "open", type: "button", "aria-label": `Open ${path(row)}` });
     open.dataset.row = row;
     open.style.height = `${pictureHeight}px`;
-    if (isDone(row) && keys[row]) open.append(make("img", { src: thumbnail(row), alt: "", decoding: "async" }));
+    if (isDone(row) && keys[row]) open.append(make("img", { src: thumbnail(row), alt: "", decoding: "async", class: Math.max(...sizes[row]) < GRAINS_PX ? "grainy" : "" }));
     else open.append(why(row));
     const article = make("div", { class: "card", role: "listitem", "aria-posinset": place + 1, "aria-setsize": view.length }, open,
       make("div", { class: "text" },
@@ -424,6 +435,12 @@
     render();
     grid.querySelector(`.open[data-row="${view[place]}"]`)?.focus({ preventScroll: true });
   }
+
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    if (!view.length) return;
+    event.preventDefault(); // the address holds the choice
+    focusCard(0);
+  });
 
   // ---- the tools ---------------------------------------------------------------------------------------------------------
 
@@ -639,46 +656,67 @@
     $("previous").disabled = place === 0;
     $("next").disabled = place === view.length - 1;
     let told;
-    try { told = await needRow(row); } catch (error) { $("remark").textContent = error.message; return; }
+    try { told = await needRow(row); } catch (error) { $("cannot").textContent = error.message; return; }
     if (own !== asked) return;
     showStage(row, told);
     showPanel(row, told);
   }
 
   const canvas = $("canvas"), after = $("after"), before = $("before");
-  let cut = 0, hasBefore = false, canStretch = false;
+  let cut = 0, hasBefore = false, canStretch = false, onStage = null;
 
+  // What there is to show of a picture: its file, if there is one, and small previews, which have two forms of deep samples.
+  const preview = (key, isDeep) => (key ? { plain: `thumbnails/${key}.jpg`, deep: isDeep ? `thumbnails/${key}-stretched.jpg` : "" } : null);
   function showStage(row, told) {
-    const [source, image, message] = told;
-    hasBefore = false;
-    canStretch = false;
-    $("remark").textContent = "";
+    const [source, image, message] = told, original = told[8] && preview(...told[8]);
+    const isChanged = image !== null || (job.changes && !keys[row].endsWith("-before"));
+    const result = preview(keys[row], (marks[row] & STRETCHED) > 0);
+    onStage = { row, pictures: [] };
     $("nothing").textContent = isDone(row) ? "" : `${status[row] === 102 ? "Failed" : "Skipped"}: ${reasonOf(row)}. ${message}`;
-    after.hidden = !isDone(row);
-    before.hidden = true;
-    after.alt = isDone(row) ? `${image ? "After" : "The picture"}: ${names[row]}` : "";
-    before.alt = `Before: ${names[row]}`;
     if (isDone(row)) {
-      after.onerror = () => preview(row);
-      after.src = image ?? source;
-    } else after.removeAttribute("src");
-    if (isDone(row) && image) {
-      before.onload = () => { hasBefore = true; before.hidden = false; fit(); };
-      before.onerror = () => remark("The original isn't there any more, or your browser can't show its format.");
-      before.src = source;
-    } else before.removeAttribute("src");
+      onStage.pictures.push({ element: after, name: isChanged ? "After" : "The picture", file: isChanged ? image : source, preview: result });
+      if (isChanged) onStage.pictures.push({ element: before, name: "Before", file: source, preview: original });
+    }
+    $("cannot").textContent = isDone(row) && job.changes && !isChanged ? "The result wasn't kept: this is the original." : "";
+    showPictures();
+  }
+  function showPictures() {
+    hasBefore = false;
+    canStretch = onStage.pictures.some((each) => each.preview?.deep);
+    for (const element of [after, before]) {
+      element.hidden = true;
+      element.onload = element.onerror = null;
+      element.removeAttribute("src");
+      element.alt = "";
+    }
+    for (const each of onStage.pictures) showPicture(each);
     fit();
   }
-  function remark(text) { $("remark").append(`${text} `); fit(); }
-  function preview(row) {
-    after.onerror = () => { after.hidden = true; $("nothing").textContent = "No preview."; };
-    if (!keys[row]) { after.onerror(); return; }
-    canStretch = (marks[row] & STRETCHED) > 0;
-    after.src = thumbnail(row);
-    remark("Your browser can't show this format: this is the preview of 400 px.");
-    fit();
+  function showPicture(picture) {
+    const { element, name, file, preview } = picture;
+    const ways = stretching && preview?.deep ? [[preview.deep, "stretched"]] : [[file, ""], [preview?.plain, "preview"]].filter(([url]) => url);
+    element.alt = `${name}: ${names[onStage.row]}`;
+    const next = () => {
+      const way = ways.shift();
+      if (!way) {
+        picture.said = name === "Before" ? "The original isn't there any more, or your browser can't show its format." : "";
+        if (name !== "Before") $("nothing").textContent = "No preview.";
+        fit();
+        return;
+      }
+      picture.said = "";
+      element.onload = () => {
+        element.hidden = false;
+        if (element === before) hasBefore = true;
+        const size = `preview of ${Math.max(element.naturalWidth, element.naturalHeight)} px`;
+        if (way[1]) picture.said = `${name}: ${size}${way[1] === "stretched" ? `, black and white at ${job.stretch} of its samples` : ""}.`;
+        fit();
+      };
+      element.onerror = next;
+      element.src = way[0];
+    };
+    next();
   }
-  after.onload = () => fit();
 
   function fit() {
     $("compare").hidden = !hasBefore; // first: they take room from the picture
@@ -687,6 +725,7 @@
     const place = (image) => {
       const width = image.naturalWidth || 1, height = image.naturalHeight || 1;
       const scale = Math.min(box.width / width, box.height / height);
+      image.classList.toggle("grainy", Math.max(width, height) < GRAINS_PX);
       Object.assign(image.style, { width: `${width * scale}px`, height: `${height * scale}px`,
         left: `${(box.width - width * scale) / 2}px`, top: `${(box.height - height * scale) / 2}px` });
       return [(box.width - width * scale) / 2, width * scale];
@@ -701,7 +740,7 @@
     } else after.style.clipPath = "none";
     $("seam").hidden = !hasBefore || cut === 0 || cut === 100;
     $("seam").style.left = `${x - 1}px`;
-    $("stretched").textContent = stretching ? `black and white are at ${job.stretch} of its samples` : "as the numbers are";
+    $("remark").textContent = onStage.pictures.map((each) => each.said).filter(Boolean).join(" ");
     $("cut").value = String(cut);
     $("flip").setAttribute("aria-pressed", String(cut === 100));
   }
@@ -716,9 +755,8 @@
   function stretch() {
     stretching = !stretching;
     for (const id of ["stretch", "stretch-all"]) $(id).setAttribute("aria-pressed", String(stretching));
-    if (current >= 0 && canStretch) after.src = thumbnail(view[current]);
+    if (viewer.open && onStage) showPictures();
     layOut();
-    if (viewer.open) fit();
   }
   $("flip").addEventListener("click", flip);
   $("stretch").addEventListener("click", stretch);
@@ -810,7 +848,11 @@
     window.addEventListener("resize", () => { if (viewer.open) fit(); render(); });
     window.addEventListener("hashchange", () => { if (location.hash !== written) follow().catch(fail); });
     window.addEventListener("popstate", () => { if (location.hash !== written) follow().catch(fail); });
-    window.addEventListener("beforeprint", () => render(0, Infinity, MOST_PRINTED));
+    window.addEventListener("beforeprint", () => {
+      render(0, Infinity, MOST_PRINTED);
+      const printed = grid.querySelectorAll(".card").length;
+      $("printed").textContent = printed < view.length ? `These are the first ${whole.format(printed)} of ${whole.format(view.length)}.` : "";
+    });
     try {
       for (let block = 0; block < blocks; block++) {
         await Promise.all([load(blockUrl(block)), ...onCards.map((place) => load(columnUrl(place, block)))]);

@@ -23,7 +23,7 @@ from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.stages.thumbnails import Thumbnails
 from pipelines.tables import readable_path
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.results.report import CLIPPED, PICTURED, SOFT, STRETCHED, write_report
+from rayjobs.results.report import CLIPPED, SOFT, STRETCHED, write_report
 from rayjobs.results.report_files import report_names
 from rayjobs.results.report_measures import CardLine, Kinds, card_lines, measures
 from rayjobs.results.report_numbers import distribution, distributions, number_text
@@ -240,8 +240,8 @@ def test_what_matters_is_said_in_sentences(tmp_path: Path) -> None:
     ):
         assert said in text
     block, job = data(tmp_path, "block-00000"), data(tmp_path, "job")
-    marked = {name: mark for name, mark in zip(block["names"], block["marks"], strict=True) if mark & ~PICTURED}
-    assert marked == {"soft.jpg": PICTURED | SOFT, "clipped.jpg": PICTURED | CLIPPED, "lesser.jpg": PICTURED | 4}
+    marked = {name: mark for name, mark in zip(block["names"], block["marks"], strict=True) if mark}
+    assert marked == {"soft.jpg": SOFT, "clipped.jpg": CLIPPED, "lesser.jpg": 4}
     assert block["status"] == "d" * 25 + "fff"
     assert job["reasons"] == [["f", "corrupt", 2], ["f", "not_an_image", 1]]
     ((row, finding),) = job["outliers"]
@@ -326,7 +326,7 @@ def test_unreadable_pictures_have_none_and_stretched_ones_two(tmp_path: Path) ->
     write(tmp_path, rows, make_thumbnails=lambda path: both if path.name == "both.jpg" else None)
     block = data(tmp_path, "block-00000")
     assert block["keys"] == ["", rows[1].key]
-    assert block["marks"] == [0, PICTURED | STRETCHED]
+    assert block["marks"] == [0, STRETCHED]
     assert (tmp_path / f"report/thumbnails/{rows[1].key}-stretched.jpg").read_bytes() == b"stretched"
 
 
@@ -338,7 +338,7 @@ def test_what_workers_left_is_taken_and_nothing_is_decoded_again(tmp_path: Path)
         (directory / f"{row.key}.jpg").write_bytes(b"plain")
         (directory / f"{row.key}-stretched.jpg").write_bytes(b"stretched")
         write_report(files, SUMMARY, MEASURES, [row], make_thumbnails=lambda path: pytest.fail("made again"))
-    assert data(tmp_path, "block-00000")["marks"] == [PICTURED | STRETCHED]
+    assert data(tmp_path, "block-00000")["marks"] == [STRETCHED]
     assert tree(tmp_path / "report/thumbnails") == {
         f"{row.key}.jpg": b"plain",
         f"{row.key}-stretched.jpg": b"stretched",

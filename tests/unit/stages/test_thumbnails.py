@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.image_io import DecodedImage, ImageHeader
-from pipelines.models import Output, WorkItem
+from pipelines.image_io import DecodedImage, ImageHeader, ReadPolicy
+from pipelines.models import ImageOperation, Output, WorkItem
 from pipelines.operations.image_geometry import ImageGeometry
 from pipelines.stages import thumbnails
 from pipelines.stages.image_stages import Rendered
 from pipelines.stages.publish import Publisher
+from pipelines.stages.recipe import Recipe
 from pipelines.stages.thumbnails import (
     THUMBNAIL_PX,
     Thumbnails,
+    leave_original,
     leave_thumbnails,
     make_thumbnails,
     thumbnail_key,
@@ -114,15 +116,18 @@ def test_workers_leave_them_unless_they_are_there_or_colours_are_unknown(tmp_pat
     def left() -> list[str]:
         return sorted(path.name for path in temporary.glob("*.jpg"))
 
-    leave_thumbnails(item, rendered(picture, icc=b"profile"), [image], publisher)
-    leave_thumbnails(item, rendered(picture[:0]), [image], publisher)
+    recipe = Recipe(id=1, read=ReadPolicy(), operations=(ImageOperation("invert"),))
+    leave_thumbnails(item, rendered(picture, icc=b"profile"), [image], recipe, publisher)
+    leave_thumbnails(item, rendered(picture[:0]), [image], recipe, publisher)
+    leave_original(item, rendered(picture), recipe, publisher)  # browsers show a PNG
     assert left() == []
-    leave_thumbnails(item, rendered(picture), [image], publisher)
-    leave_thumbnails(item, rendered(picture.astype(np.uint16)), [], publisher)
+    leave_thumbnails(item, rendered(picture), [image], recipe, publisher)
+    leave_thumbnails(item, rendered(picture.astype(np.uint16)), [], recipe, publisher)
     key = thumbnail_key(7, 300, None)
     assert left() == sorted([f"{'ab' * 16}.jpg", f"{key}.jpg", f"{key}-stretched.jpg"])
-    assert pixels_of((temporary / f"{key}.jpg").read_bytes()).shape[:2] == (200, 400)  # upright
+    assert pixels_of((temporary / f"{'ab' * 16}.jpg").read_bytes()).shape[:2] == (200, 400)  # upright
+    assert pixels_of((temporary / f"{key}.jpg").read_bytes()).shape[:2] == (400, 800)  # there is no file to show
     (tmp_path / "report/thumbnails").mkdir(parents=True)
     (tmp_path / f"report/thumbnails/{'cd' * 16}.jpg").write_bytes(b"there")
-    leave_thumbnails(item, rendered(picture), [replace(image, sha256="cd" * 32)], publisher)
+    leave_thumbnails(item, rendered(picture), [replace(image, sha256="cd" * 32)], recipe, publisher)
     assert len(left()) == 3

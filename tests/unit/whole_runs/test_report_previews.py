@@ -1,0 +1,114 @@
+"""The pictures of a report: made once, by whoever holds the pixels, also when the run doesn't come to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from pipelines.models import ImageStatus
+from rayjobs.results import job_results
+from rayjobs.run.run_loop import RunEnd
+from tests.places import Place, picture
+from tests.quick_runs import Killed
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def nothing_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_results, "make_thumbnails", lambda path: pytest.fail(f"{path} was decoded again"))
+
+
+def argument(place: Place, name: str) -> Any:
+    """What a file of data tells the page."""
+    text = (place.out / f"report/data/{name}.js").read_text()
+    return json.loads(f"[{text[text.index('(') + 1 : text.rindex(')')]}]")[-1]
+
+
+def shown(place: Place, name: str, *, before: bool = False, stretched: bool = False) -> np.ndarray | None:
+    """The preview of an input's result or original, as the page finds it."""
+    block, rows = argument(place, "block-00000"), argument(place, "rows-00000")
+    at = block["names"].index(name)
+    key = (rows[at][8] or [""])[0] if before else block["keys"][at]
+    path = place.out / f"report/thumbnails/{key}{'-stretched' if stretched else ''}.jpg"
+    return np.asarray(Image.open(BytesIO(path.read_bytes()))).astype(int) if key else None
+
+
+def kill_after(inputs: int) -> Callable[[ImageStatus], None]:
+    seen: list[int] = []
+
+    def after(row: ImageStatus) -> None:
+        seen.append(row.id)
+        if len(seen) > inputs:
+            raise Killed
+
+    return after
+
+
+@pytest.mark.parametrize("images", [{"format": "png"}, None])
+@pytest.mark.usefixtures("nothing_made_again")
+def test_previews_outlive_a_run_that_was_stopped_or_killed(place: Place, images: dict[str, str] | None) -> None:
+    job = {} if images else {"export": {"images": False, "data": ["csv"]}}
+    place.run(job=job, images=images, end=RunEnd.INTERRUPTED, most=1)
+    assert not (place.out / "report").exists()
+    with pytest.raises(Killed):
+        place.run(job=job, images=images, after=kill_after(1))
+    place.run(job=job, images=images)
+    assert len(place.rows) < 4  # the others were done before
+    for number in range(4):
+        found = shown(place, f"p{number}.png")
+        assert found is not None
+        assert found.reshape(-1, 3).mean(axis=0) == pytest.approx((255 - 40 * number, 40 * number, 165), abs=4)
+    assert sorted(path.name for path in (place.out / ".rayjobs").iterdir() if "thumb" in path.name) == []
+
+
+def test_of_an_input_that_was_done_anew_the_old_preview_goes(place: Place) -> None:
+    job: dict[str, Any] = {"operations": [], "export": {"images": False, "data": ["csv"]}}
+    place.run(job=job)
+    size = (place.base / "in/p3.png").stat().st_size
+    picture(place.base / "in/p3.png", 200)
+    assert (place.base / "in/p3.png").stat().st_size == size  # the number and the size of the input stay the same
+    place.run(job=job)
+    found = shown(place, "p3.png")
+    assert found is not None
+    assert found[3, 3] == pytest.approx((200, 55, 90), abs=4)
+    place.run(job=job | {"operations": ["invert"]})
+    found = shown(place, "p3.png")
+    assert found is not None
+    assert found[3, 3] == pytest.approx((55, 200, 165), abs=4)
+
+
+@pytest.mark.usefixtures("nothing_made_again")
+def test_originals_that_browsers_cannot_show_have_previews_of_their_own(place: Place) -> None:
+    for path in (place.base / "in").iterdir():
+        path.unlink()
+    ramp = np.tile(np.linspace(200, 900, 1200).astype(np.uint16), (900, 1))
+    tifffile.imwrite(place.base / "in/deep.tif", ramp)
+    tifffile.imwrite(place.base / "in/plain.tif", np.full((50, 60, 3), (200, 30, 30), np.uint8), photometric="rgb")
+    picture(place.base / "in/known.png", 90)
+    place.run(images={"format": "png", "bit_depth": 8})
+    assert shown(place, "known.png", before=True) is None  # the browser shows the file
+    plain = shown(place, "plain.tif", before=True)
+    assert plain is not None
+    assert plain[20, 20] == pytest.approx((200, 30, 30), abs=6)
+    deep, bright = (shown(place, "deep.tif", before=True, stretched=stretched) for stretched in (False, True))
+    assert deep is not None
+    assert bright is not None
+    assert deep.shape == (600, 800)  # there is nothing larger to compare with
+    assert deep.max() < 10
+    assert bright[300, 10] < 20
+    assert bright[300, 790] > 235
+    result = shown(place, "plain.tif")
+    assert result is not None
+    assert result[20, 20] == pytest.approx((55, 225, 225), abs=6)
