@@ -87,7 +87,7 @@ def write_job_json(files: FixedFiles, facts: Mapping[str, Any]) -> None:
 
 def _report_groups(groups: GroupsTable, shown: Sequence[Measure]) -> ReportGroups:
     chosen = [shown[place] for place in compared(shown)]
-    heads = (*groups.names, "failed", *(each.label + (f" ({each.unit})" if each.unit else "") for each in chosen))
+    heads = (*groups.names, "failed", *(each.plain + (f" ({each.unit})" if each.unit else "") for each in chosen))
     rows = groups.overview([each.name for each in chosen], MAX_GROUPS)
     return ReportGroups(heads=heads, rows=tuple(_group_row(*group) for group in rows))
 

@@ -47,6 +47,10 @@ _CARD = {
     "Contrast of texture": ("texture_contrast",),
 }
 """What a card shows first, as far as the job measures it."""
+_PLAIN = {names[0]: label for label, names in _CARD.items() if len(names) == 1} | {
+    CLIPPED[0]: "Clipped, dark",
+    CLIPPED[1]: "Clipped, bright",
+}
 _NO_MEASURE = ("_minimum", "_maximum", "_white", "_significant_bits", "hue_histogram_achromatic")
 """How columns end that say little of an image by themselves: extremes, counts of pixels, how it is stored."""
 _SHARES = ("_clipped_low", "_clipped_high", "_share", "_achromatic")
@@ -73,6 +77,11 @@ class Measure:
     """Shown in per cent."""
     is_log: bool
     """Compared by its decadic logarithm: it spreads over powers of ten."""
+
+    @property
+    def plain(self) -> str:
+        """As cards call it, which everybody understands; else its label."""
+        return _PLAIN.get(self.name, self.label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +203,7 @@ def described(shown: Sequence[Measure], white: float | None) -> Iterator[dict[st
         yield {
             "name": measure.name,
             "label": measure.label,
+            "plain": measure.plain,
             "unit": measure.unit,
             "meaning": measure.meaning,
             "share": measure.is_share,

@@ -142,7 +142,7 @@ def _findings(outlier: Outlier, measures: Sequence[Measure], survey: Survey) -> 
         measure, like = measures[column], known[column]
         far = "far" if abs(score) < _VERY_FAR else "very far"
         yield (
-            f"{measure.label} {_value(value, measure)} is {far} {'above' if score > 0 else 'below'} "
+            f"{measure.plain} {_value(value, measure)} is {far} {'above' if score > 0 else 'below'} "
             f"{_value(like.median, measure)}, the median of {like.count:,} {outlier.kind} images"
         )
 
@@ -151,7 +151,8 @@ def _value(value: float, measure: Measure) -> str:
     value = 10**value if measure.is_log else value
     if measure.is_share:
         return f"{number_text(value * 100)} %"
-    return f"{number_text(value)} {measure.unit}".rstrip()
+    unit = "" if measure.unit.startswith("level") else measure.unit  # as on the cards
+    return f"{number_text(value)} {unit}".rstrip()
 
 
 def _own(params: Mapping[str, Any], entry: Any) -> list[tuple[str, Any]]:

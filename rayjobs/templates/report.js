@@ -138,7 +138,7 @@
   }
   const unit = (measure) => (/^level/.test(measure.unit) || measure.share ? "" : measure.unit);
 
-  function cardNumbers(values) {
+  function cardNumbers(values, ends = "") {
     const list = make("dl", { class: "numbers" });
     for (const line of job.card) {
       const measures = line.columns.map((place) => job.measures[place]);
@@ -147,7 +147,7 @@
       const known = numbers.some((number) => number !== "–");
       if (!known) continue;
       const name = numbers.join(" / ") + (extra[0] ? ` ${extra[0]}` : "");
-      list.append(make("div", {}, make("dt", { title: measures.map((each) => each.meaning).join("\n") }, line.label),
+      list.append(make("div", {}, make("dt", { title: measures.map((each) => each.meaning).join("\n") }, line.label + (measures.length > 1 ? ends : "")),
         make("dd", {}, name, extra[1] ? make("em", {}, `, ${extra[1]}`) : null)));
     }
     return list;
@@ -450,8 +450,8 @@
     const listed = (select, first) => {
       select.append(option("", first));
       const some = make("optgroup", { label: "On the cards" }), all = make("optgroup", { label: "All numbers" });
-      for (const place of onCards) some.append(option(job.measures[place].name, job.measures[place].label));
-      for (const measure of job.measures) if (!onCards.includes(measureAt.get(measure.name))) all.append(option(measure.name, measure.label));
+      for (const place of onCards) some.append(option(job.measures[place].name, job.measures[place].plain));
+      for (const measure of job.measures) if (!onCards.includes(measureAt.get(measure.name))) all.append(option(measure.name, measure.plain));
       select.append(...[some, all].filter((group) => group.children.length));
     };
     listed($("sort"), "by name");
@@ -530,8 +530,8 @@
     $("distribution").hidden = !state.measure;
     $("chosen").replaceChildren(...[...state.ranges].map(([name, ends]) => {
       const each = job.measures[measureAt.get(name)];
-      const button = make("button", { type: "button", class: "show", "aria-label": `Drop the range of ${each.label}` },
-        `${each.label} ${rangeText(ends, each)} ✕`);
+      const button = make("button", { type: "button", class: "show", "aria-label": `Drop the range of ${each.plain}` },
+        `${each.plain} ${rangeText(ends, each)} ✕`);
       button.addEventListener("click", () => { state.ranges.delete(name); changed(); });
       return button;
     }));
@@ -552,7 +552,7 @@
     const values = columns.get(measureAt.get(state.measure));
     const found = Float32Array.from(chosen(state.measure).map((row) => values[row]).filter(Number.isFinite)).sort();
     const svg = $("histogram"), each = measure();
-    svg.setAttribute("aria-label", `Distribution of ${each.label} over ${found.length} inputs; drag to choose a range`);
+    svg.setAttribute("aria-label", `Distribution of ${each.plain} over ${found.length} inputs; drag to choose a range`);
     svg.replaceChildren();
     if (!found.length) { ends = [0, 1]; $("low").textContent = $("high").textContent = $("middle").textContent = ""; return; }
     const at = (share) => found[Math.round(share * (found.length - 1))];
@@ -668,11 +668,11 @@
   // What there is to show of a picture: its file, if there is one, and small previews, which have two forms of deep samples.
   const preview = (key, isDeep) => (key ? { plain: `thumbnails/${key}.jpg`, deep: isDeep ? `thumbnails/${key}-stretched.jpg` : "" } : null);
   function showStage(row, told) {
-    const [source, image, message] = told, original = told[8] && preview(...told[8]);
+    const [source, image] = told, original = told[8] && preview(...told[8]);
     const isChanged = image !== null || (job.changes && !keys[row].endsWith("-before"));
     const result = preview(keys[row], (marks[row] & STRETCHED) > 0);
     onStage = { row, pictures: [] };
-    $("nothing").textContent = isDone(row) ? "" : `${status[row] === 102 ? "Failed" : "Skipped"}: ${reasonOf(row)}. ${message}`;
+    $("nothing").replaceChildren(...(isDone(row) ? [] : [why(row)]));
     if (isDone(row)) {
       onStage.pictures.push({ element: after, name: isChanged ? "After" : "The picture", file: isChanged ? image : source, preview: result });
       if (isChanged) onStage.pictures.push({ element: before, name: "Before", file: source, preview: original });
@@ -699,7 +699,7 @@
     const next = () => {
       const way = ways.shift();
       if (!way) {
-        picture.said = name === "Before" ? "The original isn't there any more, or your browser can't show its format." : "";
+        picture.said = name === "Before" ? "isn't there any more, or your browser can't show its format." : "";
         if (name !== "Before") $("nothing").textContent = "No preview.";
         fit();
         return;
@@ -709,7 +709,7 @@
         element.hidden = false;
         if (element === before) hasBefore = true;
         const size = `preview of ${Math.max(element.naturalWidth, element.naturalHeight)} px`;
-        if (way[1]) picture.said = `${name}: ${size}${way[1] === "stretched" ? `, black and white at ${job.stretch} of its samples` : ""}.`;
+        if (way[1]) picture.said = `${size}${way[1] === "stretched" ? `, black and white at ${job.stretch} of its samples` : ""}.`;
         fit();
       };
       element.onerror = next;
@@ -740,7 +740,8 @@
     } else after.style.clipPath = "none";
     $("seam").hidden = !hasBefore || cut === 0 || cut === 100;
     $("seam").style.left = `${x - 1}px`;
-    $("remark").textContent = onStage.pictures.map((each) => each.said).filter(Boolean).join(" ");
+    const told = onStage.pictures.filter((each) => each.said).reverse(), same = told.length > 1 && told[0].said === told[1].said;
+    $("remark").textContent = same ? `Before and after: ${told[0].said}` : told.map((each) => `${each.name}: ${each.said}`).join(" ");
     $("cut").value = String(cut);
     $("flip").setAttribute("aria-pressed", String(cut === 100));
   }
@@ -788,7 +789,7 @@
       make("div", { class: "links" }, link(source, "Original"), image ? link(image, "Output") : null,
         tableRow && job.table ? make("span", { class: "quiet" }, `Row ${whole.format(tableRow)} of `, link(`../${job.table}`, job.table)) : null),
       definitions(job.cells.map((name, i) => [name, cells[i]]).filter(([, text]) => text)),
-      values.length ? cardNumbers((measureOf) => values[measureOf]) : null,
+      values.length ? cardNumbers((measureOf) => values[measureOf], ", dark / bright") : null,
       ...job.charts.map(([name, label], i) => (charts[i]
         ? make("a", { class: "chart", href: charts[i] }, make("img", { src: charts[i], alt: `${label} of ${names[row]}`, loading: "lazy" })) : null)),
       values.some(Number.isFinite) ? allNumbers(values) : null,

@@ -246,7 +246,7 @@ def test_what_matters_is_said_in_sentences(tmp_path: Path) -> None:
     assert job["reasons"] == [["f", "corrupt", 2], ["f", "not_an_image", 1]]
     ((row, finding),) = job["outliers"]
     assert block["names"][row] == "soft.jpg"
-    assert re.search(r"Laplacian variance 3 level² is very far below 1,01\d level², the median of 25 colour", finding)
+    assert re.search(r"Sharpness 3 is very far below 1,01\d, the median of 25 colour", finding)
 
 
 def test_an_even_job_is_said_to_be_one(tmp_path: Path) -> None:
