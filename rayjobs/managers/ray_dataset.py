@@ -26,5 +26,5 @@ def ray_dataset(files: Sequence[str], columns: Sequence[str] | None) -> Any:
         raise JobError(
             "Ray isn't connected: call this inside `with rayjobs.ray_session(name=...)`, or `ray.init()` first"
         )
-    wanted = None if columns is None else list(columns)
-    return ray.data.read_parquet(list(files), columns=wanted, filesystem=pyarrow.fs.LocalFileSystem())
+    rows = ray.data.read_parquet(list(files), filesystem=pyarrow.fs.LocalFileSystem())
+    return rows if columns is None else rows.select_columns(list(columns))
