@@ -13,9 +13,9 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipelines.analyses import ANALYSES, Analysis, expand_analyses, with_defaults
 from pipelines.cache_keys import step_key
@@ -39,12 +39,20 @@ from rayjobs.job.mistakes import dotted, model_mistakes
 from rayjobs.job.path_spelling import expanded
 
 
+def _as_list(steps: Any) -> Any:
+    """As in a job file, one may stand where a list may be."""
+    return [steps] if isinstance(steps, str | Mapping) else steps
+
+
+Steps = Annotated[list[str | dict[str, Any]], BeforeValidator(_as_list)]
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: str
     """Path of the image."""
-    operations: list[str | dict[str, Any]] = Field(default_factory=list)
+    operations: Steps = Field(default_factory=list)
     """As in a job file."""
     known: dict[str, str] = Field(default_factory=dict)
     """Absolute path -> sha256 of files that may be replaced: what the job's tasks wrote there in an earlier run."""
@@ -67,7 +75,7 @@ class RenderConfig(_Config):
 class AnalyzeConfig(_Config):
     """Configuration of an ``analyze`` task."""
 
-    analyses: list[str | dict[str, Any]] = Field(default_factory=lambda: list[str | dict[str, Any]](["scopes"]))
+    analyses: Steps = Field(default_factory=lambda: list[str | dict[str, Any]](["scopes"]))
 
 
 class ExportConfigOfImage(AnalyzeConfig):
@@ -116,7 +124,7 @@ class ImageTaskHandler(TaskHandler):
         except ValidationError as error:
             mistakes = list(_said(error, model))
         if mistakes:
-            raise RayjobsError(f"config of a {task_type} task: {'; '.join(mistakes)}")
+            raise RayjobsError(f"config of the {task_type} task: {'; '.join(mistakes)}")
         return found
 
     def located(self, config: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -131,8 +139,9 @@ class ImageTaskHandler(TaskHandler):
         """
         found = {**config, **_whole({key: config[key] for key in ("input", "output") if key in config}, base)}
         for key, registry in _STEPS.items():
-            if isinstance(config.get(key), list | tuple):
-                found[key] = [_located_step(step, registry, base) for step in config[key]]
+            steps = _as_list(config.get(key))
+            if isinstance(steps, list | tuple):
+                found[key] = [_located_step(step, registry, base) for step in steps]
         return found
 
     def outputs(self, task_type: str, config: Mapping[str, Any]) -> tuple[str, ...]:

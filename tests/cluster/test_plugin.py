@@ -16,13 +16,23 @@ from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs, writ
 
 PLUGINS = ["vignette", "evenness", "licence", "zip_folder"]
 ALLOW = tuple(argument for name in PLUGINS for argument in ("--allow-plugin", name))
+LOOK = {"vignette": {"strength": 1}}
 JOB = {
     "plugins": PLUGINS,
-    "operations": [{"vignette": {"strength": 1}}],
+    "operations": [LOOK],
     "analyses": ["evenness"],
     "requires": {"licence": 1},
     "export": {"images": {"format": "png"}, "charts": True},
-    "tasks": [{"zip_folder": {"folder": "{output}/images", "archive": "{output}/images.zip"}}],
+    "tasks": [
+        {"zip_folder": {"folder": "{output}/images", "archive": "{output}/images.zip"}},
+        {
+            "render": {
+                "input": "photos/photo-0000.jpg",
+                "output": "{output}/a.png",
+                "operations": {"vignette": {"strength": 1}},
+            }
+        },
+    ],
 }
 
 
@@ -64,8 +74,12 @@ def test_the_task_type_comes_from_the_plug_in(finished: Path) -> None:
     images = {path.name: path.read_bytes() for path in (finished / "images").iterdir()}
     with zipfile.ZipFile(finished / "images.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == images
-    (task,) = json.loads((finished / "job.json").read_text())["tasks"]
+    task, _ = json.loads((finished / "job.json").read_text())["tasks"]
     assert (task["type"], task["status"], task["result"]["files"]) == ("zip_folder", "completed", 6)
+
+
+def test_a_task_of_the_program_itself_knows_the_operations_of_the_plug_in(finished: Path) -> None:
+    assert (finished / "a.png").read_bytes() == (finished / "images/photo-0000.png").read_bytes()
 
 
 def test_the_resource_type_comes_from_the_plug_in(finished: Path, place: Path, path: str, tmp_path: Path) -> None:

@@ -131,13 +131,14 @@ def test_the_version_and_the_source_are_part_of_cache_keys(
     [
         ("1 / 0", "ZeroDivisionError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise GeneratorExit('no')", "GeneratorExit: no"),
         ("def Flip(", "SyntaxError"),
         ("", "has no attribute 'Flip'"),
         ("Flip = 3", "expected a ProcessorExtension or an Operation, found builtins.int"),
         (EXAMPLE.format(name="flop"), "calls itself 'flop'"),
         (EXAMPLE.format(name="broken").replace('"times"', '"copy"'), "'copy' can't be the name of a parameter"),
     ],
-    ids=["raises", "exits", "syntax", "missing", "no extension", "other name", "odd parameter"],
+    ids=["raises", "exits", "ends", "syntax", "missing", "no extension", "other name", "odd parameter"],
 )
 def test_a_broken_one_is_reported_once_and_the_others_work(
     upend: None,

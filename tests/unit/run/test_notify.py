@@ -138,15 +138,18 @@ def test_a_command_is_tried_again_and_ended_when_it_hangs(tmp_path: Path, monkey
     assert "No such file" in problem
 
 
-def test_callbacks_and_the_log_are_told_and_may_not_hurt(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, GeneratorExit])
+def test_callbacks_and_the_log_are_told_and_may_not_hurt(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     told: list[Any] = []
 
     def raises(event: Any) -> None:
-        raise ValueError("oops")
+        raise kind("oops")
 
     with caplog.at_level(logging.INFO, EVENTS):
         problems = tell([], EVENT, callbacks=[raises, told.append])
-    assert problems == ["notify: a callback raised ValueError: oops"]
+    assert problems == [f"notify: a callback raised {kind.__name__}: oops"]
     assert told == [EVENT]
     assert json.loads(next(record.message for record in caplog.records if record.name == EVENTS)) == EVENT
 
