@@ -64,11 +64,21 @@ def results_of(output: OutputDirectory, *, wait_s: float = ANSWER_WAIT_S) -> Res
     JobError
         They can't be written, or the running job doesn't answer in time.
     """
+    if _are_written(output):
+        return ResultsPlace(output=output.root, complete=True)
     answered = output.running and _answered(output, wait_s)
-    complete = not answered and read_state(output).status in COMPLETE
+    complete = not answered and (read_state(output).status in COMPLETE or _are_written(output))
     if not answered and not complete:
         _write_of_stopped(output)
     return ResultsPlace(output=output.root, complete=complete)
+
+
+def _are_written(output: OutputDirectory) -> bool:
+    """Whether manifest and tables stand as the job wants them, though its tasks may be still to come."""
+    if not output.exists:
+        return False
+    with closing(output.read_ledger()) as ledger:
+        return ledger.facts.read().results is not None
 
 
 def _answered(output: OutputDirectory, wait_s: float) -> bool:

@@ -221,7 +221,7 @@ class _Run:
         why = NO_SPACE_TEXT if end is RunEnd.NO_SPACE else None
         self._note(replace(self._facts(), status=_STATUS_OF_END[end], finished=time.time(), error=why))
         counts = self.ledger.counts()
-        if end is not RunEnd.NO_SPACE and counts.open < counts.total:
+        if end is not RunEnd.NO_SPACE and counts.open < counts.total and self._facts().results is None:
             self.ledger.durable()
             self._show("writing partial results")
             self._note(replace(self._facts(), error=write_at_end(self.ledger, self.output, self.request.spec)))

@@ -16,6 +16,7 @@ from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.published import verify
 from rayjobs.run.asked_results import results_of
 from rayjobs.run.run_end import RunEnd
+from rayjobs.run.stopped_run import set_stopped
 from tests.places import Place, tree
 from tests.quick_runs import Killed
 from tests.runs import manifest
@@ -127,6 +128,18 @@ def test_what_is_not_the_jobs_stays(place: Place) -> None:
     with pytest.raises(JobError, match=f"{name}: was changed since"):
         place.run(job={"analyses": ["statistics"]})
     assert mine.read_text() == "mine" * 10_000
+
+
+def test_a_job_that_was_stopped_behind_its_results_has_them(place: Place) -> None:
+    """As one does whose tasks were still to come."""
+    place.run()
+    output = OutputDirectory(place.out)
+    set_stopped(output, JobStatus.PAUSED)
+    found = results_of(output)
+    assert (found.complete, found.path) == (True, place.out)
+    assert not (place.out / "partial").exists()
+    assert place.run(most=1, end=RunEnd.PAUSED, job={"analyses": ["sharpness"]}).status is JobStatus.PAUSED
+    assert results_of(output).path == place.out / "partial"
 
 
 def test_the_manifest_is_the_last_of_the_results(place: Place, golden: Place) -> None:
