@@ -8,7 +8,8 @@
     rayjobs.resources     a resource type   ResourceProvider
     rayjobs.tasks         task types        TaskHandler
 
-``examples/plugin`` is a complete package, ``rayjobs.testing`` the test bench, ``docs/how-to/plugins.md`` the guide.
+``rayjobs new-plugin NAME`` writes a complete package, ``rayjobs.testing`` is the test bench, ``docs/how-to/plugins.md``
+the guide.
 """
 
 from __future__ import annotations

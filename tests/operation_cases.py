@@ -23,7 +23,7 @@ _NEEDED: dict[str, list[dict[str, Any]]] = {
     "brightness_contrast": [{"brightness": 0.1, "contrast": 1.2}],
     "clahe": [{"tiles": 3, "clip_limit": 0.05}],
     "color_balance": [{"lift": [0, 0.1, 0], "gain": [1.1, 1, 0.9]}],
-    "crop": [{"x": 3, "y": 5, "width": 40, "height": 30}],
+    "crop": [{"x": 3, "y": 5, "width": 40, "height": 20}],
     "curves": [{"points": [[0, 0], [0.5, 0.7], [1, 1]], "red": [[0, 0.1], [1, 0.9]]}],
     "exposure": [{"stops": 0.4}],
     "gamma": [{"gamma": 0.8}],

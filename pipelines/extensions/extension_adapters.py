@@ -206,9 +206,9 @@ def analysis_of(found: object, origin: Origin) -> Analysis:
     function, columns, row_columns = found.function, found.columns, found.row_columns
 
     @functools.wraps(function)
-    def measure(image: Image, **params: Any) -> Result:
+    def measure(image: Image, *geometry: Any, **params: Any) -> Result:
         with _Guard(origin):
-            result = function(_read_only(image), **params)
+            result = function(_read_only(image), *geometry, **params)
             declared = [column.name for column in columns(**params)]
             _check_columns(result, declared if row_columns is None else [*declared, ROWS], "the columns")
             if row_columns is not None:
@@ -298,9 +298,9 @@ def _text_of(error: BaseException) -> str:
 
 
 def _guarded(function: Callable[..., Any], origin: Origin) -> Callable[..., Image]:
-    def run(image: Image, **params: Any) -> Image:
+    def run(image: Image, *shares: Any, **params: Any) -> Image:
         with _Guard(origin):
-            result = _returned(function(_read_only(image), **params), np.ndarray)
+            result = _returned(function(_read_only(image), *shares, **params), np.ndarray)
             if result.dtype != image.dtype:
                 raise TypeError(f"returned {result.dtype} for {image.dtype}")
             if not (result.size and (result.ndim == 2 or (result.ndim == 3 and result.shape[2] in (3, 4)))):

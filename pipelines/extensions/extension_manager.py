@@ -205,7 +205,8 @@ class ExtensionManager:
         origin = _origin(entries[0])
         if name not in self._allowed:
             return (
-                f"{origin} isn't allowed: a plug-in is code, so allow it by name on the command line or in the settings"
+                f"{origin} isn't allowed: a plug-in is code, so a person allows it; add `--allow-plugin {name}` to the "
+                f"command, or set RAYJOBS_ALLOW_PLUGINS={name}"
             )
         try:
             found = [(_kind(entry), entry.load()) for entry in entries]

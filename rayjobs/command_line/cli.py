@@ -241,7 +241,7 @@ def _add_upkeep(add: Add) -> None:
 
 def _add_references(add: Add) -> None:
     """Commands that concern no single job."""
-    from rayjobs.command_line import reference
+    from rayjobs.command_line import new_plugin, reference
 
     operations = add("operations", reference.operations, "List the operations, or explain one")
     name = operations.add_argument("name", nargs="?", metavar="NAME", help="explain this one, with an example")
@@ -260,6 +260,9 @@ def _add_references(add: Add) -> None:
     extensions = add("extensions", reference.extensions, "List the plug-ins that are installed, without loading them")
     _json(extensions)
     _allow(extensions)
+    plugin = add("new-plugin", new_plugin.new_plugin, "Write a package with an operation, an analysis and a chart")
+    plugin.add_argument("name", metavar="NAME", help="of the package and all in it; it is written into ./NAME")
+    _json(plugin)
     migrate = add("migrate", reference.migrate, "Turn jobs of the old batch format into job files")
     migrate.add_argument("file", type=Path, metavar="OLD.json", help="file of the old batch system")
     migrate.add_argument("-o", "--output", type=Path, metavar="DIR", help="where job files go, instead of beside it")
@@ -269,6 +272,7 @@ def _add_references(add: Add) -> None:
         "file", type=Path, nargs="?", default=Path("job.yaml"), metavar="FILE", help="job.yaml if not given"
     )
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
+    _json(init)
     shells = add("completion", completion.completion, "Print what lets a shell complete commands, jobs and names")
     shells.add_argument("shell", choices=completion.SHELLS, help='as in: eval "$(rayjobs completion bash)"')
     doctor = add("doctor", reference.doctor, "Look at what usually goes wrong before a job does")

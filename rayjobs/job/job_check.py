@@ -160,8 +160,11 @@ def _unnamed_plugins(used: Sequence[str], plugins: Any) -> Iterator[Mistake]:
 
 
 def _installed_plugin(name: str) -> str:
-    found = [extension for extension in process_extensions().discover() if extension.name == name]
-    return f"; the plug-in of that name ({found[0].distribution}) must be named in `plugins`" if found else ""
+    found = next((extension for extension in process_extensions().discover() if extension.name == name), None)
+    if found is None:
+        return ""
+    flag = "" if found.allowed else f", and `--allow-plugin {name}` to the command"
+    return f"; the plug-in of that name ({found.distribution}) has it: add `plugins: [{name}]` to the job file{flag}"
 
 
 # ---- operations and analyses: checked against the registries ---------------------------------------------------------

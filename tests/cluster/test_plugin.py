@@ -1,4 +1,4 @@
-"""The example plug-in as a user has it: installed, allowed on the command line, used from a job file on Ray."""
+"""The example plug-ins as a user has it: installed, allowed on the command line, used from a job file on Ray."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image
 from tests.example_plugin import install_example
 from tests.runs import ROOT, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
 
-PLUGINS = ["vignette", "evenness", "licence", "zip_folder"]
+PLUGINS = ["vignette", "licence", "zip_folder"]
 ALLOW = tuple(argument for name in PLUGINS for argument in ("--allow-plugin", name))
 LOOK = {"vignette": {"strength": 1}}
 JOB = {
     "plugins": PLUGINS,
     "operations": [LOOK],
-    "analyses": ["evenness"],
+    "analyses": ["vignette"],
     "requires": {"licence": 1},
     "export": {"images": {"format": "png"}, "charts": True},
     "tasks": [
@@ -29,7 +29,7 @@ JOB = {
             "render": {
                 "input": "photos/photo-0000.jpg",
                 "output": "{output}/a.png",
-                "operations": {"vignette": {"strength": 1}},
+                "operations": LOOK,
             }
         },
     ],
@@ -61,9 +61,9 @@ def test_images_numbers_and_charts_come_from_the_plug_in(finished: Path, place: 
     assert len(rows) == 6
     check_outputs(finished, rows)
     table = pq.read_table(finished / "data/analyses.parquet")
-    ratios = table.column("evenness_corner_ratio").to_numpy()
+    ratios = table.column("vignette_corner_ratio").to_numpy()
     assert (ratios < 0.5).all()
-    assert len(list((finished / "charts/evenness").iterdir())) == 6
+    assert len(list((finished / "charts/vignette").iterdir())) == 6
     source = np.asarray(Image.open(place / "photos/photo-0000.jpg"), float)
     shaded = np.asarray(Image.open(finished / "images/photo-0000.png"), float)
     np.testing.assert_allclose(shaded[32, 48], source[32, 48], atol=1)
@@ -93,7 +93,7 @@ def test_the_resource_type_comes_from_the_plug_in(finished: Path, place: Path, p
 
 def test_a_plug_in_that_decides_no_pixel_makes_nothing_anew(finished: Path, place: Path, path: str) -> None:
     """Two licences per image instead of one, and no archive: the images are what they were."""
-    job = write_job(place, **{**JOB, "requires": {"licence": 2}, "tasks": [], "plugins": PLUGINS[:3]})
+    job = write_job(place, **{**JOB, "requires": {"licence": 2}, "tasks": [], "plugins": PLUGINS[:2]})
     plan = rayjobs("plan", job, "--json", *ALLOW, home=place, PYTHONPATH=path).json
     write_job(place, **JOB)
     assert (plan["to_do"], plan["requires"], plan["tasks"]) == (0, {"licence": 2}, [])
@@ -102,7 +102,8 @@ def test_a_plug_in_that_decides_no_pixel_makes_nothing_anew(finished: Path, plac
 def test_provenance_names_the_package_and_its_version(finished: Path) -> None:
     plugins = json.loads((finished / "job.json").read_text())["plugins"]
     assert sorted(plugins) == sorted(PLUGINS)
-    assert all(version.startswith("rayjobs-example-plugin 1.0.0 ") for version in plugins.values())
+    assert plugins["vignette"].startswith("rayjobs-vignette 1.0.0 ")
+    assert all(plugins[name].startswith("rayjobs-services 1.0.0 ") for name in PLUGINS[1:])
 
 
 def test_the_same_job_again_has_nothing_to_do_and_an_edited_plug_in_has(finished: Path, place: Path, path: str) -> None:
@@ -111,7 +112,7 @@ def test_the_same_job_again_has_nothing_to_do_and_an_edited_plug_in_has(finished
     again = rayjobs(*run, home=place, PYTHONPATH=path, RAY_ADDRESS="127.0.0.1:1")  # where no Ray is
     assert again.code == 0, again.err
     installed = Path(path.partition(":")[0])
-    source = installed / "rayjobs_example/vignette.py"
+    source = installed / "rayjobs_vignette/operation.py"
     text = source.read_text()
     source.write_text(f"{text}\n# edited\n")
     plan = ("plan", place / "job.yaml", "--json", *ALLOW)
@@ -134,7 +135,7 @@ def test_without_being_allowed_it_does_not_run(tmp_path: Path, path: str) -> Non
     write_photographs(tmp_path / "photos", 1)
     done = rayjobs("run", write_job(tmp_path, **JOB), home=tmp_path, PYTHONPATH=path)
     assert done.code == 1
-    assert "plug-in 'vignette' (rayjobs-example-plugin 1.0.0) isn't allowed" in done.err
+    assert "plug-in 'vignette' (rayjobs-vignette 1.0.0) isn't allowed" in done.err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""The analysis ``evenness``: how evenly an image is lit from its centre to its corners, and its chart."""
+"""The analysis ``vignette``: how evenly an image is lit from its centre to its corners, and its chart."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
 )
 
 
-def evenness(
+def measure(
     image: Image,
     *,
     floor: Annotated[float, Field(ge=0, le=1, description="Luma below it doesn't count")] = 0.0,
@@ -52,22 +52,22 @@ def evenness(
     return {"corner_ratio": ratio, "rings": means}
 
 
-EVENNESS = Analysis(
-    name="evenness",
+ANALYSIS = Analysis(
+    name="vignette",
     group="measurements",
-    function=evenness,
-    parameters=parameters_of(evenness),
+    function=measure,
+    parameters=parameters_of(measure),
     columns=lambda **_: COLUMNS,
 )
 
 
-def evenness_chart(result: Result, title: str, options: ChartOptions) -> ChartData:
+def chart(result: Result, title: str, options: ChartOptions) -> ChartData:
     """The rings as bars from the centre (left) to the corners (right)."""
     rings = np.nan_to_num(np.asarray(result["rings"], np.float64))
     share = [Tick(tenth / 10, f"{tenth * 10} %") for tenth in range(0, 11, 2)]
     return ChartData(
         title=title,
-        name="Evenness",
+        name="Light towards the corners",
         panels=(
             Panel(
                 x=Axis(label="centre to corners", low=0, high=1, ticks=(Tick(0, "centre"), Tick(1, "corner"))),

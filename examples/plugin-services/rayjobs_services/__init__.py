@@ -1,0 +1,1 @@
+"""Extensions for Rayjobs that are no image's, one module each."""

@@ -1,1 +1,0 @@
-"""Extensions for Rayjobs, one module each; nothing is imported before somebody allows it by name."""
