@@ -32,6 +32,7 @@ from docs.reference_texts import (
     FORMATS_TEXT,
     JOB_FILE_END,
     JOB_FILE_INTRODUCTION,
+    JSON_TEXT,
     OPERATIONS_INTRODUCTION,
     REASONS,
     REASONS_INTRODUCTION,
@@ -51,6 +52,7 @@ from pipelines.tables import analyses_schema, manifest_schema, scopes_schemas
 from pipelines.tables.group_statistics import groups_schema
 from pipelines.tables.schema import INPUT_FIELD, column_field, field_shape
 from rayjobs.command_line.cli import parser
+from rayjobs.command_line.json_outputs import OUTPUTS, form_of, output_schema
 from rayjobs.command_line.parameter_texts import Schema, values_of
 from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.job_spec import JobSpec
@@ -294,12 +296,36 @@ def cli_page() -> str:
                 ["130", "Cancelled, paused or interrupted; `rayjobs resume` goes on"],
             ],
         ),
+        "## JSON\n",
+        JSON_TEXT,
         "## Environment\n",
         table(["variable", "meaning"], [[f"`{name}`", text] for name, text in ENVIRONMENT.items()]),
     ]
     for name, sub in commands.choices.items():
-        parts += [f"## {name}\n", f"{summaries[name]}.\n", *_arguments(name, sub)]
+        parts += [f"## {name}\n", f"{summaries[name]}.\n", *_arguments(name, sub), *_printed(name)]
     return "\n".join(parts)
+
+
+def _printed(name: str) -> Iterator[str]:
+    keys = OUTPUTS.get(name)
+    if keys is None:
+        return
+    same = next(command for command in OUTPUTS if OUTPUTS[command] is keys)
+    if same != name:
+        yield f"`--json` prints {form_of(name)}, as [{same}](#{same}).\n"
+        return
+    yield f"`--json` prints {form_of(name)}:\n"
+    rows = []
+    for key, said in keys.items():
+        kind, _, meaning = said.partition(" ")
+        text = f"{meaning}; may be missing" if key.endswith("?") else meaning
+        rows.append([f"`{key.rstrip('?')}`", kind.replace("|", " or "), text])
+    yield table(["key", "type", "meaning"], rows)
+
+
+def output_schema_page() -> str:
+    """``output.schema.json``."""
+    return json.dumps(output_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _arguments(name: str, sub: argparse.ArgumentParser) -> Iterator[str]:
@@ -421,6 +447,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "columns.md": columns_page,
     "job-file.md": job_file_page,
     "cli.md": cli_page,
+    "output.schema.json": output_schema_page,
     "reasons.md": reasons_page,
     "systems.md": systems_page,
     "python.md": lambda: python_page(NOTE),

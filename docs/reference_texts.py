@@ -278,6 +278,13 @@ SHARDS: Mapping[str, str] = {
 }
 """Pool -> what a shard of it is."""
 
+JSON_TEXT = """\
+Every command that says something about jobs or the program takes `--json`, and then prints that alone to standard
+output; notes and the one line of an error go to standard error, and the exit code says the same as without. Keys are
+added, never renamed. [output.schema.json](output.schema.json) is the JSON Schema of all of it, by command.
+"""
+"""Of all commands."""
+
 ENVIRONMENT: Mapping[str, str] = {
     "RAYJOBS_HOME": "Where settings, the list of jobs, the cache of analyses and clusters' ledgers lie; `~/.rayjobs`",
     "RAYJOBS_ALLOW_PLUGINS": "Extensions that any job may use, with commas between",

@@ -171,6 +171,10 @@ class JobLedger:
         query = "SELECT reason, count(*) FROM inputs WHERE reason IS NOT NULL AND seq >= 0"
         return dict(self._all(f"{query} GROUP BY 1 ORDER BY 2 DESC, 1"))
 
+    def written_bytes(self) -> int:
+        """Size of all files that the job made and that are its own."""
+        return int(self._all("SELECT coalesce(sum(bytes), 0) FROM files WHERE current >= 0")[0][0])
+
     # ---- recipes: sets of products -------------------------------------------------------------------------------
 
     def recipes(self) -> dict[int, dict[str, str]]:

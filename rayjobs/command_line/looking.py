@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from pipelines.errors import JobError
+from pipelines.quantity_texts import size_text
 from pipelines.tables import printable, readable_path
 from rayjobs.command_line.exit_codes import EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
@@ -97,7 +98,8 @@ def list_jobs(arguments: argparse.Namespace) -> int:
                 rows.append({**listed, "status": "removed"})
             continue
         try:
-            rows.append({**listed, **read_state(output).to_json()})
+            with closing(output.read_ledger()) as ledger:
+                rows.append({**listed, **state_of(ledger, output).to_json(), "bytes": ledger.written_bytes()})
         except JobError:  # of another version, or damaged: `status` says what is wrong; the others are listed
             rows.append({**listed, "status": "unreadable"})
     if arguments.json:
@@ -107,7 +109,8 @@ def list_jobs(arguments: argparse.Namespace) -> int:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.get("started") or row["first_run"]))
         counts = f"{row['done']:,} of {row['total']:,}" if "total" in row else ""
         said = row["status"].replace("_", " ")
-        print(f"{when}  {row['job_id']:<32} {said:<23} {counts:>17}  {printable(row['output'])}")
+        size = size_text(row["bytes"]) if "bytes" in row else ""
+        print(f"{when}  {row['job_id']:<32} {said:<23} {counts:>17} {size:>9}  {printable(row['output'])}")
     if not rows:
         print("no jobs yet; `rayjobs init` writes an example job file")
     if removed and not arguments.all:

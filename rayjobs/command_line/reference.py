@@ -224,6 +224,9 @@ def init(arguments: argparse.Namespace) -> int:
         files[arguments.file] = f"# yaml-language-server: $schema={schema.name}\n{text}"
         files[schema] = json.dumps(job_schema(), indent=2) + "\n"
     _create(files)
+    if arguments.json:
+        print_json({"files": [str(path) for path in files]})
+        return EXIT_OK
     for path in files:
         print(path)
     return EXIT_OK

@@ -231,4 +231,6 @@ def set_priority(arguments: argparse.Namespace) -> int:
     output.request_priority(arguments.priority)
     if arguments.json:
         print_json({**read_state(output).to_json(), "priority": arguments.priority})
+    else:
+        print(f"{read_state(output).name}: its priority is {arguments.priority} from now on")
     return EXIT_OK
