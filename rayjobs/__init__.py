@@ -3,7 +3,7 @@
     job.yaml -> JobSpec -> plan (sealed input list) -> run (shards on Ray) -> manifest -> report
 
 Imports only go down: ``rayjobs -> actors -> pipelines``. ``plugins`` is what authors of plug-ins import, ``testing``
-what they test with.
+and its ``image_checks`` what they test with.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ WRITERS = {
     "rayjobs/results/job_tables.py": "a temporary file of the run, linked or copied from the results",
     "rayjobs/command_line/ray_submit.py": "a temporary directory that is uploaded",
     "rayjobs/command_line/reference.py": "job file and schema of `init`, created exclusively",
+    "rayjobs/command_line/new_plugin.py": "a package, in a directory that it makes, created exclusively",
     "rayjobs/migration/migrate.py": "job files, created exclusively",
     "pipelines/charts/gallery.py": "the gallery's pages; replaced only by `make gallery`, and only its own",
     "pipelines/tables/csv_table.py": "created exclusively",
@@ -282,9 +283,14 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
         {"rayjobs/job/job_file.py", "rayjobs/job/job_check.py"},
     ),
     "where an input's files lie": (r"images/\{|charts/\{\w+\}/\{", {"pipelines/stages/output_paths.py"}),
-    "images are encoded and charts drawn by the stages, for jobs and tasks": (
+    "images are encoded and charts drawn by the stages, for jobs and tasks; and for who checks them": (
         r"(?<!def )\b(encode_image|draw_chart)\(",
-        {"pipelines/stages/image_stages.py", "pipelines/stages/thumbnails.py", "pipelines/charts/gallery.py"},
+        {
+            "pipelines/stages/image_stages.py",
+            "pipelines/stages/thumbnails.py",
+            "pipelines/charts/gallery.py",
+            "rayjobs/image_checks.py",
+        },
     ),
     "arrays in JSON": ("__array__", {"pipelines/result_codec.py"}),
     "sizes and durations as text": (
@@ -386,7 +392,7 @@ def test_the_rule_counts_the_lines_of_a_body(tmp_path: Path, monkeypatch: pytest
     assert long_functions(tmp_path / "a.py") == {"a.py:f41"}
 
 
-OFFERED = ("rayjobs/testing.py", "rayjobs/plugins.py")
+OFFERED = ("rayjobs/testing.py", "rayjobs/image_checks.py", "rayjobs/plugins.py")
 """Modules whose functions are for plug-ins."""
 CALLED_BY_OTHERS = {
     "ignore_aliases": "PyYAML",

@@ -293,7 +293,7 @@ def _priority(sub: argparse.ArgumentParser) -> None:
 
 
 def _allow(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
+    allow = sub.add_argument(
         "--allow-plugin",
         action="append",
         default=[],
@@ -301,6 +301,7 @@ def _allow(sub: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"allow the job to use this extension; repeatable (also: {ALLOW_VARIABLE}=a,b)",
     )
+    completion.offers(allow, completion.plugins)
 
 
 def _starting(sub: argparse.ArgumentParser) -> None:

@@ -40,6 +40,13 @@ def analyses(**_: Any) -> list[str]:
     return list(ANALYSES)
 
 
+def plugins(**_: Any) -> list[str]:
+    """Names of the installed plug-ins."""
+    from pipelines.extensions.extension_manager import process_extensions
+
+    return sorted({found.name for found in process_extensions().discover()})
+
+
 def completion(arguments: argparse.Namespace) -> int:
     """``rayjobs completion``."""
     from argcomplete.shell_integration import shellcode

@@ -99,9 +99,14 @@ def _asked(registry: Registry[Any], name: str | None) -> list[tuple[str, Any]]:
         return list(registry.items())
     if name not in registry:
         meant = EVERYDAY_NAMES.get(name.lower(), "")
-        hint = f"; {meant!r} does that" if meant in registry else registry.hint(name)
+        hint = f"; {meant!r} does that" if meant in registry else _of_plugin(name) or registry.hint(name)
         raise JobError(f"unknown {registry.kind} {name!r}{hint or '; there are ' + ', '.join(registry)}")
     return [(name, registry[name])]
+
+
+def _of_plugin(name: str) -> str:
+    found = next((each for each in process_extensions().discover() if each.name == name and not each.allowed), None)
+    return f"; the plug-in of that name ({found.distribution}) needs `--allow-plugin {name}`" if found else ""
 
 
 def _explain(section: str, entry: Any, example: str | None) -> None:

@@ -53,6 +53,10 @@ def test_a_new_plug_in_passes_its_tests_and_works_when_allowed(
     done = ran("rayjobs", "plan", job, "--allow-plugin", "sepia_tone", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["to_do"] == 1
+    unknown = ran("rayjobs", "operations", "sepia_tone")
+    assert unknown.stderr.endswith("the plug-in of that name (rayjobs-sepia_tone) needs `--allow-plugin sepia_tone`\n")
+    explained = ran("rayjobs", "operations", "sepia_tone", "--allow-plugin", "sepia_tone")
+    assert "strength           number, 0 to 1; 0.5 unless given" in explained.stdout
 
 
 def test_the_example_is_what_it_writes() -> None:
