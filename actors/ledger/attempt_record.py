@@ -55,10 +55,15 @@ class AttemptRecord:
         found = self._all(f"{query} LIMIT 1000)")[0][0]
         return None if found is None else float(found)
 
-    def done_since(self, when: float) -> int:
-        """How many attempts were done since a time, in Unix seconds; of the latest 100,000."""
-        latest = "SELECT finished FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC LIMIT 100000"
-        return int(self._all(f"SELECT count(*) FROM ({latest}) WHERE finished >= ?", (when,))[0][0])
+    def done_since(self, when: float, *, epoch: int) -> tuple[int, float | None]:
+        """How many attempts of a run were done since a time, in Unix seconds, and when the first of them was.
+
+        Of the latest 100,000.
+        """
+        latest = "SELECT finished, epoch FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC LIMIT 100000"
+        query = f"SELECT count(*), min(finished) FROM ({latest}) WHERE finished >= ? AND epoch = ?"
+        count, first = self._all(query, (when, epoch))[0]
+        return int(count), first
 
     def add(self, rows: Sequence[ImageStatus], *, epoch: int, outcome: str | None = None) -> None:
         """Journal what workers report; ``outcome`` is what all of it is called in place of the rows' status."""

@@ -2,6 +2,6 @@
 
     program (streams, locale) -> cli (parser) -> running | looking | upkeep | reference -> printing
 
-``ray_submit`` hands a job to a cluster, ``doctor`` looks at the machine, ``new_plugin``
-writes a package to begin with.
+``waiting`` moves while all that is loaded, ``ray_submit`` hands a job to a cluster, ``doctor`` looks at the machine,
+``new_plugin`` writes a package to begin with, and ``json_outputs`` is what programs may rely on.
 """

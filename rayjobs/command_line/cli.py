@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipelines.errors import FailedReason, JobError
-from rayjobs.command_line import completion, program
+from rayjobs.command_line import completion, program, waiting
 from rayjobs.command_line.exit_codes import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM
 
 ALLOW_VARIABLE = "RAYJOBS_ALLOW_PLUGINS"
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         program.drop_start_directory()
         program.begin_again()
         program.open_streams()
+        waiting.show_waiting(sys.argv[1:])
     return _guarded(argv)
 
 
@@ -73,7 +74,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         argcomplete.autocomplete(top)
     if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
         gc.freeze()
-    arguments = top.parse_args(argv)
+    arguments = _parsed(top, list(sys.argv[1:] if argv is None else argv))
     command: Command = arguments.command
     if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
         arguments.allowed = [*arguments.allowed, *_allowed_by_environment()]
@@ -88,6 +89,19 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         return code
     print(f"rayjobs: {lost}", file=sys.stderr)
     return code if getattr(command, "__name__", "") in _WORKING else code or EXIT_PROBLEM
+
+
+def _parsed(top: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    if words[:1] == ["help"]:  # as many programs have it
+        words = [*words[1:], "--help"]
+    arguments, unknown = top.parse_known_args(words)
+    if unknown:
+        from pipelines.registry import nearest
+
+        options = arguments.parser._option_string_actions
+        more = nearest(unknown[0], options) or f"; `{arguments.parser.prog} --help` says what there is"
+        arguments.parser.exit(EXIT_PROBLEM, f"{arguments.parser.prog}: unknown argument {unknown[0]!r}{more}\n")
+    return arguments
 
 
 def _check_current_directory() -> None:
@@ -129,12 +143,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="A first job: rayjobs init; rayjobs plan job.yaml; rayjobs run job.yaml",
     )
     top.add_argument("--version", action="version", version=reference.version_text())
-    top.set_defaults(command=partial(_help, top))
+    top.set_defaults(command=partial(_help, top), parser=top)
     subparsers = top.add_subparsers(metavar="COMMAND")
 
     def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=summary, description=summary)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, parser=sub)
         return sub
 
     _add_running(add)

@@ -7,6 +7,7 @@ import time
 from contextlib import closing
 from typing import Any
 
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import JobError
 from pipelines.quantity_texts import size_text
 from pipelines.tables import printable, readable_path
@@ -14,10 +15,10 @@ from rayjobs.command_line.exit_codes import EXIT_OK
 from rayjobs.command_line.printing import exit_code, print_end, print_json, summary
 from rayjobs.command_line.program import nobody_listens
 from rayjobs.command_line.running import run_request
-from rayjobs.job.job_state import JobStatus, find_output, read_state, state_of
+from rayjobs.job.job_state import JobStatus, find_output, state_of
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.display import open_display
-from rayjobs.run.progress import Snapshot, numbers_text, watched
+from rayjobs.run.progress import LEAST_RATE_S, Snapshot, numbers_text, watched
 
 RECENT_S = 30.0
 """The rate of a running job is that of so many seconds."""
@@ -43,9 +44,9 @@ def status(arguments: argparse.Namespace) -> int:
     output = find_output(arguments.job)
     with closing(output.read_ledger()) as ledger:
         state = state_of(ledger, output)
-        recent = ledger.attempts.done_since(time.time() - RECENT_S) if state.status is JobStatus.RUNNING else 0
+        rate = _rate_of(ledger, time.time()) if state.status is JobStatus.RUNNING else None
         failure = ledger.attempts.last_failure()
-    snapshot = Snapshot.of(state.name, state.status, state, rate=recent / RECENT_S if recent else None)
+    snapshot = Snapshot.of(state.name, state.status, state, rate=rate)
     if arguments.json:
         found: dict[str, Any] = {"images_per_second": snapshot.rate, "seconds_left": snapshot.eta_s}
         found["last_failure"] = failure and {**failure.to_json(), "input": readable_path(failure.path)}
@@ -63,6 +64,14 @@ def status(arguments: argparse.Namespace) -> int:
     if state.error:
         print(f"  {state.error}")
     return EXIT_OK
+
+
+def _rate_of(ledger: JobLedger, now: float) -> float | None:
+    """Images per second of the last half minute, or since the run's first image; None when that says nothing."""
+    count, first = ledger.attempts.done_since(now - RECENT_S, epoch=ledger.facts.read().epoch)
+    if first is None or now - first < LEAST_RATE_S:
+        return None
+    return count / (now - first)
 
 
 def watch(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,10 @@ import io
 import os
 import sys
 
+TYPE_CHECKING = False  # typing isn't loaded yet, see ``outlive_the_terminal``
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _GONE = {errno.EPIPE, errno.EIO}
 """Nobody listens any more: the pipe was closed, or the terminal."""
 
@@ -84,6 +88,8 @@ class PatientStream(io.TextIOWrapper):
     """Why what was written since has been lost."""
 
     def write(self, text: str) -> int:
+        while _before_output:
+            _before_output.pop()()
         try:
             return super().write(text)
         except OSError as error:
@@ -101,6 +107,14 @@ class PatientStream(io.TextIOWrapper):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, self.fileno())
         os.close(nothing)
+
+
+_before_output: list[Callable[[], None]] = []
+
+
+def before_output(call: Callable[[], None]) -> None:
+    """Have something done once, before anything else is written to a standard stream."""
+    _before_output.append(call)
 
 
 def lost_output() -> str | None:

@@ -23,6 +23,7 @@ from rayjobs.job.wishes import idle_wishes
 from rayjobs.run.display import CommandDisplay, open_display
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
+from rayjobs.run.progress import STOPPING_NOW
 from rayjobs.run.ray_address import in_submitted_job
 from rayjobs.run.run import InterruptedBySignalError, run_job
 from rayjobs.run.run_request import RunRequest, request_of, stored_request
@@ -154,16 +155,18 @@ def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) ->
 
 
 class _Interrupted(threading.Event):
-    """Set by Ctrl-C or SIGTERM; whoever looks is told at once that it was seen."""
+    """Set by Ctrl-C or SIGTERM, and again by another Ctrl-C; whoever looks is told at once that it was seen."""
 
     def __init__(self, display: CommandDisplay) -> None:
         super().__init__()
         self._display = display
 
     def set(self) -> None:
-        if not self.is_set():
-            super().set()
-            self._display.stopping()
+        if self.is_set():
+            self._display.stopping(STOPPING_NOW)
+            return
+        super().set()
+        self._display.stopping()
 
 
 def _state_after(error: RayjobsError, status: JobStatus, request: RunRequest) -> dict[str, Any]:

@@ -232,7 +232,7 @@ def _steps(
             location = (*location, name)
             params = {} if params is None else params
         else:
-            mistakes.append(Mistake(location, f"expected a name, or one name with its parameters: {_example(key)}"))
+            mistakes.append(Mistake(location, _no_step(step, key)))
             continue
         if not isinstance(params, dict):
             mistakes.append(Mistake(location, f"parameters are written as a mapping: {_example(key)}"))
@@ -242,6 +242,16 @@ def _steps(
             hint = _installed_plugin(name) or _everyday(name, registry) or registry.hint(name)
             command = "extensions" if key == "tasks" else key
             mistakes.append(Mistake(location, f"unknown {registry.kind} {name!r}{hint} (see `rayjobs {command}`)"))
+
+
+def _no_step(step: Any, key: str) -> str:
+    """What is wrong with what stands where a step should."""
+    if isinstance(step, dict) and len(step) > 1:
+        first, second = list(step)[:2]
+        if step[first] is None:
+            return f"{second!r} stands beside {first!r}, not below it: indent it further, or write {_example(key)}"
+        return f"{first!r} and {second!r} stand in one step: begin each with a dash, as in {_example(key)}"
+    return f"expected a name, or one name with its parameters: {_example(key)}"
 
 
 def _everyday(name: str, registry: Registry[Any]) -> str:

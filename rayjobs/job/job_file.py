@@ -8,9 +8,11 @@ from pathlib import Path
 from pipelines.errors import JobError
 from rayjobs.job.job_check import JobFileError, check_job
 from rayjobs.job.job_spec import JobSpec
-from rayjobs.job.yaml_data import YamlDataError, as_typed, compose, construct, place
+from rayjobs.job.yaml_data import YamlDataError, compose, construct, place, with_numbers_as_typed
 
 MAX_BYTES = 1_000_000
+NAMES = ("name", "inputs", "output")
+"""Keys whose numbers are names: 007, and the folder of a year."""
 
 
 def load_job(path: Path, *, base: Path | None = None) -> JobSpec:
@@ -45,6 +47,5 @@ def parse_job(text: str, *, name: str = "job", base: Path = Path()) -> JobSpec:
     except YamlDataError as error:
         raise JobFileError(f"{name}:{error}") from error
     raw, misread = construct(root)
-    if isinstance(raw, dict) and isinstance(raw.get("name"), int | float) and not isinstance(raw["name"], bool):
-        raw["name"] = as_typed(root, "name")  # 007 is a name as well
+    raw = with_numbers_as_typed(root, raw, NAMES)
     return check_job(raw, name=name, base=base, misread=misread, place=partial(place, root))

@@ -96,6 +96,12 @@ def _message(entry: Any, location: Location, model: type[BaseModel]) -> str:
 
 
 _EVERYDAY_TEXTS = {"missing": "is required", "too_short": "nothing stands here; give at least one"}
+_NOUNS = {
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "list_type": "a list",
+}
 _BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 
 
@@ -105,6 +111,12 @@ def _wanted(entry: Any, location: Location, model: type[BaseModel]) -> str:
         return "give " + str(entry["ctx"]["expected"]).replace("'", "")
     if entry["type"] in _BOUNDS:
         return f"give {_bounds_text(location, model, entry)}"
+    if noun := _NOUNS.get(entry["type"]):
+        bounds = _bounds_text(location, model, entry)
+        return f"give {noun}, {bounds}" if bounds else f"give {noun}"
+    if entry["type"] in ("model_type", "dict_type"):
+        keys = list(getattr(_model_at(location, model), "model_fields", ()))
+        return f"write its keys: {', '.join(keys)}" if keys else "write keys and their values"
     text = str(entry["msg"])
     return f"{text[:1].lower()}{text[1:]}"
 
@@ -120,7 +132,7 @@ def _near_choice(entry: Any) -> str:
 def _bounds_text(location: Location, model: type[BaseModel], entry: Any) -> str:
     """From where to where a number may be."""
     field = _model_at(location[:-1], model).model_fields.get(str(location[-1]))
-    found = {_BOUNDS[entry["type"]]: next(iter(entry["ctx"].values()))}
+    found = {_BOUNDS[entry["type"]]: next(iter(entry["ctx"].values()))} if entry["type"] in _BOUNDS else {}
     for mark in _marks(field.annotation, field.metadata) if field else ():
         found |= {name: getattr(mark, name) for name in _BOUNDS.values() if getattr(mark, name, None) is not None}
     if "ge" in found and "le" in found:

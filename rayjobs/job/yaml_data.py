@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from typing import Any
 
 import yaml
@@ -143,10 +144,18 @@ def place(root: yaml.Node, location: Location) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def as_typed(root: yaml.Node, key: str) -> str | None:
-    """The text of a scalar at the top, whatever it reads as; None when there is none."""
-    entries = root.value if isinstance(root, yaml.MappingNode) else []
-    return next((str(v.value) for k, v in entries if k.value == key and isinstance(v, yaml.ScalarNode)), None)
+def with_numbers_as_typed(root: yaml.Node, data: Any, keys: Collection[str]) -> Any:
+    """The data of a tree where numbers of some keys at the top, or in lists there, are the text that was typed."""
+    if not isinstance(root, yaml.MappingNode) or not isinstance(data, dict):
+        return data
+    typed = {key.value: _as_typed(value, data[key.value]) for key, value in root.value if key.value in keys}
+    return data | typed
+
+
+def _as_typed(node: yaml.Node, value: Any) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_as_typed(*each) for each in zip(node.value, value, strict=True)]
+    return node.value if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def is_text(plain: str) -> bool:

@@ -15,7 +15,7 @@ PLAIN_INTERVAL_S = 5.0
 class CommandDisplay(Display, Protocol):
     """One that a person who presses Ctrl-C looks at."""
 
-    def stopping(self) -> None:
+    def stopping(self, text: str = STOPPING) -> None:
         """Say that it was seen; called inside of a signal handler."""
 
 
@@ -25,7 +25,7 @@ class NoDisplay:
     def show(self, snapshot: Snapshot) -> None:
         """Nothing is shown."""
 
-    def stopping(self) -> None:
+    def stopping(self, text: str = STOPPING) -> None:
         """Nothing is shown."""
 
     def close(self) -> None:
@@ -50,10 +50,10 @@ class PlainDisplay:
         self._stream.write(f"{text}, {numbers_text(snapshot)}\n" if snapshot.total else f"{text}\n")
         self._stream.flush()
 
-    def stopping(self) -> None:
+    def stopping(self, text: str = STOPPING) -> None:
         """Say so at once, past the stream, which may be in use where the signal came."""
         try:
-            os.write(self._stream.fileno(), f"{STOPPING}\n".encode())
+            os.write(self._stream.fileno(), f"{text}\n".encode())
         except OSError:  # nobody reads it any more, or it is no file: the end is told all the same
             return
 

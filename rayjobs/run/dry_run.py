@@ -114,10 +114,11 @@ class Outlook:
 
     def lines(self) -> Iterator[str]:
         """The same for a person."""
+        nothing = "none: the originals are analysed" if self.analyses else "none"
         inputs = "1 input" if self.total == 1 else f"{self.total:,} inputs"
         yield f"{self.name}: {inputs}, {self.to_do:,} to do, {self.finished:,} finished already"
         yield f"output:     {self.output}"
-        yield f"operations: {', '.join(self.operations) or 'none: the originals are analysed'}"
+        yield f"operations: {', '.join(self.operations) or nothing}"
         yield f"analyses:   {', '.join(self.analyses) or 'none'}"
         if self.requires:
             yield f"requires:   {', '.join(_needs(self.requires))} per image"

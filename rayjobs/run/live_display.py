@@ -7,6 +7,7 @@ makes HTML; the last ones stay.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.jupyter import JupyterMixin
@@ -31,7 +32,7 @@ class ProgressLines(JupyterMixin):
         self._spinner = Spinner("dots", style="cyan")
         self._snapshot: Snapshot | None = None
         self._since = time.monotonic()
-        self._stopping = False
+        self._stopping = ""
         self._ended = False
 
     def show(self, snapshot: Snapshot) -> None:
@@ -39,9 +40,9 @@ class ProgressLines(JupyterMixin):
             self._since = time.monotonic()
         self._snapshot = snapshot
 
-    def stopping(self) -> None:
+    def stopping(self, text: str = STOPPING) -> None:
         """From now on they say so."""
-        self._stopping = True
+        self._stopping = text
 
     def end(self) -> None:
         """Nothing moves any more."""
@@ -56,7 +57,8 @@ class ProgressLines(JupyterMixin):
             return Group() if self._ended else Group(self._spinner)
         phase = snapshot.phase
         if self._stopping:
-            phase = STOPPING if len(STOPPING) + 2 <= width else STOPPING.partition(";")[0]
+            phase = self._stopping if len(self._stopping) + 2 <= width else self._stopping.partition(";")[0]
+            snapshot = replace(snapshot, rate=None)  # nobody waits for the rest
         waited = time.monotonic() - self._since
         if not snapshot.total and waited >= WAITING_S and not self._ended:
             phase += f", {waited:.0f} s"
@@ -93,8 +95,8 @@ class TerminalDisplay:
     def show(self, snapshot: Snapshot) -> None:
         self._lines.show(snapshot)
 
-    def stopping(self) -> None:
-        self._lines.stopping()
+    def stopping(self, text: str = STOPPING) -> None:
+        self._lines.stopping(text)
 
     def close(self) -> None:
         self._live.stop()
@@ -113,8 +115,8 @@ class NotebookDisplay:
         self._lines.show(snapshot)
         self._output.update(self._lines)
 
-    def stopping(self) -> None:
-        self._lines.stopping()
+    def stopping(self, text: str = STOPPING) -> None:
+        self._lines.stopping(text)
 
     def close(self) -> None:
         self._lines.end()

@@ -88,6 +88,7 @@ class Display(Protocol):
 
 
 STOPPING = "stopping after the images in hand; Ctrl-C again to stop now"
+STOPPING_NOW = "stopping now"
 
 
 def numbers_text(snapshot: Snapshot, width: int | None = None) -> str:

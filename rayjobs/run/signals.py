@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 
@@ -23,7 +24,11 @@ def stopping_on_signals(interrupted: threading.Event) -> Iterator[None]:
 
     def stop(number: int, _frame: object) -> None:
         interrupted.set()
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else stop_now)
+
+    def stop_now(number: int, frame: FrameType | None) -> None:
+        interrupted.set()  # a second time, for whoever tells
+        signal.default_int_handler(number, frame)
 
     for number in signals:
         signal.signal(number, stop)

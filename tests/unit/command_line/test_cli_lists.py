@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shlex
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,12 +23,15 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from actors.ledger.job_ledger import JobLedger
 from actors.ledger.job_registry import JobRegistry
 from pipelines.analyses import ANALYSES
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS
 from pipelines.operations.chain import apply_operations
 from rayjobs.command_line.cli import main
+from rayjobs.command_line.looking import _rate_of
+from tests.places import Place
 from tests.runs import rayjobs, write_job, write_photographs
 
 Output = pytest.CaptureFixture[str]
@@ -130,11 +137,21 @@ def test_the_program_alone_helps(capsys: Output) -> None:
     assert "Submit a job to a cluster" in out
 
 
+def test_help_is_a_command_as_well(capsys: Output) -> None:
+    for words, told in ((["help"], "usage: rayjobs [-h]"), (["help", "plan"], "usage: rayjobs plan")):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(told)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["rnu"], "rayjobs: unknown command 'rnu'; did you mean 'run'"),
         (["xyzzy"], "rayjobs: unknown command 'xyzzy'; `rayjobs --help` lists them"),
+        (["plan", "--jsn", "job.yaml"], "rayjobs plan: unknown argument '--jsn'; did you mean '--json'?"),
+        (["plan", "a.yaml", "b.yaml"], "rayjobs plan: unknown argument 'b.yaml'; `rayjobs plan --help` says what"),
         (["priority", "out", "hihg"], "rayjobs priority: unknown priority 'hihg'; did you mean 'high'?"),
     ],
 )
@@ -249,3 +266,38 @@ def test_the_shell_is_told_what_may_follow(typed: str, offered: list[str], tmp_p
 def test_each_shell_gets_its_script(shell: str, capsys: Output) -> None:
     assert main(["completion", shell]) == 0
     assert "rayjobs" in capsys.readouterr().out
+
+
+def test_something_moves_before_the_program_is_loaded(tmp_path: Path) -> None:
+    """On a terminal, at once, and nothing of it is left when the plan is there."""
+    write_photographs(tmp_path / "photos", 1)
+    job = write_job(tmp_path)
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "RAYJOBS_HOME": str(tmp_path / "home"), "TERM": "xterm", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "rayjobs", "plan", str(job)]
+    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        screen = b""
+        with contextlib.suppress(OSError):  # Linux says so when the other end is closed
+            while data := os.read(ours, 65536):
+                screen += data
+    os.close(ours)
+    text = screen.decode()
+    assert process.returncode == 0
+    before, erased, after = text.partition("\r\x1b[2K")
+    assert before.startswith("\r\x1b[36m⠋\x1b[0m planning")
+    assert before.count("planning") > 1
+    assert erased
+    assert after.startswith("test-job: 1 input, 1 to do")
+    assert "planning" not in after
+
+
+def test_the_rate_of_a_running_job_is_that_of_its_run(place: Place) -> None:
+    place.run()
+    with closing(JobLedger(place.out / ".rayjobs/ledger.sqlite")) as ledger:
+        first = min(attempt.finished for attempt in ledger.attempts.every())
+        assert _rate_of(ledger, first + 1) is None, "too early to say"
+        assert _rate_of(ledger, first + 8) == pytest.approx(0.5)
+        assert _rate_of(ledger, first + 100) is None, "nothing lately"
+        ledger.facts.write(replace(ledger.facts.read(), epoch=ledger.facts.read().epoch + 1))
+        assert _rate_of(ledger, first + 8) is None, "that was the run before"

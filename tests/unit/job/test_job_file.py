@@ -256,6 +256,12 @@ def test_a_name_is_what_was_typed(name: str) -> None:
     assert parse_job(f"name: {name}\ninputs: [b]\noutput: c\n").name == name
 
 
+def test_folders_may_be_numbers() -> None:
+    spec = parse_job("name: 2026\ninputs: [2025, 007/]\noutput: 2026\nanalyses: all\n")
+    assert (spec.name, spec.inputs, spec.output) == ("2026", ["2025", "007/"], "2026")
+    assert parse_job("name: a\ninputs: 2025\noutput: b\n").inputs == ["2025"]
+
+
 def test_everyday_words_and_one_value_for_a_list() -> None:
     spec = parse_job(
         "name: a\ninputs: photos\nexclude: '*.tmp'\noutput: c\n"
@@ -290,6 +296,14 @@ def test_what_yaml_keeps_for_itself_is_told_in_plain_words(line: str, message: s
         ("export: {images: {format: jpgg}}", "format: give jpeg, png, tiff, webp, avif or original, not 'jpgg'"),
         ("export: {images: {layout: miror}}", "give mirror, flat or beside, not 'miror'; did you mean 'mirror'?"),
         ("operations: [{gaussian: {sigma: -1}}]", "sigma: give more than 0, at most 200, not -1"),
+        ("operations: [{rotate: {angle: left}}]", "rotate.angle: give a number, -360 to 360, not 'left'"),
+        ("operations: [{resize: {width: 9px}}]", "resize.width: give a whole number, 1 to 65535, not '9px'"),
+        ("export: {images: jpg}", "export.images: write its keys: format, quality,"),
+        (
+            "operations:\n  - gaussian:\n    sigma: 2",
+            "'sigma' stands beside 'gaussian', not below it: indent it further",
+        ),
+        ("operations: {invert: {}, gaussian: {}}", "'invert' and 'gaussian' stand in one step: begin each with a dash"),
         ("operations: [blur]", "unknown operation 'blur'; 'gaussian' does that"),
         ("analyses: [waveform]", "unknown analysis 'waveform'; 'luma_waveform' does that"),
     ],
@@ -539,7 +553,7 @@ def test_what_a_job_requires_are_positive_amounts_of_anything_but_what_every_ima
     assert parse_job(f"{SMALL}requires: {{licence: 1, gpu: 0.5}}\n").requires == {"licence": 1, "gpu": 0.5}
     assert mistakes(f"{SMALL}requires: {{licence: 0, seat: many}}\n") == [
         "job.yaml:4:12: requires.licence: give more than 0.0, not 0",
-        "job.yaml:4:24: requires.seat: input should be a valid number, not 'many'",
+        "job.yaml:4:24: requires.seat: give a number, not 'many'",
     ]
     for name in ("cpu", "memory", "disk"):
         (line,) = mistakes(f"{SMALL}requires: {{{name}: 1}}\n")

@@ -6,6 +6,7 @@ import io
 import os
 import pty
 import re
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -16,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from rayjobs.command_line.running import _Interrupted
 from rayjobs.run.display import NoDisplay, PlainDisplay, open_display
 from rayjobs.run.live_display import ProgressLines
-from rayjobs.run.progress import STOPPING, Rate, Snapshot, numbers_text
+from rayjobs.run.progress import STOPPING, STOPPING_NOW, Rate, Snapshot, numbers_text
+from rayjobs.run.signals import stopping_on_signals
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -120,11 +123,10 @@ def test_a_terminal_has_at_most_two_live_lines_and_none_is_broken(width: int) ->
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     long = Snapshot(name="a-rather-long-name-of-a-job-of-somebody", phase="writing tables and report", total=12_345)
     for shown in (snapshot("planning"), snapshot(total=1200, done=600, failed=2, rate=10.0), long):
-        for stopping in (False, True):
+        for stopping in ("", STOPPING, STOPPING_NOW):
             drawn = ProgressLines()
             drawn.show(shown)
-            if stopping:
-                drawn.stopping()
+            drawn.stopping(stopping)
             with console.capture() as captured:
                 console.print(drawn)
             lines = captured.get().splitlines()
@@ -132,6 +134,7 @@ def test_a_terminal_has_at_most_two_live_lines_and_none_is_broken(width: int) ->
             assert all(len(line.rstrip()) <= width for line in lines)
             said = "stopping" if stopping else shown.phase
             assert said[:20] in lines[0]
+            assert not stopping or "left" not in captured.get()  # nobody waits for the rest
 
 
 def test_a_log_says_at_once_that_the_job_is_stopping(tmp_path: Path) -> None:
@@ -139,6 +142,22 @@ def test_a_log_says_at_once_that_the_job_is_stopping(tmp_path: Path) -> None:
         PlainDisplay(stream).stopping()
         assert (tmp_path / "log").read_text() == f"{STOPPING}\n"
     PlainDisplay(io.StringIO()).stopping()  # no file: nothing to tell there, and no error
+
+
+def test_ctrl_c_is_answered_each_time() -> None:
+    said: list[str] = []
+
+    class Seen(NoDisplay):
+        def stopping(self, text: str = STOPPING) -> None:
+            said.append(text)
+
+    interrupted = _Interrupted(Seen())
+    with stopping_on_signals(interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert said == [STOPPING, STOPPING_NOW]
 
 
 def test_a_terminal_has_live_lines(monkeypatch: pytest.MonkeyPatch) -> None:
