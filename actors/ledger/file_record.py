@@ -29,7 +29,7 @@ _FIXED_NAME = re.compile(
     r"(partial/)?(manifest\.parquet|data/[^/]+\.(parquet|csv|json|xlsx)"
     r"|data/(scopes/)?[^/]+\.parquet(/part-\d+\.parquet)?)|job\.json"
     r"|report/(index|page-\d+)\.html|report/report\.(css|js)|report/data/(job|(block|rows|column-\d+)-\d+)\.js"
-    r"|report/thumbnails/[0-9a-f]{8,64}(-stretched)?\.jpg"
+    r"|report/thumbnails/[0-9a-f]{8,64}(-before)?(-stretched)?\.jpg"
 )
 
 CURRENT, KEPT, THEIRS = 1, 0, -1

@@ -34,6 +34,7 @@ FIXED = [
     "report/page-0002.html",
     f"report/thumbnails/{'a1' * 32}.jpg",
     f"report/thumbnails/{'a1' * 16}-stretched.jpg",
+    f"report/thumbnails/{'a1' * 12}-before-stretched.jpg",
     "report/report.js",
     "report/data/job.js",
     "report/data/block-00000.js",
