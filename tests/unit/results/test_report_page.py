@@ -453,6 +453,12 @@ CONTRAST = """() => {
     const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
     if (ratio < 4.5) poor.push(`${element.tagName} ${element.className} ${element.textContent.slice(0, 30)}: ${ratio}`);
   }
+  for (const field of document.querySelectorAll("[placeholder]")) {
+    const style = getComputedStyle(field, "::placeholder");
+    const pair = [light(style.color), light(ground(field))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05) * Number(style.opacity);
+    if (ratio < 4.5) poor.push(`${field.placeholder}: ${ratio}`);
+  }
   for (const control of document.querySelectorAll("button, select, input, a, img, [role=img]")) {
     const name = control.getAttribute("aria-label") ?? control.alt ?? "";
     const inside = control.querySelector("img")?.alt;
