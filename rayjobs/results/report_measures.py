@@ -199,12 +199,13 @@ class Kinds:
 def described(shown: Sequence[Measure], white: float | None) -> Iterator[dict[str, Any]]:
     """The measures as the page's script knows them."""
     for measure in shown:
+        is_deep = measure.name == LUMA_MEAN and white is not None and white > 1 and white != 255
         bounds = [[None if math.isinf(bound) else bound, word] for bound, word in words(measure, white)]
         yield {
             "name": measure.name,
             "label": measure.label,
             "plain": measure.plain,
-            "unit": measure.unit,
+            "unit": f"of {white:,.0f}" if is_deep else measure.unit,
             "meaning": measure.meaning,
             "share": measure.is_share,
             "signed": measure.name in CAST,

@@ -25,7 +25,7 @@ from pipelines.tables import readable_path
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.report import CLIPPED, SOFT, STRETCHED, write_report
 from rayjobs.results.report_files import report_names
-from rayjobs.results.report_measures import CardLine, Kinds, card_lines, measures
+from rayjobs.results.report_measures import CardLine, Kinds, card_lines, described, measures
 from rayjobs.results.report_numbers import distribution, distributions, number_text
 from rayjobs.results.report_rows import ReportRow, ReportSummary
 from tests.quick_runs import fixed_files
@@ -422,6 +422,13 @@ def test_a_card_has_what_people_look_at_first() -> None:
     unknown = measures([AnalysisRequest("texture")])
     unknown = [replace(measure, name=f"other_{place}") for place, measure in enumerate(unknown)]
     assert card_lines(unknown) == [CardLine(label=unknown[n].label, columns=(n,)) for n in range(4)]
+
+
+@pytest.mark.parametrize(("white", "unit"), [(255, "level"), (65535, "of 65,535"), (1, "level"), (None, "level")])
+def test_brightness_of_deep_samples_is_told_with_their_white(white: float | None, unit: str) -> None:
+    units = {each["name"]: each["unit"] for each in described(MEASURES, white)}
+    assert units["statistics_luma_mean"] == unit
+    assert units["statistics_luma_std"] == "level"
 
 
 class TestDistributions:
