@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup tools demo docs gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders ci clean
+.PHONY: setup tools demo docs site gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders ci clean
 
 setup: .venv/.installed
 
@@ -28,6 +28,10 @@ demo: setup
 # The reference pages from the code, and the pictures of every chart.
 docs: setup
 	$(PY) -m docs.generate
+
+# The documentation as a web site that opens from the disk; any warning ends it.
+site: setup
+	$(PY) -m docs.site out/site
 
 gallery: setup
 	$(PY) -m pipelines.charts.gallery docs

@@ -28,6 +28,7 @@ from docs.reference_texts import (
     COLUMNS_INTRODUCTION,
     ENVIRONMENT,
     EVERY_COLUMN,
+    FIGURES,
     FLOWS,
     FORMATS_TEXT,
     JOB_FILE_END,
@@ -55,12 +56,10 @@ from rayjobs.command_line.cli import parser
 from rayjobs.command_line.json_outputs import OUTPUTS, form_of, output_schema
 from rayjobs.command_line.parameter_texts import Schema, values_of
 from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
-from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.job_spec import JobSpec, job_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTE = "<!-- Made by `make docs`; edit the code, or docs/reference_texts.py. -->\n"
-RETRIES_BEGIN = "<!-- retries: made by `make docs` -->"
-RETRIES_END = "<!-- end of retries -->"
 REACH = {
     "point": "each pixel alone",
     "local": "each pixel and its surroundings",
@@ -433,12 +432,47 @@ def retries_table() -> str:
     )
 
 
-def with_retries(page: str) -> str:
-    """``reliability.md`` with the table that the code says."""
-    before, _, rest = page.partition(RETRIES_BEGIN)
-    _, end, after = rest.partition(RETRIES_END)
-    assert end, "the marks around the table of retries are gone"
-    return f"{before}{RETRIES_BEGIN}\n{retries_table()}{RETRIES_END}{after}"
+def figures_table() -> str:
+    """What the last recorded benchmarks measured against others, for ``comparison.md``."""
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+
+    def measured(figure: str, name: str) -> Mapping[str, Any]:
+        found = results[figure]
+        return next((measure for measure in found.get("measures", ()) if measure["name"] == name), found)
+
+    def cells(figure: str, name: str, against: str, work: str, unit: str) -> list[str]:
+        found = measured(figure, name)
+        versions = found.get("machine", results[figure]["machine"])
+        met = "" if found["ok"] else f"; the bar is {found['bar']:g}, and is missed"
+        return [
+            against.format_map({key.replace("-", "_"): text for key, text in versions.items()}),
+            work,
+            f"{found['value']:.2g} {unit}{met}",
+        ]
+
+    return table(["against", "what runs", "result"], [cells(*figure) for figure in FIGURES])
+
+
+TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "reliability.md": ("retries", retries_table),
+    "comparison.md": ("figures", figures_table),
+}
+"""Pages that people write -> the table in them that the code says, by its name in the marks around it."""
+
+
+def with_table(page: str, text: str) -> str:
+    """The text of a page with its table as the code says it."""
+    name, make = TABLES[page]
+    begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    assert found, f"the marks around the table of {name} are gone"
+    return f"{before}{begin}\n{make()}{end}{after}"
+
+
+def job_schema_page() -> str:
+    """``job-schema.json``: what ``rayjobs init --schema`` writes."""
+    return json.dumps(job_schema(), indent=2) + "\n"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -446,6 +480,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "analyses.md": analyses_page,
     "columns.md": columns_page,
     "job-file.md": job_file_page,
+    "job-schema.json": job_schema_page,
     "cli.md": cli_page,
     "output.schema.json": output_schema_page,
     "reasons.md": reasons_page,
@@ -460,8 +495,9 @@ def main(arguments: Sequence[str]) -> int:
     target.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():
         (target / name).write_text(page(), encoding="utf-8")
-    reliability = ROOT / "docs" / "reliability.md"
-    reliability.write_text(with_retries(reliability.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in TABLES:
+        page = ROOT / "docs" / name
+        page.write_text(with_table(name, page.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

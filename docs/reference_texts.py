@@ -75,8 +75,10 @@ EVERY_COLUMN: Mapping[str, Mapping[str, Any]] = {"objects": {"properties": tuple
 
 JOB_FILE_INTRODUCTION = """\
 YAML that is data only: no aliases, no tags, no key twice. All mistakes are told at once, each with line and column.
-`rayjobs init --schema` writes the JSON Schema beside a new job file, so that editors complete and check it. Relative
-paths are relative to the job file, and may begin with `~`.
+Relative paths are relative to the job file, and may begin with `~`.
+
+`rayjobs init --schema` writes the [JSON Schema](job-schema.json) beside a new job file, so that editors complete and
+check it. In a file that is there already, a first line `# yaml-language-server: $schema=PATH` says where it lies.
 
 Numbers are read as YAML 1.2 has them, with `_` between digits allowed: `030` is 30, `1e3` is 1000, `0x1F` is 31. A date
 is text. `yes`, `no`, `on`, `off` are true and false as well: put them in quotes where text is meant. Base 60 (`16:9`),
@@ -87,6 +89,27 @@ JOB_FILE_END = """\
 `export.images` and `export.charts` also take `true` (the defaults) and `false` (none). Sizes are written as `2GiB` or
 `500MB`, durations as `120s`, `2min` or `1.5h`, numbers as `2G` or `500M`.
 """
+
+FIGURES: tuple[tuple[str, str, str, str, str], ...] = (
+    (
+        "P1",
+        "",
+        "a `multiprocessing.Pool` with the same function per image",
+        "the standard work: tone, unsharp mask, saturation, six scopes",
+        "times its images per second",
+    ),
+    ("P2", "", "a plain scikit-image {scikit_image} script in a pool", "the same", "times its images per second"),
+    ("P4", "", "libvips (pyvips {pyvips}) in a pool", "its rendering, without scopes", "times its images per second"),
+    ("P5", "", "pyplot (Matplotlib {matplotlib})", "six charts of an image", "times as quick"),
+    (
+        "P10",
+        "render_pipeline_batch against threads",
+        "threads that call the same functions",
+        "`render_pipeline_batch` over images in memory: pixels go from process to process",
+        "times their images per second",
+    ),
+)
+"""Benchmark, its measure if it has several, the other side with versions, what runs, what the number is."""
 
 REASONS_INTRODUCTION = """\
 Every input has exactly one row in `manifest.parquet`: `done`, `failed` or `skipped`. The column `reason` of the latter

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from docs.generate import PAGES, with_retries
+from docs.generate import PAGES, TABLES, with_table
 from docs.reference_texts import REASONS, SYSTEMS, WHOLE_JOB
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
@@ -66,9 +66,13 @@ def test_reference_pages_are_what_the_code_says(name: str) -> None:
     assert (REFERENCE / name).read_text(encoding="utf-8") == PAGES[name](), "run `make docs`"
 
 
-def test_the_table_of_retries_is_what_the_code_says() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-    assert page == with_retries(page), "run `make docs`"
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_in_pages_are_what_the_code_says(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert page == with_table(name, page), "run `make docs`"
+
+
+def test_the_table_of_retries_names_files_that_exist() -> None:
     assert all((ROOT / by).is_file() for rule in RETRY_RULES for by in rule.by.split(", ") if "/" in by)
 
 
@@ -132,6 +136,24 @@ def test_yaml_in_guides_is_a_job_or_a_part_of_one(path: Path) -> None:
             continue  # needs what is not here
         whole = {"name": "x", "inputs": ["a"], "output": "out", **raw}
         parse_job(yaml.safe_dump(whole, sort_keys=False), name=path.name)
+
+
+def test_the_job_of_the_readme_is_what_init_writes() -> None:
+    (shown,) = fences(ROOT / "README.md", "yaml")
+    template = (ROOT / "rayjobs" / "job_template.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(shown) == yaml.safe_load(template)
+
+
+def test_the_chinese_readme_has_the_blocks_and_links_of_the_english_one() -> None:
+    english, chinese = (
+        FENCE.findall((ROOT / name).read_text(encoding="utf-8")) for name in ("README.md", "README.zh-CN.md")
+    )
+    assert chinese == english
+    links = [
+        [target for target in LINK.findall((ROOT / name).read_text(encoding="utf-8")) if "README" not in target]
+        for name in ("README.md", "README.zh-CN.md")
+    ]
+    assert links[1] == links[0]
 
 
 # ---- commands and links ----------------------------------------------------------------------------------------------
