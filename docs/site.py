@@ -129,6 +129,7 @@ def build(source: Path, doctrees: Path, site: Path) -> int:
         "suppress_warnings": ["misc.highlighting_failure"],  # outputs that stand where JSON would, with "..."
         "html_theme": "furo",
         "html_title": f"Rayjobs {version}",
+        "html_use_index": False,
         "html_copy_source": False,
         "html_show_sourcelink": False,
         "html_show_copyright": False,

@@ -35,7 +35,8 @@ def script_of(text: str) -> str:
 def plain(line: str) -> str:
     """Without what differs from run to run and from one machine to the next."""
     line = re.sub(r"/\S*/(?=(first-look|lab)/)", "/home/you/", line)
-    return re.sub(r"\babout .* on \d+ CPUs?|[\d.]+ (s|MiB)\b", "...", line).strip()
+    line = re.sub(r"\babout .* on \d+ CPUs?|[\d.]+ (s|KiB|MiB)\b", "...", line)
+    return re.sub(r" +", " ", line).strip()
 
 
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
