@@ -139,4 +139,4 @@ def test_unit_tests_mirror_the_folders() -> None:
     assert folders == {name.rpartition(".")[2] for name in FOLDERS} | {"whole_runs"}
     alone = {path.stem.removeprefix("test_") for path in unit.glob("test_*.py")}
     at_the_root = {name.partition(".")[2] for name in FILES if name.count(".") == 1 and name not in FOLDERS}
-    assert alone - at_the_root == {"docs", "examples", "benchmarks", "leaks", "public_names"}
+    assert alone - at_the_root == {"docs", "site", "examples", "benchmarks", "leaks", "public_names"}

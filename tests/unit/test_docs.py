@@ -165,7 +165,7 @@ def shell_lines() -> list[tuple[str, str]]:
         for text in fences(path, "sh"):
             for line in text.replace("\\\n", " ").splitlines():
                 words = line.partition("#")[0].removeprefix("$ ").strip()
-                words = words.replace(".venv/bin/python -m rayjobs", "rayjobs").replace("python -m rayjobs", "rayjobs")
+                words = words.removeprefix(".venv/bin/").replace("python -m rayjobs", "rayjobs")
                 if words.startswith("rayjobs "):
                     lines.append((f"{path.relative_to(ROOT)}: {words}", words))
     return lines
