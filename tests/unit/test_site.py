@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from docs.site import INDEX, ROOT, listed, pages, place_of
+from tests.browser import chromium, needs_chromium
 
 LOADED = {("link", "href"), ("script", "src"), ("img", "src")}
 
@@ -81,3 +82,17 @@ def test_links_of_the_site_lead_somewhere(read: dict[Path, Links]) -> None:
 def test_the_sidebar_has_every_page_of_the_documentation() -> None:
     below = {page for section in listed().values() for page in section}
     assert {page for page in pages() if page.is_relative_to(ROOT / "docs")} - below - {INDEX} == set()
+
+
+@needs_chromium
+def test_the_search_works_from_the_disk(site: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{(site / 'search.html').as_uri()}?q=luma_waveform")
+        found = page.locator("#search-results li a").first
+        found.click()
+        page.wait_for_selector("article h1")
+        assert "waveform" in page.inner_text("article").lower()
+        assert [url for url in asked if not url.startswith("file:")] == []
