@@ -435,22 +435,16 @@ def retries_table() -> str:
 def figures_table() -> str:
     """What the last recorded benchmarks measured against others, for ``comparison.md``."""
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-
-    def measured(figure: str, name: str) -> Mapping[str, Any]:
-        found = results[figure]
-        return next((measure for measure in found.get("measures", ()) if measure["name"] == name), found)
-
-    def cells(figure: str, name: str, against: str, work: str, unit: str) -> list[str]:
-        found = measured(figure, name)
-        versions = found.get("machine", results[figure]["machine"])
+    rows = []
+    for figure, name, against, work, unit in FIGURES:
+        if figure not in results:  # not recorded yet
+            continue
+        measures = {measure["name"]: measure for measure in results[figure].get("measures", ())}
+        found = measures[name] if name else results[figure]
+        versions = {key.replace("-", "_"): text for key, text in results[figure]["machine"].items()}
         met = "" if found["ok"] else f"; the bar is {found['bar']:g}, and is missed"
-        return [
-            against.format_map({key.replace("-", "_"): text for key, text in versions.items()}),
-            work,
-            f"{found['value']:.2g} {unit}{met}",
-        ]
-
-    return table(["against", "what runs", "result"], [cells(*figure) for figure in FIGURES])
+        rows.append([against.format_map(versions), work, f"{found['value']:.2g} {unit}{met}"])
+    return table(["against", "what runs", "result"], rows)
 
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {

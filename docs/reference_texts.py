@@ -102,6 +102,21 @@ FIGURES: tuple[tuple[str, str, str, str, str], ...] = (
     ("P4", "", "libvips (pyvips {pyvips}) in a pool", "its rendering, without scopes", "times its images per second"),
     ("P5", "", "pyplot (Matplotlib {matplotlib})", "six charts of an image", "times as quick"),
     (
+        "P11",
+        "whole command, 1,000 photographs, against a pool script",
+        "a pool script that writes the same files",
+        "the standard work on 1,000 photographs, from Enter to prompt",
+        "times as quick",
+    ),
+    (
+        "P13",
+        "resize to 1024 px against vipsthumbnail",
+        "vipsthumbnail",
+        "a resize to 1,024 px, from Enter to prompt",
+        "times as quick",
+    ),
+    ("P13", "resize to 1024 px against Daft", "Daft", "the same", "times as quick"),
+    (
         "P10",
         "render_pipeline_batch against threads",
         "threads that call the same functions",

@@ -26,7 +26,7 @@ PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "README.zh-CN.md")
 PICTURES = {".png", ".jpg", ".svg"}
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"(?<=\]\()([^)\s#]+)")
-LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".toml": "toml"}
+LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".ipynb": "json", ".toml": "toml"}
 
 
 def pages() -> list[Path]:
