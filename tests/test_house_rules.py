@@ -92,6 +92,7 @@ WRITERS = {
     "pipelines/tables/xlsx_table.py": "the same",
     "rayjobs/run/run_loop.py": "a sign to the workers, in the run's temporary directory",
     "rayjobs/run/ray_lone_tasks.py": "the same",
+    "rayjobs/run/stage_units.py": "the same",
     "rayjobs/run/plan_sample.py": "a temporary directory of the plan",
 }
 """Files that open something for writing, and why that can't be anybody's."""
@@ -397,6 +398,7 @@ OFFERED = ("rayjobs/testing.py", "rayjobs/image_checks.py", "rayjobs/plugins.py"
 CALLED_BY_OTHERS = {
     "ignore_aliases": "PyYAML",
     "on_execution_step": "Ray Data",
+    "before_execution_starts": "Ray Data",
     "PrivateCacheLocator": "numba, by its name",
     "_repr_html_": "notebooks",
     "cache_hits": "callers of get_processing_stats",

@@ -127,12 +127,17 @@ class Dispatcher:
         return coming and promised
 
     def _victims(self, front: Entry, now: float) -> Iterator[Running]:
-        """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool."""
+        """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool.
+
+        Of what holds nothing that is needed no room comes.
+        """
+        needed = {name for name, _ in front.needs}
         able = [
             running
             for running in self.grants.running.values()
             if not running.revoked
             and now >= running.protected_until
+            and any(name in needed for _, taken in running.placement.taken for name, _ in taken)
             and all(entry.task.preemptible for entry in running.entries.values())
         ]
         less = [r for r in able if _priority(r) > front.priority]

@@ -22,7 +22,7 @@ from enum import Enum
 
 from actors.queue.claims import Claim, Claimed, claims_of
 from actors.queue.task_pools import rival_types
-from pipelines.resource_needs import Needs
+from pipelines.resource_needs import CPU, Needs
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 AGING_S = 60.0
@@ -108,6 +108,10 @@ class Line:
     @property
     def owner(self) -> str:
         return self.key[1]
+
+    @property
+    def needs(self) -> Needs:
+        return self.key[4]
 
     @property
     def kind(self) -> Kind:
@@ -273,8 +277,9 @@ class PriorityScheduler:
             self._turns[group] = max(turn, self.turn(group))
 
     def groups(self, level: int, now: float) -> int:
-        """How many groups wait at a level or a more urgent one."""
-        waiting = (line for line in self._lines.values() if line.length and not self._is_withheld(line))
+        """How many groups wait for CPUs at a level or a more urgent one."""
+        lines = (line for line in self._lines.values() if any(name == CPU for name, _ in line.needs))
+        waiting = (line for line in lines if line.length and not self._is_withheld(line))
         return len({line.group for line in waiting if line.level(now) <= level})
 
     def any_waiting(self, task_types: Collection[str]) -> bool:

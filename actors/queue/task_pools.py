@@ -20,6 +20,11 @@ def shard_type(pool: str) -> str:
     return SHARD_TYPES[pool]
 
 
+def units_type(shard: str) -> str:
+    """The task type of the units of providers that tasks of a shard's stages hold by turns, beside the shard's own."""
+    return f"{shard} units"
+
+
 def rival_types(task_type: str) -> frozenset[str]:
     """The shards of the other pools; none for a type that is no shard's."""
     types = frozenset(SHARD_TYPES.values())

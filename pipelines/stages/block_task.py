@@ -61,6 +61,8 @@ class Workspace:
     durable: bool = False
     budget_bytes: int | None = None
     """Memory that an image may need; one that needs more is released. None: there is no bound."""
+    at_once: bool = True
+    """Whether the first staged operator takes an image that can't travel through all stages; else it is released."""
     extensions: Mapping[str, str] = field(default_factory=dict)
     """The plug-ins that the job uses, with the versions that it was planned with."""
     node: str = ""

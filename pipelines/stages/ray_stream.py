@@ -28,7 +28,9 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.resource_needs import ray_options
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
+from pipelines.stages.ray_unit_gate import UnitGate, close_gates, look_at_gates
 from pipelines.stages.recipe import Recipe
+from pipelines.stages.unit_leases import UnitLeases
 from pipelines.stages.worker_journal import CHARGED
 from pipelines.tables import SAVED_ROWS
 
@@ -47,8 +49,12 @@ SCARCE_BLOCK_ROWS = SAVED_ROWS
 """The same where a stage holds what others wait for: its tasks are short, and wait for nobody while they hold it."""
 STAGED_BLOCKS_AHEAD = 2
 """Images that a staged task may be ahead of whoever takes its pixels."""
+SCARCE_BLOCKS_AHEAD = 2 * SCARCE_BLOCK_ROWS
+"""The same where a stage holds what others wait for: more than a task can have, as neighbours stay together."""
 STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
+_GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
+"""Stage -> blocks that make a task; None: each does."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
 
@@ -77,7 +83,7 @@ class StageShare:
 
     gpus: float = 0.0
     requires: Mapping[str, float] = field(default_factory=dict)
-    """Units of what nodes declare."""
+    """Units of what nodes declare; those of providers a lease is for (``unit_leases``)."""
     most: int | None = None
     """Tasks at a time: more than the nodes have units for would wait in Ray, and count as running meanwhile."""
 
@@ -131,15 +137,25 @@ class _StreamLeftError(Exception):
 
 _exits: dict[str, StreamExit] = {}
 """Of the streams that run now: Ray Data makes its callbacks itself, and sends their class to the workers."""
+_gates: dict[str, Mapping[str, UnitGate]] = {}
+"""By the same: what stands before the operators of their stages."""
 _EXIT = "rayjobs_stream_exit"
 
 
-class _Leaving(ExecutionCallback):  # type: ignore[misc]
-    """Ends a stream that is to be left; called ten times a second, whatever its workers do."""
+class _Steps(ExecutionCallback):  # type: ignore[misc]
+    """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do."""
+
+    def before_execution_starts(self, executor: Any) -> None:
+        close_gates(executor, _gates.get(executor._data_context.get_config(_EXIT, ""), {}))
 
     def on_execution_step(self, executor: Any) -> None:
-        """Cancel what runs, by force: that ends even a stopped process, which does not hear anything else."""
-        exit = _exits.get(executor._data_context.get_config(_EXIT, ""))
+        """Look after leases, and end a stream that is to be left.
+
+        What runs is cancelled by force: that ends even a stopped process, which does not hear anything else.
+        """
+        stream = executor._data_context.get_config(_EXIT, "")
+        look_at_gates(executor, _gates.get(stream, {}))
+        exit = _exits.get(stream)
         if exit is None or not exit.left:
             return
         for operator in executor._topology:
@@ -159,20 +175,25 @@ def stream_statuses(
     workspace: Workspace,
     options: StreamOptions,
     exit: StreamExit | None = None,
+    leases: Mapping[str, UnitLeases] | None = None,
 ) -> Iterator[list[ImageStatus]]:
     """Yield status rows while the shard runs; rows of a worker that died don't come.
 
     Leaving the iterator early (``close``) stops the stream and cancels its tasks; ``exit`` does so from outside.
+    ``leases`` are what each task of a staged operator needs beside what Ray gives.
     """
     exit = exit or StreamExit()
     _exits[exit.id] = exit
+    _gates[exit.id] = {
+        stage: UnitGate(of_stage, _GATHERED[stage] or 1, workspace.stop) for stage, of_stage in (leases or {}).items()
+    }
     try:
         yield from _statuses(items, recipes, workspace, options, exit)
     except Exception:
         if not exit.left:
             raise
     finally:
-        del _exits[exit.id]
+        del _exits[exit.id], _gates[exit.id]
 
 
 def _statuses(
@@ -184,7 +205,7 @@ def _statuses(
 ) -> Iterator[list[ImageStatus]]:
     context = _context(options)
     context.set_config(_EXIT, exit.id)
-    context.custom_execution_callback_classes.append(_Leaving)
+    context.custom_execution_callback_classes.append(_Steps)
     blocks = [_to_table(block) for block in blocks_of(items, options.slots, options.block_rows)]
     with DataContext.current(context):
         dataset = ray.data.from_arrow(blocks)
@@ -230,8 +251,9 @@ def _context(options: StreamOptions) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1  # what a running task yields leaves it at once, as one block
     # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle; pixels are not.
-    ahead = SCARCE_BLOCK_ROWS if options.shares else STAGED_BLOCKS_AHEAD
+    ahead = SCARCE_BLOCKS_AHEAD if options.shares else STAGED_BLOCKS_AHEAD
     context._max_num_blocks_in_streaming_gen_buffer = None if options.stages == "fused" else ahead
+    context.execution_no_progress_timeout_s = -1  # whoever runs the shard looks after that
     context.max_errored_blocks = -1  # a dead worker costs its block; the caller finds the missing rows
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -251,8 +273,8 @@ def _operators(
         resources = {**dict.fromkeys(sorted(options.declared), 1), **options.requires}
         asked = ray_options(cpus=1, gpus=options.gpus, memory_bytes=options.memory_per_task, resources=resources)
         return dataset.map_batches(render_analyze_export, batch_size=None, **common, **asked)
-    stages = ((render, "render", None), (analyze, "analyze", STAGED_ROWS), (export, "export_io", STAGED_ROWS))
-    for number, (function, resource, rows) in enumerate(stages):
+    for number, (function, resource) in enumerate(((render, "render"), (analyze, "analyze"), (export, "export_io"))):
+        rows = _GATHERED[function.__name__]
         share = options.shares.get(function.__name__, StageShare())
         resources = {**({resource: 1} if resource in options.declared else {}), **share.requires}
         # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.

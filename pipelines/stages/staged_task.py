@@ -111,6 +111,11 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
         produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
+    if produce is not None and not workspace.at_once:  # what the other stages hold a task of its own has
+        needs_bytes = workspace.budget_bytes or 0
+        return _ended(
+            ImageStatus(id=item.id, status="released", needs_bytes=needs_bytes, recipe=item.recipe, worker=worker.name)
+        )
     if produce is not None:
         work = image_task.ImageWork(
             item=item,

@@ -249,7 +249,7 @@ class JobSpec(_Section):
     stages: Literal["auto", "staged", "fused"] = Field(
         "auto",
         description="Render, analyse and export as three operators or one; the bytes are the same. `auto`: "
-        "three if one needs a GPU, or something that nodes have, and another doesn't",
+        "three if one needs a GPU, or units of a node or a provider, and another doesn't",
     )
     durability: Literal["process", "power"] = Field("process", description="What published files survive")
     plugins: Annotated[list[str], _LISTED] = Field(

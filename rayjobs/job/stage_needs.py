@@ -1,8 +1,8 @@
 """What a job's images hold beside a CPU, stage by stage, and whether the stages therefore run apart.
 
 What is needed comes from the job's ``requires`` and from its extensions. Fused, an image holds what any stage needs,
-from its decoding to its last file. Apart, Ray gives what nodes have (GPUs too) to the tasks of the stages that need it,
-and takes it back between them; units of a provider stay with the whole shard, since no node knows them.
+from its decoding to its last file. Apart, the tasks of a stage hold what it needs, and give it back between them: what
+nodes have (GPUs too) Ray gives to each, units of a provider the coordinator. What all stages need the shard holds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def chosen_stages(spec: JobSpec) -> Literal["staged", "fused"]:
     """How the job's stages run: as it says, or apart if that gives something free earlier."""
     if spec.stages != "auto":
         return spec.stages
-    first, *others = ({n: u for n, u in needs.items() if n not in RESOURCES} for needs in stage_needs(spec).values())
+    first, *others = stage_needs(spec).values()
     return "staged" if any(other != first for other in others) else "fused"
 
 
@@ -57,24 +57,50 @@ def required(spec: JobSpec) -> ResourceEstimate:
 
 
 def held_per_cpu(spec: JobSpec) -> ResourceEstimate:
-    """What a shard holds for each of its CPUs as long as it runs; Ray gives the rest to tasks of single stages."""
+    """What a shard holds for each of its CPUs as long as it runs; tasks of single stages are given the rest."""
     needs = stage_needs(spec)
     most = _most(needs)
     if chosen_stages(spec) == "staged":
-        most = {
-            name: units
-            for name, units in most.items()
-            if name in RESOURCES or all(each.get(name) == units for each in needs.values())
-        }
+        most = {name: units for name, units in most.items() if all(each.get(name) == units for each in needs.values())}
     return _estimate(most)
 
 
-def most_at_once(needs: Needs, nodes: Sequence[Node]) -> int | None:
-    """How many tasks with these needs all nodes together have room for; None: nothing but CPUs bounds them."""
-    asked = {name: units for name, units in needs.items() if name not in RESOURCES}
-    if not asked:
-        return None
-    return sum(int(min(node.total.get(name, 0.0) / units for name, units in asked.items())) for node in nodes) or 1
+def leased_units(spec: JobSpec) -> dict[str, dict[str, float]]:
+    """Stage -> units of providers that its tasks hold by themselves, of those that do."""
+    held = held_per_cpu(spec).custom
+    leased = {
+        stage: {name: units for name, units in needs.items() if name in RESOURCES and name not in held}
+        for stage, needs in stage_needs(spec).items()
+    }
+    return {stage: units for stage, units in leased.items() if units}
+
+
+def leased_at_once(spec: JobSpec) -> dict[str, float]:
+    """The same for an image that goes through all stages in one task."""
+    return _most(leased_units(spec))
+
+
+def rendering_has_all(spec: JobSpec) -> bool:
+    """Whether no later stage needs what rendering doesn't hold."""
+    needs = stage_needs(spec)
+    return all(units <= needs["render"].get(name, 0.0) for each in needs.values() for name, units in each.items())
+
+
+def most_at_once(needs: Needs, nodes: Sequence[Node], units: Needs) -> int | None:
+    """How many tasks with these needs there is room for at a time; None: nothing but CPUs bounds them.
+
+    Parameters
+    ----------
+    needs
+        Of each.
+    nodes, units
+        What there is: on all nodes together, and of providers.
+    """
+    on_nodes = {name: amount for name, amount in needs.items() if name not in RESOURCES}
+    bounds = [int(units.get(name, 0.0) / amount) for name, amount in needs.items() if name in RESOURCES]
+    if on_nodes:
+        bounds.append(sum(int(min(node.total.get(n, 0.0) / u for n, u in on_nodes.items())) for node in nodes))
+    return max(min(bounds), 1) if bounds else None
 
 
 def _stages_of(name: str, spec: JobSpec) -> Sequence[str]:

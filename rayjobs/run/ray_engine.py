@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,11 +29,12 @@ from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
-from rayjobs.job.stage_needs import chosen_stages, most_at_once, required, stage_needs
-from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks
+from rayjobs.job.stage_needs import chosen_stages, most_at_once, rendering_has_all, required, stage_needs
+from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks, Outcome
 from rayjobs.run.ray_session import Cluster
 from rayjobs.run.ray_workers import WorkerWatch, has_room
 from rayjobs.run.shard_runner import recipes_needed, stream_rows
+from rayjobs.run.stage_units import ALONE, LeaseMaker, StageUnits
 from rayjobs.run.worker_watch import Crash
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class RayEngine:
     """The nodes alive now that may run an image of the job; None: they stay those that ``memory`` knows."""
     watch: WorkerWatch = None  # type: ignore[assignment]
     """Of the run; one of its own unless given."""
+    units: Mapping[str, Callable[[], StageUnits]] = field(default_factory=dict)
+    """Stage, or ``ALONE``, -> what makes the leases of its tasks."""
     waits: bool = False
     """Whether the last stream was left because nothing was free for it."""
 
@@ -63,16 +67,18 @@ class RayEngine:
         return stream_rows(self.options.slots)
 
     def stream(self, items: Sequence[WorkItem]) -> Iterator[list[ImageStatus]]:
-        """Rows as they come; images that need more memory than a task of the stream has come last."""
+        """Rows as they come; images that need more than a task of the stream has, as memory, come last."""
         large: list[ImageStatus] = []
         exit = StreamExit()
         self.watch.open_stream(exit, {item.id for item in items})
         recipes = recipes_needed(items, self.recipes)
         try:
-            for rows in stream_statuses(items, recipes, self.workspace, self.options, exit):
-                self.watch.heard_of(exit)
-                large += [row for row in rows if row.needs_bytes is not None]
-                yield [row for row in rows if row.needs_bytes is None]
+            with ExitStack() as opened:
+                leases = {s: opened.enter_context(closing(units())) for s, units in self.units.items() if s != ALONE}
+                for rows in stream_statuses(items, recipes, self.workspace, self.options, exit, leases):
+                    self.watch.heard_of(exit)
+                    large += [row for row in rows if row.needs_bytes is not None]
+                    yield [row for row in rows if row.needs_bytes is None]
         finally:
             self.watch.close_stream(exit)
         self.waits = exit.left and not self.watch.abandoned and not has_room()
@@ -87,7 +93,7 @@ class RayEngine:
             return self.memory.reserve(item.id, needed_bytes)
 
         images = [LoneImage(item, self.recipes[item.recipe], partial(reserve, item, needed)) for item, needed in items]
-        for image, outcome in self._lone("one large image").run(images, self.options.slots):
+        for image, outcome in self._alone("one large image", images, self.options.slots):
             if not isinstance(outcome, Crash):
                 yield outcome
             elif outcome.final or outcome.reason is FailedReason.OUT_OF_MEMORY:
@@ -110,7 +116,7 @@ class RayEngine:
             return [_failed(item, FailedReason.OUT_OF_MEMORY, _NO_MEMORY)]
         wanted = step.memory_bytes
         image = LoneImage(item, recipe, lambda waited: self.memory.within(wanted, waited=waited))
-        outcome = next((outcome for _, outcome in self._lone("one input alone").run([image], 1)), [])
+        outcome = next((outcome for _, outcome in self._alone("one input alone", [image], 1)), [])
         if isinstance(outcome, Crash):
             if outcome.reason is FailedReason.OUT_OF_MEMORY:
                 self.memory.killed(item.id)
@@ -123,8 +129,11 @@ class RayEngine:
     def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
         return self.watch.crashes(numbers)
 
-    def _lone(self, name: str) -> LoneTasks:
-        return LoneTasks(name, self.job, self.workspace, self.options, self.watch, self._look_around)
+    def _alone(self, name: str, images: Sequence[LoneImage], at_once: int) -> Iterator[tuple[LoneImage, Outcome]]:
+        with ExitStack() as opened:
+            units = opened.enter_context(closing(self.units[ALONE]())) if ALONE in self.units else None
+            tasks = LoneTasks(name, self.job, self.workspace, self.options, self.watch, self._look_around, units)
+            yield from tasks.run(images, at_once)
 
     def _look_around(self) -> None:
         nodes = [] if self.nodes is None else self.nodes()
@@ -169,13 +178,19 @@ def memory_per_cpu(spec: JobSpec) -> int:
 
 
 def shard_engines(
-    spec: JobSpec, root: Path, epoch: int, recipes: Mapping[int, Recipe], cluster: Cluster, watch: WorkerWatch
+    spec: JobSpec,
+    root: Path,
+    epoch: int,
+    recipes: Mapping[int, Recipe],
+    cluster: Cluster,
+    watch: WorkerWatch,
+    leases: LeaseMaker,
 ) -> Callable[[str, int, Path], RayEngine]:
     """What makes the engine of each granted shard of a job: (shard, CPUs, stop file) -> engine.
 
     ``recipes`` may grow while shards run.
     """
-    per_image, stages = of_nodes(required(spec)), chosen_stages(spec)
+    per_image = of_nodes(required(spec))
 
     def nodes() -> list[Node]:
         return able_nodes(RayCluster().nodes(), per_image)
@@ -190,43 +205,44 @@ def shard_engines(
             item_timeout_s=spec.limits.item_timeout,
             durable=spec.durability == "power",
             budget_bytes=memory.image_bytes,
+            at_once=rendering_has_all(spec),
             extensions=deciding_extensions(spec),
             cache=None if spec.cache == "off" else DiskCache(),
-        )
-        options = StreamOptions(
-            name=shard,
-            slots=cpus,
-            stages=stages,
-            declared=cluster.declared,
-            memory_per_task=memory.task_bytes,
-            gpus=per_image.gpus,
-            requires=per_image.custom,
-            shares=_shares(spec, everywhere),
         )
         return RayEngine(
             job=spec.name,
             recipes=recipes,
             workspace=workspace,
-            options=options,
+            options=StreamOptions(
+                name=shard,
+                slots=cpus,
+                stages=chosen_stages(spec),
+                declared=cluster.declared,
+                memory_per_task=memory.task_bytes,
+                gpus=per_image.gpus,
+                requires=per_image.custom,
+                shares=_shares(spec, everywhere, leases.totals()),
+            ),
             memory=memory,
             nodes=nodes,
             watch=watch,
+            units=leases.of_shard(shard, cpus, stop),
         )
 
     return engine
 
 
-def _shares(spec: JobSpec, nodes: Sequence[Node]) -> dict[str, StageShare]:
-    """Stage -> what it needs of a node besides CPUs, of those whose number that bounds."""
+def _shares(spec: JobSpec, nodes: Sequence[Node], units: Mapping[str, float]) -> dict[str, StageShare]:
+    """Stage -> what its tasks hold besides CPUs, of those whose number that bounds."""
     return {
         stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
         for stage, needs in stage_needs(spec).items()
-        if (most := most_at_once(needs, nodes)) is not None
+        if (most := most_at_once(needs, nodes, units)) is not None
     }
 
 
 def _of_nodes(needs: Mapping[str, float]) -> dict[str, float]:
-    """What Ray gives; the coordinator has given units of providers to the shard."""
+    """What Ray gives; units of providers are the coordinator's to give."""
     return {name: units for name, units in needs.items() if name != GPU and name not in RESOURCES}
 
 

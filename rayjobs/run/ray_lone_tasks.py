@@ -25,6 +25,7 @@ from pipelines.resource_needs import ray_options
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.ray_stream import StreamOptions, here
 from pipelines.stages.recipe import Recipe
+from pipelines.stages.unit_leases import UnitLeases
 from rayjobs.run import ray_workers
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.worker_watch import Crash, nodes_died
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_S = 120.0
 """How long a task may wait to begin; then it is asked for anew, with no more memory than the shard's own share."""
 LOOK_AROUND_S = 5.0
+UNITS_POLL_S = 0.1
+"""How often it is looked whether units have come for the next, while nothing runs."""
 NOTHING_IN_HAND = "its process had begun, but never took it in hand"
 
 Outcome = list[ImageStatus] | Crash
@@ -87,6 +90,8 @@ class LoneTasks:
     watch: WorkerWatch
     look_around: Callable[[], None]
     """Take note of the nodes that are alive, for the requests that follow."""
+    units: UnitLeases | None = None
+    """What each needs beside what Ray gives; None: nothing, or the shard holds it."""
 
     def run(self, images: Sequence[LoneImage], at_once: int) -> Iterator[tuple[LoneImage, Outcome]]:
         """The images with what became of them, as they end; those that a stop came before are missing."""
@@ -95,7 +100,7 @@ class LoneTasks:
             while waiting or tasks:
                 if self.workspace.stop.exists():
                     waiting.clear()
-                while waiting and tasks.has_room:
+                while self._may_begin(waiting, tasks) and waiting and tasks.has_room:
                     image = waiting.pop(0)
                     try:
                         begun = self._begin(image)
@@ -103,7 +108,10 @@ class LoneTasks:
                         yield image, Crash(error.reason, str(error), final=True)
                     else:
                         tasks.begin(begun.ref, begun)
-                tasks.wait(1.0)
+                if tasks:
+                    tasks.wait(1.0)
+                elif waiting:
+                    time.sleep(UNITS_POLL_S)
                 for task in tasks:
                     outcome = self._look_at(task)
                     if outcome is None:
@@ -113,6 +121,9 @@ class LoneTasks:
                         waiting.insert(0, task.image)
                     elif not isinstance(outcome, Undone):
                         yield task.image, outcome
+
+    def _may_begin(self, waiting: Sequence[LoneImage], tasks: BoundedTasks[_Running]) -> bool:
+        return self.units is None or self.units.may_begin(len(waiting), len(tasks), busy=bool(tasks))
 
     def _begin(self, image: LoneImage) -> _Running:
         self.look_around()

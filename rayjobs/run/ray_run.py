@@ -40,6 +40,7 @@ from rayjobs.run.run_loop import RunLoop
 from rayjobs.run.shard_grants import ShardGrants
 from rayjobs.run.shard_runner import ShardContext, stream_rows
 from rayjobs.run.signals import stopping_on_signals
+from rayjobs.run.stage_units import LeaseMaker
 
 
 def run_on_ray(  # noqa: PLR0913 - the parts of a run
@@ -85,6 +86,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
             )
             _refuse_infeasible(manager, required(spec))
             grants = _grants(spec, facts, cluster, coordinator)
+            leases = LeaseMaker(spec, grants, manager.unit_totals)
             watch = WorkerWatch(output.temporary / str(epoch), spec.limits.item_timeout)
             health = RayHealth(AbleNodes(of_nodes(required(spec)), cluster.declared))
             loop = RunLoop(
@@ -93,7 +95,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
                 output=output,
                 lock=lock,
                 grants=grants,
-                engine=shard_engines(spec, output.root, epoch, recipes.by_number, cluster, watch),
+                engine=shard_engines(spec, output.root, epoch, recipes.by_number, cluster, watch, leases),
                 display=display,
                 interrupted=interrupted,
                 most_failures=facts.max_failures or None,

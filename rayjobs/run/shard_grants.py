@@ -8,17 +8,19 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome
-from actors.queue.task_pools import BATCH, shard_type
+from actors.queue.task_pools import BATCH, shard_type, units_type
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskHandle, TaskPriority
 from rayjobs.run.run_loop import Granted, Revoked
 
 if TYPE_CHECKING:
+    from actors.coordinator.submitted_task import Listener
     from actors.coordinator.task_coordinator import TaskCoordinator
 
 
@@ -40,6 +42,8 @@ class ShardGrants:
     _decided: queue.SimpleQueue[Granted | Revoked | None] = field(default_factory=queue.SimpleQueue)
     _tasks: dict[str, str] = field(default_factory=dict)
     """Shard -> id of the task that stands for it."""
+    _units: set[str] = field(default_factory=set)
+    """Ids of the tasks that stand for units of stages."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def request(self, shard: str) -> None:
@@ -60,7 +64,7 @@ class ShardGrants:
     def set_priority(self, priority: TaskPriority) -> None:
         """Change the job's priority, from the shards on that are queued or running now."""
         self.priority = priority
-        for task_id in list(self._tasks.values()):
+        for task_id in [*self._tasks.values(), *list(self._units)]:
             self._connected().set_priority(TaskHandle(task_id), priority)
 
     def end(self, shard: str, *, finished: bool) -> None:
@@ -69,6 +73,30 @@ class ShardGrants:
         if finished:
             del self._tasks[shard]
         self._connected().end_grant(task_id, Outcome.COMPLETED if finished else Outcome.RELEASED)
+
+    def ask_units(self, needs: Mapping[str, float], listener: Listener) -> str:
+        """Queue a lease of units of providers alone, for a task of a stage; returns the id that it has.
+
+        Jobs take turns in it whatever else they have been granted.
+        """
+        coordinator = self._connected()
+        task_id = f"{self.job_id} units#{coordinator.owner}.{next(self._numbers)}"
+        task = Task(
+            task_id=task_id,
+            task_type=units_type(self.task_type),
+            job_id=f"{self.job_id} units",
+            resources=ResourceEstimate(cpus=0, custom=dict(needs)),
+            preemptible=True,
+        )
+        self._units.add(task_id)
+        coordinator.request_grant(task, self.priority, listener)
+        return task_id
+
+    def end_units(self, task_id: str, *, again: bool) -> None:
+        """Give units back, or ask for them no longer; ``again``: they are queued again behind whoever waits."""
+        if not again:
+            self._units.discard(task_id)
+        self._connected().end_grant(task_id, Outcome.RELEASED if again else Outcome.COMPLETED)
 
     def decisions(self, timeout_s: float) -> list[Granted | Revoked]:
         """What was decided since the last call; waits at most so long for the first decision, or until woken."""

@@ -18,7 +18,16 @@ from pipelines.registry import Parameters
 from pipelines.resources import ResourceAllocation, ResourceInfo
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.job_spec import JobSpec
-from rayjobs.job.stage_needs import chosen_stages, held_per_cpu, most_at_once, required, stage_needs
+from rayjobs.job.stage_needs import (
+    chosen_stages,
+    held_per_cpu,
+    leased_at_once,
+    leased_units,
+    most_at_once,
+    rendering_has_all,
+    required,
+    stage_needs,
+)
 
 
 class Upscale(ProcessorExtension):
@@ -86,7 +95,8 @@ def job(**changes: Any) -> JobSpec:
         ({"requires": {"render": {"scanner": 1}}}, "staged"),
         ({"requires": {"export": {"tape": 1}}}, "staged"),
         ({"requires": {stage: {"scanner": 1} for stage in ("render", "analyze", "export")}}, "fused"),
-        ({"requires": {"render": {"seat": 1}}}, "fused"),  # held by the shard in either way
+        ({"requires": {"render": {"seat": 1}}}, "staged"),  # a unit of a provider as well
+        ({"requires": {"seat": 1}}, "fused"),
         ({"requires": {"gpu": 1}, "stages": "fused"}, "fused"),
         ({"stages": "staged"}, "staged"),
         ({"operations": ["upscale"]}, "staged"),
@@ -108,22 +118,34 @@ def test_a_gpu_is_held_by_the_stages_that_can_use_one() -> None:
     }
 
 
-def test_a_shard_books_what_no_task_of_a_single_stage_is_given_by_ray() -> None:
+def test_a_shard_books_what_all_stages_need_and_no_stage_by_itself() -> None:
     apart = job(requires={"gpu": 1, "seat": 1, "scanner": 2, "export": {"tape": 3}})
     assert held_per_cpu(apart).gpus == 0
     assert held_per_cpu(apart).custom == {"scanner": 2, "seat": 1}
     assert (required(apart).gpus, required(apart).custom) == (1, {"scanner": 2, "seat": 1, "tape": 3})
     fused = apart.model_copy(update={"stages": "fused"})
     assert held_per_cpu(fused) == required(fused) == required(apart)
+    assert leased_units(apart) == leased_units(fused) == leased_at_once(fused) == {}
 
 
-def test_no_more_tasks_of_a_stage_begin_than_nodes_have_room_for() -> None:
+def test_tasks_of_a_stage_hold_the_units_of_providers_that_it_alone_needs() -> None:
+    apart = job(requires={"render": {"seat": 1, "scanner": 1}, "export": {"seat": 2}})
+    assert leased_units(apart) == {"render": {"seat": 1}, "export": {"seat": 2}}
+    assert leased_at_once(apart) == {"seat": 2}
+    assert held_per_cpu(apart).custom == {}
+    assert required(apart).custom == {"seat": 2, "scanner": 1}
+    assert not rendering_has_all(apart), "a file that can't travel needs a task with all of it"
+    assert rendering_has_all(job(requires={"gpu": 1, "render": {"seat": 2}, "export": {"seat": 1}}))
+
+
+def test_no_more_tasks_of_a_stage_begin_than_there_is_room_for() -> None:
     nodes = [Node(name="a", total={"cpu": 8, "gpu": 1, "tape": 5}), Node(name="b", total={"cpu": 8, "gpu": 2})]
-    assert most_at_once({"gpu": 0.5}, nodes) == 6
-    assert most_at_once({"gpu": 1, "tape": 2}, nodes) == 1
-    assert most_at_once({"tape": 2}, nodes) == 2
-    assert most_at_once({"seat": 1}, nodes) is None
-    assert most_at_once({}, nodes) is None
+    assert most_at_once({"gpu": 0.5}, nodes, {}) == 6
+    assert most_at_once({"gpu": 1, "tape": 2}, nodes, {}) == 1
+    assert most_at_once({"tape": 2}, nodes, {}) == 2
+    assert most_at_once({"seat": 1}, nodes, {"seat": 2}) == 2
+    assert most_at_once({"seat": 1, "gpu": 1}, nodes, {"seat": 7}) == 3
+    assert most_at_once({}, nodes, {"seat": 2}) is None
 
 
 def test_an_extension_that_requires_nonsense_is_refused() -> None:

@@ -47,6 +47,11 @@ def shard(task_id: str, *, job: str, most: float = 8.0) -> Task:
     return task(task_id, job_id=job, max_cpus=most, preemptible=True)
 
 
+def units(task_id: str, *, job: str) -> Task:
+    """A lease of a unit that a stage of a job's shard holds."""
+    return task(task_id, cpus=0, custom={"licence": 1}, job_id=f"{job} units", preemptible=True)
+
+
 def submit(queue: TaskQueue, *tasks: Task, priority: TaskPriority = NORMAL, now: float = 0.0, owner: str = "o") -> None:
     queue.submit(owner, [(t, priority) for t in tasks], now)
 
@@ -155,6 +160,14 @@ class TestOrder:
         submit(queue, shard("a", job="A"), shard("b", job="B"))
         cpus = {d.task_ids[0]: d.cpus for d in queue.decide(0) if isinstance(d, Grant)}
         assert cpus == {"a": 4, "b": 4}
+
+    def test_who_waits_for_units_alone_takes_no_share_of_the_cpus(self) -> None:
+        queue = queue_of(8)
+        queue.set_units("licence", 1)
+        submit(queue, units("u0", job="U"), units("u1", job="V"))
+        queue.decide(0)
+        submit(queue, shard("a", job="A"))
+        assert [d.cpus for d in queue.decide(0) if isinstance(d, Grant)] == [8]
 
     def test_small_tasks_are_merged_once_their_duration_is_known(self) -> None:
         queue = queue_of(2)
@@ -323,6 +336,16 @@ class TestLimitsAndConflicts:
         submit(queue, *(task(f"{n}", custom={"licence": 1}) for n in range(8)))
         assert len(granted(queue.decide(0))) == 3
 
+    def test_jobs_take_turns_in_units_that_their_stages_hold_beside_their_shards(self) -> None:
+        queue = queue_of(4, owners=("a", "b"))
+        queue.set_units("licence", 1)
+        for owner in ("a", "b"):
+            submit(queue, units(owner, job=owner), owner=owner)
+        order = granted(queue.decide(0))
+        while len(order) < 6:
+            order += granted(end(queue, order[-1], Outcome.RELEASED))
+        assert order == ["a", "b"] * 3
+
     @pytest.mark.parametrize(
         ("bad", "words"),
         [
@@ -466,6 +489,15 @@ class TestRevoking:
         queue.decide(0)
         submit(queue, task("u"), priority=TaskPriority.URGENT)
         assert [d.task_id for d in queue.decide(0) if isinstance(d, Revoke)] == ["low"]
+
+    def test_only_those_yield_who_hold_what_is_needed(self) -> None:
+        queue = queue_of(4)
+        queue.set_units("licence", 1)
+        submit(queue, shard("s", job="j"), units("held", job="j"), priority=TaskPriority.LOW)
+        queue.decide(0)
+        submit(queue, units("wanted", job="k"), priority=TaskPriority.URGENT)
+        assert [d.task_id for d in queue.decide(0) if isinstance(d, Revoke)] == ["held"]
+        assert granted(end(queue, "held", Outcome.RELEASED)) == ["wanted"]
 
     def test_nobody_takes_the_room_that_was_freed_for_a_more_urgent_task(self) -> None:
         queue = queue_of(2)

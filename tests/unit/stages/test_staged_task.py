@@ -206,3 +206,12 @@ def test_what_a_file_says_travels_as_it_is() -> None:
     assert there.source.header == said
     assert (there.source.icc, there.geometry) == (b"\x80", geometry)
     np.testing.assert_array_equal(there.pixels, pixels)
+
+
+def test_a_file_of_several_images_is_left_to_a_task_that_has_what_all_stages_need(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    work = items(sources(tmp_path / "in"))
+    rows = staged(work, replace(space(tmp_path / "out"), at_once=False, budget_bytes=1 << 30))
+    left = {work[row.id].name: row.needs_bytes for row in rows if row.status == "released"}
+    assert left == {"moving": 1 << 30, "pages": 1 << 30}
+    assert not list((tmp_path / "out").rglob("moving*"))
