@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from actors.coordinator.held_kinds import HeldKinds, kind_of
+from actors.coordinator.told_units import ToldUnits
 from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Grant
 from actors.resources.driver_resources import DriverResources
@@ -36,8 +37,7 @@ class GrantResources:
     manager
         The driver's.
     tell_units
-        Tells the coordinator how many units of a resource the whole cluster may use: (name, total). Saying it again
-        changes nothing.
+        See ``ToldUnits``.
     tell_held
         Tells the coordinator all that can't begin for now.
     """
@@ -49,8 +49,7 @@ class GrantResources:
         tell_held: Callable[[Sequence[Kind]], None],
     ) -> None:
         self._manager = manager
-        self._tell = tell_units
-        self._told: dict[str, float] = {}
+        self._units = None if manager is None else ToldUnits(manager.unit_totals, tell_units)
         self._lock = threading.Lock()
         self._tell_held = tell_held
         self._telling = threading.Lock()
@@ -63,21 +62,12 @@ class GrantResources:
         self._undo: Callable[[], None] | None = None
         if manager is not None:
             self._undo = manager.on_change(self._changed)
-            self.tell_units()
+        self._changed()
 
     def _changed(self) -> None:
-        self.tell_units()
+        if self._units is not None:
+            self._units.tell()
         self._look.set()
-
-    def tell_units(self) -> None:
-        """Tell the coordinator the totals that it hasn't heard yet."""
-        if self._manager is None:
-            return
-        with self._lock:
-            for name, total in self._manager.unit_totals().items():
-                if self._told.get(name) != total:
-                    self._tell(name, total)
-                    self._told[name] = total
 
     def check(self, task: Task) -> None:
         """Refuse a task that could never run.

@@ -12,9 +12,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from actors.coordinator.told_units import ToldUnits
 from actors.queue.capacity import short_of
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop
-from actors.resources.cluster_view import ClusterView
 from actors.resources.driver_resources import DriverResources
 from actors.resources.performance_monitor import PerformanceMonitor
 from pipelines.errors import RayjobsError
@@ -77,36 +77,24 @@ class ResourceManager(DriverResources):
     ----------
     config
         Limits, thresholds, where tasks write.
-    cluster
-        Whose nodes count, for this process alone; the cluster that this process is connected to, together with all
-        others who use it, unless given.
     monitor
         Whose samples the thresholds look at; one of its own unless given.
     """
 
-    def __init__(
-        self,
-        config: ResourceConfig | None = None,
-        *,
-        cluster: ClusterView | None = None,
-        monitor: PerformanceMonitor | None = None,
-    ) -> None:
-        super().__init__(config, cluster=cluster, monitor=monitor)
-        self._alone = cluster is not None
+    def __init__(self, config: ResourceConfig | None = None, *, monitor: PerformanceMonitor | None = None) -> None:
+        super().__init__(config, monitor=monitor)
         self._leasing = threading.Lock()
         """Guards what follows."""
         self._leases: dict[str, _Lease] = {}
-        self._coordinator: TaskCoordinator | None = None
-        self._told: dict[str, float] = {}
-        """Units of providers, as the coordinator was told last."""
+        self._connection: tuple[TaskCoordinator, ToldUnits] | None = None
 
     def close(self) -> None:
         """Stop watching and give back what is still held; a second time changes nothing."""
         super().close()
         with self._leasing:
-            coordinator, self._coordinator = self._coordinator, None
-        if coordinator is not None:
-            coordinator.close()
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection[0].close()
 
     def allocate_resources(
         self, task_type: str, estimated_usage: ResourceEstimate, *, owner: str = "", timeout_s: float = 0.0
@@ -131,8 +119,6 @@ class ResourceManager(DriverResources):
         """
         deadline = time.monotonic() + timeout_s
         held = self.hold(task_type, estimated_usage, owner=owner, timeout_s=timeout_s)
-        if self._alone:
-            return held
         try:
             self._lease(held, estimated_usage, deadline)
         except BaseException:
@@ -157,7 +143,6 @@ class ResourceManager(DriverResources):
 
     def _lease(self, held: ResourceAllocation, needs: ResourceEstimate, deadline: float) -> None:
         coordinator = self._connected()
-        self._tell_units(coordinator, needs)
         lease = _Lease(
             coordinator,
             Task(
@@ -178,26 +163,21 @@ class ResourceManager(DriverResources):
         return short_of(needs_of(needs), self._free_of_grants()) or "has to wait for others that asked before"
 
     def _free_of_grants(self) -> dict[str, float]:
-        if self._alone:
-            return {}
         from actors.coordinator.ray_coordinator import free_of_grants
 
         return free_of_grants()
 
-    def _tell_units(self, coordinator: TaskCoordinator, needs: ResourceEstimate) -> None:
-        """Let the coordinator know of what providers of this driver have, as far as it is asked for."""
-        for name, total in self.unit_totals().items():
-            if name in needs.custom and self._told.get(name) != total:
-                coordinator.set_resource_units(name, total)
-                self._told[name] = total
-
     def _connected(self) -> TaskCoordinator:
+        """The coordinator, which has heard of all units of this driver's providers."""
         with self._leasing:
-            if self._coordinator is None or not self._coordinator.listens:
+            if self._connection is None or not self._connection[0].listens:
                 from actors.coordinator.task_coordinator import TaskCoordinator
 
-                self._coordinator, self._told = TaskCoordinator(), {}
-            return self._coordinator
+                coordinator = TaskCoordinator()
+                self._connection = coordinator, ToldUnits(self.unit_totals, coordinator.set_resource_units)
+            coordinator, told = self._connection
+        told.tell()
+        return coordinator
 
     def _release(self, allocation_id: str) -> None:
         with self._leasing:

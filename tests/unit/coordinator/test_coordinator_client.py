@@ -15,11 +15,11 @@ import pytest
 from actors.coordinator import grant_resources, task_coordinator
 from actors.coordinator.cluster_ledger import ClusterLedger
 from actors.coordinator.coordinator_service import LEASE_S, CoordinatorService
-from actors.coordinator.resource_manager import ResourceManager
 from actors.coordinator.task_coordinator import TaskCoordinator
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, TaskReport
 from actors.queue.task_queue import FORGET_S
 from actors.resources import cluster_view
+from actors.resources.driver_resources import DriverResources
 from actors.resources.performance_monitor import PerformanceMonitor
 from pipelines.contracts import TaskHandler
 from pipelines.errors import RayjobsError
@@ -205,7 +205,7 @@ def test_what_cannot_begin_for_want_of_memory_is_pending_and_granted_once_it_can
     pressure.percent = 99 if when == "before it is submitted" else 50
     monitor = PerformanceMonitor(pressure, interval_s=0.01)
     with (
-        ResourceManager(cluster=Node(), monitor=monitor) as manager,
+        DriverResources(cluster=Node(), monitor=monitor) as manager,
         TaskCoordinator(manager) as coordinator,
     ):
         coordinator.register_handler(Works())
@@ -235,9 +235,9 @@ def test_tasks_beyond_a_limit_of_their_driver_follow_as_soon_as_there_is_room(
     """Not a second later, as often as that was looked at; and without being granted over and over."""
     monkeypatch.setattr(grant_resources, "LOOK_S", 3600.0)
     monitor = PerformanceMonitor(Pressure(), interval_s=3600.0)
-    with ResourceManager(cluster=Node(), monitor=monitor) as manager:
+    with DriverResources(cluster=Node(), monitor=monitor) as manager:
         manager.set_resource_limits(ResourceLimits(max_cpus=1.0))
-        other = manager.allocate_resources("other", ResourceEstimate())
+        other = manager.hold("other", ResourceEstimate())
         with TaskCoordinator(manager) as coordinator:
             coordinator.register_handler(Works())
             handles = coordinator.submit_tasks([task(f"{n}") for n in range(5)])
@@ -260,7 +260,7 @@ def test_what_finds_no_memory_gets_more_within_the_limits_of_its_driver(
     """Beyond them it would wait for ever."""
     monitor = PerformanceMonitor(Pressure(), interval_s=3600.0)
     limits = ResourceConfig(limits=ResourceLimits(max_memory_bytes=limit))
-    with ResourceManager(limits, cluster=Node(), monitor=monitor) as manager, TaskCoordinator(manager) as coordinator:
+    with DriverResources(limits, cluster=Node(), monitor=monitor) as manager, TaskCoordinator(manager) as coordinator:
         coordinator.register_handler(Works())
         handle = coordinator.submit_task(replace(task("hungry"), resources=ResourceEstimate(memory_bytes=30)))
         wait_until(lambda: link.grants == 1 and coordinator.get_queue_status().running == 0)

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.coordinator.grant_resources import GrantResources
-from actors.coordinator.resource_manager import ResourceManager
 from actors.queue.capacity import CLUSTER, Placement
 from actors.queue.queue_events import Grant
 from actors.resources.cluster_view import Node, capacity_of
 from actors.resources.disk_space import disk_space
+from actors.resources.driver_resources import DriverResources
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.thresholds import Thresholds
 from pipelines.contracts import ResourceProvider
@@ -105,13 +105,13 @@ def monitor(machine: Machine) -> Iterator[PerformanceMonitor]:
     monitor.stop()
 
 
-def manager_of(monitor: PerformanceMonitor, limits: ResourceLimits | None = None) -> ResourceManager:
+def manager_of(monitor: PerformanceMonitor, limits: ResourceLimits | None = None) -> DriverResources:
     config = ResourceConfig(limits=limits or ResourceLimits())
-    return ResourceManager(config, cluster=TwoNodes(), monitor=monitor)
+    return DriverResources(config, cluster=TwoNodes(), monitor=monitor)
 
 
 @pytest.fixture
-def manager(monitor: PerformanceMonitor) -> Iterator[ResourceManager]:
+def manager(monitor: PerformanceMonitor) -> Iterator[DriverResources]:
     with manager_of(monitor) as manager:
         yield manager
 
@@ -138,48 +138,46 @@ def manager(monitor: PerformanceMonitor) -> Iterator[ResourceManager]:
     ids=["cpus", "memory", "gpus", "declared", "unknown", "together", "negative", "nan", "name"],
 )
 def test_what_no_node_can_serve_is_refused_at_once_with_the_reason(
-    manager: ResourceManager, estimate: ResourceEstimate, message: str
+    manager: DriverResources, estimate: ResourceEstimate, message: str
 ) -> None:
     with pytest.raises(InfeasibleError, match=message):
-        manager.allocate_resources("render", estimate, timeout_s=3600)
+        manager.hold("render", estimate, timeout_s=3600)
     with pytest.raises(JobError, match=message):
         manager.check_feasible("render", estimate)
 
 
-def test_what_others_hold_is_not_given_twice(manager: ResourceManager) -> None:
-    first = manager.allocate_resources("render", ResourceEstimate(cpus=8))
-    second = manager.allocate_resources("render", ResourceEstimate(cpus=2))
+def test_what_others_hold_is_not_given_twice(manager: DriverResources) -> None:
+    first = manager.hold("render", ResourceEstimate(cpus=8))
+    second = manager.hold("render", ResourceEstimate(cpus=2))
     assert first.amounts == {"cpu": 8}
     with pytest.raises(ResourcesBusyError, match=r"'render' asks for 1 CPU; free now: 0 CPUs; try again later"):
-        manager.allocate_resources("render", ResourceEstimate(cpus=1))
+        manager.hold("render", ResourceEstimate(cpus=1))
     manager.release_resources(second)
     manager.release_resources(second)
-    manager.allocate_resources("render", ResourceEstimate(cpus=2))
+    manager.hold("render", ResourceEstimate(cpus=2))
     metrics = manager.get_performance_metrics()
     assert (metrics.allocations, metrics.held_back, metrics.refused) == (2, 1, 0)
 
 
-def test_waiting_request_gets_what_is_released(manager: ResourceManager) -> None:
-    held = manager.allocate_resources("render", ResourceEstimate(gpus=1))
+def test_waiting_request_gets_what_is_released(manager: DriverResources) -> None:
+    held = manager.hold("render", ResourceEstimate(gpus=1))
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(manager.allocate_resources, "render", ResourceEstimate(gpus=1), timeout_s=30)
+        waiting = pool.submit(manager.hold, "render", ResourceEstimate(gpus=1), timeout_s=30)
         manager.release_resources(held)
         assert waiting.result(30).amounts["gpu"] == 1
 
 
-def test_everything_of_an_owner_is_given_back_together(manager: ResourceManager) -> None:
+def test_everything_of_an_owner_is_given_back_together(manager: DriverResources) -> None:
     for _ in range(3):
-        manager.allocate_resources("render", ResourceEstimate(cpus=1), owner="worker-1")
-    manager.allocate_resources("render", ResourceEstimate(cpus=1), owner="worker-2")
+        manager.hold("render", ResourceEstimate(cpus=1), owner="worker-1")
+    manager.hold("render", ResourceEstimate(cpus=1), owner="worker-2")
     manager.release_owner("worker-1")
     assert manager.get_performance_metrics().allocations == 1
 
 
-def test_options_ask_ray_for_what_nodes_declare_only(manager: ResourceManager) -> None:
+def test_options_ask_ray_for_what_nodes_declare_only(manager: DriverResources) -> None:
     manager.register_resource_provider("licence", Licences())
-    allocation = manager.allocate_resources(
-        "render", ResourceEstimate(cpus=2, memory_bytes=GIB, custom={"render": 1, "licence": 1})
-    )
+    allocation = manager.hold("render", ResourceEstimate(cpus=2, memory_bytes=GIB, custom={"render": 1, "licence": 1}))
     assert manager.ray_options(allocation) == {
         "num_cpus": 2,
         "memory": GIB,
@@ -187,17 +185,17 @@ def test_options_ask_ray_for_what_nodes_declare_only(manager: ResourceManager) -
     }
 
 
-def test_limits_change_at_run_time(manager: ResourceManager) -> None:
-    manager.allocate_resources("render", ResourceEstimate(cpus=2))
+def test_limits_change_at_run_time(manager: DriverResources) -> None:
+    manager.hold("render", ResourceEstimate(cpus=2))
     manager.set_resource_limits(ResourceLimits(max_cpus=3, max_memory_bytes=GIB, custom={"render": 1}))
     with pytest.raises(InfeasibleError, match="asks for 4 CPUs, the limit is 3 CPUs"):
-        manager.allocate_resources("render", ResourceEstimate(cpus=4))
+        manager.hold("render", ResourceEstimate(cpus=4))
     with pytest.raises(ResourcesBusyError, match="asks for 2 CPUs; free now: 1 CPU"):
-        manager.allocate_resources("render", ResourceEstimate(cpus=2))
+        manager.hold("render", ResourceEstimate(cpus=2))
     with pytest.raises(InfeasibleError, match="the limit is 1 of 'render'"):
-        manager.allocate_resources("render", ResourceEstimate(custom={"render": 2}))
+        manager.hold("render", ResourceEstimate(custom={"render": 2}))
     manager.set_resource_limits(ResourceLimits())
-    manager.allocate_resources("render", ResourceEstimate(cpus=4))
+    manager.hold("render", ResourceEstimate(cpus=4))
 
 
 @pytest.mark.parametrize(
@@ -205,14 +203,14 @@ def test_limits_change_at_run_time(manager: ResourceManager) -> None:
     [ResourceLimits(max_cpus=-1), ResourceLimits(max_cpu_percent=0), ResourceLimits(max_memory_percent=101)],
     ids=str,
 )
-def test_limits_without_meaning_are_refused(manager: ResourceManager, limits: ResourceLimits) -> None:
+def test_limits_without_meaning_are_refused(manager: DriverResources, limits: ResourceLimits) -> None:
     with pytest.raises(JobError):
         manager.set_resource_limits(limits)
 
 
-def test_available_resources_are_within_limits_and_what_ray_has_left(manager: ResourceManager) -> None:
+def test_available_resources_are_within_limits_and_what_ray_has_left(manager: DriverResources) -> None:
     manager.register_resource_provider("licence", Licences())
-    manager.allocate_resources("render", ResourceEstimate(cpus=4, custom={"licence": 2}))
+    manager.hold("render", ResourceEstimate(cpus=4, custom={"licence": 2}))
     found = manager.get_available_resources()
     assert found.total == {"cpu": 10, "memory": 20 * GIB, "gpu": 1, "render": 2, "licence": 3}
     assert found.available == {"cpu": 6, "memory": 20 * GIB, "gpu": 1, "render": 2, "licence": 1}
@@ -222,35 +220,35 @@ def test_available_resources_are_within_limits_and_what_ray_has_left(manager: Re
         manager.get_available_resources("gpus")
 
 
-def test_provider_limits_who_asks_for_its_units(manager: ResourceManager) -> None:
+def test_provider_limits_who_asks_for_its_units(manager: DriverResources) -> None:
     provider = Licences(3)
     undo = manager.register_resource_provider("licence", provider)
-    held = [manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1})) for _ in range(3)]
+    held = [manager.hold("look", ResourceEstimate(custom={"licence": 1})) for _ in range(3)]
     assert sum(provider.taken.values()) == 3
     with pytest.raises(ResourcesBusyError, match="asks for 1 of 'licence'"):
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 1}))
     with pytest.raises(InfeasibleError, match="asks for 4 of 'licence', its provider has 3 of 'licence'"):
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 4}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 4}))
     for allocation in held:
         manager.release_resources(allocation)
     assert provider.taken == {}
     undo()
     with pytest.raises(InfeasibleError, match="nothing offers 'licence'"):
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 1}))
 
 
-def test_provider_that_has_less_than_it_says_makes_the_request_wait(manager: ResourceManager) -> None:
+def test_provider_that_has_less_than_it_says_makes_the_request_wait(manager: DriverResources) -> None:
     provider = Licences(3)
     manager.register_resource_provider("licence", provider)
     provider.allocate(3)  # somebody else took them
     with pytest.raises(
         ResourcesBusyError, match="has to wait for 1 of 'licence', its provider has 0 of 'licence' free"
     ):
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 1}))
     assert manager.get_performance_metrics().allocations == 0
 
 
-def test_provider_that_cannot_say_what_it_has_is_named(manager: ResourceManager) -> None:
+def test_provider_that_cannot_say_what_it_has_is_named(manager: DriverResources) -> None:
     class Broken(Licences):
         def get_available_resources(self) -> ResourceInfo:
             raise ConnectionError("no route to host")
@@ -263,7 +261,7 @@ def test_provider_that_cannot_say_what_it_has_is_named(manager: ResourceManager)
 
 @pytest.mark.parametrize("said", [None, {"licence": None}, {"licence": "many"}], ids=["error", "nothing", "text"])
 def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
-    manager: ResourceManager, caplog: pytest.LogCaptureFixture, said: Any
+    manager: DriverResources, caplog: pytest.LogCaptureFixture, said: Any
 ) -> None:
     provider = Licences()
     manager.register_resource_provider("licence", provider)
@@ -278,10 +276,10 @@ def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
     grants = GrantResources(manager, lambda _name, _total: None, lambda _held: None)
     grant = Grant(owner="o", number=1, task_ids=("t",), cpus=2)
     assert grants.hold("job", grant, Task(task_id="t", task_type="shard", max_cpus=2)) == grant
-    manager.allocate_resources("look", ResourceEstimate(custom={"scanner": 1}))
+    manager.hold("look", ResourceEstimate(custom={"scanner": 1}))
     assert manager.unit_totals() == {"licence": 0, "scanner": 2}
     with pytest.raises(InfeasibleError, match="asks for 1 of 'licence', its provider has 0 of 'licence'"):
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 1}))
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert warning.getMessage().startswith("provider of 'licence' can't say what it has: ")
     del provider.get_available_resources
@@ -289,7 +287,7 @@ def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
     grants.close()
 
 
-def test_coordinator_hears_of_unit_totals(manager: ResourceManager) -> None:
+def test_coordinator_hears_of_unit_totals(manager: DriverResources) -> None:
     heard: list[dict[str, float]] = []
     stop = manager.on_change(lambda: heard.append(manager.unit_totals()))
     undo = manager.register_resource_provider("licence", Licences(3))
@@ -304,7 +302,7 @@ def test_closing_gives_everything_back(monitor: PerformanceMonitor) -> None:
     provider = Licences()
     with manager_of(monitor) as manager:
         manager.register_resource_provider("licence", provider)
-        manager.allocate_resources("look", ResourceEstimate(custom={"licence": 2}))
+        manager.hold("look", ResourceEstimate(custom={"licence": 2}))
     assert provider.taken == {}
 
 
@@ -318,14 +316,14 @@ def test_memory_threshold_calls_back_once_and_holds_work_back(machine: Machine, 
         assert told == [ThresholdEvent(resource="memory", value=85.0, threshold=80)]
         assert manager.admission() == "is held back: memory use is 85 %, the threshold 80 %"
         with pytest.raises(ResourcesBusyError, match="'render' is held back: memory use is 85 %"):
-            manager.allocate_resources("render", ResourceEstimate())
+            manager.hold("render", ResourceEstimate())
         machine.memory = 78  # not far enough below
         monitor.sample()
         assert manager.admission() is not None
         machine.memory = 70
         monitor.sample()
         assert manager.admission() is None
-        manager.allocate_resources("render", ResourceEstimate())
+        manager.hold("render", ResourceEstimate())
 
 
 def test_busy_cpus_hold_work_back_only_above_a_limit(machine: Machine, monitor: PerformanceMonitor) -> None:
@@ -360,7 +358,7 @@ def test_a_small_disk_holds_work_back_only_where_a_running_job_would_end(
     machine: Machine, monitor: PerformanceMonitor, tmp_path: Path
 ) -> None:
     reserve = disk_space(tmp_path).reserve_bytes()
-    with ResourceManager(ResourceConfig(output=tmp_path), cluster=TwoNodes(), monitor=monitor) as manager:
+    with DriverResources(ResourceConfig(output=tmp_path), cluster=TwoNodes(), monitor=monitor) as manager:
         machine.disk = reserve + 1
         monitor.sample()
         assert manager.admission() is None
@@ -370,20 +368,20 @@ def test_a_small_disk_holds_work_back_only_where_a_running_job_would_end(
 
 
 def test_what_a_task_writes_must_find_room(monitor: PerformanceMonitor, tmp_path: Path) -> None:
-    with ResourceManager(ResourceConfig(output=tmp_path / "out"), cluster=TwoNodes(), monitor=monitor) as manager:
-        manager.allocate_resources("export", ResourceEstimate(disk_bytes=1000))
+    with DriverResources(ResourceConfig(output=tmp_path / "out"), cluster=TwoNodes(), monitor=monitor) as manager:
+        manager.hold("export", ResourceEstimate(disk_bytes=1000))
         with pytest.raises(InfeasibleError, match="of disk space: make room or write elsewhere"):
-            manager.allocate_resources("export", ResourceEstimate(disk_bytes=2**60))
+            manager.hold("export", ResourceEstimate(disk_bytes=2**60))
 
 
-def test_last_unit_calls_back(manager: ResourceManager, monitor: PerformanceMonitor) -> None:
+def test_last_unit_calls_back(manager: DriverResources, monitor: PerformanceMonitor) -> None:
     manager.register_resource_provider("licence", Licences(2))
     told: list[ThresholdEvent] = []
     manager.register_threshold_callback("licence", told.append)
-    first = manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1}))
+    first = manager.hold("look", ResourceEstimate(custom={"licence": 1}))
     monitor.sample()
     assert told == []
-    manager.release_resources(manager.allocate_resources("look", ResourceEstimate(custom={"licence": 1})))
+    manager.release_resources(manager.hold("look", ResourceEstimate(custom={"licence": 1})))
     manager.release_resources(first)
     monitor.sample()  # both are back by now, but there was a moment without
     assert [event.value for event in told] == [100.0]
@@ -416,13 +414,13 @@ def test_callbacks_run_in_a_thread_of_this_process(machine: Machine) -> None:
     monitor.stop()
 
 
-def test_many_threads_never_hold_more_than_there_is(manager: ResourceManager) -> None:
+def test_many_threads_never_hold_more_than_there_is(manager: DriverResources) -> None:
     provider = Licences(3)
     manager.register_resource_provider("licence", provider)
     most = []
 
     def use(_: int) -> None:
-        allocation = manager.allocate_resources("look", ResourceEstimate(cpus=1, custom={"licence": 1}), timeout_s=60)
+        allocation = manager.hold("look", ResourceEstimate(cpus=1, custom={"licence": 1}), timeout_s=60)
         most.append(sum(provider.taken.values()))
         manager.release_resources(allocation)
 
