@@ -20,7 +20,7 @@ from typing import Any
 
 from actors.queue.capacity import Placement
 from actors.queue.priority_scheduler import Entry
-from actors.queue.task_queue import Past
+from actors.queue.queue_events import Past
 from pipelines.resource_needs import needs_of
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus

@@ -123,3 +123,11 @@ class TaskReport:
     def __post_init__(self) -> None:
         if self.error is not None:
             object.__setattr__(self, "error", storable(self.error))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The highest numbers that earlier incarnations gave, forgotten tasks included: none is given twice."""
+
+    order: int
+    number: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from pipelines.errors import RayjobsError
+from pipelines.tasks import TaskStatus
 
 
 def check_dependencies(new: Mapping[str, Iterable[str]], known: Collection[str]) -> None:
@@ -51,3 +52,9 @@ class TaskGraph:
     def finished(self, task_id: str) -> list[str]:
         """Tasks that waited for this one; they are told once."""
         return self._needed_by.pop(task_id, [])
+
+
+def passed_on(task_id: str, status: TaskStatus) -> tuple[TaskStatus, str]:
+    """What becomes of those that depend on a task that failed or was cancelled, and why."""
+    verb = "failed" if status is TaskStatus.FAILED else "was cancelled"
+    return status, f"task {task_id}, which it depends on, {verb}"

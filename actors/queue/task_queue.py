@@ -10,30 +10,22 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from actors.queue.capacity import Capacity, Placement
 from actors.queue.dispatcher import Dispatcher
 from actors.queue.open_grants import OpenGrants, Running
 from actors.queue.priority_scheduler import Entry, Kind, Place, PriorityScheduler
-from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.queue.task_graph import TaskGraph, check_dependencies
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Past, Revoke, Stop, TaskReport
+from actors.queue.second_tries import failure_of, with_more_memory
+from actors.queue.task_graph import TaskGraph, check_dependencies, passed_on
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
-from pipelines.memory_ladder import ESCALATION, MemoryStep, Tried, step_after
 from pipelines.resource_needs import needs_of
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 FORGET_S = 60.0
 """A driver that is silent for so long after its lease ended won't come back: its tasks are cancelled."""
-
-
-@dataclass(frozen=True, slots=True)
-class Past:
-    """The highest numbers that earlier incarnations gave, forgotten tasks included: none is given twice."""
-
-    order: int
-    number: int
 
 
 @dataclass(slots=True)
@@ -329,7 +321,7 @@ class TaskQueue:
                 if other is None:  # restored: it completed, and its owner has ended since
                     continue
                 if other.status in (TaskStatus.FAILED, TaskStatus.CANCELLED):
-                    self._finish(entry, *_passed_on(other), now)
+                    self._finish(entry, *passed_on(other.task.task_id, other.status), now)
                     break
                 if not other.status.terminal:
                     entry.waits_for += 1
@@ -362,7 +354,7 @@ class TaskQueue:
                 self._enqueue(entry, now)
             case Outcome.CRASHED | Outcome.TIMED_OUT | Outcome.OUT_OF_MEMORY:
                 entry.attempts += 1
-                reason, why = _failure(report, entry.attempts)
+                reason, why = failure_of(report, entry.attempts)
                 pause_s = pause_before_retry(reason, entry.attempts, entry.task.max_attempts)
                 starved = reason is FailedReason.OUT_OF_MEMORY
                 if pause_s is None or (starved and not self._gets_more(entry, report.most_memory_bytes)):
@@ -373,23 +365,13 @@ class TaskQueue:
 
     def _gets_more(self, entry: Entry, most_bytes: int | None) -> bool:
         """Let a task that found too little memory ask for more; False when it had all that there is."""
+        if entry.task.max_cpus is not None:
+            return True  # it has more than one node's: it is tried again as it is
         share_bytes, node_bytes = self._grants.capacity.memory_for(entry.needs)
-        if not node_bytes or entry.task.max_cpus is not None:
-            return True  # nodes don't say what they have, or it has more than one: it is tried again as it is
-        most = node_bytes if most_bytes is None else min(node_bytes, most_bytes)
-        asked = entry.task.resources
-        tried = MemoryStep(memory_bytes=asked.memory_bytes or -(-min(share_bytes, most) // ESCALATION))
-        step = step_after(
-            Tried(reserved_bytes=tried.memory_bytes, step=tried, memory=True),
-            share_bytes,
-            most,
-            tries_left=entry.task.max_attempts - entry.attempts,
-            has_lighter=False,
-        )
-        if step is not None:
-            entry.task = replace(entry.task, resources=replace(asked, memory_bytes=step.memory_bytes))
-            entry.needs = needs_of(entry.task.resources)
-        return step is not None
+        more = with_more_memory(entry.task, entry.attempts, share_bytes, node_bytes, most_bytes)
+        if more is not None:
+            entry.task, entry.needs = more, needs_of(more.resources)
+        return more is not None
 
     def _finish(self, entry: Entry, status: TaskStatus, error: str | None, now: float) -> None:
         """Make a task final, and tell those that depend on it."""
@@ -408,26 +390,10 @@ class TaskQueue:
                     later.waits_for -= 1
                     self._enqueue(later, now)
                 else:
-                    ends.append((later, *_passed_on(entry)))
+                    ends.append((later, *passed_on(task_id, status)))
 
     def _set_status(self, entry: Entry, status: TaskStatus) -> None:
         self._counts[entry.status, entry.priority] -= 1
         entry.status = status
         self._counts[status, entry.priority] += 1
         self.changed[entry.task.task_id] = entry
-
-
-def _failure(report: TaskReport, attempts: int) -> tuple[FailedReason, str]:
-    """What a task failed of that may not be tried again, and what is said of it."""
-    error = report.error or "no reason known"
-    if report.outcome is Outcome.TIMED_OUT:
-        return FailedReason.TIMEOUT, error if attempts == 1 else f"{error}, {attempts} times"
-    if report.outcome is Outcome.OUT_OF_MEMORY:
-        return FailedReason.OUT_OF_MEMORY, f"no memory for it{f', {attempts} times' if attempts > 1 else ''}: {error}"
-    return FailedReason.CRASHED, f"its process died{f' {attempts} times' if attempts > 1 else ''}: {error}"
-
-
-def _passed_on(cause: Entry) -> tuple[TaskStatus, str]:
-    """What becomes of a task whose dependency didn't complete."""
-    verb = "failed" if cause.status is TaskStatus.FAILED else "was cancelled"
-    return cause.status, f"task {cause.task.task_id}, which it depends on, {verb}"

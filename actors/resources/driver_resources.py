@@ -15,10 +15,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from actors.resources.cluster_view import ClusterView, Node, check_limits, limits_of
+from actors.resources.cluster_view import ClusterView, check_limits, limits_of
 from actors.resources.disk_space import free_bytes
+from actors.resources.fresh_nodes import FreshNodes
 from actors.resources.holdings import Holdings
 from actors.resources.host_usage import HostUsage
+from actors.resources.listeners import Listeners
 from actors.resources.performance_monitor import PerformanceMonitor
 from actors.resources.thresholds import Callback, ThresholdWatch
 from pipelines.closing import ClosedOnExit
@@ -48,8 +50,6 @@ from pipelines.resources import (
     UsageSample,
 )
 
-NODES_S = 1.0
-"""How long a look at the cluster's nodes is good for."""
 WAIT_S = 0.2
 """A waiting request looks again at least so often: a threshold may have been left."""
 
@@ -77,20 +77,19 @@ class DriverResources(ClosedOnExit):
         self._config = config or ResourceConfig()
         check_limits(self._config.limits)
         self._limits = self._config.limits
-        self._cluster = cluster
         self._own_monitor = monitor is None
         self._monitor = monitor or PerformanceMonitor(
             HostUsage(self._config.output),
             interval_s=self._config.sample_interval_s,
             history=self._config.history,
         )
+        self._nodes = FreshNodes(cluster, self._monitor)
         self._changed = threading.Condition()
         """Guards everything below; notified when something was given back or allowed."""
         self._holdings = Holdings(self._limits, counts_disk=self._config.output is not None)
         self._units = ProviderUnits()
         self._thresholds = ThresholdWatch(self._config)
-        self._nodes: tuple[float, list[Node]] | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: Listeners[[]] = Listeners()
         self._refused = 0
         self._held_back = 0
         self._unlisten = self._monitor.listen(self._on_sample)
@@ -185,7 +184,7 @@ class DriverResources(ClosedOnExit):
     def ray_options(self, allocation: ResourceAllocation) -> dict[str, Any]:
         """The options of a Ray task that make the raylet enforce an allocation, as far as nodes declare it."""
         amounts = allocation.amounts
-        declared = {name for node in self._fresh_nodes() for name in node.total} - self._units.names() - set(BUILT_IN)
+        declared = self._nodes.resources() - self._units.names() - set(BUILT_IN)
         return ray_options(
             cpus=amounts.get(CPU, 0),
             gpus=amounts.get(GPU, 0),
@@ -227,8 +226,8 @@ class DriverResources(ClosedOnExit):
             There is no such type.
         """
         self._refresh()
-        ray_free = self._view().available()
-        on_nodes = {name for node in self._fresh_nodes() for name in node.total} - self._units.names()
+        ray_free = self._nodes.available()
+        on_nodes = self._nodes.resources() - self._units.names()
         free = self._units.free(self._units.names()) | {name: ray_free.get(name, 0.0) for name in on_nodes}
         with self._changed:
             names = self._holdings.types()
@@ -291,7 +290,7 @@ class DriverResources(ClosedOnExit):
             self._holdings.set_limits(limits)
             self._thresholds.set_limits(limits)
             self._changed.notify_all()
-        self._tell_listeners()
+        self._listeners.tell()
 
     def register_resource_provider(self, resource_type: str, provider: ResourceProvider) -> Callable[[], None]:
         """Offer a provider's units to tasks that ask for ``custom={resource_type: n}``; returns what undoes it.
@@ -304,11 +303,11 @@ class DriverResources(ClosedOnExit):
         if resource_type in BUILT_IN:
             raise JobError(f"resource type {resource_type!r} is built in: give the provider's another name")
         undo = self._units.register(resource_type, provider)
-        self._tell_listeners()
+        self._listeners.tell()
 
         def withdraw() -> None:
             undo()
-            self._tell_listeners()
+            self._listeners.tell()
 
         return withdraw
 
@@ -320,15 +319,7 @@ class DriverResources(ClosedOnExit):
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` when providers or limits changed, in the thread that changed them; returns what ends it."""
-        with self._changed:
-            self._listeners.append(listener)
-
-        def undo() -> None:
-            with self._changed:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return undo
+        return self._listeners.add(listener)
 
     # Thresholds
 
@@ -353,7 +344,7 @@ class DriverResources(ClosedOnExit):
     # Inside
 
     def _on_sample(self, sample: UsageSample) -> None:
-        if self._nodes is not None:
+        if self._nodes.seen:
             self._refresh()
         with self._changed:
             peaks = self._holdings.peaks()
@@ -397,30 +388,9 @@ class DriverResources(ClosedOnExit):
 
     def _refresh(self) -> None:
         """See what there is now: nodes, units of providers, room on the output's disk."""
-        nodes, units = self._fresh_nodes(), self._units.totals()
+        nodes, units = self._nodes.alive(), self._units.totals()
         if self._config.output is not None:
             room = free_bytes(self._config.output) - (self._limits.min_free_disk_bytes or 0)
             units[DISK] = max(room, 0)
         with self._changed:
             self._holdings.see(nodes, units)
-
-    def _view(self) -> ClusterView:
-        if self._cluster is None:
-            from actors.resources.ray_cluster import RayCluster
-            from actors.resources.ray_metrics import RayMetrics
-
-            self._cluster = RayCluster()
-            self._monitor.publish_to(RayMetrics())
-        return self._cluster
-
-    def _fresh_nodes(self) -> list[Node]:
-        seen, now = self._nodes, time.monotonic()
-        if seen is None or now - seen[0] > NODES_S:
-            seen = self._nodes = (now, self._view().nodes())
-        return seen[1]
-
-    def _tell_listeners(self) -> None:
-        with self._changed:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener()

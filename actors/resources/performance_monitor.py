@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from actors.resources.host_usage import HostUsage
+from actors.resources.listeners import Listeners
 from pipelines.resources import PerformanceMetrics, StageMetrics, UsageSample
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class PerformanceMonitor:
         self._process_bytes_peak = 0
         self._stages: dict[str, _Stage] = {}
         self._reasons: Counter[str] = Counter()
-        self._listeners: list[Callable[[UsageSample], None]] = []
+        self._listeners: Listeners[[UsageSample]] = Listeners()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -101,15 +102,7 @@ class PerformanceMonitor:
 
     def listen(self, listener: Callable[[UsageSample], None]) -> Callable[[], None]:
         """Call ``listener`` after each sample, in the monitor's thread; the returned function ends that."""
-        with self._lock:
-            self._listeners.append(listener)
-
-        def undo() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return undo
+        return self._listeners.add(listener)
 
     def publish_to(self, sink: MetricsSink) -> None:
         """Publish from now on, unless numbers are published already."""
@@ -121,9 +114,7 @@ class PerformanceMonitor:
         with self._lock:
             self._samples.append(sample)
             self._process_bytes_peak = max(self._process_bytes_peak, sample.process_bytes)
-            listeners = list(self._listeners)
-        for listener in listeners:
-            listener(sample)
+        self._listeners.tell(sample)
         if self._sink is not None:
             self._sink.usage(sample)
         return sample

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors.coordinator.held_kinds import kind_of
 from actors.queue.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
 from actors.queue.priority_scheduler import AGING_S, Kind
-from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Revoke, Stop, TaskReport
-from actors.queue.task_queue import FORGET_S, Past, TaskQueue
+from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Past, Revoke, Stop, TaskReport
+from actors.queue.task_queue import FORGET_S, TaskQueue
 from pipelines.admission import TURN_S
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
