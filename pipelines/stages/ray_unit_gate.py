@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-
+from pipelines.ray_bounded_tasks import is_over
 from pipelines.stages.unit_leases import UnitLeases, tasks_ready
 
 
@@ -62,5 +61,4 @@ def _gated(executor: Any, gates: Mapping[str, UnitGate]) -> list[tuple[Any, Unit
 
 def _running(operator: Any) -> int:
     """Tasks whose process hasn't ended them; that their rows lie unread doesn't count."""
-    ends = [task.get_waitable().completed() for task in operator.get_active_tasks()]
-    return len(ray.wait(ends, num_returns=len(ends), timeout=0, fetch_local=False)[1]) if ends else 0
+    return sum(not is_over(task.get_waitable().completed()) for task in operator.get_active_tasks())
