@@ -95,7 +95,7 @@ def export(
 
 def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker) -> dict[str, Any]:
     if os.path.exists(workspace.stop):
-        return _ended(ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
+        return _released(item, worker)
     alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
     alive()
     recipe = own_recipe(recipe, item)
@@ -112,10 +112,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
         return _ended(image_rows.failed_status(item, recipe, error, started, worker.name))
     if produce is not None and not workspace.at_once:  # what the other stages hold a task of its own has
-        needs_bytes = workspace.budget_bytes or 0
-        return _ended(
-            ImageStatus(id=item.id, status="released", needs_bytes=needs_bytes, recipe=item.recipe, worker=worker.name)
-        )
+        return _released(item, worker, needs_bytes=workspace.budget_bytes or 0)
     if produce is not None:
         work = image_task.ImageWork(
             item=item,
@@ -234,6 +231,13 @@ def _rendered(row: Mapping[str, Any], results: Results = MappingProxyType({})) -
     source = DecodedImage(pixels=pixels[:0], header=facts.header, degraded=facts.degraded, icc=facts.icc)
     known = Known(facts.known_key, results={name: results[name] for name in facts.known if name in results})
     return Rendered(pixels, facts.geometry, source, known)
+
+
+def _released(item: WorkItem, worker: Worker, needs_bytes: int | None = None) -> dict[str, Any]:
+    """An image that wasn't begun; see ``ImageStatus``."""
+    return _ended(
+        ImageStatus(id=item.id, status="released", needs_bytes=needs_bytes, recipe=item.recipe, worker=worker.name)
+    )
 
 
 def _ended(status: ImageStatus) -> dict[str, Any]:
