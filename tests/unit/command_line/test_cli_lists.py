@@ -150,7 +150,7 @@ def test_help_is_a_command_as_well(capsys: Output) -> None:
     [
         (["rnu"], "rayjobs: unknown command 'rnu'; did you mean 'run'"),
         (["xyzzy"], "rayjobs: unknown command 'xyzzy'; `rayjobs --help` lists them"),
-        (["plan", "--jsn", "job.yaml"], "rayjobs plan: unknown argument '--jsn'; did you mean '--json'?"),
+        (["plan", "--jsn", "job.yaml"], "rayjobs plan: unknown argument '--jsn'; did you mean '--json'"),
         (["plan", "a.yaml", "b.yaml"], "rayjobs plan: unknown argument 'b.yaml'; `rayjobs plan --help` says what"),
         (["priority", "out", "hihg"], "rayjobs priority: unknown priority 'hihg'; did you mean 'high'?"),
     ],
