@@ -81,10 +81,12 @@ def as_operations(steps: Iterable[ImageOperation | Mapping[str, Any] | str]) -> 
     Raises
     ------
     ChainError
-        A step is something else.
+        A step is something else, or there is no list.
     """
     if isinstance(steps, str | Mapping):
         steps = [steps]
+    if not isinstance(steps, Iterable):
+        raise ChainError(f"operations: give a list of them, which may be empty, not {steps!r}")
     found = []
     for number, step in enumerate(steps, start=1):
         if isinstance(step, ImageOperation):

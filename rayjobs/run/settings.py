@@ -110,7 +110,7 @@ def read_settings() -> Settings:
         return Settings()
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
-    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & stat.S_IWOTH:
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(f"{path}: others may write it, and it holds commands; `chmod 600` it, or remove it")
     if len(text) > MAX_BYTES:
         raise SettingsError(f"{path}: has more than {MAX_BYTES:,} bytes")

@@ -19,7 +19,7 @@ from pipelines.analyses import AnalysisCalculator
 from pipelines.errors import FailedReason, ImageError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Operation, apply_operations, chain_halo, compile_chain
-from pipelines.operations.chain import AUTO_ORIENT, LookUp, _resolved, _stages
+from pipelines.operations.chain import AUTO_ORIENT, LookUp, _resolved, _stages, as_operations
 from pipelines.operations.lookup import COMPILED_SAMPLES, look_up
 from pipelines.operations.registry import Image
 from pipelines.registry import parameters_of
@@ -289,3 +289,25 @@ def test_importing_and_checking_stay_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# ---- as people write them --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ([], ()),
+        ("invert", (ImageOperation("invert"),)),
+        ({"gamma": {"gamma": 1.7}}, (STEPS[0],)),
+        (["invert", {"invert": None}, STEPS[0]], (STEPS[1], STEPS[1], STEPS[0])),
+    ],
+)
+def test_operations_are_taken_as_people_write_them(written: Any, meant: tuple[ImageOperation, ...]) -> None:
+    assert as_operations(written) == meant
+
+
+@pytest.mark.parametrize("written", [None, 3, [3], [{"gamma": 1.2}], [{"gamma": {}, "invert": {}}]])
+def test_what_is_no_operation_is_told(written: Any) -> None:
+    with pytest.raises(ChainError, match=r"give a (list|name)"):
+        as_operations(written)

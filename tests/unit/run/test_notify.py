@@ -190,9 +190,10 @@ def test_settings_are_checked(home: Path, text: str, words: str) -> None:
     assert str(home / "settings.yaml") in str(caught.value)
 
 
-def test_settings_that_others_may_write_are_not_used(home: Path) -> None:
+@pytest.mark.parametrize("mode", [0o666, 0o660, 0o606])
+def test_settings_that_others_may_write_are_not_used(home: Path, mode: int) -> None:
     write_settings(home, notify={"bell": {"command": ["true"]}})
-    (home / "settings.yaml").chmod(0o666)
+    (home / "settings.yaml").chmod(mode)
     with pytest.raises(SettingsError, match="others may write it"):
         named(["bell"])
 
