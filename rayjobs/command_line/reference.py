@@ -183,7 +183,7 @@ def extensions(arguments: argparse.Namespace) -> int:
         state = row.problem or ("allowed" if row.allowed else "not allowed")
         print(f"{row.name:<24} {row.kind:<10} {row.distribution} {row.version}  {state}")
     if not rows:
-        print("no plug-ins are installed; docs/how-to/plugins.md says how to write one")
+        print("no plug-ins are installed; `rayjobs new-plugin NAME` writes one")
     return EXIT_OK
 
 

@@ -76,7 +76,7 @@ def test_charts_and_engines_are_listed(capsys: Output) -> None:
 
 def test_without_plug_ins_the_list_says_how_to_write_one(tmp_path: Path) -> None:
     done = rayjobs("extensions", home=tmp_path)
-    assert (done.code, done.out) == (0, "no plug-ins are installed; docs/how-to/plugins.md says how to write one\n")
+    assert (done.code, done.out) == (0, "no plug-ins are installed; `rayjobs new-plugin NAME` writes one\n")
 
 
 def test_a_healthy_machine_passes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import site
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from rayjobs.command_line.cli import main
 from rayjobs.command_line.new_plugin import plugin_files
 from tests.example_plugin import EXAMPLES, pip_install
-from tests.runs import write_job, write_photographs
+from tests.runs import ROOT, write_job, write_photographs
 
 Output = pytest.CaptureFixture[str]
 
@@ -63,6 +64,14 @@ def test_the_example_is_what_it_writes() -> None:
     written = plugin_files("vignette")
     assert {name: (EXAMPLES / "plugin" / name).read_text() for name in written} == written
     assert len(written) == 6
+
+
+def test_what_it_writes_is_part_of_the_installed_program() -> None:
+    """An editable installation has all files; a wheel those that are named."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["rayjobs"]
+    packed = {path for pattern in named for path in (ROOT / "rayjobs").glob(pattern)}
+    template = ROOT / "rayjobs/templates/plugin"
+    assert {template / name for name in plugin_files("vignette")} <= packed
 
 
 @pytest.mark.parametrize(
