@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.queue.capacity import Placement
-from actors.queue.priority_scheduler import Entry
 from actors.queue.queue_events import Past
+from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import needs_of
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus

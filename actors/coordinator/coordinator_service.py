@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.coordinator.cluster_ledger import ClusterLedger
-from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Decision, Finished, Grant, Progress, TaskReport, TaskWord
+from actors.queue.queue_lines import Kind
 from actors.queue.task_queue import TaskQueue
 from pipelines.errors import RayjobsError
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 from actors.coordinator.held_kinds import HeldKinds, kind_of
 from actors.coordinator.told_units import ToldUnits
-from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Grant
+from actors.queue.queue_lines import Kind
 from actors.resources.driver_resources import DriverResources
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import CPU, MEMORY, demand_of

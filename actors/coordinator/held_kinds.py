@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from actors.queue.priority_scheduler import Kind
+from actors.queue.queue_lines import Kind
 from pipelines.resource_needs import needs_of
 from pipelines.retry_rules import RESOURCES_HELD
 from pipelines.tasks import Task

@@ -23,8 +23,8 @@ from ray.exceptions import GetTimeoutError, RayActorError
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator.coordinator_service import Attached, CoordinatorService, News
 from actors.home import rayjobs_home
-from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import TaskReport, TaskWord
+from actors.queue.queue_lines import Kind
 from pipelines import retry_rules
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import CPU, GPU, MEMORY

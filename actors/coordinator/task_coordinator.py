@@ -27,8 +27,8 @@ from actors.coordinator.grant_resources import GrantResources
 from actors.coordinator.ray_coordinator_link import CoordinatorLink
 from actors.coordinator.ray_task_bundle import Bundle, one_line
 from actors.coordinator.submitted_task import Listener, SubmittedTask, as_sent
-from actors.queue.priority_scheduler import Kind
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Progress, Revoke, Stop, TaskReport
+from actors.queue.queue_lines import Kind
 from actors.resources.driver_resources import DriverResources
 from pipelines.closing import ClosedOnExit
 from pipelines.contracts import TaskHandler

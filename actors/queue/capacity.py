@@ -7,8 +7,11 @@ is decided in ``priority_scheduler`` and ``task_queue``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from pipelines.resource_needs import BUILT_IN, CPU, DISK, MEMORY, UNIT, Needs, say
 
@@ -33,6 +36,10 @@ class Placement:
     def cpus(self) -> float:
         return sum(dict(needs).get(CPU, 0) for _, needs in self.taken) / UNIT
 
+    def holds_any(self, names: Collection[str]) -> bool:
+        """Whether it holds something of one of these resources."""
+        return any(name in names for _, needs in self.taken for name, _ in needs)
+
     def on_nodes(self, name: str) -> float:
         """How much of a resource the raylets are asked for."""
         return sum(dict(needs).get(name, 0) for node, needs in self.taken if node != CLUSTER) / UNIT
@@ -54,6 +61,11 @@ class Outlook:
         return self.amounts.get(node, {}).get(name, 0)
 
 
+_Rank = tuple[int, int, int, str]
+"""Less free CPUs, less free memory, number of the node, the node."""
+_NOTHING = Outlook()
+
+
 class Capacity:
     """Totals and what is taken of them.
 
@@ -72,6 +84,11 @@ class Capacity:
         self._used: dict[str, dict[str, int]] = {CLUSTER: {}}
         self._limits: dict[str, int] = {}
         self._names: Mapping[str, str] = {}
+        self._ranks: dict[str, _Rank] = {}
+        self._ranked: list[_Rank] = []
+        """The ranks of all nodes, in order: the one with the most free CPUs first."""
+        self._sums: dict[tuple[str, str], int] = {}
+        """(what, resource) -> sum over all nodes, until something changes."""
 
     @property
     def nodes(self) -> list[str]:
@@ -84,15 +101,21 @@ class Capacity:
         changed = totals != self._totals
         self._totals = totals
         self._names = names or {}
+        if changed:
+            self._ranks = {node: self._rank(node, number) for number, node in enumerate(self.nodes)}
+            self._ranked = sorted(self._ranks.values())
+            self._sums.clear()
         return changed
 
     def set_units(self, name: str, total: float) -> None:
         """Say how many units of a resource the whole cluster may use at a time."""
         self._totals[CLUSTER][name] = round(total * UNIT)
+        self._sums.clear()
 
     def replace_units(self, totals: Mapping[str, float]) -> None:
         """``set_units`` of these, and of no others."""
         self._totals[CLUSTER] = {name: round(total * UNIT) for name, total in totals.items()}
+        self._sums.clear()
 
     def set_limits(self, limits: Mapping[str, float]) -> None:
         """Bound what may be taken in all, by resource; what is taken already stays so."""
@@ -104,8 +127,9 @@ class Capacity:
 
     def total(self, name: str) -> float:
         """What there is, within the limit; of what a provider offers, its units are what counts."""
-        offered = self._totals[CLUSTER].get(name)
-        total = sum(has.get(name, 0) for has in self._totals.values()) if offered is None else offered
+        total = self._totals[CLUSTER].get(name)
+        if total is None:
+            total = self._sum("total", name, lambda node: self._totals[node].get(name, 0))
         return min(total, self._limits.get(name, total)) / UNIT
 
     def used(self, name: str) -> float:
@@ -113,7 +137,12 @@ class Capacity:
 
     def free(self, name: str) -> float:
         """What no node lacks: a node that lost what is still taken of it has nothing."""
-        return sum(max(self._free(node, name), 0) for node in self._totals) / UNIT
+        return self._sum("free", name, lambda node: max(self._free(node, name), 0)) / UNIT
+
+    def _sum(self, what: str, name: str, amount: Callable[[str], int]) -> int:
+        if (what, name) not in self._sums:
+            self._sums[what, name] = sum(map(amount, self._totals))
+        return self._sums[what, name]
 
     def left(self, name: str) -> float:
         """What is not taken of the total, wherever it lies."""
@@ -164,12 +193,11 @@ class Capacity:
         once, per_node = self._split(needs)
         if not all(self._room(CLUSTER, name, outlook) >= amount for name, amount in once):
             return None
-        ranked = self._ranked(outlook)
         if max_cpus is not None:
-            return self._spread(once, dict(per_node), round(max_cpus * UNIT), ranked, outlook)
+            return self._spread(once, dict(per_node), round(max_cpus * UNIT), outlook)
         if not per_node:
             return _placement(once, ())
-        for node in ranked:
+        for node in self._by_rank(outlook, dict(per_node).get(CPU, 0)):
             if all(self._room(node, name, outlook) >= amount for name, amount in per_node):
                 return _placement(once, ((node, per_node),))
         return None
@@ -179,7 +207,7 @@ class Capacity:
         once, per_node = self._split(needs)
         if not all(self._free(CLUSTER, name) + outlook.of(CLUSTER, name) >= amount for name, amount in once):
             return None
-        for node in self._ranked(outlook):
+        for node in self._by_rank(outlook, dict(per_node).get(CPU, 0)):
             if all(self._free(node, name) + outlook.of(node, name) >= amount for name, amount in per_node):
                 return _placement(once, ((node, per_node),) if per_node else ())
         return None
@@ -187,21 +215,20 @@ class Capacity:
     def reserve(self, needs: Needs, outlook: Outlook) -> Placement | None:
         """The node that will fit the needs soonest, to be kept free for them; None when no node is large enough."""
         once, per_node = self._split(needs)
-        fitting = [node for node in self._ranked(outlook) if self._holds(self._totals[node], per_node)]
-        if per_node and not fitting:
+        fitting = (node for node in self._by_rank(outlook) if self._holds(self._totals[node], per_node))
+        node = next(fitting, None) if per_node else None
+        if per_node and node is None:
             return None
-        return _placement(once, ((fitting[0], per_node),) if per_node else ())
+        return _placement(once, ((node, per_node),) if node is not None else ())
 
-    def _spread(
-        self, once: Needs, per_cpu: dict[str, int], most: int, ranked: Iterable[str], outlook: Outlook
-    ) -> Placement | None:
+    def _spread(self, once: Needs, per_cpu: dict[str, int], most: int, outlook: Outlook) -> Placement | None:
         """Whole CPUs of as many nodes as it takes; all else is needed per CPU."""
         least = per_cpu.pop(CPU, UNIT)
         taken: list[tuple[str, Needs]] = []
         wanted = max(most, least) // UNIT
         for name, amount in once:
             wanted = min(wanted, self._room(CLUSTER, name, outlook) // amount)
-        for node in ranked:
+        for node in self._by_rank(outlook, UNIT) if wanted > 0 else ():
             count = min(wanted, self._room(node, CPU, outlook) // UNIT)
             for name, amount in per_cpu.items():
                 count = min(count, self._room(node, name, outlook) // amount)
@@ -209,6 +236,8 @@ class Capacity:
                 amounts = {CPU: count * UNIT, **{name: count * amount for name, amount in per_cpu.items()}}
                 taken.append((node, tuple(sorted(amounts.items()))))
                 wanted -= count
+            if wanted <= 0:
+                break
         cpus = sum(dict(amounts)[CPU] for _, amounts in taken) // UNIT
         placement = _placement(tuple((name, amount * cpus) for name, amount in once), taken)
         return placement if cpus * UNIT >= least else None
@@ -258,10 +287,16 @@ class Capacity:
         units = self._totals[CLUSTER]
         return tuple(n for n in needs if n[0] in units), tuple(n for n in needs if n[0] not in units)
 
-    def _ranked(self, outlook: Outlook) -> list[str]:
-        return sorted(
-            self.nodes, key=lambda node: (-self._room(node, CPU, outlook), -self._room(node, MEMORY, outlook))
-        )
+    def _by_rank(self, outlook: Outlook, cpus: int = 0) -> Iterator[str]:
+        """Nodes, the one with the most room first; those without room for so many CPUs only if more is expected."""
+        others = [self._rank(node, self._ranks[node][2], outlook) for node in outlook.amounts if node in self._ranks]
+        with_room = takewhile(lambda rank: not cpus or -rank[0] >= cpus, self._ranked)
+        ranks = with_room if not others else (rank for rank in with_room if rank[3] not in outlook.amounts)
+        return (rank[3] for rank in (heapq.merge(ranks, sorted(others)) if others else ranks))
+
+    def _rank(self, node: str, number: int, outlook: Outlook | None = None) -> _Rank:
+        room = [self._room(node, name, outlook or _NOTHING) for name in (CPU, MEMORY)]
+        return (-room[0], -room[1], number, node)
 
     def _free(self, node: str, name: str) -> int:
         return self._totals.get(node, {}).get(name, 0) - self._used.get(node, {}).get(name, 0)
@@ -279,11 +314,18 @@ class Capacity:
         for node, needs in placement.taken:
             used = self._used.setdefault(node, {})
             for name, amount in needs:
+                before = max(self._free(node, name), 0)
                 used[name] = used.get(name, 0) + sign * amount
                 if not used[name]:
                     del used[name]
+                if ("free", name) in self._sums and node in self._totals:
+                    self._sums["free", name] += max(self._free(node, name), 0) - before
             if not used and node != CLUSTER:
                 del self._used[node]
+            if (rank := self._ranks.get(node)) is not None:
+                del self._ranked[bisect_left(self._ranked, rank)]
+                self._ranks[node] = rank = self._rank(node, rank[2])
+                insort(self._ranked, rank)
 
 
 def short_of(needs: Needs, left: Mapping[str, float]) -> str | None:

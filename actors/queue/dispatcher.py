@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from actors.queue.capacity import Outlook, Placement
 from actors.queue.open_grants import OpenGrants, Running
-from actors.queue.priority_scheduler import AGING_S, Entry, Line, PriorityScheduler
+from actors.queue.priority_scheduler import PriorityScheduler
+from actors.queue.queue_lines import AGING_S, Entry, Line
 from actors.queue.task_pools import rival_types
 from pipelines.resource_needs import CPU, UNIT
 
@@ -39,32 +40,35 @@ class Dispatcher:
     def round(self, now: float) -> tuple[list[Running], list[Running]]:
         """(new grants, grants that are revoked)."""
         self._outlook = Outlook()
-        for running in self.grants.running.values():
-            if running.revoked:
-                self._outlook.add(running.placement, 1)
+        for running in self.grants.revoked.values():
+            self._outlook.add(running.placement, 1)
         granted: list[Running] = []
         revoked: list[Running] = []
-        for line in self.scheduler.by_turn(now):
-            new = self._serve(line, revoked, now)
+        for line, front in self.scheduler.by_turn(now):
+            new = self._serve(line, front, revoked, now)
             if new is not None:
                 granted.append(new)
-                self.scheduler.again(line, now)
+        for running in revoked:
+            self.grants.revoke(running)
         return granted, revoked
 
-    def _serve(self, line: Line, revoked: list[Running], now: float) -> Running | None:
+    def _serve(self, line: Line, front: Entry, revoked: list[Running], now: float) -> Running | None:
         """Grant room to the front of a line, or see to it that there will be some."""
-        front = self.scheduler.front(line)
-        if front is None or self.grants.full(front.task.task_type):
+        if self.grants.full(front.task.task_type):
+            self.scheduler.pass_over(line)
             return None
         most = self._most_cpus(line, front, now)
         placement = self.grants.capacity.place(front.needs, most, self._outlook)
         wants_more = most is not None and (placement is None or placement.cpus < most)
         if placement is None or wants_more:
-            coming = self._make_room(line, front, revoked, now)
-            gathers = (coming or self._more_urgent_run(front)) and line.since_served_s(now) < GATHER_S
+            promised = self._make_room(line, front, revoked, now)
+            coming = promised and bool(self.grants.revoked or revoked)
+            gathers = (coming or self.grants.any_more_urgent(front.priority)) and line.since_served_s(now) < GATHER_S
             if placement is None or gathers:
                 if not coming and line.waited_s(now) >= AGING_S:
                     self._reserve(front)
+                if placement is None and not promised:
+                    self.scheduler.pass_over(line)  # there is less room, and nobody else to ask, for those behind it
                 return None
         return self._grant(line, front, placement, now)
 
@@ -78,7 +82,7 @@ class Dispatcher:
             placement=placement,
             entries={entry.task.task_id: entry for entry in entries},
             protected_until=now + PROTECTED_S if aged else now,
-            turn_until=now + TURN_S if self._contested(front.task.task_type) else now,
+            turn_until=now + TURN_S if self._contested(front.task.task_type, now) else now,
         )
         self.grants.open(running)
         return running
@@ -101,7 +105,7 @@ class Dispatcher:
         return max(min(int(MERGE_S / max(mean_s, 1e-3)), fair, MAX_MERGED), 1)
 
     def _make_room(self, line: Line, front: Entry, revoked: list[Running], now: float) -> bool:
-        """Ask less urgent tasks to yield for the front of a line; True when room is coming."""
+        """Ask less urgent tasks to yield for the front of a line; True when there is room, or will be."""
         needs = front.needs
         if front.task.max_cpus is None:
             headroom = self.grants.headroom(front.task.task_type)
@@ -111,12 +115,11 @@ class Dispatcher:
             needs = tuple((name, UNIT if name == CPU else amount) for name, amount in needs)
         capacity = self.grants.capacity
         victims = self._victims(front, now)
-        coming = any(running.revoked for running in self.grants.running.values())
         promised = False
         for _ in range(min(wanted, round(capacity.total(CPU)) + 1)):
             expected = capacity.expect(needs, self._outlook)
             while expected is None and (victim := next(victims, None)) is not None:
-                victim.revoked = coming = True
+                victim.revoked = True
                 revoked.append(victim)
                 self._outlook.add(victim.placement, 1)
                 expected = capacity.expect(needs, self._outlook)
@@ -124,7 +127,7 @@ class Dispatcher:
                 break
             self._outlook.add(expected, -1)
             promised = True
-        return coming and promised
+        return promised
 
     def _victims(self, front: Entry, now: float) -> Iterator[Running]:
         """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool.
@@ -132,46 +135,33 @@ class Dispatcher:
         Of what holds nothing that is needed no room comes.
         """
         needed = {name for name, _ in front.needs}
-        able = [
-            running
-            for running in self.grants.running.values()
-            if not running.revoked
-            and now >= running.protected_until
-            and any(name in needed for _, taken in running.placement.taken for name, _ in taken)
-            and all(entry.task.preemptible for entry in running.entries.values())
-        ]
-        less = [r for r in able if _priority(r) > front.priority]
-        yield from sorted(less, key=lambda r: (-_priority(r), -r.number))
-        equals = [r for r in able if _priority(r) == front.priority and now >= r.turn_until]
-        yield from self._share_of_rivals(equals, front.task.task_type)
+        for running in self.grants.less_urgent(front.priority):
+            if not running.revoked and now >= running.protected_until and running.placement.holds_any(needed):
+                yield running
+        yield from self._share_of_rivals(front, needed, now)
 
-    def _more_urgent_run(self, front: Entry) -> bool:
-        return any(_priority(running) < front.priority for running in self.grants.running.values())
-
-    def _share_of_rivals(self, equals: list[Running], task_type: str) -> Iterator[Running]:
+    def _share_of_rivals(self, front: Entry, needed: set[str], now: float) -> Iterator[Running]:
         """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first."""
-        rivals = rival_types(task_type)
-        if not rivals or self.grants.by_type[task_type]:
+        rivals = rival_types(front.task.task_type)
+        if not rivals or self.grants.by_type[front.task.task_type]:
             return
         share = self.grants.capacity.total(CPU) / (1 + len(rivals))
-        for running in sorted((r for r in equals if r.task_type in rivals), key=lambda r: -r.number):
+        for running in self.grants.able(front.priority):
             if share <= 0:
                 return
-            share -= running.placement.cpus
-            yield running
+            until = max(running.protected_until, running.turn_until)
+            able = not running.revoked and now >= until and running.placement.holds_any(needed)
+            if able and running.task_type in rivals:
+                share -= running.placement.cpus
+                yield running
 
-    def _contested(self, task_type: str) -> bool:
+    def _contested(self, task_type: str, now: float) -> bool:
         """Whether another pool has something to do as well."""
         rivals = rival_types(task_type)
-        return bool(rivals & self.grants.by_type.keys()) or self.scheduler.any_waiting(rivals)
+        return bool(rivals & self.grants.by_type.keys()) or self.scheduler.any_waiting(rivals, now)
 
     def _reserve(self, front: Entry) -> None:
         """Keep what a task needs from those behind it: it waited long enough for more than is free at once."""
         reserved = self.grants.capacity.reserve(front.needs, self._outlook)
         if reserved is not None:
             self._outlook.add(reserved, -1)
-
-
-def _priority(running: Running) -> int:
-    """That of the most urgent of its tasks."""
-    return min(entry.priority for entry in running.entries.values())

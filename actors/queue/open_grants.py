@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from actors.queue.capacity import Capacity, Placement
-from actors.queue.priority_scheduler import Entry
 from actors.queue.queue_events import Grant
+from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import CPU, GPU, MEMORY
 
 _OLD_SHARE = 0.8
@@ -29,6 +30,11 @@ class Running:
     revoked: bool = False
     turn_until: float = 0.0
     """Until then another pool doesn't get its room."""
+    priority: int = field(init=False)
+    """That of the most urgent of its tasks."""
+
+    def __post_init__(self) -> None:
+        self.priority = min(entry.priority for entry in self.entries.values())
 
     def as_grant(self) -> Grant:
         place = self.placement
@@ -54,7 +60,13 @@ class OpenGrants:
         self.limits: dict[str, int] = {}
         self.running: dict[int, Running] = {}
         self.by_type: Counter[str] = Counter()
+        self.revoked: dict[int, Running] = {}
+        """Those that were asked for back."""
         self.last_number = 0
+        self._priorities: Counter[int] = Counter()
+        """How many are out, by priority."""
+        self._able: dict[int, dict[int, Running]] = {}
+        """Priority -> those that could be asked for back, the oldest first."""
         self._mean_s: dict[str, float] = {}
 
     def open(self, running: Running) -> None:
@@ -62,17 +74,62 @@ class OpenGrants:
         self.last_number = max(self.last_number, running.number)
         self.by_type[running.task_type] += 1
         self.capacity.take(running.placement)
+        self._list(running)
 
     def leave(self, running: Running, task_id: str) -> None:
         """A task left its grant; the last one gives the room back."""
-        del running.entries[task_id]
+        entry = running.entries.pop(task_id)
         if running.entries:
+            if entry.priority == running.priority:
+                self.set_priority(running)
             return
+        self._unlist(running)
         del self.running[running.number]
+        self.revoked.pop(running.number, None)
         self.capacity.give(running.placement)
         self.by_type[running.task_type] -= 1
         if not self.by_type[running.task_type]:
             del self.by_type[running.task_type]
+
+    def set_priority(self, running: Running) -> None:
+        """Take note that the priorities of its tasks are others."""
+        self._unlist(running)
+        running.priority = min(entry.priority for entry in running.entries.values())
+        self._list(running)
+
+    def revoke(self, running: Running) -> None:
+        """Take note that it was asked for back."""
+        running.revoked = True
+        self.revoked[running.number] = running
+        self._able[running.priority].pop(running.number, None)
+
+    def able(self, priority: int) -> Iterator[Running]:
+        """Those of a priority that can be asked for back, youngest first."""
+        return reversed(self._able.get(priority, {}).values())
+
+    def less_urgent(self, priority: int) -> Iterator[Running]:
+        """Those that are less urgent and can be asked for back: least urgent first, youngest first."""
+        for other in sorted(self._able, reverse=True):
+            if other > priority:
+                yield from self.able(other)
+
+    def any_more_urgent(self, priority: int) -> bool:
+        """Whether something more urgent is out."""
+        return any(count and other < priority for other, count in self._priorities.items())
+
+    def _list(self, running: Running) -> None:
+        self._priorities[running.priority] += 1
+        if running.revoked or not all(entry.task.preemptible for entry in running.entries.values()):
+            return
+        able = self._able.setdefault(running.priority, {})
+        is_youngest = not able or next(reversed(able)) < running.number
+        able[running.number] = running
+        if not is_youngest:
+            self._able[running.priority] = dict(sorted(able.items()))
+
+    def _unlist(self, running: Running) -> None:
+        self._priorities[running.priority] -= 1
+        self._able.get(running.priority, {}).pop(running.number, None)
 
     def full(self, task_type: str) -> bool:
         limit = self.limits.get(task_type)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from actors.queue.capacity import Capacity, Placement
 from actors.queue.dispatcher import Dispatcher
 from actors.queue.open_grants import OpenGrants, Running
-from actors.queue.priority_scheduler import Entry, Kind, Place, PriorityScheduler
+from actors.queue.priority_scheduler import PriorityScheduler
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Past, Revoke, Stop, TaskReport
+from actors.queue.queue_lines import Entry, Kind, Place
 from actors.queue.second_tries import failure_of, with_more_memory
 from actors.queue.task_graph import TaskGraph, check_dependencies, passed_on
 from pipelines.errors import FailedReason, RayjobsError
@@ -51,6 +52,8 @@ class TaskQueue:
         self._dispatcher = Dispatcher(self._grants, self._scheduler)
         self._counts: Counter[tuple[TaskStatus, TaskPriority]] = Counter()
         self._last_order = 0
+        self._nobody_ends_before = float("-inf")
+        """No lease ends, and no owner is forgotten, before that time."""
         self._pausing: list[tuple[float, int, str]] = []
         """Tasks that are tried again at a certain time; the earliest first."""
         self._outbox: list[Decision] = []
@@ -61,6 +64,7 @@ class TaskQueue:
         """Extend an owner's lease; True when it had none, so that what it ran before isn't its own any more."""
         known = self._owners.setdefault(owner, _Owner(now, alive=False))
         known.lease_until = now + ttl_s
+        self._nobody_ends_before = min(self._nobody_ends_before, known.lease_until)
         if known.alive:
             return False
         known.alive = True
@@ -70,13 +74,17 @@ class TaskQueue:
 
     def expire(self, now: float) -> list[str]:
         """Take back what owners hold whose lease ran out; return the owners that were forgotten."""
-        forgotten = []
+        forgotten: list[str] = []
+        if now < self._nobody_ends_before:
+            return forgotten
         for name, owner in list(self._owners.items()):
             if owner.alive and now >= owner.lease_until:
                 self._take_back(name, owner, now)
             if not owner.alive and now >= owner.lease_until + FORGET_S:
                 self.close_owner(name, now, "its driver is gone")
                 forgotten.append(name)
+        ends = (owner.lease_until + (0 if owner.alive else FORGET_S) for owner in self._owners.values())
+        self._nobody_ends_before = min(ends, default=now)
         return forgotten
 
     def close_owner(self, name: str, now: float, why: str = "its driver ended") -> None:
@@ -131,7 +139,8 @@ class TaskQueue:
                 order = self._last_order + len(new) + 1
                 new[task.task_id] = Entry(task, owner, TaskPriority(priority), order, now, needs_of(task.resources))
         check_dependencies({key: entry.task.depends_on for key, entry in new.items()}, self._entries)
-        for entry in new.values():
+        first_of = {(entry.needs, entry.task.max_cpus is None): entry for entry in reversed(new.values())}
+        for entry in reversed(first_of.values()):
             self._refuse_infeasible(entry)
         for entry in new.values():
             self.changed[entry.task.task_id] = entry
@@ -148,7 +157,7 @@ class TaskQueue:
             entries.append(entry)
             if entry.status is TaskStatus.RUNNING and placement is not None:
                 held.setdefault(entry.number, (placement, []))[1].append(entry)
-        for number, (placement, together) in held.items():
+        for number, (placement, together) in sorted(held.items()):
             first = together[0]
             running = {entry.task.task_id: entry for entry in together}
             self._grants.open(Running(number, first.owner, first.task.task_type, placement, running, now))
@@ -199,6 +208,8 @@ class TaskQueue:
             self._counts[entry.status, entry.priority] -= 1
             self._scheduler.set_priority(entry, priority)
             self._counts[entry.status, entry.priority] += 1
+            if (running := self._grants.running.get(entry.number)) is not None and task_id in running.entries:
+                self._grants.set_priority(running)
             self.changed[task_id] = entry
         return True
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from actors.coordinator.held_kinds import kind_of
 from actors.queue.dispatcher import GATHER_S, MAX_MERGED, PROTECTED_S
-from actors.queue.priority_scheduler import AGING_S, Kind
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Past, Revoke, Stop, TaskReport
+from actors.queue.queue_lines import AGING_S, Kind
 from actors.queue.task_queue import FORGET_S, TaskQueue
+from benchmarks.queue_load import QueueLoad
 from pipelines.admission import TURN_S
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
@@ -711,24 +714,38 @@ class TestLeases:
         assert queue.grants() == []
 
 
-def test_a_decision_does_not_look_at_every_task() -> None:
-    """Counts entries whose conflicts are looked at; the clock of a shared machine would say nothing."""
-    queue = queue_of(2)
-    submit(queue, *(task(f"{n}", job_id=f"j{n % 10}", outputs=(f"out-{n}",)) for n in range(20_000)))
-    looked = 0
-    scheduler = queue._scheduler
-    inner = scheduler.front
+def calls_of(run: Callable[[], object]) -> int:
+    """How many functions are called meanwhile; the clock of a shared machine would say nothing."""
+    calls = 0
 
-    def front(line: Any) -> Any:
-        nonlocal looked
-        looked += 1
-        return inner(line)
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
 
-    scheduler.front = front  # type: ignore[method-assign]
-    running = granted(queue.decide(0))
-    for task_id in list(running):
-        end(queue, task_id)
-    assert looked < 500
+    sys.setprofile(count)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_decision_looks_at_neither_every_task_nor_every_job_nor_every_node() -> None:
+    calls = []
+    for size in (10, 100):
+        load = QueueLoad(size, 10 * size, 100 * size)
+        load.fill()
+        load.step(20)
+        calls.append(calls_of(partial(load.step, 100)))
+    assert calls[1] < 1.3 * calls[0]
+
+
+def test_conflicts_are_looked_at_for_the_first_of_a_line_only() -> None:
+    few, many = (queue_of(2) for _ in range(2))
+    for queue, count in ((few, 200), (many, 20_000)):
+        submit(queue, *(task(f"{n}", job_id=f"j{n % 10}", outputs=(f"out-{n}",)) for n in range(count)))
+    calls = [calls_of(partial(queue.decide, 0.0)) for queue in (few, many)]
+    assert calls[1] < 1.3 * calls[0]
 
 
 OWNERS = ("a", "b")
