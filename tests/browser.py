@@ -7,9 +7,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -62,3 +65,15 @@ def until(page: Page, expression: str, *, within_s: float = 20) -> None:
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, f"never true: {expression}"
         time.sleep(0.02)
+
+
+def names(page: Page) -> list[str]:
+    """Of the cards that are there, in order."""
+    return page.locator(".card .name").all_inner_texts()
+
+
+def canvas(page: Page) -> np.ndarray:
+    """What is seen there from some distance: means of 8 x 8 px, since browsers scale pictures in several ways."""
+    seen = np.asarray(Image.open(BytesIO(page.locator("#canvas").screenshot())).convert("RGB")).astype(float)
+    rows, columns = seen.shape[0] // 8, seen.shape[1] // 8
+    return seen[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8, 3).mean(axis=(1, 3))

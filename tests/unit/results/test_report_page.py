@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Page
 
 from benchmarks.synthetic_report import synthetic_report
-from tests.browser import chromium, needs_chromium, opened, until
+from tests.browser import canvas, chromium, names, needs_chromium, opened, until
 from tests.places import Place
 
 pytestmark = needs_chromium
@@ -77,10 +77,6 @@ def look(browser: Browser, report: Path) -> Iterator[Callable[..., Page]]:
     yield at
     for page in pages:
         page.__exit__(None, None, None)
-
-
-def names(page: Page) -> list[str]:
-    return page.locator(".card .name").all_inner_texts()
 
 
 def state(page: Page) -> str:
@@ -233,13 +229,6 @@ def test_one_image_has_scopes_in_order_numbers_and_links_beside_it(look: Callabl
         "out/images/a/05.png",
         "out/data/analyses.parquet",
     ]
-
-
-def canvas(page: Page) -> np.ndarray:
-    """What is seen there from some distance: means of 8 x 8 px, since browsers scale pictures in several ways."""
-    seen = np.asarray(Image.open(BytesIO(page.locator("#canvas").screenshot())).convert("RGB")).astype(float)
-    rows, columns = seen.shape[0] // 8, seen.shape[1] // 8
-    return seen[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8, 3).mean(axis=(1, 3))
 
 
 def test_before_and_after_are_compared_by_slider_and_key(look: Callable[..., Page]) -> None:
