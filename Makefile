@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup tools demo docs site gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders ci clean
+.PHONY: setup tools demo docs site gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders newcomer guard \
+	guard-record ci clean
 
 setup: .venv/.installed
 
@@ -19,6 +20,8 @@ tools:
 		$(AS_ROOT) apt-get install -y -q --no-install-recommends libimage-exiftool-perl; }
 	command -v chromium >/dev/null || { $(AS_ROOT) apt-get update -q && \
 		$(AS_ROOT) apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; }
+	command -v valgrind >/dev/null || { $(AS_ROOT) apt-get update -q && \
+		$(AS_ROOT) apt-get install -y -q --no-install-recommends valgrind; }
 
 # The main job on real images; again and again, it finds nothing left to do.
 demo: setup
@@ -66,6 +69,17 @@ fuzz-decoders: setup
 test-machine: setup
 	RAYJOBS_LONG_TESTS=1 $(PY) -m pytest tests/cluster/test_stopped_workers.py tests/cluster/test_node_death.py \
 	  tests/cluster/test_out_of_memory.py tests/cluster/test_crash_resume.py
+
+# A clone in a new directory, every block of the README, and the reports in Chromium; CI does it without clone and set-up.
+newcomer: setup tools
+	$(PY) -m tests.newcomer
+
+# Instructions of the kernels, the queue, the ledger and the planner against those recorded; CI runs it with the tests.
+guard: setup
+	$(PY) -m benchmarks.guard
+
+guard-record: setup
+	$(PY) -m benchmarks.guard --record
 
 ci: lint types test
 

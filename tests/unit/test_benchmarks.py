@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import many_inputs, pool_script, pyplot_script, scikit_image_script, standard_work, vips_script
+from benchmarks import guard, many_inputs, pool_script, pyplot_script, scikit_image_script, standard_work, vips_script
 from benchmarks.baselines import BenchmarkError, codec_floor, opencv_floor, run_block
 from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns
 from benchmarks.growth import flatness, growth
@@ -278,3 +279,34 @@ def test_the_peak_of_a_driver_is_not_that_of_the_process_which_started_it() -> N
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ballast[-1] == 1
     assert int(done.stdout) < ballast.nbytes
+
+
+# ---- instructions ----------------------------------------------------------------------------------------------------
+
+
+def test_what_takes_more_instructions_than_it_may_is_told() -> None:
+    recorded = dict.fromkeys(guard.UNITS, 1000.0)
+    assert guard.complaints(recorded, {**recorded, "commit": 1029.0, "plan": 500.0}) == []
+    (said,) = guard.complaints(recorded, {**recorded, "commit": 1040.0})
+    assert said.startswith("commit: 1,040 instructions per row, +4.0% of 1,000; ")
+    assert "make guard-record" in said
+    (said,) = guard.complaints({name: 1.0 for name in recorded if name != "plan"}, dict.fromkeys(recorded, 1.0))
+    assert said == "plan: not recorded yet; do so with `make guard-record`"
+
+
+def test_instructions_are_recorded_for_the_libraries_that_tests_run_with() -> None:
+    known = json.loads(guard.RECORD.read_text(encoding="utf-8"))
+    assert known["per_unit"].keys() == guard.UNITS.keys()
+    pinned = (guard.RECORD.parents[1] / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = {f"{name}=={known['versions'][name]}" for name in guard.PACKAGES}
+    assert lines <= set(pinned), "record them anew: `make guard-record`"
+
+
+def test_nothing_takes_more_instructions_than_it_did() -> None:
+    try:
+        recorded = guard.record()
+    except guard.UncountableError as error:
+        if guard.valgrind_version() is None and os.environ.get("RAYJOBS_REQUIRE_TOOLS"):
+            raise
+        pytest.skip(str(error))
+    assert guard.complaints(recorded, guard.count()) == []
