@@ -89,13 +89,14 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on; says nothing of whose machine it is."""
     return {
         "cpus": os.cpu_count(),
-        "processor": _processor(),
+        "processor": processor(),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES if _installed(package)},
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

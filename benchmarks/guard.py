@@ -3,9 +3,8 @@
     python -m benchmarks.guard               # exit code 1: something takes more than 3 % more
     python -m benchmarks.guard --record      # on purpose: the numbers as they are now become those to compare with
 
-Instructions don't depend on what else the machine does, nor, since kernels are compiled for one processor here, on
-which machine it is. They do on the versions of Python and the libraries: numbers of others aren't compared.
-They tell nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
+Instructions don't depend on what else the machine does. Kernels are compiled for one processor here, but libraries
+choose their code by the one that they find: numbers of other processors or versions aren't compared. They tell nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.__main__ import processor
 from benchmarks.callgrind import counted, valgrind_version
 from benchmarks.figures import rounded, say
 from benchmarks.instructions import UNITS
@@ -74,7 +74,12 @@ def versions() -> dict[str, str]:
             "valgrind isn't installed (`make tools`), or this is no x86-64: instructions aren't counted"
         )
     python = f"{platform.python_version()}, {platform.python_compiler()}"
-    return {"valgrind": valgrind, "python": python, **{name: metadata.version(name) for name in PACKAGES}}
+    return {
+        "processor": processor(),
+        "valgrind": valgrind,
+        "python": python,
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
 
 
 def record() -> dict[str, float]:
