@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from actors.queue.capacity import Capacity, Placement
-from actors.queue.queue_events import Grant
+from actors.queue.queue_events import Decision, Grant, Revoke, Stop
 from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import CPU, GPU, MEMORY
 
@@ -130,6 +130,20 @@ class OpenGrants:
     def _unlist(self, running: Running) -> None:
         self._priorities[running.priority] -= 1
         self._able.get(running.priority, {}).pop(running.number, None)
+
+    def standing(self, owner: str) -> list[Decision]:
+        """All that an owner would know if it had missed nothing: what it runs, and is to release or to stop."""
+        told: list[Decision] = []
+        for running in self.running.values():
+            if running.owner != owner:
+                continue
+            told.append(running.as_grant())
+            for task_id, entry in running.entries.items():
+                if running.revoked:
+                    told.append(Revoke(owner=owner, number=running.number, task_id=task_id))
+                if entry.cancelling:
+                    told.append(Stop(owner=owner, number=running.number, task_id=task_id))
+        return told
 
     def full(self, task_type: str) -> bool:
         limit = self.limits.get(task_type)

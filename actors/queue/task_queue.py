@@ -267,17 +267,7 @@ class TaskQueue:
 
     def standing(self, owner: str) -> list[Decision]:
         """All that an owner would know if it had missed nothing: what it runs, and is to release or to stop."""
-        told: list[Decision] = []
-        for running in self._grants.running.values():
-            if running.owner != owner:
-                continue
-            told.append(running.as_grant())
-            for task_id, entry in running.entries.items():
-                if running.revoked:
-                    told.append(Revoke(owner=owner, number=running.number, task_id=task_id))
-                if entry.cancelling:
-                    told.append(Stop(owner=owner, number=running.number, task_id=task_id))
-        return told
+        return self._grants.standing(owner)
 
     def placement(self, number: int) -> Placement | None:
         """What a grant holds."""
