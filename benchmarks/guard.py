@@ -4,7 +4,8 @@
     python -m benchmarks.guard --record      # on purpose: the numbers as they are now become those to compare with
 
 Instructions don't depend on what else the machine does. Kernels are compiled for one processor here, but libraries
-choose their code by the one that they find: numbers of other processors or versions aren't compared. They tell nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
+choose their code by the one that they find: numbers of other processors or versions aren't compared. They tell
+nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
 """
 
 from __future__ import annotations
