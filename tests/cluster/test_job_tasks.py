@@ -216,6 +216,6 @@ def test_mistakes_are_told_before_anything_runs(place: Path, path: str) -> None:
     job(place, {"render": {"input": "a.png"}}, {"nota": {}}, plugins=["notes"])
     done = run(place, path)
     assert done.code == 1
-    assert "tasks[0].render: config of the render task: output: field required" in done.err
+    assert "tasks[0].render: config of the render task: output: is required" in done.err
     assert "tasks[1].nota: unknown task type 'nota'; did you mean 'note'?" in done.err
     assert not (place / "out").exists()

@@ -252,7 +252,7 @@ def test_a_stored_job_and_a_submitted_one_are_the_same_job(lab: Lab, tmp_path: P
     elsewhere.mkdir()
     resolved = check_job(resolved_job(stored), base=elsewhere)
     (table,) = resolved.inputs
-    assert (table.table, table.base) == (str(lab.base / "plates.csv"), str(lab.base / "images"))  # type: ignore[union-attr]
+    assert (table.table, table.base) == (str(lab.base / "plates.csv"), f"{lab.base}/images/")  # type: ignore[union-attr]
     state = run_here(request(elsewhere, resolved.model_dump(mode="json")))
     assert (state.done, state.unchanged) == (6, True)
 

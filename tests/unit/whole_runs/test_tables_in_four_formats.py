@@ -185,7 +185,7 @@ def test_failed_inputs_are_counted_in_their_groups(root: Path) -> None:
 
 def test_the_report_shows_groups_by_labels(root: Path) -> None:
     page = (root / "report" / "index.html").read_text(encoding="utf-8")
-    assert '<th scope="col">Statistics: Luma mean (level)</th>' in page
+    assert '<th scope="col">Brightness (level)</th>' in page
     assert "<td>@Ünï🧪</td>" in page
 
 
