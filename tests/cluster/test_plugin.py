@@ -29,7 +29,7 @@ JOB = {
             "render": {
                 "input": "photos/photo-0000.jpg",
                 "output": "{output}/a.png",
-                "operations": dict(LOOK),
+                "operations": {"vignette": {"strength": 1}},
             }
         },
     ],
