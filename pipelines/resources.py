@@ -25,6 +25,10 @@ class ResourceEstimate:
     """Units of declared resources (``render``, ``export_io``) and of providers (``licence``)."""
 
 
+ONE_CPU = ResourceEstimate()
+"""What a task needs that doesn't say; one for all of them, so that a batch of tasks carries it once."""
+
+
 def times(per_cpu: ResourceEstimate, cpus: int) -> ResourceEstimate:
     """What whole CPUs need together, of what each one needs."""
     return ResourceEstimate(

@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from pipelines import retry_rules
-from pipelines.resources import ResourceAllocation, ResourceEstimate
+from pipelines.resources import ONE_CPU, ResourceAllocation, ResourceEstimate
 
 TASK_TIMEOUT_S = 3600.0
 
@@ -55,7 +55,7 @@ class Task:
     """Plain values that the type's handler reads."""
     extension_data: Mapping[str, Any] = field(default_factory=dict)
     """Plain values that the type's handler reads and may change."""
-    resources: ResourceEstimate = field(default_factory=ResourceEstimate)
+    resources: ResourceEstimate = ONE_CPU
     depends_on: tuple[str, ...] = ()
     """Ids of tasks that must complete first; their failure or cancellation passes on."""
     outputs: tuple[str, ...] = ()

@@ -14,7 +14,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +210,7 @@ def _to_body(task: Task) -> dict[str, Any]:
         "job_id": task.job_id,
         "payload": dict(task.payload),
         "extension_data": dict(task.extension_data),
-        "resources": asdict(task.resources),
+        "resources": _estimate_body(task.resources),
         "depends_on": task.depends_on,
         "outputs": task.outputs,
         "exclusive": task.exclusive,
@@ -219,6 +218,17 @@ def _to_body(task: Task) -> dict[str, Any]:
         "preemptible": task.preemptible,
         "timeout_s": task.timeout_s,
         "max_attempts": task.max_attempts,
+    }
+
+
+def _estimate_body(estimate: ResourceEstimate) -> dict[str, Any]:
+    """As ``dataclasses.asdict`` has it, which takes as long as all the rest of a row."""
+    return {
+        "cpus": estimate.cpus,
+        "memory_bytes": estimate.memory_bytes,
+        "gpus": estimate.gpus,
+        "disk_bytes": estimate.disk_bytes,
+        "custom": dict(estimate.custom),
     }
 
 

@@ -106,6 +106,8 @@ def as_sent(task: Task) -> Task:
         raise RayjobsError(f"timeout_s of task {task.task_id} is {task.timeout_s}; give seconds, or None for any time")
     if task.max_attempts < 1:
         raise RayjobsError(f"max_attempts of task {task.task_id} is {task.max_attempts}; it must be 1 or more")
+    if not task.outputs:
+        return task
     try:
         return replace(task, outputs=tuple(map(real_place, task.outputs)))
     except ValueError as error:

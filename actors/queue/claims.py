@@ -24,6 +24,8 @@ class Claim(NamedTuple):
 
 def claims_of(task: Task) -> tuple[Claim, ...]:
     """What a task claims; its outputs are places as ``real_place`` gives them."""
+    if not task.outputs and not task.exclusive:
+        return ()
     outputs = dict.fromkeys(task.outputs)
     around = dict.fromkeys(parent for place in outputs for parent in above(place))
     return (
