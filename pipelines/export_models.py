@@ -6,11 +6,13 @@ run by ``rayjobs.managers.analysis_export_service``, on the same path as every j
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceAllocation
 from pipelines.tasks import TaskStatus
 
@@ -33,9 +35,17 @@ class ExportConfig:
     """urgent, high, normal, low."""
 
     def __post_init__(self) -> None:
-        """As in a job file, one value may stand where a list may be, and a list is as good as a tuple."""
+        """As in a job file, one value may stand where a list may be, and a list is as good as a tuple.
+
+        Raises
+        ------
+        RayjobsError
+            There is no list, nor one value.
+        """
         for name in ("analyses", "data_formats"):
             given = getattr(self, name)
+            if not isinstance(given, Iterable):
+                raise RayjobsError(f"{name} of an export: give a list, not {reprlib.repr(given)}")
             object.__setattr__(self, name, (given,) if isinstance(given, str | Mapping) else tuple(given))
 
 

@@ -6,17 +6,54 @@ Covers only plain, comparable values (no pixels, no handles). Times are Unix sec
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self
 
-from pipelines.errors import storable
+from pipelines.errors import RayjobsError, storable
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    _EXAMPLE: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Values of other kinds would be found out late, or be taken for something that nobody meant.
+
+        Raises
+        ------
+        RayjobsError
+            The name isn't text, or the parameters aren't a mapping by name.
+        """
+        if not isinstance(self.name, str):
+            raise RayjobsError(f"give a name, such as {self._EXAMPLE}, not {reprlib.repr(self.name)}")
+        if not isinstance(self.params, Mapping) or not all(isinstance(key, str) for key in self.params):
+            given = reprlib.repr(self.params)
+            raise RayjobsError(f"{self.name}: give a mapping of its parameters, such as {self._EXAMPLE}, not {given}")
+
+    @classmethod
+    def of(cls, step: object) -> Self:
+        """The step that somebody wrote: a name, one name with its parameters as in a job file, or a step itself.
+
+        Raises
+        ------
+        RayjobsError
+            It is something else; the text says what to write.
+        """
+        if isinstance(step, cls):
+            return step
+        if isinstance(step, str):
+            return cls(step)
+        if not isinstance(step, Mapping) or len(step) != 1:
+            given = reprlib.repr(step)
+            raise RayjobsError(f"give a name, or one name with its parameters such as {cls._EXAMPLE}, not {given}")
+        ((name, params),) = step.items()
+        found = cls(name, {} if params is None else params)
+        return replace(found, params=dict(found.params))
 
     def __hash__(self) -> int:
         return hash(self.canonical())
@@ -30,12 +67,14 @@ class ImageOperation(_Step):
     """One step of a chain: an operation's name and its parameters, as in a job file."""
 
     __slots__ = ()
+    _EXAMPLE = "{'gamma': {'gamma': 1.2}}"
 
 
 class AnalysisRequest(_Step):
     """One analysis to run: its name and its parameters, as in a job file."""
 
     __slots__ = ()
+    _EXAMPLE = "{'luma_waveform': {'luma': 'bt601'}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from actors.queue.queue_events import Decision, Grant, Outcome, TaskWord
@@ -98,6 +98,9 @@ def as_sent(task: Task) -> Task:
         task.task_id.encode()
     except UnicodeEncodeError:
         raise RayjobsError(f"the id of task {task.task_id!a} isn't text; choose another") from None
+    for what, given in (("payload", task.payload), ("extension data", task.extension_data)):
+        if not isinstance(given, Mapping):
+            raise RayjobsError(f"the {what} of task {task.task_id} is no mapping: give keys and their values")
     try:
         json.dumps([dict(task.payload), dict(task.extension_data)])
     except (TypeError, ValueError) as error:

@@ -271,8 +271,8 @@ class Capacity:
         if not has:
             return "the cluster has no node that is alive"
         if not most and name not in BUILT_IN:
-            how = "declare it when nodes start (ray start --resources) or register a provider for it"
-            return f"nothing offers {name!r}: {how}"
+            how = "declare it when nodes start (ray start --resources), name its plug-in in `plugins`"
+            return f"nothing offers {name!r}: {how}, or register a provider with the ResourceManager that asks"
         if together:
             return f"all {len(has)} nodes together have {_say(name, most)}"
         called = self._names.get(max(has, key=has.__getitem__))

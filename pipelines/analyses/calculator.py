@@ -24,7 +24,8 @@ from pipelines.operations.image_geometry import AS_STORED, ImageGeometry
 GROUPS = ("scopes", "all")
 """Words that stand for several analyses: the six scopes, and every analysis there is."""
 
-Asked = AnalysisRequest | str
+Asked = AnalysisRequest | str | Mapping[str, Any]
+"""As in a job file: a name, or one name with its parameters."""
 T = TypeVar("T")
 
 
@@ -47,19 +48,20 @@ def expand_analyses(asked: Iterable[Asked]) -> list[AnalysisRequest]:
     Raises
     ------
     RayjobsError
-        Unknown names (with the nearest ones), or wrong parameters.
+        Unknown names (with the nearest ones), wrong parameters, or some for a word.
     """
-    listed = list(asked)
-    named = {_name(entry) for entry in listed}
+    listed = [AnalysisRequest.of(entry) for entry in ([asked] if isinstance(asked, str | Mapping) else asked)]
+    named = {entry.name for entry in listed}
     found: list[AnalysisRequest] = []
     seen: list[tuple[str, Mapping[str, Any]]] = []
     for entry in listed:
-        if isinstance(entry, str) and entry in GROUPS and entry not in ANALYSES:
+        requests = [entry]
+        if entry.name in GROUPS and entry.name not in ANALYSES:
+            if entry.params:
+                raise RayjobsError(f"{entry.name} stands for several analyses: give parameters to each by its own name")
             scopes_first = sorted(ANALYSES.items(), key=lambda pair: pair[1].group != "scopes")
-            members = [name for name, one in scopes_first if entry in ("all", one.group)]
+            members = [name for name, one in scopes_first if entry.name in ("all", one.group)]
             requests = [AnalysisRequest(name) for name in members if name not in named]
-        else:
-            requests = [AnalysisRequest(entry) if isinstance(entry, str) else entry]
         for request in requests:
             key = (request.name, _step(request).arguments)
             if key not in seen:
@@ -183,10 +185,6 @@ def _step(request: AnalysisRequest) -> Step:
     except ValidationError as error:
         raise RayjobsError(f"analysis {request.name}: {complaints(error)}") from error
     return Step(analysis, {name: getattr(checked, name) for name in analysis.parameters.model_fields})
-
-
-def _name(entry: Asked) -> str:
-    return entry if isinstance(entry, str) else entry.name
 
 
 def _guarded(name: str, compute: Callable[[], T]) -> T:

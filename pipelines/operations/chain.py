@@ -83,24 +83,16 @@ def as_operations(steps: Iterable[ImageOperation | Mapping[str, Any] | str]) -> 
     ChainError
         A step is something else, or there is no list.
     """
-    if isinstance(steps, str | Mapping):
+    if isinstance(steps, str | Mapping | ImageOperation):
         steps = [steps]
     if not isinstance(steps, Iterable):
         raise ChainError(f"operations: give a list of them, which may be empty, not {steps!r}")
     found = []
     for number, step in enumerate(steps, start=1):
-        if isinstance(step, ImageOperation):
-            found.append(step)
-        elif isinstance(step, str):
-            found.append(ImageOperation(step))
-        else:
-            named = list(step.items()) if isinstance(step, Mapping) else []
-            if len(named) != 1 or not isinstance(named[0][1], Mapping | None):
-                raise ChainError(
-                    f"operation {number}: give a name, or one name with its parameters such as "
-                    f"{{'gamma': {{'gamma': 1.2}}}}, not {step!r}"
-                )
-            found.append(ImageOperation(named[0][0], dict(named[0][1] or {})))
+        try:
+            found.append(ImageOperation.of(step))
+        except RayjobsError as error:
+            raise ChainError(f"operation {number}: {error}") from error
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses, with_defaults
+from pipelines.analyses.calculator import GROUPS
 from pipelines.cache_keys import file_digest
 from pipelines.charts import ENGINES
 from pipelines.contracts import RESOURCES, TASK_TYPES
@@ -180,10 +181,13 @@ def _operations(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[Image
 
 
 def _analyses(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[AnalysisRequest]:
-    found: list[AnalysisRequest | str] = []
-    for location, name, params in _steps(raw, "analyses", ANALYSES, ("scopes", "all"), mistakes):
+    found: list[AnalysisRequest] = []
+    for location, name, params in _steps(raw, "analyses", ANALYSES, GROUPS, mistakes):
         if name not in ANALYSES:
-            found.append(name)
+            found.append(AnalysisRequest(name))
+            if params:
+                several = f"{name} stands for several analyses: give parameters to each by its own name"
+                mistakes.append(Mistake(location, several))
             continue
         checked = _checked(ANALYSES[name].parameters, params, location, base, mistakes)
         if checked is not None:

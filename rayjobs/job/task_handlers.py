@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipelines.analyses import ANALYSES, Analysis, expand_analyses, with_defaults
+from pipelines.analyses.calculator import GROUPS
 from pipelines.cache_keys import step_key
 from pipelines.charts import ENGINES, ChartOptions, charts_of
 from pipelines.contracts import TASK_TYPES, TaskHandler
@@ -44,7 +45,7 @@ def _as_list(steps: Any) -> Any:
     return [steps] if isinstance(steps, str | Mapping) else steps
 
 
-Steps = Annotated[list[str | dict[str, Any]], BeforeValidator(_as_list)]
+Steps = Annotated[list[Any], BeforeValidator(_as_list)]
 
 
 class _Config(BaseModel):
@@ -75,7 +76,7 @@ class RenderConfig(_Config):
 class AnalyzeConfig(_Config):
     """Configuration of an ``analyze`` task."""
 
-    analyses: Steps = Field(default_factory=lambda: list[str | dict[str, Any]](["scopes"]))
+    analyses: Steps = Field(default_factory=lambda: list[Any](["scopes"]))
 
 
 class ExportConfigOfImage(AnalyzeConfig):
@@ -176,26 +177,33 @@ def with_stages(task: Task, declared: Collection[str]) -> Task:
 def named_contents(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """Digests of what the files contain that the operations of one of our own tasks name, where there is any."""
     found = []
-    for step in config.get("operations", ()):
+    steps = _as_list(config.get("operations"))
+    for step in steps if isinstance(steps, list | tuple) else ():
         with suppress(RayjobsError, ValidationError):  # the task will say what is wrong
-            found.append(step_key(ImageOperation(*_step(step)))[1])
+            found.append(step_key(ImageOperation.of(step))[1])
     return [contents for contents in found if contents]
 
 
 _STEPS: Mapping[str, Mapping[str, Operation | Analysis]] = {"operations": OPERATIONS, "analyses": ANALYSES}
+_KINDS: Mapping[str, type[ImageOperation | AnalysisRequest]] = {
+    "operations": ImageOperation,
+    "analyses": AnalysisRequest,
+}
 
 
 def _step_mistakes(config: RenderConfig | AnalyzeConfig) -> Iterator[str]:
     """What is wrong with the names and parameters of a configuration's steps."""
     for key, registry in _STEPS.items():
-        for number, step in enumerate(getattr(config, key, ())):
+        for number, written in enumerate(getattr(config, key, ())):
             try:
-                name, params = _step(step)
-                if (key, name) not in SHORTHANDS:
-                    model = registry[name].parameters
-                    model(**params)
+                step = _KINDS[key].of(written)
+                if isinstance(step, AnalysisRequest) and step.name in GROUPS:
+                    expand_analyses([step])
+                    continue
+                model = registry[step.name].parameters
+                model(**step.params)
             except ValidationError as error:
-                yield from (f"{key}[{number}].{name}.{text}" for text in _said(error, model))
+                yield from (f"{key}[{number}].{step.name}.{text}" for text in _said(error, model))
             except (RayjobsError, TypeError) as error:
                 yield f"{key}[{number}]: {error}"
 
@@ -210,9 +218,6 @@ def _output_mistakes(config: RenderConfig | AnalyzeConfig) -> Iterator[str]:
     if isinstance(config, ExportConfigOfImage) and config.engine not in ENGINES:
         known = f"; known: {', '.join(sorted(ENGINES))}"
         yield f"engine: unknown chart engine {config.engine!r}{ENGINES.hint(config.engine)}{known}"
-
-
-SHORTHANDS = {("analyses", "scopes"), ("analyses", "all")}
 
 
 def _said(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
@@ -274,12 +279,11 @@ def _value(config: RenderConfig | AnalyzeConfig) -> dict[str, Any]:
 
 
 def _recipe(config: RenderConfig | AnalyzeConfig) -> Recipe:
-    operations = tuple(ImageOperation(*_step(step)) for step in config.operations)
+    operations = tuple(map(ImageOperation.of, config.operations))
     if isinstance(config, RenderConfig):
         image = EncodeOptions(format=format_of(Path(config.output).suffix), quality=config.quality)
         return Recipe(id=0, operations=operations, read=ReadPolicy(), image=image)
-    asked = [step if isinstance(step, str) else AnalysisRequest(*_step(step)) for step in config.analyses]
-    requests = tuple(map(with_defaults, expand_analyses(asked)))
+    requests = tuple(map(with_defaults, expand_analyses(config.analyses)))
     if not isinstance(config, ExportConfigOfImage):
         return Recipe(id=0, operations=operations, read=ReadPolicy(), analyses=requests)
     charted = charts_of(requests)
@@ -344,12 +348,3 @@ def _published(
             return export(item, rendered, results, recipe, publisher, names=names)
     except ImageError as error:
         raise ImageError(error.reason, f"{root}: {error}") from error
-
-
-def _step(step: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    if isinstance(step, str):
-        return step, {}
-    if len(step) != 1:
-        raise RayjobsError(f"{dict(step)}: give a name, or one name with its parameters")
-    name, params = next(iter(step.items()))
-    return name, dict(params or {})

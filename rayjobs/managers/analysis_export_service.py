@@ -31,7 +31,7 @@ from rayjobs.job.job_state import COMPLETE, JobState, JobStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.managers.batch_job import BatchJob
 from rayjobs.managers.job_pool import JobPool, RunHandle
-from rayjobs.managers.job_request import Source, as_source, as_step, job_output, job_request, percent
+from rayjobs.managers.job_request import Source, as_sources, as_steps, job_output, job_request, percent
 from rayjobs.results.published import SCOPES
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_request import RunRequest
@@ -123,9 +123,9 @@ class AnalysisExportService(ClosedOnExit):
         config = config or ExportConfig()
         source = ExportSource(
             name=name,
-            source_paths=tuple(map(as_source, source_paths)),
+            source_paths=tuple(as_sources(source_paths)),
             base=str(Path.cwd()),
-            operations=tuple(as_step(step) for step in operations),
+            operations=tuple(as_steps(operations, "operations")),
             options=options,
         )
         task = AnalysisExportTask(task_id=uuid.uuid4().hex[:12], job_id="", config=config)
@@ -166,11 +166,11 @@ class AnalysisExportService(ClosedOnExit):
             export_config={
                 "images": False,
                 "data": list(config.data_formats),
-                "charts": config.charts if isinstance(config.charts, bool) else dict(config.charts),
+                "charts": dict(config.charts) if isinstance(config.charts, Mapping) else config.charts,
             },
             output=str(root),
             base=source.base,
-            analyses=[as_step(step) for step in config.analyses],
+            analyses=as_steps(config.analyses, "analyses"),
             options={**source.options, "priority": config.priority},
         )
         request = job_request(job)

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -30,16 +30,20 @@ from rayjobs.managers.job_pool import JobPool, RunHandle
 from rayjobs.managers.job_request import (
     Source,
     as_refreshed,
-    as_source,
-    as_step,
+    as_sources,
+    as_stored,
     job_of_file,
     job_request,
     new_job,
-    source_text,
+    with_sources,
+    without_sources,
 )
 from rayjobs.managers.open_job import OpenJob
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
+
+if TYPE_CHECKING:
+    from actors.coordinator.resource_manager import ResourceManager
 
 JOBS = TypeAdapter(BatchJob)
 CHANGEABLE = ("source_paths", "operations", "export_config", "analyses", "options")
@@ -54,14 +58,19 @@ class BatchJobManager(ClosedOnExit):
         Where jobs are remembered; ``$RAYJOBS_HOME`` unless given.
     max_concurrent
         Jobs that run at a time; others wait in their order.
+    resource_manager
+        Its limits, thresholds and providers hold for all jobs; whoever made it closes it.
     """
 
-    def __init__(self, home: Path | None = None, *, max_concurrent: int = 2) -> None:
+    def __init__(
+        self, home: Path | None = None, *, max_concurrent: int = 2, resource_manager: ResourceManager | None = None
+    ) -> None:
         self._records = BatchRecords(home)
         self._pool = JobPool("batch", max_concurrent=max_concurrent)
         self._lock = threading.RLock()
         """So that a job isn't changed while it is started."""
         self._callbacks: list[Callback] = []
+        self._resources = resource_manager
 
     def close(self) -> None:
         """Interrupt what runs; it can be started again later. Safe to call twice."""
@@ -154,9 +163,8 @@ class BatchJobManager(ClosedOnExit):
         unknown = [name for name in changes if name not in CHANGEABLE]
         if unknown:
             raise JobError(f"{job_id}: {unknown[0]!r} can't be changed; {', '.join(CHANGEABLE)} can")
-        for name in {"operations", "analyses"} & changes.keys():
-            changes[name] = [as_step(step) for step in changes[name]]
-        return self._change(job_id, lambda job: replace(job, **changes))
+        stored = as_stored(changes)
+        return self._change(job_id, lambda job: replace(job, **stored))
 
     def remove_job(self, job_id: str) -> None:
         """Forget a job; its results stay.
@@ -174,13 +182,8 @@ class BatchJobManager(ClosedOnExit):
 
     def add_images(self, job_id: str, paths: Iterable[Source]) -> BatchJob:
         """Put files, directories, globs or tables into a job's pool; those that it has stay as they are."""
-        added = [as_source(path) for path in paths]
-
-        def change(job: BatchJob) -> BatchJob:
-            by_text = {source_text(source): source for source in [*job.source_paths, *added]}
-            return replace(job, source_paths=list(by_text.values()))
-
-        return self._change(job_id, change)
+        added = as_sources(paths)
+        return self._change(job_id, lambda job: with_sources(job, added))
 
     def remove_images(self, job_id: str, paths: Iterable[Source]) -> BatchJob:
         """Take paths out of a job's pool, as they were put in.
@@ -190,14 +193,8 @@ class BatchJobManager(ClosedOnExit):
         JobError
             A path isn't in the pool.
         """
-        dropped = {source_text(as_source(path)) for path in paths}
-
-        def change(job: BatchJob) -> BatchJob:
-            if missing := sorted(dropped - set(map(source_text, job.source_paths))):
-                raise JobError(f"{job_id}: {missing[0]!r} isn't in the pool; it has {len(job.source_paths)} paths")
-            return replace(job, source_paths=[each for each in job.source_paths if source_text(each) not in dropped])
-
-        return self._change(job_id, change)
+        dropped = as_sources(paths)
+        return self._change(job_id, lambda job: without_sources(job, dropped))
 
     # ---- running -------------------------------------------------------------------------------------------------
 
@@ -331,7 +328,8 @@ class BatchJobManager(ClosedOnExit):
             request = replace(job_request(job), retry=retry)
             if self._open_run(job_id) is None and OutputDirectory(Path(job.output)).running:
                 return job  # another process runs it
-            run = RunHandle(job_id, request, on_end=self._note_end, callbacks=tuple(self._callbacks))
+            callbacks = tuple(self._callbacks)
+            run = RunHandle(job_id, request, on_end=self._note_end, resources=self._resources, callbacks=callbacks)
             if on_progress is not None:
                 run.on_progress = on_progress
             self._keep_status(job_id, JobStatus.PENDING, None)

@@ -8,6 +8,7 @@ Everything that the plain manager does, it does unchanged. Exports run in the po
 from __future__ import annotations
 
 import json
+import reprlib
 import time
 import uuid
 from collections.abc import Mapping
@@ -54,7 +55,8 @@ class EnhancedJobManager(BatchJobManager):
     export_service
         What runs exports; one of its own unless given, and then closed with the manager.
     resource_manager
-        Asked before every task of a registered type and every shard of its own exports; whoever made it closes it.
+        Asked before every task of a registered type and every shard of its jobs and its own exports, which have the
+        units of its providers; whoever made it closes it.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class EnhancedJobManager(BatchJobManager):
         export_service: AnalysisExportService | None = None,
         resource_manager: ResourceManager | None = None,
     ) -> None:
-        super().__init__(home, max_concurrent=max_concurrent)
+        super().__init__(home, max_concurrent=max_concurrent, resource_manager=resource_manager)
         self._own_exports = export_service is None
         self._exports = export_service or AnalysisExportService(home, resource_manager=resource_manager)
         self._store = TaskStore(self._records)
@@ -271,7 +273,19 @@ class EnhancedJobManager(BatchJobManager):
         self._tasks.set_concurrency_limit(task_type, most)
 
     def set_extension_data(self, job_id: str, data: Mapping[str, Any]) -> None:
-        """Keep plain values with a job, for whoever extends jobs."""
+        """Keep plain values with a job, for whoever extends jobs.
+
+        Raises
+        ------
+        JobError
+            There is no such job, or the data is no mapping of plain values.
+        """
+        if not isinstance(data, Mapping):
+            raise JobError(f"extension data of {job_id}: give keys and their values, not {reprlib.repr(data)}")
+        try:
+            json.dumps(dict(data))
+        except (TypeError, ValueError) as error:
+            raise JobError(f"extension data of {job_id}: isn't plain values: {error}") from None
         self._keep_extra(job_id, extension_data=dict(data))
 
     # ---- inner workings ------------------------------------------------------------------------------------------

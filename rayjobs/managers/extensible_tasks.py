@@ -6,6 +6,7 @@ Ray is imported with the first task. Queue, resources, retries after crashes: th
 
 from __future__ import annotations
 
+import reprlib
 import threading
 import uuid
 from collections.abc import Mapping
@@ -88,8 +89,11 @@ class ExtensibleTasks:
         Raises
         ------
         RayjobsError
-            A path can't be meant as one.
+            A path can't be meant as one; or the configuration is no mapping.
         """
+        if not isinstance(config, Mapping):
+            given = reprlib.repr(config)
+            raise RayjobsError(f"config of the {task_type} task: give keys and their values, not {given}")
         with self._lock:
             handler = task_handlers(self._handlers).get(task_type)
         if isinstance(handler, ImageTaskHandler):

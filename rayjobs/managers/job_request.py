@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -43,17 +44,27 @@ def new_job(
 ) -> BatchJob:
     """A job of these words; paths are relative to the current directory."""
     root = job_output(Path.cwd(), output)
-    return BatchJob(
-        job_id=job_id_of(name, root),
-        name=name,
-        source_paths=[as_source(path) for path in source_paths],
-        operations=[as_step(step) for step in operations],
-        export_config=None if export_config is None else dict(export_config),
-        output=str(root),
-        base=str(Path.cwd()),
-        analyses=[as_step(step) for step in analyses],
-        options=dict(options),
-    )
+    said = {"source_paths": source_paths, "operations": operations, "analyses": analyses}
+    stored = as_stored({**said, "export_config": export_config, "options": options})
+    return BatchJob(job_id=job_id_of(name, root), name=name, output=str(root), base=str(Path.cwd()), **stored)
+
+
+def as_stored(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job does, as it is kept; what a job file can't have is left to the check of the job.
+
+    Raises
+    ------
+    JobError
+        There is no list where one must be, nor a value that may stand for it; or options aren't keys of a job file.
+    """
+    stored = {key: dict(value) if isinstance(value, Mapping) else value for key, value in said.items()}
+    for key in {"operations", "analyses"} & said.keys():
+        stored[key] = as_steps(said[key], key)
+    if "source_paths" in said:
+        stored["source_paths"] = as_sources(said["source_paths"])
+    if not isinstance(stored.get("options", {}), dict):
+        raise JobError(f"options: give keys of a job file and their values, not {reprlib.repr(said['options'])}")
+    return stored
 
 
 def job_of_file(path: Path) -> BatchJob:
@@ -80,19 +91,59 @@ def job_of_file(path: Path) -> BatchJob:
     )
 
 
-def as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) -> str | dict[str, Any]:
-    """An operation or analysis as a job file has it."""
+def as_steps(steps: Any, what: str) -> list[str | dict[str, Any]]:
+    """Operations or analyses as a job file has them; what is none is left to the check of the job.
+
+    Raises
+    ------
+    JobError
+        There is no list of them, nor one.
+    """
+    return [_as_step(step) for step in _listed(steps, what)]
+
+
+def _as_step(step: str | Mapping[str, Any] | ImageOperation | AnalysisRequest) -> str | dict[str, Any]:
     if isinstance(step, ImageOperation | AnalysisRequest):
         return {step.name: dict(step.params)}
-    return step if isinstance(step, str) else dict(step)
+    return dict(step) if isinstance(step, Mapping) else step
 
 
-def as_source(source: Source) -> str | dict[str, Any]:
-    """A file, directory, pattern or table of inputs as a job file has it."""
-    return dict(source) if isinstance(source, Mapping) else str(source)
+def as_sources(sources: Any) -> list[str | dict[str, Any]]:
+    """Files, directories, patterns and tables of inputs as a job file has them.
+
+    Raises
+    ------
+    JobError
+        There is no list of them, nor one.
+    """
+    found = _listed(sources, "images")
+    return [dict(source) if isinstance(source, Mapping) else str(source) for source in found]
 
 
-def source_text(source: str | dict[str, Any]) -> str:
+def _listed(given: Any, what: str) -> Iterable[Any]:
+    """As in a job file, one may stand where a list may be."""
+    if isinstance(given, str | Path | Mapping | ImageOperation | AnalysisRequest):
+        return (given,)
+    if not isinstance(given, Iterable):
+        raise JobError(f"{what}: give a list of them, which may be empty, not {reprlib.repr(given)}")
+    return given
+
+
+def with_sources(job: BatchJob, added: Iterable[str | dict[str, Any]]) -> BatchJob:
+    """A job with more in its pool; what it has already stays where it is."""
+    by_text = {_text(source): source for source in [*job.source_paths, *added]}
+    return replace(job, source_paths=list(by_text.values()))
+
+
+def without_sources(job: BatchJob, dropped: Iterable[str | dict[str, Any]]) -> BatchJob:
+    """A job with less in its pool. Raises JobError: it hasn't all of that."""
+    texts = set(map(_text, dropped))
+    if missing := sorted(texts - set(map(_text, job.source_paths))):
+        raise JobError(f"{job.job_id}: {missing[0]!r} isn't in the pool; it has {len(job.source_paths)} paths")
+    return replace(job, source_paths=[source for source in job.source_paths if _text(source) not in texts])
+
+
+def _text(source: str | dict[str, Any]) -> str:
     """The same for the same source."""
     return source if isinstance(source, str) else json.dumps(source, sort_keys=True)
 

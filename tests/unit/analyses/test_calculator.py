@@ -109,6 +109,15 @@ def test_unknown_names_and_wrong_parameters_are_refused() -> None:
         AnalysisCalculator([AnalysisRequest("sharpness", {"sigma": 3})])
 
 
+def test_analyses_are_taken_as_people_write_them() -> None:
+    assert expand_analyses("statistics") == expand_analyses([{"statistics": None}]) == [AnalysisRequest("statistics")]
+    assert expand_analyses({"luma_waveform": {"luma": "bt601"}}) == [BT601]
+    odd: Any
+    for odd in ([5], [{"luma_waveform": "bt601"}], [{"luma_waveform": [["luma", "bt601"]]}], [{"scopes": {"a": 1}}]):
+        with pytest.raises(RayjobsError, match=r"give (a name|a mapping of its parameters|parameters to each)"):
+            expand_analyses(odd)
+
+
 def test_importing_the_package_loads_no_heavy_library() -> None:
     code = (
         "import sys, pipelines.analyses\n"

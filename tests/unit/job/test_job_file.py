@@ -386,6 +386,12 @@ def test_scopes_and_all_stand_for_analyses() -> None:
     assert len({request.name for request in everything}) == len(everything) > 10
 
 
+def test_parameters_of_a_word_for_several_analyses_are_a_mistake_where_they_stand() -> None:
+    said = mistakes(SMALL + "analyses: [{scopes: {luma: bt601}}, {all: {}}]\n")
+    assert len(said) == 1
+    assert "analyses[0].scopes: scopes stands for several analyses: give parameters to each by its own name" in said[0]
+
+
 def test_an_analysis_asked_for_twice_with_other_parameters_is_a_mistake() -> None:
     text = SMALL + "analyses: [luma_waveform, {luma_waveform: {luma: bt601}}]\n"
     assert "asked for twice" in mistakes(text)[0]

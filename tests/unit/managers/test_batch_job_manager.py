@@ -6,11 +6,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from actors.ledger.output_lock import OutputLock
-from pipelines.errors import JobError
+from pipelines.errors import JobError, RayjobsError
 from pipelines.export_models import ExportConfig
 from rayjobs.job.job_state import JobStatus
 from rayjobs.managers.batch_job import EnhancedBatchJob
@@ -79,6 +80,64 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
             manager.get_job("nobody")
         assert not manager.cancel_job(job.job_id)
     assert not (tmp_path / "out").exists()
+
+
+PAIRS = [["max_side", 5]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"operations": [{"resize": "wide"}]}, r"operations\[0\].resize: parameters are written as a mapping"),
+        ({"operations": [{"resize": PAIRS}]}, r"operations\[0\].resize: parameters are written as a mapping"),
+        ({"operations": [PAIRS]}, r"operations\[0\]: expected a name"),
+        ({"operations": [5]}, r"operations\[0\]: expected a name"),
+        ({"operations": 5}, "operations: give a list of them, which may be empty, not 5"),
+        ({"analyses": [[["statistics", {}]]]}, r"analyses\[0\]: expected a name"),
+        ({"analyses": None}, "analyses: give a list of them"),
+        ({"export_config": "wide"}, "export: write its keys"),
+        ({"export_config": [["images", False]]}, "export: write its keys"),
+        ({"source_paths": 5}, "images: give a list of them"),
+    ],
+)
+def test_what_is_no_list_or_mapping_is_told_by_its_field(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    with EnhancedJobManager(tmp_path / "home") as manager:
+        with pytest.raises(JobError, match=told):
+            manager.create_job("odd", **changes, output=tmp_path / "out")
+        job = manager.create_job("good", ["a.jpg"], output=tmp_path / "out")
+        with pytest.raises(JobError, match=told):
+            manager.update_job(job.job_id, **changes)
+        assert manager.get_job(job.job_id) == job
+
+
+def test_what_is_kept_or_given_with_a_job_is_a_mapping(tmp_path: Path) -> None:
+    odd: Any = [["a", 5]]
+    with EnhancedJobManager(tmp_path / "home") as manager:
+        job = manager.create_job("odd", ["a.jpg"], output=tmp_path / "out")
+        with pytest.raises(JobError, match=r"options: give keys of a job file and their values, not \[\['a', 5\]\]"):
+            manager.update_job(job.job_id, options=odd)
+        with pytest.raises(JobError, match=r"extension data of .*: give keys and their values"):
+            manager.set_extension_data(job.job_id, odd)
+        with pytest.raises(JobError, match=r"extension data of .*: isn't plain values"):
+            manager.set_extension_data(job.job_id, {"a": object()})
+        with pytest.raises(RayjobsError, match="config of the render task: give keys and their values"):
+            manager.create_extensible_task(job.job_id, "render", odd)
+        with pytest.raises(RayjobsError, match=r"export\.charts: "):
+            manager.create_analysis_export_task(job.job_id, ExportConfig(charts=odd))
+        assert manager.get_job(job.job_id) == job
+    odd = 5
+    with pytest.raises(RayjobsError, match="analyses of an export: give a list, not 5"):
+        ExportConfig(analyses=odd)
+
+
+def test_one_may_stand_where_a_list_may_be(tmp_path: Path) -> None:
+    with BatchJobManager(tmp_path / "home") as manager:
+        look: Any = {"resize": {"max_side": 5}}
+        job = manager.create_job("one", "a.jpg", look, analyses="scopes", output=tmp_path / "out")
+        assert (job.source_paths, job.operations, job.analyses) == (["a.jpg"], [look], ["scopes"])
+        assert manager.update_job(job.job_id, operations="invert").operations == ["invert"]
+        assert manager.add_images(job.job_id, "b.jpg").source_paths == ["a.jpg", "b.jpg"]
+        assert manager.remove_images(job.job_id, "a.jpg").source_paths == ["b.jpg"]
 
 
 def test_a_manager_of_jobs_that_wait_needs_no_ray() -> None:

@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from pipelines.analyses import AnalysisCalculator
-from pipelines.errors import FailedReason, ImageError
+from pipelines.errors import FailedReason, ImageError, RayjobsError
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS, ChainError, Operation, apply_operations, chain_halo, compile_chain
 from pipelines.operations.chain import AUTO_ORIENT, LookUp, _resolved, _stages, as_operations
@@ -307,7 +307,26 @@ def test_operations_are_taken_as_people_write_them(written: Any, meant: tuple[Im
     assert as_operations(written) == meant
 
 
-@pytest.mark.parametrize("written", [None, 3, [3], [{"gamma": 1.2}], [{"gamma": {}, "invert": {}}]])
+@pytest.mark.parametrize(
+    "written",
+    [
+        None,
+        3,
+        [3],
+        [{3: {}}],
+        [{"gamma": 1.2}],
+        [{"gamma": [["gamma", 1.2]]}],
+        [{"gamma": 0}],
+        [{"gamma": {}, "invert": {}}],
+    ],
+)
 def test_what_is_no_operation_is_told(written: Any) -> None:
-    with pytest.raises(ChainError, match=r"give a (list|name)"):
+    with pytest.raises(ChainError, match=r"give a (list|name|mapping of its parameters)"):
         as_operations(written)
+
+
+def test_parameters_of_an_operation_are_a_mapping_from_the_beginning() -> None:
+    params: Any
+    for params in ("wide", [["gamma", 1.2]], None, {1: 2}):
+        with pytest.raises(RayjobsError, match="gamma: give a mapping of its parameters, such as "):
+            ImageOperation("gamma", params)

@@ -15,7 +15,7 @@ from pipelines.resources import ResourceEstimate
 from pipelines.tasks import ExtensibleTask, Task
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_tasks import planned_tasks, task_files
-from rayjobs.job.task_handlers import OWN_TASKS, with_stages
+from rayjobs.job.task_handlers import OWN_TASKS, named_contents, with_stages
 from tests.places import JOB, Place, picture
 from tests.quick_runs import request, run_here
 
@@ -162,8 +162,43 @@ def test_relative_paths_and_tilde_mean_in_a_task_what_they_mean_in_its_job(
         ({"render": {"input": "a", "output": "b.png", "quality": True}}, "quality"),
         ({"render": {"input": "a", "output": "b.png", "known": {"/x/b.png": "0"}}}, "known: is the run's to say"),
         ({"analyze": {"input": "a", "extensions": {"x": "1"}}}, "extensions: is the run's to say"),
+        ({"render": {"input": "a", "output": "b.png", "operations": None}}, "operations: give a list"),
+        ({"analyze": {"input": "a", "analyses": [{"scopes": {"luma": "bt601"}}]}}, "each by its own name"),
     ],
 )
 def test_what_is_wrong_in_a_task_is_told_with_the_job(tmp_path: Path, task: dict[str, Any], said: str) -> None:
     with pytest.raises(RayjobsError, match=said):
         job_with(tmp_path, **task)
+
+
+@pytest.mark.parametrize("key", ["operations", "analyses"])
+@pytest.mark.parametrize("params", ["wide", 5, 0, False, "", [], [["max_side", 5]], {5: "wide"}])
+def test_parameters_that_are_no_mapping_are_refused_where_they_stand(tmp_path: Path, key: str, params: Any) -> None:
+    name = {"operations": "resize", "analyses": "objects"}[key]
+    config = {"input": "a.png", key: [{name: params}]}
+    with pytest.raises(RayjobsError, match=rf"{key}\[0\]: {name}: give a mapping of its parameters, such as {{"):
+        OWN_TASKS.check("analyze", config)
+    with pytest.raises(RayjobsError, match=rf"{key}.*{name}"):
+        job_with(tmp_path, analyze=config)
+
+
+@pytest.mark.parametrize("step", [5, None, False, [], [["max_side", 5]], {}, {"resize": {}, "invert": {}}, {5: {}}])
+def test_what_is_no_step_is_refused_where_it_stands(step: Any) -> None:
+    for key in ("operations", "analyses"):
+        with pytest.raises(RayjobsError, match=rf"{key}\[0\]: give a name, (or|such) .* not "):
+            OWN_TASKS.check("analyze", {"input": "a.png", key: [step]})
+
+
+def test_parameters_may_be_left_out(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png", 200)
+    steps: list[Any] = ["invert", {"invert": None}, {"invert": {}}]
+    assert len({json.dumps(run("analyze", input=str(source), operations=[step])) for step in steps}) == 1
+    assert run("analyze", input=str(source), analyses={"scopes": None}) == run("analyze", input=str(source))
+
+
+def test_a_lone_operation_that_names_a_file_is_looked_into_as_well(tmp_path: Path) -> None:
+    look = tmp_path / "look.cube"
+    look.write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    step = {"lut3d": {"path": str(look)}}
+    assert named_contents({"operations": step}) == named_contents({"operations": [step]}) != []
+    assert named_contents({"operations": None}) == named_contents({"operations": [{"lut3d": "x"}, 5]}) == []
