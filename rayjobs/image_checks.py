@@ -123,10 +123,10 @@ def check_operation(
 
 def _check_declared(entry: Operation, made: Operation | ProcessorExtension) -> None:
     """What can be said without an image."""
-    from pipelines.extensions.extension_adapters import NAME
+    from pipelines.extensions.extension_adapters import NAME, NAME_RULE
 
     name = entry.name
-    assert NAME.fullmatch(name), f"{name!r} can't be a name: small letters, digits and _, a letter first"
+    assert NAME.fullmatch(name), f"{name!r} can't be a name: {NAME_RULE}"
     if isinstance(made, ProcessorExtension):
         keys = made.get_supported_configs()
         assert len(set(keys)) == len(keys), f"{name}: get_supported_configs() names a key twice: {keys}"
@@ -146,15 +146,14 @@ def _check_declared(entry: Operation, made: Operation | ProcessorExtension) -> N
 
 def _step(entry: Operation, given: Mapping[str, Any]) -> ImageOperation:
     """The operation with parameters, which must be those of a job file, and good."""
+    step = ImageOperation(entry.name, given)
     json.dumps(dict(given))
     try:
         entry.parameters(**given)
     except ValidationError as error:
-        text = (
-            f"{entry.name} doesn't take {dict(given)}: {complaints(error)}; give others: check_operation(it, [{{...}}])"
-        )
+        text = f"{entry.name} doesn't take {dict(given)}: {complaints(error)}; give others: params=[{{...}}]"
         raise AssertionError(text) from error
-    return ImageOperation(entry.name, given)
+    return step
 
 
 def _called(step: ImageOperation) -> str:
@@ -273,10 +272,10 @@ def _check_table(entry: Operation, step: ImageOperation) -> None:
 
 
 def _check_refused(entry: Operation, given: Mapping[str, Any]) -> None:
+    step = ImageOperation(entry.name, given)
     try:
-        entry.parameters(**given)
-        apply_operations(bench_image(DTYPES[0], SHAPES[1]), [ImageOperation(entry.name, given)])
-    except (ValidationError, ImageError):
+        apply_operations(bench_image(DTYPES[0], SHAPES[1]), [step])
+    except ImageError:
         return
     raise AssertionError(
         f"{entry.name} takes {dict(given)}: say what may be, Annotated[float, Field(ge=0, le=1)], or raise ValueError"
@@ -291,14 +290,13 @@ def check_analysis(analysis: Analysis, params: Sequence[Mapping[str, Any]] = ({}
     with _lent_analysis(analysis) as entry:
         name = entry.name
         for given in params:
-            arguments = dict(entry.parameters(**given))
             request = AnalysisRequest(name, given)
+            arguments = dict(entry.parameters(**given))
             schema = saved_schema([request])
             of_objects = object_schemas([request]).get(request)
             for image in bench_images():
                 before = image.copy()
-                seen = (image, AS_STORED) if entry.sees_geometry else (image,)
-                first, second = (entry.function(*seen, **arguments) for _ in range(2))
+                first, second = (entry.function(*_seen(entry, image), **arguments) for _ in range(2))
                 what = f"{name} with {dict(given)} on {image.dtype} {image.shape}"
                 assert np.array_equal(image, before), f"{what} changes its input"
                 one, other = (to_batch([""], [{name: result}], schema) for result in (first, second))
@@ -306,6 +304,10 @@ def check_analysis(analysis: Analysis, params: Sequence[Mapping[str, Any]] = ({}
                 if of_objects is not None:
                     one, other = (to_rows_batch([""], [result[ROWS]], of_objects) for result in (first, second))
                     assert str(one.to_pylist()) == str(other.to_pylist()), f"{what} gives two tables of objects"
+
+
+def _seen(entry: Analysis, image: Array) -> tuple[Any, ...]:
+    return (image, AS_STORED) if entry.sees_geometry else (image,)
 
 
 @contextmanager
@@ -347,10 +349,10 @@ def check_chart(
     builder = chart_of(chart, Origin(name=name, distribution="this package", version="0"))
     with _lent_analysis(analysis) as entry, CHARTABLE.lent({name: builder}):
         for given in params:
-            arguments = dict(entry.parameters(**given))
+            chosen = dict(entry.parameters(**AnalysisRequest(name, given).params))
             for number, image in enumerate(bench_images()):
                 what = f"the chart of {name} with {dict(given)}, of {image.dtype} {image.shape}"
-                result = {key: _lasting(value) for key, value in entry.function(image, **arguments).items()}
+                result = {key: _lasting(value) for key, value in entry.function(*_seen(entry, image), **chosen).items()}
                 _check_plot(what, builder(result, "title", ChartOptions()))
                 flat = {key: value.ravel() if isinstance(value, np.ndarray) else value for key, value in result.items()}
                 first, second, third = (
@@ -389,7 +391,8 @@ def _check_engine(engine: ChartEngine) -> None:
     from pipelines.charts.registry import CHARTABLE, chart_data
 
     for name in CHARTABLE:
-        result = ANALYSES[name].function(bench_image("uint8", (31, 47, 3)))
+        entry = ANALYSES[name]
+        result = entry.function(*_seen(entry, bench_image("uint8", (31, 47, 3))), **dict(entry.parameters()))
         for options, first in FORMATS.items():
             chart = chart_data(name, result, title="a <b>.png", options=options)
             one, other = (engine.draw(chart, options) for _ in range(2))

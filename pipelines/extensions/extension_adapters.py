@@ -36,8 +36,9 @@ GROUP = "plug-ins"
 """The group of operations that come from plug-ins."""
 NO_VERSION = ("", "0", "unknown")
 """What stands for the version of an extension that has none."""
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-"""Names as they stand in a job file."""
+NAME = re.compile(r"(?!(?:y|yes|n|no|on|off|true|false|null)\Z)[a-z][a-z0-9_]{0,63}")
+"""Names as they stand in a job file, without quotes."""
+NAME_RULE = "small letters, digits and _, a letter first, and no word that YAML takes for another, such as on or null"
 
 
 class ExtensionError(JobError):
@@ -129,7 +130,7 @@ def install(kind: ExtensionKind, found: object, origin: Origin) -> Undo:
 
 def _made(found: object, origin: Origin) -> object:
     if not NAME.fullmatch(origin.name):
-        raise ExtensionError(f"{origin}: a name has small letters, digits and _, and begins with a letter")
+        raise ExtensionError(f"{origin}: that can't be its name: {NAME_RULE}")
     return found() if isinstance(found, type) else found
 
 

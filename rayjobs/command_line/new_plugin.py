@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from pipelines.errors import JobError
-from pipelines.extensions.extension_adapters import NAME, ExtensionKind, registries
+from pipelines.extensions.extension_adapters import NAME, NAME_RULE, ExtensionKind, registries
 from pipelines.extensions.extension_manager import process_extensions
 from rayjobs.command_line.exit_codes import EXIT_OK
 from rayjobs.command_line.printing import print_json
@@ -60,8 +60,10 @@ def plugin_files(name: str) -> dict[str, str]:
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         meant = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789")
-        near = f"; did you mean {meant!r}?" if NAME.fullmatch(meant) and not keyword.iskeyword(meant) else ""
-        raise JobError(f"{name!r} can't be the name of a plug-in: small letters, digits and _, a letter first{near}")
+        if meant and (keyword.iskeyword(meant) or not NAME.fullmatch(meant)):
+            meant = f"my_{meant}"
+        near = f"; did you mean {meant!r}?" if NAME.fullmatch(meant) else ""
+        raise JobError(f"{name!r} can't be the name of a plug-in: {NAME_RULE}{near}")
     taken = next((table.kind for kind in _KINDS for table in registries(kind) if name in table), None)
     if taken is not None:
         a = "an" if taken[0] in "ao" else "a"

@@ -11,21 +11,26 @@ import pytest
 from pydantic import Field
 
 from pipelines.analyses import ANALYSES
+from pipelines.charts import ENGINES
+from pipelines.charts.registry import CHARTABLE
 from rayjobs.plugins import (
+    Analysis,
     Axis,
     Bars,
     ChartData,
     ChartOptions,
+    Column,
     FailedReason,
     Image,
     ImageError,
     Operation,
     Panel,
     ProcessorExtension,
+    RayjobsError,
     Result,
     parameters_of,
 )
-from rayjobs.testing import check_chart, check_operation
+from rayjobs.testing import check_analysis, check_chart, check_operation, temporary_extension
 
 Function = Callable[..., Image]
 
@@ -174,3 +179,51 @@ def test_a_chart_of_another_kind_of_analysis_knows_flat_arrays() -> None:
 
     with pytest.raises(AssertionError, match="another one when arrays lie flat, as in a table: reshape them"):
         check_chart(chart_of(by_rows), ANALYSES["luma_waveform"])
+
+
+def leaning(image: Image, geometry: Any) -> Result:
+    """How many pixels of the file a pixel is wide, and how bright the image is."""
+    return {"wide": float(geometry.orientation), "bright": float(np.mean(image, dtype=np.float64) > 0)}
+
+
+LEANING = Analysis(
+    "leaning",
+    "measurements",
+    leaning,
+    parameters_of(lambda image: {}),
+    columns=lambda **_: [Column(name, "float64", "1", "A number") for name in ("wide", "bright")],
+    sees_geometry=True,
+)
+
+
+def test_a_chart_of_an_analysis_that_sees_the_geometry_is_checked_like_any_other() -> None:
+    check_analysis(LEANING)
+    check_chart(chart_of(lambda result: [result["wide"], result["bright"]]), LEANING)
+    with pytest.raises(AssertionError, match="Bars has NaN or infinity"):
+        check_chart(chart_of(lambda result: [result["wide"] * np.nan]), LEANING)
+
+
+def test_an_engine_draws_the_charts_of_analyses_that_see_the_geometry() -> None:
+    drawn: list[str] = []
+
+    class Engine:
+        def draw(self, chart: ChartData, options: ChartOptions) -> bytes:
+            drawn.append(chart.name)
+            return ENGINES["fast"].draw(chart, options)
+
+    with temporary_extension(LEANING), CHARTABLE.lent({"leaning": chart_of(lambda result: [result["wide"]])}):
+        check_chart(Engine())
+    assert "Mine" in drawn
+
+
+@pytest.mark.parametrize("params", [{"radius": 1}, ["radius"], [[["radius", 1]]]])
+def test_parameters_to_try_are_a_list_of_mappings(params: Any) -> None:
+    told = "give a mapping of its parameters"
+    for check in (
+        lambda: check_operation(made(box), params),
+        lambda: check_operation(made(box), wrong=params),
+        lambda: check_analysis(ANALYSES["statistics"], params),
+        lambda: check_chart(chart_of(lambda result: result["luma"]), ANALYSES["color_histogram"], params),
+    ):
+        with pytest.raises(RayjobsError, match=told):
+            check()

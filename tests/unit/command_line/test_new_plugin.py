@@ -10,9 +10,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipelines.extensions.extension_adapters import NAME
 from rayjobs.command_line.cli import main
 from rayjobs.command_line.new_plugin import plugin_files
+from rayjobs.job.yaml_data import _WORDS, is_text
 from tests.example_plugin import EXAMPLES, pip_install
 from tests.runs import ROOT, write_job, write_photographs
 
@@ -74,15 +79,23 @@ def test_what_it_writes_is_part_of_the_installed_program() -> None:
     assert {template / name for name in plugin_files("vignette")} <= packed
 
 
+ODD = ("on", "off", "yes", "no", "y", "n", "true", "false", "null")
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("My-Plugin", "'My-Plugin' can't be the name of a plug-in: small letters, digits and _, a letter first; did "
-         "you mean 'my_plugin'?"),
+        ("My-Plugin", "'My-Plugin' can't be the name of a plug-in: small letters, digits and _, a letter first, and no "
+         "word that YAML takes for another, such as on or null; did you mean 'my_plugin'?\n"),
         ("2fast", "did you mean 'fast'?"),
         ("../there", "did you mean 'there'?"),
         ("---", "a letter first"),
         ("class", "can't be the name"),
+        *((word, f"as on or null; did you mean 'my_{word}'?\n") for word in ODD),
+        ("No", "did you mean 'my_no'?"),
+        ("~", "can't be the name"),
+        ("1e3", "did you mean 'e'?"),
+        (".inf", "did you mean 'inf'?"),
         ("gaussian", "there is an operation 'gaussian' already; give the plug-in another name, such as 'my_gaussian'"),
         ("statistics", "there is an analysis 'statistics' already"),
     ],
@@ -94,6 +107,15 @@ def test_a_name_that_will_not_do_is_refused(
     assert main(["new-plugin", "--", name]) == 1
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@given(st.sampled_from([word for word in _WORDS if word]) | st.from_regex(NAME, fullmatch=True))
+def test_a_name_that_will_do_is_itself_in_a_job_file(word: str) -> None:
+    if NAME.fullmatch(word):
+        assert is_text(word)
+        assert yaml.safe_load(f"[{word}]") == [word]  # and to others
+    else:
+        assert not is_text(word)
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "link"])
