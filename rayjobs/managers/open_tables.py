@@ -5,7 +5,9 @@ What isn't installed with Rayjobs is imported when it is asked for.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -48,18 +50,25 @@ class OpenTables:
         Raises
         ------
         JobError
-            The job has no such table, or the table no such column.
+            The job has no such table, the table no such column, or it can't be read.
         """
         path = self._path(name)
-        known = _schema(path).names
+        self._known_columns(name, path, columns)
+        with self._reading(path):
+            chosen = None if columns is None else list(columns)
+            return pq.read_table(list(map(str, _files(path))), columns=chosen, filters=only, partitioning=None)
+
+    def _known_columns(self, name: str, path: Path, columns: Sequence[str] | None) -> list[str]:
+        """All columns of a table, which has those that are asked for."""
+        known: list[str] = self._schema(path).names
         if unknown := [column for column in columns or () if column not in known]:
             raise JobError(f"{self.job}: {name} has no column {unknown[0]!r}{nearest(unknown[0], known)}")
-        return pq.read_table(path, columns=None if columns is None else list(columns), filters=only, partitioning=None)
+        return known
 
     def failures(self) -> pa.Table:
         """Input, reason and message of each that failed, and what the job's table or pattern says of it."""
         standard = set(manifest_schema().names)
-        names = _schema(self._path(MANIFEST)).names
+        names = self._schema(self._path(MANIFEST)).names
         shown = [name for name in names if name in FAILED_COLUMNS or name not in standard]
         return self.read(MANIFEST, shown, only=[("status", "==", "failed")])
 
@@ -72,20 +81,45 @@ class OpenTables:
         return found
 
     def duckdb(self) -> duckdb.DuckDBPyConnection:
-        """Every table by its name, with ``_`` for ``/``; nothing is read before it is asked for."""
+        """Every table by its name, with ``_`` for ``/``; nothing is read before it is asked for.
+
+        Files that are no tables are left out, with a warning.
+        """
         import pyarrow.dataset as ds
 
         connection: duckdb.DuckDBPyConnection = _installed("duckdb").connect()
         for name, path in self._paths().items():
+            try:
+                for file in _files(path):
+                    schema = self._schema(file)
+            except JobError as error:
+                warnings.warn(f"left out: {error}", stacklevel=3)
+                continue
             files = [str(file) for file in _files(path)]
-            connection.register(name.replace("/", "_"), ds.dataset(files, schema=_schema(path), format="parquet"))
+            connection.register(name.replace("/", "_"), ds.dataset(files, schema=schema, format="parquet"))
         return connection
 
     def ray(self, name: str, columns: Sequence[str] | None) -> Any:
         """A ``ray.data.Dataset``; raises JobError as well if Ray isn't connected."""
         from rayjobs.managers.ray_dataset import ray_dataset
 
-        return ray_dataset([str(file) for file in _files(self._path(name))], columns)
+        path = self._path(name)
+        self._known_columns(name, path, columns)
+        return ray_dataset([str(file) for file in _files(path)], columns)
+
+    def _schema(self, table: Path) -> pa.Schema:
+        file = _files(table)[0]
+        with self._reading(file):
+            return pq.read_schema(file)
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[None]:
+        """What anybody put among the tables, or damaged, is told in a line."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            why = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0]
+            raise JobError(f"{self.job}: the table {path} can't be read: {why}") from error
 
     def _path(self, name: str) -> Path:
         paths = self._paths()
@@ -100,23 +134,20 @@ class OpenTables:
 
     def _found(self) -> Iterator[tuple[str, Path]]:
         data = self.place / "data"
-        tables = sorted(data.glob("*.parquet"), key=lambda path: (path.stem != TABLE, path.stem))
-        for path in tables:
-            yield IMAGES if path.stem == TABLE else path.stem, path
+        for path in sorted(data.glob("*.parquet"), key=lambda path: (path.stem != TABLE, path.stem)):
+            if path.stem not in (IMAGES, MANIFEST) and _files(path):  # these mean other tables
+                yield IMAGES if path.stem == TABLE else path.stem, path
         for path in sorted((data / SCOPES).glob("*.parquet")):
-            yield f"{SCOPES}/{path.stem}", path
+            if _files(path):
+                yield f"{SCOPES}/{path.stem}", path
         manifest = self.place / f"{MANIFEST}.parquet"
         if manifest.is_file():
             yield MANIFEST, manifest
 
 
 def _files(table: Path) -> list[Path]:
-    """A large table is a directory of several."""
-    return sorted(table.glob("*.parquet")) if table.is_dir() else [table]
-
-
-def _schema(table: Path) -> pa.Schema:
-    return pq.read_schema(_files(table)[0])
+    """A large table is a directory of several; a directory of anything else has none."""
+    return sorted(part for part in table.glob("*.parquet") if part.is_file()) if table.is_dir() else [table]
 
 
 def _installed(package: str) -> Any:

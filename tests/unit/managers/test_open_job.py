@@ -6,12 +6,14 @@ import base64
 import html
 import io
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -270,6 +272,47 @@ def test_a_job_without_tables_says_what_they_need(place: Place) -> None:
     place.run(job={"analyses": [], "export": {"images": {"format": "png"}}})
     with pytest.raises(JobError, match=r"no table 'images'; it has manifest; others need analyses, and parquet among"):
         rayjobs.open_job(place.out).images()
+
+
+def test_what_is_no_table_among_the_tables_is_told_or_passed_over(place: Place, job: OpenJob) -> None:
+    known, data = job.tables(), place.out / "data"
+    for foreign in ("empty.parquet", "notes.parquet", "nested.parquet/inner.parquet", "scopes/odd.parquet"):
+        (data / foreign).mkdir(parents=True)
+    (data / "notes.parquet/readme.txt").write_text("mine")
+    for taken in ("images", "manifest"):
+        pq.write_table(pa.table({"mine": [1]}), data / f"{taken}.parquet")
+    assert job.tables() == known
+    assert LUMA in job.images().column_names
+
+    (data / "torn.parquet").write_bytes((data / "analyses.parquet").read_bytes()[:-9])
+    (data / "parts.parquet").mkdir()
+    shutil.copy(data / "analyses.parquet", data / "parts.parquet/part-0.parquet")
+    (data / "parts.parquet/part-1.parquet").write_bytes(b"no table")
+    (data / "gone.parquet").symlink_to("nowhere")
+    for name, file in (("torn", "torn.parquet"), ("parts", "parts.parquet"), ("gone", "gone.parquet")):
+        told = rf"\Aquick: the table {data / file}\S* can't be read: [^\n]+\Z"
+        for read in (job.table, job.to_pandas, job.to_polars):
+            with pytest.raises(JobError, match=told):
+                read(name)
+    for name in ("torn", "gone"):
+        with pytest.raises(JobError, match="can't be read"):
+            job.to_ray(name)
+    with pytest.warns(UserWarning, match="left out: ") as warned:
+        connection = job.to_duckdb()
+    with connection:
+        assert connection.execute("SELECT count(*) FROM images").fetchone() == (4,)
+        there = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views()").fetchall()}
+    files = [re.findall(r"left out: quick: the table (\S+) can't", str(each.message)) for each in warned]
+    left_out = ("gone.parquet", "parts.parquet/part-1.parquet", "torn.parquet")
+    assert files == [[str(data / name)] for name in left_out]
+    assert "torn" not in there
+
+
+def test_a_damaged_manifest_is_told_in_one_line(place: Place, job: OpenJob) -> None:
+    (place.out / "manifest.parquet").write_bytes(b"PAR1")
+    for read in (job.manifest, job.failures):
+        with pytest.raises(JobError, match=r"\Aquick: the table \S+/manifest.parquet can't be read: [^\n]+\Z"):
+            read()
 
 
 def test_a_directory_without_a_job_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
