@@ -24,6 +24,7 @@ from pipelines.column_models import ColumnType
 from pipelines.errors import JobError
 from pipelines.tables.cell_types import has_comma, type_of_text, type_of_value
 from pipelines.text_encoding import is_utf16
+from rayjobs.inputs.ipc_sizes import MAGIC, MalformedError, decompressed_sizes
 
 MAX_TABLE_BYTES = 4 * 2**30
 MAX_ROWS = 10_000_000
@@ -31,6 +32,8 @@ MAX_ROW_BYTES = 2**20
 MAX_TABLE_COLUMNS = 10_000
 MAX_CHUNK_BYTES = 2**29
 """Of a column of one row group, decompressed."""
+MAX_BATCH_BYTES = 2**30
+"""Of a record batch, or of all dictionaries, decompressed."""
 BATCH_ROWS = 4_096
 MAX_FLOAT_DIGITS, MAX_INT_DIGITS = 15, 18
 """What every decimal of so many digits is told apart by."""
@@ -79,7 +82,7 @@ class TableFile(ABC):
             yield
         except OSError as error:
             raise self.fault(f"can't be read: {error.strerror or error}") from error
-        except (pa.ArrowException, RecursionError) as error:
+        except (pa.ArrowException, MalformedError, RecursionError) as error:
             raise self.fault(f"can't be read: {error}") from error
 
 
@@ -148,9 +151,13 @@ class _CsvTable(_TextTable):
         head = self.names
         places = [head.index(name) for name in names]
         with self.opened() as stream:
+            last = 0
             for number, fields in enumerate(self._reader(stream)):
                 if not fields or number == 0:
                     continue
+                if len(head) == 1:  # then an empty line is a row, unless none follows
+                    yield from ((empty, [None for _ in places]) for empty in range(last + 1, number))
+                    last = number
                 if len(fields) != len(head):
                     yield number, f"has {len(fields)} fields, and the head {len(head)}"
                 else:
@@ -247,6 +254,8 @@ class _ArrowTable(TableFile):
         try:
             if pa.types.is_timestamp(kind):
                 column = column.cast(kind).cast(pa.timestamp("us", None if kind.tz is None else "UTC"))
+            if pa.types.is_dictionary(column.type):
+                return _of_dictionary(column)
             values: list[Any] = column.to_pylist()
         except (ValueError, OverflowError) as error:
             known = "dates and times are microseconds of the years 1 to 9999"
@@ -289,7 +298,14 @@ class _IpcTable(_ArrowTable):
             return reader.schema
 
     def _batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        places = [self._read_schema().names.index(name) for name in dict.fromkeys(names)]  # others aren't even read
+        schema = self._read_schema()
+        with pa.OSFile(os.fsencode(self.path), "rb") as source:
+            if any(size > MAX_BATCH_BYTES for size in decompressed_sizes(source, schema, names)):
+                raise self.fault(
+                    f"has more than {MAX_BATCH_BYTES:,} bytes in one record batch, or in its dictionaries, once "
+                    "decompressed; write smaller ones"
+                )
+        places = [schema.names.index(name) for name in dict.fromkeys(names)]  # others aren't even read
         with pa.OSFile(os.fsencode(self.path), "rb") as source, _ipc(source, places) as reader:
             if isinstance(reader, pa.ipc.RecordBatchStreamReader):
                 batches: Iterator[pa.RecordBatch] = iter(reader)
@@ -312,12 +328,19 @@ _KINDS: dict[str, type[TableFile]] = {
 }
 
 
+def _of_dictionary(column: pa.DictionaryArray) -> list[Any]:
+    """Its values, each of which is there once, however many rows have it."""
+    used = column.indices.unique().drop_null()
+    values = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
+    return [None if index is None else values[index] for index in column.indices.to_pylist()]
+
+
 def _ipc(source: pa.NativeFile, places: Sequence[int] | None = None) -> Any:
     """A reader of the columns in some places, or of all."""
-    begin = source.read(6)
+    begin = source.read(len(MAGIC))
     source.seek(0)
     options = pa.ipc.IpcReadOptions(included_fields=None if places is None else list(places), use_threads=False)
-    opened = pa.ipc.open_file if begin == b"ARROW1" else pa.ipc.open_stream
+    opened = pa.ipc.open_file if begin == MAGIC else pa.ipc.open_stream
     return opened(source, options=options)
 
 

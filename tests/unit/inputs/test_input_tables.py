@@ -6,9 +6,10 @@ import csv
 import json
 import math
 import os
+import tracemalloc
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +28,9 @@ from pipelines.errors import JobError
 from pipelines.tables.cell_types import as_cell, type_of_text
 from pipelines.tables.input_fields import cells_array
 from rayjobs.inputs import table_files
+from rayjobs.inputs.ipc_sizes import MalformedError, decompressed_sizes
 from rayjobs.inputs.row_mistakes import TOLD
+from rayjobs.inputs.table_files import open_table
 from rayjobs.run.planning import planned_elsewhere
 from tests.quick_runs import request
 
@@ -433,6 +436,112 @@ def test_a_null_that_something_needs_is_told_even_if_nulls_are_kept(tmp_path: Pa
 def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert told.replace("'.pkl'", ".pkl") in "\n".join(complaints(tmp_path, name, inputs={"columns": ["x"]}))
+
+
+ODD_COLUMNS = (
+    pa.array([None, 1, 2, 3] * 250),
+    pa.array([True, False, None, True] * 250),
+    pa.nulls(1000),
+    pa.array(["a", "bc", None, ""] * 250).dictionary_encode(),
+    pa.array([[1, 2], None, [], [3]] * 250),
+    pa.array([{"a": "x", "b": [1]}, None] * 500),
+    pa.array([[("k", 1)], None] * 500, pa.map_(pa.string(), pa.int8())),
+    pa.array([[1, 2, 3], None] * 500, pa.list_(pa.int8(), 3)),
+    pa.UnionArray.from_sparse(pa.array([0, 1] * 500, pa.int8()), [pa.array(range(1000)), pa.array(["a"] * 1000)]),
+    pa.UnionArray.from_dense(
+        pa.array([0, 1] * 500, pa.int8()), pa.array(range(1000), pa.int32()), [pa.array(range(1000)), pa.nulls(1000)]
+    ),
+    pa.RunEndEncodedArray.from_arrays(pa.array([400, 1000], pa.int32()), pa.array(["a", "b"])),
+    pa.array([Decimal("0.50"), None] * 500, pa.decimal128(15, 2)),
+)
+
+
+def write_packed(path: Path, table: pa.Table, compression: str = "zstd") -> None:
+    """As a stream, if its suffix is none of files."""
+    new = pa.ipc.new_stream if path.suffix == ".ipc" else pa.ipc.new_file
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as sink, new(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("odd", ODD_COLUMNS, ids=lambda odd: str(odd.type))
+@pytest.mark.parametrize("name", ["t.arrow", "t.ipc"])
+def test_what_columns_of_a_batch_take_is_known_before_they_are_read(tmp_path: Path, name: str, odd: pa.Array) -> None:
+    table = pa.table({"odd": odd, "x": np.arange(1000), "again": odd})
+
+    def sizes(*columns: str) -> list[int]:
+        with pa.OSFile(str(tmp_path / name)) as source:
+            return list(decompressed_sizes(source, table.schema, columns))
+
+    for compression in ("zstd", "lz4"):
+        write_packed(tmp_path / name, table, compression)
+        *dictionaries, size = sizes("x")
+        assert size == 8_000
+        assert len(dictionaries) == (2 if pa.types.is_dictionary(odd.type) else 0)
+        assert dictionaries == [] or 0 < dictionaries[0] < dictionaries[1]
+        of_odd = sizes("odd")[-1]
+        assert (of_odd > 0) is not pa.types.is_null(odd.type)
+        assert sizes("odd", "x", "again")[-1] == 2 * of_odd + 8_000
+
+
+@pytest.mark.parametrize("name", ["t.arrow", "t.ipc"])
+def test_a_small_file_that_becomes_a_large_batch_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [f"{number}.png" for number in range(1000)]
+    table = pa.table({"file": files, "x": np.zeros(1000), "note": pa.array(["a" * 999] * 1000).dictionary_encode()})
+    write_packed(tmp_path / name, table)
+    told = "bytes in one record batch, or in its dictionaries, once decompressed; write smaller ones"
+    monkeypatch.setattr(table_files, "MAX_BATCH_BYTES", 15_000)
+    assert len(planned(tmp_path, name)[1]) == 1000
+    assert told in complaints(tmp_path, name, inputs={"columns": ["x"]})[0]
+    monkeypatch.setattr(table_files, "MAX_BATCH_BYTES", 900)
+    assert told in complaints(tmp_path, name)[0]
+    monkeypatch.undo()
+
+    said = (8_000).to_bytes(8, "little")
+    data = (tmp_path / name).read_bytes()
+    assert data.count(said) == 1
+    (tmp_path / name).write_bytes(data.replace(said, (2**40).to_bytes(8, "little")))
+    assert told in complaints(tmp_path, name, inputs={"columns": ["x"]})[0]
+    assert len(planned(tmp_path, name)[1]) == 1000  # nobody reads it
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data(), name=st.sampled_from(["t.arrow", "t.ipc"]))
+def test_damaged_heads_of_batches_are_told(tmp_path_factory: pytest.TempPathFactory, data: Any, name: str) -> None:
+    table = pa.table({"x": np.arange(90), "y": pa.array(["a", "b", "c"] * 30).dictionary_encode()})
+    path = tmp_path_factory.getbasetemp() / name
+    write_packed(path, table)
+    content = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[place] = data.draw(st.sampled_from([0, 1, 127, 128, 255]))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with pa.OSFile(str(path)) as source, suppress(MalformedError, OSError, pa.ArrowException):
+        assert all(isinstance(size, int) for size in decompressed_sizes(source, table.schema, ["x"]))
+
+
+def test_many_rows_that_share_a_long_text_have_it_once(tmp_path: Path) -> None:
+    """Each row's own copy would take 4 GB."""
+    files = pa.DictionaryArray.from_arrays(pa.array([0] * 4096, pa.int16()), ["a" * 2**20])
+    write_packed(tmp_path / "t.arrow", pa.table({"file": files}))
+    tracemalloc.start()
+    try:
+        (row, *others) = open_table(tmp_path / "t.arrow").rows(["file"])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(row[1][0]), len(others)) == (2**20, 4095)
+    assert most < 2**26
+
+
+def test_empty_lines_of_a_column_are_rows_but_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file\n\na.png\n\n\nb.png\n\n\n")
+    assert complaints(tmp_path, "t.csv") == [f"row {number}: file: has no value" for number in (1, 3, 4)]
+    (tmp_path / "t.csv").write_text("file\r\na.png\r\nb.png\r\n\r\n")
+    assert len(planned(tmp_path, "t.csv")[1]) == 2
+    (tmp_path / "t.csv").write_text("file,x\n\na.png,1\n\nb.png,2\nb.png,2\n")
+    assert complaints(tmp_path, "t.csv")[0].startswith("row 5: ")
 
 
 def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:
