@@ -4,7 +4,8 @@
 
 Pages are the Markdown files of the checkout, at their places; a file that one of them links to becomes a page with its
 text. Links are those of the checkout, rewritten only where names differ. The sidebar is what ``docs/README.md``
-lists below its headings, in that order. Warnings are errors. Nothing is written but the site itself.
+lists below its headings, in that order. Warnings are errors. Nothing is written but the site itself, to a directory
+that is new, empty, or has an earlier site; and to that only when all of it is made.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "README.zh-CN.md")
 PICTURES = {".png", ".jpg", ".svg"}
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"(?<=\]\()([^)\s#]+)")
+OURS = b"# Sphinx inventory version 2\n# Project: Rayjobs\n"
+"""What ``objects.inv`` of a site begins with."""
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".json": "json", ".ipynb": "json", ".toml": "toml"}
 
 
@@ -152,15 +155,29 @@ def build(source: Path, doctrees: Path, site: Path) -> int:
     return sphinx.statuscode
 
 
+def takes_site(place: Path) -> bool:
+    """Whether a site written there replaces nothing of anybody's: nothing is there yet, or an earlier site."""
+    try:
+        return not any(place.iterdir()) or (place / "objects.inv").read_bytes().startswith(OURS)
+    except FileNotFoundError:
+        return not os.path.lexists(place)
+    except OSError:
+        return False
+
+
 def main(arguments: Sequence[str]) -> int:
     """Make the site in a directory, by default ``out/site``."""
     site = Path(arguments[0]) if arguments else ROOT / "out" / "site"
+    if not takes_site(site):
+        sys.stderr.write(f"{site} isn't an empty directory, and has no site of this program; give another one\n")
+        return 1
     with tempfile.TemporaryDirectory() as temporary:
-        source = Path(temporary, "source")
+        source, made = Path(temporary, "source"), Path(temporary, "site")
         write_source(source)
-        code = build(source, Path(temporary, "doctrees"), site.resolve())
-    if not code:
-        sys.stdout.write(f"{site / 'index.html'}\n")
+        code = build(source, Path(temporary, "doctrees"), made)
+        if not code:
+            shutil.copytree(made, site, dirs_exist_ok=True)
+            sys.stdout.write(f"{site / 'index.html'}\n")
     return code
 
 

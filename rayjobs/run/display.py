@@ -54,7 +54,7 @@ class PlainDisplay:
         """Say so at once, past the stream, which may be in use where the signal came."""
         try:
             os.write(self._stream.fileno(), f"{text}\n".encode())
-        except OSError:  # nobody reads it any more, or it is no file: the end is told all the same
+        except (OSError, ValueError):  # nobody reads it, it is closed, or no file: the end is told all the same
             return
 
     def close(self) -> None:

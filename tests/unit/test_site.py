@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from docs.site import INDEX, ROOT, listed, pages, place_of
+from docs.site import INDEX, ROOT, listed, pages, place_of, takes_site
 from tests.browser import chromium, needs_chromium
 
 LOADED = {("link", "href"), ("script", "src"), ("img", "src")}
@@ -48,6 +48,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def read(site: Path) -> dict[Path, Links]:
     return {path.resolve(): Links(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+
+
+def test_a_site_is_written_over_nothing_but_a_site(site: Path, tmp_path: Path) -> None:
+    assert takes_site(site)
+    assert takes_site(tmp_path / "new")
+    other, file, link = tmp_path / "other", tmp_path / "file", tmp_path / "link"
+    other.mkdir()
+    assert takes_site(other)
+    (other / "index.html").write_text("mine")
+    (other / "objects.inv").write_text("# Sphinx inventory version 2\n# Project: Mine\n")
+    file.write_text("mine")
+    link.symlink_to("nowhere")
+    for place in (other, file, link):
+        command = [sys.executable, "-m", "docs.site", str(place)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        told = f"{place} isn't an empty directory, and has no site of this program; give another one\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert sorted(path.name for path in other.iterdir()) == ["index.html", "objects.inv"]
+    assert (other / "index.html").read_text() == file.read_text() == "mine"
 
 
 def test_every_page_of_the_checkout_is_there(site: Path) -> None:

@@ -142,6 +142,10 @@ def test_a_log_says_at_once_that_the_job_is_stopping(tmp_path: Path) -> None:
         PlainDisplay(stream).stopping()
         assert (tmp_path / "log").read_text() == f"{STOPPING}\n"
     PlainDisplay(io.StringIO()).stopping()  # no file: nothing to tell there, and no error
+    PlainDisplay(stream).stopping()  # closed meanwhile
+    closed = io.StringIO()
+    closed.close()
+    PlainDisplay(closed).stopping()
 
 
 def test_ctrl_c_is_answered_each_time() -> None:
