@@ -52,7 +52,7 @@ def opened(
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: said.append(request.url) if request.url.startswith("http") else None)
         page.goto(report.resolve().as_uri() + state)
-        page.wait_for_selector(".card, #empty:not([hidden])")
+        page.wait_for_selector(".card, .notice:not([hidden])")
         yield page
         assert said == [], "\n".join(said)
     finally:

@@ -31,15 +31,24 @@ from rayjobs.job.output_directory import OutputDirectory
 SHOWN = 10
 
 
-def check_free(output: OutputDirectory, names: Iterable[str], directories: Iterable[str], record: FileRecord) -> None:
+def check_free(
+    output: OutputDirectory,
+    names: Iterable[str],
+    directories: Iterable[str],
+    record: FileRecord,
+    *,
+    will_change: bool = False,
+) -> None:
     """Refuse a job before it starts when something that isn't its own has a name that it needs.
+
+    ``will_change``: what these files hold will be something else, so that none shows whether a shorter one is cut off.
 
     Raises
     ------
     JobError
         With the list of what is in the way, and what to do.
     """
-    found = list(dict.fromkeys([*_blocked(output.root, directories), *_taken(output.root, names, record)]))
+    found = list(dict.fromkeys([*_blocked(output.root, directories), *_taken(output.root, names, record, will_change)]))
     if found:
         more = f"\n  ... and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
         listed = "".join(f"\n  {line}" for line in found[:SHOWN])
@@ -56,32 +65,38 @@ def _blocked(root: Path, directories: Iterable[str]) -> Iterator[str]:
             yield f"{relative}: is {kind}, not a directory"
 
 
-def _taken(root: Path, names: Iterable[str], record: FileRecord) -> Iterator[str]:
+def _taken(root: Path, names: Iterable[str], record: FileRecord, will_change: bool = False) -> Iterator[str]:
     for relative in names:
         yield from _blocked(root, (str(parent.relative_to(root)) for parent in way_to(root, relative)))
         present = look(root / relative)
         if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
-            yield from _strangers_below(root, relative, record)
-        elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record)):
+            yield from _strangers_below(root, relative, record, will_change)
+        elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record, will_change)):
             yield f"{relative}: {why}"
 
 
-def _strangers_below(root: Path, relative: str, record: FileRecord) -> Iterator[str]:
+def _strangers_below(root: Path, relative: str, record: FileRecord, will_change: bool) -> Iterator[str]:
     for directory, names, files in os.walk(root / relative):
         for name in [*names, *files]:
             inside = os.path.relpath(os.path.join(directory, name), root)
-            if why := _not_ours(root, inside, record):
+            if why := _not_ours(root, inside, record, will_change):
                 yield f"{inside}: {why}"
 
 
-def _not_ours(root: Path, relative: str, record: FileRecord) -> str | None:
+def _not_ours(root: Path, relative: str, record: FileRecord, will_change: bool) -> str | None:
     entry = record.find(relative)
     if entry is None or entry.theirs:
         return "isn't this job's"
     found, present = compare(root / relative, entry)
-    if found is Standing.CHANGED and not (present.kind is Kind.FILE and present.bytes < entry.bytes):
+    if found is not Standing.CHANGED:
+        return None
+    is_shorter = present.kind is Kind.FILE and present.bytes < entry.bytes
+    whole = record.content(relative) if is_shorter else None
+    if not is_shorter or (whole is not None and not whole.startswith((root / relative).read_bytes())):
         return "was changed since the job wrote it"
-    return None  # a shorter one may be cut off: that is seen when the whole one is there to compare with
+    if will_change and whole is None and present.bytes > 0:
+        return "was cut off or shortened since the job wrote it, and has to change as well"
+    return None  # it may be cut off: that is seen when the whole one is there to compare with
 
 
 class FixedFiles:

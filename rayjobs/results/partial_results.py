@@ -40,7 +40,7 @@ def write_partial(
     JobError
         What bears one of the names isn't the job's.
     """
-    check_free(output, partial_names(spec), (), ledger.files)
+    check_free(output, partial_names(spec), (), ledger.files, will_change=True)
     directory = output.temporary / str(ledger.facts.read().epoch)
     directory.mkdir(parents=True, exist_ok=True)
     copy, sealed = directory / f"partial-{uuid.uuid4().hex}.sqlite", list[str]()

@@ -103,7 +103,7 @@ def write_report(
                 number += 1
         if block.names:
             pages.write_block(number, *block.emptied())
-    far = outliers.found()
+    far, survey.unlike = outliers.found(), outliers.count
     lines = card_lines(measures)
     job = facts_of(summary, measures, survey, far) | {
         "block": BLOCK_ROWS,

@@ -167,4 +167,4 @@ def _parameter_text(value: Any) -> str:
         return f"[{', '.join(map(_parameter_text, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return np.format_float_positional(value, trim="-") if isinstance(value, float) else str(value)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines.models import AnalysisRequest
 from pipelines.tables import analyses_schema
 from rayjobs.results.duplicates import GROUP_COLUMN
-from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number
+from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number, number_text
 
 CARD_LINES = 4
 CLIPPED_SHARE = 0.05
@@ -77,6 +77,11 @@ class Measure:
     """Shown in per cent."""
     is_log: bool
     """Compared by its decadic logarithm: it spreads over powers of ten."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Shown with its sign: it goes both ways from none."""
+        return self.name in CAST
 
     @property
     def plain(self) -> str:
@@ -168,9 +173,12 @@ class Kinds:
         return scaled
 
     def kind(self, values: NDArray[np.float64], white: float) -> str:
-        """``gray`` or ``colour`` (where nothing tells, too), with the level of white unless it is that of 8 bits."""
+        """``gray`` or ``colour`` (where nothing tells, too), with its bits, or its level of white, unless it has 8."""
         kind = "gray" if self._is_gray(values) else "colour"
-        return kind if white == 255 or math.isnan(white) else f"{kind}, white {white:g}"
+        if white == 255 or math.isnan(white):
+            return kind
+        bits = math.log2(white + 1) if white > 255 else 0.0
+        return f"{bits:.0f}-bit {kind}" if bits and bits.is_integer() else f"{kind} (white {number_text(white)})"
 
     def _is_gray(self, values: NDArray[np.float64]) -> bool:
         achromatic = self._value(values, ACHROMATIC)
@@ -208,6 +216,6 @@ def described(shown: Sequence[Measure], white: float | None) -> Iterator[dict[st
             "unit": f"of {white:,.0f}" if is_deep else measure.unit,
             "meaning": measure.meaning,
             "share": measure.is_share,
-            "signed": measure.name in CAST,
+            "signed": measure.is_signed,
             "words": bounds,
         }

@@ -11,18 +11,24 @@ import math
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE = 100_000
-"""About how many images the centre and spread are taken from; every n-th image of a larger job."""
+"""About how many images the centre and spread are taken from: of a larger job, so many that are chosen at random."""
 OUTLIER_SCORE = 3.5
 MAX_OUTLIERS = 10
 LIKE = 8
 """So many images of a kind it takes to call one of them unlike the others."""
 NEGLIGIBLE_SHARE = 1e-3
 """Of the mean absolute deviation: a median absolute deviation below it is rounding."""
+
+_THREE_DIGITS = Context(prec=3, rounding=ROUND_HALF_UP)
+
+MINUS = "\N{MINUS SIGN}"
 
 Number = float | int | None
 
@@ -32,7 +38,9 @@ class Distribution:
     """How one column is distributed over the images of a kind."""
 
     count: int
-    """Finite values in the sample."""
+    """Finite values that it was taken from."""
+    is_sample: bool = False
+    """Whether there are more that weren't looked at."""
     median: float
     spread: float
     """Robust standard deviation; 0 when all values are the same."""
@@ -51,21 +59,27 @@ Distributions = Mapping[str, Mapping[int, Distribution]]
 def distributions(
     rows: Iterable[tuple[str, NDArray[np.float64]]], columns: Sequence[int], expected_rows: int
 ) -> Distributions:
-    """Of (kind, values) of every image; memory is bounded by ``SAMPLE``."""
-    step = max(math.ceil(expected_rows / SAMPLE), 1)
+    """Of (kind, values) of every image; memory is bounded by ``SAMPLE``.
+
+    Images of a larger job are chosen at random, not by their places: plates, channels and cameras recur. The choice
+    is the same each time, and so are the pages that come of it.
+    """
+    share = SAMPLE / max(expected_rows, SAMPLE)
+    chance = Random(SAMPLE)
     found: dict[str, dict[int, array[float]]] = {}
-    for place, (kind, values) in enumerate(rows):
-        if place % step == 0:
+    for kind, values in rows:
+        if share == 1 or chance.random() < share:
             of_kind = found.setdefault(kind, {})
             for column in columns:
                 if math.isfinite(values[column]):
                     of_kind.setdefault(column, array("d")).append(values[column])
     return {
-        kind: {column: distribution(values) for column, values in of_kind.items()} for kind, of_kind in found.items()
+        kind: {column: distribution(values, is_sample=share < 1) for column, values in of_kind.items()}
+        for kind, of_kind in found.items()
     }
 
 
-def distribution(values: array[float]) -> Distribution:
+def distribution(values: array[float], *, is_sample: bool = False) -> Distribution:
     """Centre and spread of finite values, at least one.
 
     The spread is the median absolute deviation / 0.6745, and the mean absolute deviation * 1.2533 where the former is
@@ -79,7 +93,7 @@ def distribution(values: array[float]) -> Distribution:
     spread, mean_spread = float(np.median(deviations)) / 0.6745, float(deviations.mean()) * 1.2533
     if spread < NEGLIGIBLE_SHARE * mean_spread:
         spread = mean_spread
-    return Distribution(count=numbers.size, median=median, spread=spread)
+    return Distribution(count=numbers.size, is_sample=is_sample, median=median, spread=spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +110,16 @@ class Outlier:
 
 
 class Outliers:
-    """Keeps the images that lie farthest from the medians of their kinds while a stream goes by."""
+    """Counts images that lie far from the medians of their kinds, and keeps the farthest, while a stream goes by."""
+
+    count: int
+    """All that lie far."""
 
     def __init__(self, known: Distributions, columns: Sequence[int]) -> None:
         self._known = known
         self._columns = columns
         self._farthest: list[tuple[float, int, Outlier]] = []
+        self.count = 0
 
     def see(self, row: int, kind: str, values: NDArray[np.float64]) -> None:
         """One image."""
@@ -110,6 +128,7 @@ class Outliers:
         far = sorted((c for c in scores if abs(scores[c]) >= OUTLIER_SCORE), key=lambda c: -abs(scores[c]))
         if not far:
             return
+        self.count += 1
         outlier = Outlier(
             row=row,
             kind=kind,
@@ -129,9 +148,24 @@ class Outliers:
 
 
 def number_text(value: Number) -> str:
-    """A number for the eye: three significant digits, thousands apart, 0 for next to nothing, a dash for none."""
+    """A number for the eye: three significant digits, thousands apart, 0 for next to nothing, a dash for none.
+
+    As the page's script writes it (``figure``): halves are rounded away from zero, never a power of ten.
+    """
     if value is None or not math.isfinite(value):
         return "–"  # noqa: RUF001 - an en dash is meant
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return "0" if abs(value) < 5e-5 else f"{value:.3g}"
+    exact = Decimal(value)
+    if isinstance(value, int) or abs(value) >= 999.5:
+        text = f"{exact.to_integral_value(ROUND_HALF_UP):,f}"
+    else:
+        text = "0" if abs(value) < 5e-5 else f"{_THREE_DIGITS.plus(exact).normalize():f}"
+    return text.replace("-", MINUS)
+
+
+def share_text(share: float) -> str:
+    """A share in per cent with at most one decimal, as the page's script writes it (``said``)."""
+    percent = share * 100
+    if 0 < percent < 0.05:
+        return "< 0.1 %"
+    tenths = Decimal(percent).quantize(Decimal("0.1"), ROUND_HALF_UP) + 0  # no minus before nothing
+    return f"{tenths.normalize():f} %".replace("-", MINUS)

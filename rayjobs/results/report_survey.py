@@ -41,6 +41,8 @@ class Survey:
     clipped: int = 0
     soft: int = 0
     lesser: int = 0
+    unlike: int = 0
+    """Images that are unlike the others of their kind; the report names the farthest."""
     root: str | None = None
     """The folder that all inputs lie in or below; None when there is none."""
     _whites: list[float] = field(default_factory=list)

@@ -18,7 +18,7 @@ from pipelines.operations import OPERATIONS
 from pipelines.quantity_texts import duration_text
 from pipelines.registry import Parameters
 from rayjobs.results.report_measures import CLIPPED_SHARE, Measure
-from rayjobs.results.report_numbers import Outlier, number_text
+from rayjobs.results.report_numbers import Distribution, Outlier, number_text, share_text
 from rayjobs.results.report_rows import ReportGroups, ReportSummary
 from rayjobs.results.report_survey import Survey
 
@@ -55,10 +55,12 @@ def sentences(summary: ReportSummary, survey: Survey, far: Sequence[Outlier]) ->
         more = "" if len(causes) <= 4 else f" and {len(causes) - 4} more causes"
         yield Sentence(text=f"{_inputs(summary.failed)} failed: {named}{more}.", link=shown(show="failed"), tone="bad")
     if survey.lesser:
-        text = f"{_images(survey.lesser)} {_are(survey.lesser)} less than what {_its(survey.lesser)} promised."
+        text = f"{_images(survey.lesser)} {_hold(survey.lesser)} less than {_its(survey.lesser)} promised."
         yield Sentence(text=text, link=shown(show="lesser"), tone="warn")
     if far:
-        text = f"{_images(len(far))} {_are(len(far))} unlike the others of {_their(len(far))} kind."
+        number = survey.unlike
+        text = f"{_images(number)} {_are(number)} unlike the others of {_their(number)} kind"
+        text += f"; these are the {len(far)} farthest." if number > len(far) else "."
         yield Sentence(text=text, link=shown(show="outliers"), tone="warn")
     if survey.twins:
         number = survey.twins.total()
@@ -143,16 +145,22 @@ def _findings(outlier: Outlier, measures: Sequence[Measure], survey: Survey) -> 
         far = "far" if abs(score) < _VERY_FAR else "very far"
         yield (
             f"{measure.plain} {_value(value, measure)} is {far} {'above' if score > 0 else 'below'} "
-            f"{_value(like.median, measure)}, the median of {like.count:,} {outlier.kind} images"
+            f"{_value(like.median, measure)}, the median of {_counted(like)} {outlier.kind} images"
         )
+
+
+def _counted(like: Distribution) -> str:
+    if not like.is_sample:
+        return f"{like.count:,}"
+    return f"about {round(like.count, 1 - len(str(like.count))):,} randomly chosen"
 
 
 def _value(value: float, measure: Measure) -> str:
     value = 10**value if measure.is_log else value
     if measure.is_share:
-        return f"{number_text(value * 100)} %"
+        return share_text(value)
     unit = "" if measure.unit.startswith("level") else measure.unit  # as on the cards
-    return f"{number_text(value)} {unit}".rstrip()
+    return f"{'+' * (measure.is_signed and value >= 5e-5)}{number_text(value)} {unit}".rstrip()
 
 
 def _own(params: Mapping[str, Any], entry: Any) -> list[tuple[str, Any]]:
@@ -193,6 +201,10 @@ def _are(number: int) -> str:
 
 def _have(number: int) -> str:
     return "has" if number == 1 else "have"
+
+
+def _hold(number: int) -> str:
+    return "holds" if number == 1 else "hold"
 
 
 def _its(number: int) -> str:

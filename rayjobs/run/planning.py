@@ -77,6 +77,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     spec, output = request.spec, OutputDirectory(request.output)
     adopt_older(ledger, output)
     is_damaged = take_up(ledger, output)
+    lost = ledger.counts().open if is_damaged and ledger.facts.read().results is not None else 0
     names = naming(spec, output.root, ledger)
     discovery = Discovery(
         spec.inputs,
@@ -106,7 +107,10 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     _reopen_unblocked(ledger, spec, output)
     facts = ledger.facts.read()
     key = _results_key(spec, wanted, facts.columns)
-    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
+    opened = ledger.counts().open
+    changes = bool(opened or sealed.is_new or is_damaged or facts.results != key)
+    if is_damaged and (sealed.is_new or opened > lost or facts.results not in (None, key)):
+        check_free(output, fixed_names(spec, sealed.total), (), ledger.files, will_change=True)
     if changes:  # from now on until its end, whatever ends it before
         status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
         ledger.facts.write(replace(facts, results=None, status=status))

@@ -4,7 +4,8 @@
 "use strict";
 (() => {
   const CLIPPED = 1, SOFT = 2, LESSER = 4, STRETCHED = 8;
-  const CARD_PX = [236, 300], GAP_PX = 14, GRAINS_PX = 100, HEADING_PX = 44, LINE_PX = 20, FINDING_PX = 58, MOST_PRINTED = 60;
+  const CARD_PX = [236, 300], GAP_PX = 14, GRAINS_PX = 100, HEADING_PX = 44, LINE_PX = 20, FINDING_PX = 58;
+  const MOST_PRINTED = 60, MOST_CHUNKS = 40;
   const SHOWS = [
     ["done", "Pictures"], ["failed", "Failed"], ["skipped", "Skipped"], ["outliers", "Unlike their kind"],
     ["duplicates", "Duplicates"], ["clipped", "Clipped"], ["soft", "Soft"], ["lesser", "Less than promised"], ["all", "All inputs"],
@@ -34,21 +35,22 @@
   const names = [], folders = [], keys = [], stems = [], marks = [], twins = [], reasons = [], sizes = [], groups = [];
   let status = null, folderOf = null, haystack = [];
   const columns = new Map(); // measure -> Float32Array
-  const chunks = new Map(); // rows read lately
+  const chunks = new Map(); // rows read lately, or being read: chunk -> promise
+  const arrived = new Map(); // rows that are there now: chunk -> rows
   const loading = new Map(); // url -> promise
-  const arrived = new Map(); // url -> what to do when its data are there
   let blocks = 0, blocksThere = 0;
 
-  function load(url) {
-    if (!loading.has(url)) {
-      loading.set(url, new Promise((done, failed) => {
-        const script = document.createElement("script");
-        script.src = policy ? policy.createScriptURL(url) : url;
-        script.onload = () => { script.remove(); done(); };
-        script.onerror = () => { script.remove(); failed(new Error(`${url} is missing`)); };
-        document.head.append(script);
-      }));
-    }
+  function read(url) {
+    return new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = policy ? policy.createScriptURL(url) : url;
+      script.onload = () => { script.remove(); done(); };
+      script.onerror = () => { script.remove(); failed(new Error(`${url} is missing`)); };
+      document.head.append(script);
+    });
+  }
+  function load(url) { // once for all; what couldn't be read may be asked for again
+    if (!loading.has(url)) loading.set(url, read(url).catch((error) => { loading.delete(url); throw error; }));
     return loading.get(url);
   }
   const padded = (number, digits) => String(number).padStart(digits, "0");
@@ -62,14 +64,19 @@
     return Promise.all(all);
   }
 
+  async function readRows(chunk) {
+    try { await read(rowsUrl(chunk)); } catch (error) { chunks.delete(chunk); throw error; }
+    const rows = arrived.get(chunk);
+    arrived.delete(chunk);
+    return rows;
+  }
   async function needRow(row) {
     const chunk = Math.floor(row / job.chunk);
     if (!chunks.has(chunk)) {
-      loading.delete(rowsUrl(chunk));
-      await load(rowsUrl(chunk));
-      while (chunks.size > 12) chunks.delete(chunks.keys().next().value);
+      while (chunks.size >= MOST_CHUNKS) chunks.delete(chunks.keys().next().value);
+      chunks.set(chunk, readRows(chunk));
     }
-    return chunks.get(chunk)[row % job.chunk];
+    return (await chunks.get(chunk))[row % job.chunk];
   }
 
   window.rayjobs = Object.freeze({
@@ -101,7 +108,7 @@
       const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
       columns.get(measure).set(new Float32Array(bytes.buffer), block * job.block);
     },
-    rows(chunk, rows) { chunks.set(chunk, rows); },
+    rows(chunk, rows) { arrived.set(chunk, rows); },
   });
 
   const path = (row) => (folders[folderOf[row]] ? `${folders[folderOf[row]]}/${names[row]}` : names[row]);
@@ -115,20 +122,21 @@
 
   // ---- numbers for people --------------------------------------------------------------------------------------------
 
+  const MINUS = "\u2212"; // what is said here, report_numbers.py says alike
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
   function figure(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-    if (Math.abs(value) >= 1000) return whole.format(value);
     if (Math.abs(value) < 5e-5) return "0";
-    return String(Number(value.toPrecision(3)));
+    const text = Math.abs(value) >= 999.5 ? whole.format(value) : String(Number(value.toPrecision(3)));
+    return text.replace("-", MINUS);
   }
   function said(value, measure) {
     if (value === null || !Number.isFinite(value)) return "–";
     if (measure.share) {
       const percent = value * 100;
-      return percent > 0 && percent < 0.05 ? "< 0.1 %" : `${Number(percent.toFixed(1))} %`;
+      return percent > 0 && percent < 0.05 ? "< 0.1 %" : `${Number(percent.toFixed(1))} %`.replace("-", MINUS);
     }
-    const text = figure(value).replace(/^-/, "−");
+    const text = figure(value);
     return measure.signed && value > 0 && text !== "0" ? `+${text}` : text;
   }
   function word(value, measure) {
@@ -184,7 +192,7 @@
     put("show", state.show, "done"); put("q", state.q); put("reason", state.reason);
     put("sort", state.sort); put("desc", state.desc ? "1" : ""); put("number", state.measure);
     for (const [name, text] of state.groups) given.set(`g.${name}`, text);
-    const end = (number) => (Number.isFinite(number) ? String(Number(number.toPrecision(6))) : "");
+    const end = (number) => (Number.isFinite(number) ? String(number) : "");
     for (const [name, [low, high]] of state.ranges) given.set(`r.${name}`, `${end(low)}..${end(high)}`);
     put("image", state.image);
     return `#${given}`;
@@ -378,7 +386,7 @@
     if (isDone(row)) element.append("no preview");
     else {
       element.append(make("span", { class: `tag ${status[row] === 102 ? "bad" : ""}` }, reasonOf(row)));
-      needRow(row).then((told) => element.append(make("span", {}, told[2])), () => {});
+      needRow(row).then((told) => element.append(make("span", {}, told[2])), fail);
     }
     return element;
   }
@@ -500,11 +508,11 @@
     $("whole").addEventListener("click", () => setRange(-Infinity, Infinity));
     brush();
   }
-  const changed = () => { writeAddress(); return apply(); };
+  const changed = () => { writeAddress(); apply().catch(fail); };
   const measure = () => job.measures[measureAt.get(state.measure)];
 
   function setRange(low, high) {
-    if (low > high) [low, high] = [high, low];
+    [low, high] = [low, high].map((end) => Number(end.toPrecision(6))).sort((a, b) => a - b); // as the address says it
     if (low === -Infinity && high === Infinity) state.ranges.delete(state.measure);
     else state.ranges.set(state.measure, [low, high]);
     changed();
@@ -656,7 +664,7 @@
     $("previous").disabled = place === 0;
     $("next").disabled = place === view.length - 1;
     let told;
-    try { told = await needRow(row); } catch (error) { $("cannot").textContent = error.message; return; }
+    try { told = await needRow(row); } catch (error) { $("cannot").textContent = error.message; fail(error); return; }
     if (own !== asked) return;
     showStage(row, told);
     showPanel(row, told);
@@ -830,8 +838,8 @@
     else { opener = view[place]; show(); showImage(place); }
   }
   function fail(error) {
-    $("empty").hidden = false;
-    $("empty").textContent = `The report isn't whole: ${error.message}. Run the job again, it writes what is missing.`;
+    $("broken").hidden = false;
+    $("broken").textContent = `The report isn't whole: ${error.message}. Run the job again, it writes what is missing.`;
   }
 
   document.addEventListener("DOMContentLoaded", async () => {

@@ -232,7 +232,7 @@ def test_what_matters_is_said_in_sentences(tmp_path: Path) -> None:
     text = sentences(write(tmp_path, rows))
     for said in (
         "3 inputs failed: 2 corrupt, 1 not an image.",
-        "1 image is less than what its file promised.",
+        "1 image holds less than its file promised.",
         "1 image is unlike the others of its kind.",
         "2 images look the same as another, in 1 group.",
         "1 image has more than 5 % of the luma clipped.",
@@ -270,8 +270,9 @@ def test_gray_images_are_no_outliers_among_those_in_colour(tmp_path: Path) -> No
 def test_at_most_ten_outliers_are_named_farthest_first(tmp_path: Path) -> None:
     rows = [report_row(tmp_path, b"%03d.jpg" % i, values=values(**{LUMA: 100 + i % 5})) for i in range(60)]
     rows += [report_row(tmp_path, b"far%02d.jpg" % i, values=values(**{LUMA: 200.0 + i})) for i in range(12)]
-    write(tmp_path, rows)
+    page = write(tmp_path, rows)
     assert [row for row, _ in data(tmp_path, "job")["outliers"]] == list(range(71, 61, -1))
+    assert "12 images are unlike the others of their kind; these are the 10 farthest." in sentences(page)
 
 
 def test_numbers_arrive_whole_and_rows_without_any_are_nothing(tmp_path: Path) -> None:
@@ -403,6 +404,13 @@ def test_iterators_are_refused_because_rows_are_read_twice(tmp_path: Path) -> No
         (0.123456, "0.123"),
         (4321.5, "4,322"),
         (-1.5e-5, "0"),
+        (6e-5, "0.00006"),
+        (-0.000123456, "−0.000123"),  # noqa: RUF001
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (99.95, "100"),
+        (1.125, "1.13"),
+        (250, "250"),
         (None, "–"),  # noqa: RUF001
     ],
 )
@@ -452,14 +460,31 @@ class TestDistributions:
         assert distribution(array("d", [5] * 9)).score(6) == 0
         assert distribution(array("d", [1, 2, 3])).score(1000) == 0
 
-    def test_large_jobs_are_sampled(self) -> None:
-        rows = [("colour", np.array([float(number)])) for number in range(250_000)]
-        found = distributions(rows, [0], len(rows))["colour"][0]
-        assert found.count == pytest.approx(83_334)
-        assert found.median == pytest.approx(125_000, abs=10)
+    @pytest.mark.parametrize("period", [1, 2, 3, 6])
+    def test_large_jobs_are_sampled_whatever_recurs_in_them(self, period: int) -> None:
+        """Channels of a plate: every n-th image is of one kind, and far from all others."""
+        rows = [(f"{number % period}", np.array([float(number)])) for number in range(300_000)]
+        found = distributions(rows, [0], len(rows))
+        assert found == distributions(rows, [0], len(rows))
+        assert len(found) == period
+        for kind in found.values():
+            assert kind[0].is_sample
+            assert kind[0].count == pytest.approx(100_000 / period, rel=0.03)
+            assert kind[0].median == pytest.approx(150_000, rel=0.03)
+
+    def test_that_it_is_a_sample_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rayjobs.results.report_numbers.SAMPLE", 400)
+        row = report_row(tmp_path, b"a.jpg")
+        rows = [replace(row, values=values(**{LUMA: 100.0 + number % 5})) for number in range(1000)]
+        write(tmp_path, [*rows, replace(row, values=values(**{LUMA: 250.0}))])
+        ((_, finding),) = data(tmp_path, "job")["outliers"]
+        assert re.fullmatch(
+            r"Brightness 250 is very far above 102, the median of about (3|4)\d0 randomly chosen colour images", finding
+        )
 
     def test_kinds_are_told_by_hue_and_by_white(self) -> None:
         kinds = Kinds(MEASURES)
         assert kinds.kind(values(), 255) == "colour"
         assert kinds.kind(values(statistics_achromatic=1), float("nan")) == "gray"
-        assert kinds.kind(values(), 65535) == "colour, white 65535"
+        assert kinds.kind(values(), 65535) == "16-bit colour"
+        assert kinds.kind(values(), 1) == "colour (white 1)"

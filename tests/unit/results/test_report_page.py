@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +17,17 @@ import tifffile
 from PIL import Image
 from playwright.sync_api import Browser, Error, Page
 
+from actors.ledger.job_ledger import JobLedger
 from benchmarks.synthetic_report import synthetic_report
+from pipelines.models import AnalysisRequest
+from rayjobs.job.output_directory import OutputDirectory
+from rayjobs.results.report import write_report
+from rayjobs.results.report_measures import CLIPPED, measures
+from rayjobs.results.report_numbers import number_text, share_text
+from rayjobs.results.report_rows import ReportRow, ReportSummary
 from tests.browser import canvas, chromium, names, needs_chromium, opened, until
 from tests.places import Place
+from tests.quick_runs import fixed_files
 
 pytestmark = needs_chromium
 
@@ -153,6 +163,90 @@ def test_failures_are_chosen_by_their_reasons(look: Callable[..., Page]) -> None
     until(page, "document.querySelectorAll('.card').length === 1")
     assert "0 bytes" in page.locator(".card").inner_text()
     assert state(page) == "#show=failed&reason=empty"
+
+
+def test_a_file_of_rows_is_read_once_however_many_cards_want_it(browser: Browser, report: Path) -> None:
+    asked: list[str] = []
+    with opened(browser, report) as page:
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+        page.get_by_role("link", name=re.compile("2 inputs failed")).click()
+        page.get_by_text("no picture").or_(page.get_by_text("0 bytes")).first.wait_for()
+        page.get_by_role("button", name=re.compile("Pictures")).click()
+        page.locator(".open").first.click()
+        page.locator("#panel .chart").first.wait_for()
+        assert [name for name in asked if name.startswith("rows")] == ["rows-00000.js"]
+
+
+def test_what_is_missing_is_told_and_read_when_it_is_there_again(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "out/report"
+    shutil.copytree(report.parent, copy)
+    rows, columns = copy / "data/rows-00000.js", sorted(copy.glob("data/column-*"))
+    for path in (rows, *columns):
+        path.rename(path.with_suffix(".away"))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((copy / "index.html").as_uri())
+    page.get_by_text(re.compile(r"^The report isn't whole: data/column-\d+-00000.js is missing")).wait_for()
+    for path in columns:
+        path.with_suffix(".away").rename(path)
+    page.reload()
+    page.get_by_role("button", name=re.compile("Failed")).click()
+    page.get_by_text("The report isn't whole: data/rows-00000.js is missing").wait_for()
+    rows.with_suffix(".away").rename(rows)
+    page.get_by_role("button", name=re.compile("Pictures")).click()
+    page.get_by_role("button", name=re.compile("Failed")).click()
+    page.get_by_text("0 bytes").wait_for()
+    context.close()
+
+
+def test_numbers_are_said_alike_by_the_page_and_its_script(browser: Browser, tmp_path: Path) -> None:
+    known = [
+        0,
+        4.9e-5,
+        5e-5,
+        6e-5,
+        0.000123456,
+        0.5,
+        0.125,
+        1.125,
+        99.95,
+        250,
+        999.25,
+        999.5,
+        999.6,
+        1000.5,
+        123456.5,
+        1e7,
+    ]
+    drawn = 10 ** np.random.default_rng(3).uniform(-6, 8, 120)
+    numbers = np.concatenate([known, np.negative(known), drawn, -drawn]).astype(np.float32).astype(float)
+    shown = measures([AnalysisRequest("statistics"), AnalysisRequest("lab_chromaticity")])
+    places = {measure.name: place for place, measure in enumerate(shown)}
+    rows = []
+    for number in numbers:
+        values = np.full(len(shown), number)
+        values[[places[name] for name in CLIPPED]] = np.float32(abs(number) % 1), 0.5
+        rows.append(
+            ReportRow(input=f"/in/{len(rows):03d}.png", source=b"/in/x.png", key=f"{len(rows):032x}", values=values)
+        )
+    output = OutputDirectory(tmp_path / "out")
+    output.control.mkdir(parents=True)
+    summary = ReportSummary(name="numbers", status="completed", done=len(rows), failed=0, skipped=0)
+    with closing(JobLedger(output.ledger)) as ledger, fixed_files(ledger, output) as files:
+        write_report(files, summary, shown, rows, make_thumbnails=lambda path: None)
+    with opened(browser, output.report) as page:
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")  # makes all cards
+        said = page.locator(".card").evaluate_all(
+            "all => all.map((card) => [...card.querySelectorAll('dd')].map((dd) => dd.firstChild.textContent))"
+        )
+    assert len(said) == len(numbers)
+    for number, (brightness, clipped, cast, _) in zip(numbers, said, strict=True):
+        assert brightness == number_text(number)
+        assert clipped == f"{share_text(float(np.float32(abs(number) % 1)))} / 50 %"
+        assert cast.removeprefix("+") == number_text(number)
+        assert cast.startswith("+") == (number >= 5e-5)
 
 
 def test_a_range_is_brushed_typed_and_dropped(look: Callable[..., Page]) -> None:

@@ -23,13 +23,19 @@ from tests.places import JOB, Place, picture, tree
 from tests.quick_runs import Killed
 from tests.runs import manifest
 
+
+def outside(output: Path) -> dict[str, bytes]:
+    """What people see of an output."""
+    return {path: data for path, data in tree(output).items() if "/.rayjobs/" not in path}
+
+
 # ---- nothing to do, and what is gone or damaged ---------------------------------------------------------------------
 
 
 def test_an_unchanged_job_has_nothing_to_do_and_touches_nothing(place: Place) -> None:
     first = place.run()
     assert (first.done, first.unchanged) == (4, False)
-    before = {path: Path(path).stat().st_mtime_ns for path in tree(place.out) if "/.rayjobs/" not in path}
+    before = {path: Path(path).stat().st_mtime_ns for path in outside(place.out)}
     again = place.run()
     assert again.unchanged
     assert place.rows == []
@@ -102,6 +108,50 @@ def test_a_fixed_file_that_somebody_changed_is_theirs(place: Place, name: str) -
     assert tree(place.out / "images", place.out / "charts") == others
     path.unlink()
     place.run()
+    assert place.run().unchanged
+
+
+@pytest.mark.parametrize(
+    ("name", "is_kept"),
+    [
+        ("report/data/block-00000.js", False),
+        ("report/data/rows-00000.js", False),
+        ("data/analyses.csv", False),
+        ("manifest.parquet", False),
+        ("report/data/job.js", True),
+        ("report/index.html", True),
+        ("job.json", True),
+    ],
+)
+def test_a_fixed_file_that_was_cut_off_and_has_to_change_is_known_or_told_before_anything_is_touched(
+    place: Place, name: str, is_kept: bool
+) -> None:
+    """``is_kept``: the record has what was in it."""
+    place.run()
+    path = place.out / name
+    whole = path.read_bytes()
+    picture(place.base / "in/a.png", 200)  # the first of all: nothing that lists them begins as it did
+    path.unlink()
+    path.write_bytes(whole[: len(whole) - 9])
+    before = outside(place.out)
+    if not is_kept:
+        with pytest.raises(JobError, match=rf"{name}: was cut off or shortened .*\n.*nothing was touched"):
+            place.run()
+        assert outside(place.out) == before
+        path.write_bytes(b"")  # in which nothing is that could be lost
+    place.run()
+    assert len(pq.read_table(place.out / "manifest.parquet")) == 5
+    assert verify(OutputDirectory(place.out), deep=True) == []
+    assert place.run().unchanged
+
+
+def test_a_table_that_was_cut_off_is_written_again_though_an_image_is_gone_as_well(place: Place) -> None:
+    place.run()
+    path, whole = place.out / "data/analyses.csv", place.data()
+    path.write_bytes(path.read_bytes()[:40])
+    (place.out / "images/p1.png").unlink()
+    place.run()
+    assert place.data() == whole
     assert place.run().unchanged
 
 
