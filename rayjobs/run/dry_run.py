@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from actors.ledger.job_ledger import JobLedger
@@ -267,5 +268,5 @@ def _writes(spec: JobSpec, images: int) -> Iterator[str]:
 
 
 def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:
-    step = max(len(inputs) // most, 1)
-    return list(inputs[::step][:most])
+    """Chosen at random, in no order, and the same each time: neighbours are alike, and every n-th one may be."""
+    return Random(most).sample(inputs, min(most, len(inputs)))

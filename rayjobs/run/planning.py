@@ -107,9 +107,8 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     _reopen_unblocked(ledger, spec, output)
     facts = ledger.facts.read()
     key = _results_key(spec, wanted, facts.columns)
-    opened = ledger.counts().open
-    changes = bool(opened or sealed.is_new or is_damaged or facts.results != key)
-    if is_damaged and (sealed.is_new or opened > lost or facts.results not in (None, key)):
+    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
+    if is_damaged and (sealed.is_new or ledger.counts().open > lost or facts.results not in (None, key)):
         check_free(output, fixed_names(spec, sealed.total), (), ledger.files, will_change=True)
     if changes:  # from now on until its end, whatever ends it before
         status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status

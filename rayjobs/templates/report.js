@@ -65,7 +65,7 @@
   }
 
   async function readRows(chunk) {
-    try { await read(rowsUrl(chunk)); } catch (error) { chunks.delete(chunk); throw error; }
+    try { await read(rowsUrl(chunk)); } catch (error) { chunks.delete(chunk); fail(error); throw error; }
     const rows = arrived.get(chunk);
     arrived.delete(chunk);
     return rows;
@@ -386,7 +386,7 @@
     if (isDone(row)) element.append("no preview");
     else {
       element.append(make("span", { class: `tag ${status[row] === 102 ? "bad" : ""}` }, reasonOf(row)));
-      needRow(row).then((told) => element.append(make("span", {}, told[2])), fail);
+      needRow(row).then((told) => element.append(make("span", {}, told[2])), () => {});
     }
     return element;
   }
@@ -664,7 +664,7 @@
     $("previous").disabled = place === 0;
     $("next").disabled = place === view.length - 1;
     let told;
-    try { told = await needRow(row); } catch (error) { $("cannot").textContent = error.message; fail(error); return; }
+    try { told = await needRow(row); } catch (error) { $("cannot").textContent = error.message; return; }
     if (own !== asked) return;
     showStage(row, told);
     showPanel(row, told);

@@ -97,6 +97,15 @@ def test_files_of_several_images_are_tried_as_a_run_takes_them(place: Place) -> 
     assert (done.code, "1 input, 1 to do" in done.out, "note:" in done.out) == (0, True, False)
 
 
+def test_inputs_that_are_looked_at_are_of_all_kinds_whatever_recurs(place: Place) -> None:
+    """As many channels as a plate may have: every fourth file is large."""
+    for number in range(96):
+        picture(place.base / f"wells/{number:02d}.png", number, size=(8, 6) if number % 4 < 3 else (900, 700))
+    need = plan(place, "--json", job={"inputs": ["wells/"]}).json["memory_bytes"]
+    assert need == plan(place, "--json", job={"inputs": ["wells/03.png"]}).json["memory_bytes"]
+    assert need > 2 * plan(place, "--json", job={"inputs": ["wells/00.png"]}).json["memory_bytes"]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
