@@ -84,6 +84,11 @@ class ProviderUnits:
         with self._calls:
             return {name: self._total_or_none(name, provider) for name, provider in self._providers().items()}
 
+    def said(self) -> dict[str, float]:
+        """The same, without those that can't say."""
+        totals = self.totals()
+        return {name: total for name, total in totals.items() if name not in self._broken}
+
     def free(self, names: Iterable[str]) -> dict[str, float]:
         """Units that the providers of some names have left now, others than this driver's tasks included."""
         with self._calls:
@@ -175,10 +180,11 @@ def _free(name: str, provider: ResourceProvider) -> float:
 def _amount(name: str, provider: ResourceProvider, of: Callable[[ResourceInfo], Mapping[str, float]]) -> float:
     try:
         amounts = of(provider.get_available_resources())
-        if name in amounts:
-            return float(amounts[name])
-        if len(amounts) == 1:
-            return float(next(iter(amounts.values())))
+        if name in amounts or len(amounts) == 1:
+            amount = float(amounts.get(name, next(iter(amounts.values()))))
+            if not math.isfinite(amount):
+                raise ValueError(f"{amount} is no number of units")
+            return max(amount, 0.0)
         others = ", ".join(sorted(amounts)) or "nothing"
     except Exception as error:
         raise ProviderError(f"provider of {name!r} can't say what it has: {error}") from error

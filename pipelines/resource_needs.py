@@ -44,7 +44,7 @@ def demand_of(estimate: ResourceEstimate) -> dict[str, float]:
             raise InfeasibleError(f"custom resource {name!r} has the name of a built-in one: use its own field")
     amounts = _amounts(estimate)
     for name, amount in amounts.items():
-        if not math.isfinite(amount) or amount < 0:
+        if not math.isfinite(amount * UNIT) or amount < 0:
             raise InfeasibleError(f"asks for {amount} of {name!r}: amounts are numbers from 0 on")
     return {name: amount for name, amount in amounts.items() if amount > 0}
 
@@ -55,8 +55,8 @@ def needs_of(estimate: ResourceEstimate) -> Needs:
 
 
 def in_grains(amounts: Mapping[str, float]) -> Needs:
-    """Amounts as books count them."""
-    return tuple(sorted((name, round(amount * UNIT)) for name, amount in amounts.items() if amount > 0))
+    """Amounts as books count them; what is less than a grain is one."""
+    return tuple(sorted((name, max(round(amount * UNIT), 1)) for name, amount in amounts.items() if amount > 0))
 
 
 def say(name: str, amount: float) -> str:

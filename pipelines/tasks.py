@@ -72,6 +72,9 @@ class Task:
     max_attempts: int = retry_rules.TASK.tries
     """How often it may take its process down, run out of time or find no memory, with a pause after each; for want of
     memory it gets more the next time, at last all that a node has."""
+    kept: bool = True
+    """Whether others may depend on it after its end, or submit it again: not on what a driver asks for again and again,
+    such as a grant of resources."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from actors.queue.capacity import Placement
+from actors.queue.placements import Placement
 from actors.queue.queue_events import Past
 from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import needs_of
@@ -218,6 +218,7 @@ def _to_body(task: Task) -> dict[str, Any]:
         "preemptible": task.preemptible,
         "timeout_s": task.timeout_s,
         "max_attempts": task.max_attempts,
+        "kept": task.kept,
     }
 
 

@@ -87,11 +87,14 @@ class CoordinatorService:
 
     # ---- owners --------------------------------------------------------------------------------------------------
 
-    def attach(self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind], now: float) -> Attached:
+    def attach(
+        self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind], units: Mapping[str, float], now: float
+    ) -> Attached:
         """An owner comes, or comes back after it or the coordinator was away; its news start with all that stands."""
         with self._ledger.transaction():
             self._ledger.put_owner(owner)
             self._queue.renew(owner, now, LEASE_S)
+            self._queue.units.recall(units, owner)
             self._queue.withhold(owner, held)
             self._decide(now)
         self._last_seen = now
@@ -188,8 +191,7 @@ class CoordinatorService:
         """Say how many units of a provider's resource the cluster has."""
 
         def change() -> bool:
-            self._queue.set_units(name, total)
-            self._ledger.put_setting("units", name, total)
+            self._queue.set_units(name, total, owner)
             return True
 
         self._once(request_id, owner, now, change)
@@ -261,6 +263,9 @@ class CoordinatorService:
             (entry, self._queue.placement(entry.number) if entry.status is running else None)
             for entry in changed.values()
         )
+        units, self._queue.units.changed = self._queue.units.changed, {}
+        for name, total in units.items():
+            self._ledger.put_setting("units", name, total)
         values, self._values = self._values, []
         self._ledger.put_values(values)
 

@@ -120,6 +120,10 @@ class GrantResources:
         if any(new):
             self._say_held()
 
+    def told_units(self) -> dict[str, float]:
+        """Units of this driver's providers, as the coordinator has heard."""
+        return {} if self._units is None else self._units.told()
+
     def held(self) -> list[Kind]:
         """What can't begin for now."""
         with self._lock:

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,8 +62,10 @@ class CoordinatorActor:
         self._see_nodes()
         self._clock = asyncio.get_running_loop().create_task(self._run_clock())
 
-    async def attach(self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind]) -> Attached:
-        return self._do(lambda now: self._service.attach(owner, open_tasks, held, now))
+    async def attach(
+        self, owner: str, open_tasks: Sequence[str], held: Sequence[Kind], units: Mapping[str, float]
+    ) -> Attached:
+        return self._do(lambda now: self._service.attach(owner, open_tasks, held, units, now))
 
     async def news(self, owner: str, incarnation: str, seen: int) -> News | None:
         """Answer as soon as there is something to tell, or after ``POLL_S``."""

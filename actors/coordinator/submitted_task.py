@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from actors.queue.queue_events import Decision, Grant, Outcome, TaskWord
 from pipelines.errors import RayjobsError
-from pipelines.resource_needs import demand_of
+from pipelines.resource_needs import InfeasibleError, demand_of
 from pipelines.resources import ResourceAllocation
 from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
@@ -92,7 +92,7 @@ def as_sent(task: Task) -> Task:
     ------
     RayjobsError
         Its id is no text or its payload isn't plain values, which alone can be kept in the ledger; or its limits make
-        no sense.
+        no sense, or its needs.
     """
     try:
         task.task_id.encode()
@@ -107,6 +107,14 @@ def as_sent(task: Task) -> Task:
         raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
     if task.timeout_s is not None and not 0 < task.timeout_s < math.inf:
         raise RayjobsError(f"timeout_s of task {task.task_id} is {task.timeout_s}; give seconds, or None for any time")
+    if task.max_cpus is not None and not 0 < task.max_cpus < math.inf:
+        raise RayjobsError(
+            f"max_cpus of task {task.task_id} is {task.max_cpus}; give a number of CPUs, or None for cpus"
+        )
+    try:
+        demand_of(task.resources)
+    except InfeasibleError as error:
+        raise InfeasibleError(f"task {task.task_id} {error}") from None
     if task.max_attempts < 1:
         raise RayjobsError(f"max_attempts of task {task.task_id} is {task.max_attempts}; it must be 1 or more")
     if not task.outputs:

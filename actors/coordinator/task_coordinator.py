@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import math
 import os
 import queue
 import socket
@@ -163,7 +164,12 @@ class TaskCoordinator(ClosedOnExit):
         return bool(self._link.change("set_priority", self.owner, handle.task_id, TaskPriority(priority)))
 
     def set_resource_units(self, name: str, total: float) -> None:
-        """Say how many units of a provider's resource all tasks of the cluster may hold at a time."""
+        """Say how many units of a provider's resource all tasks of the cluster may hold at a time.
+
+        It counts until somebody says otherwise; after the end of this driver, what others said that still live.
+        """
+        if not 0 <= total < math.inf:
+            raise RayjobsError(f"{total} units of {name!r} make no sense; say a number from 0 on")
         self._link.change("set_units", self.owner, name, total)
 
     def request_grant(self, task: Task, priority: TaskPriority, listener: Listener) -> None:
@@ -171,7 +177,7 @@ class TaskCoordinator(ClosedOnExit):
 
         It is called on the listening thread and must return at once; ``end_grant`` gives the resources back.
         """
-        self._submit([SubmittedTask(task, TaskPriority(priority), listener)])
+        self._submit([SubmittedTask(replace(task, kept=False), TaskPriority(priority), listener)])
 
     def granted(self, task_id: str) -> bool:
         """Whether the coordinator lets a task run, even if the word of it is still on its way."""
@@ -278,7 +284,8 @@ class TaskCoordinator(ClosedOnExit):
         """Come, or come back: learn what stands, and submit again what got lost."""
         with self._changed:
             open_tasks = [task_id for task_id, known in self._known.items() if not known.status.terminal]
-        attached = self._link.call("attach", self.owner, open_tasks, self._resources.held())
+        units = self._resources.told_units()
+        attached = self._link.call("attach", self.owner, open_tasks, self._resources.held(), units)
         self._incarnation, self._seen = attached.incarnation, 0
         with self._changed:
             lost = [self._known[task_id] for task_id in attached.unknown]
@@ -418,7 +425,12 @@ class TaskCoordinator(ClosedOnExit):
             known.value = self._link.call("outcomes", [decision.task_id])[0][2]
         with self._changed:
             known.status, known.error = decision.status, decision.error
+            if known.listener is not None:
+                del self._known[decision.task_id]
             self._changed.notify_all()
+            lost = known.runs and known.listener is not None
+        if lost:  # this driver was silent for so long that it was thought dead
+            self._resources.give_back(known.holder(known.number))
         if known.listener is not None:
             known.listener(decision)
 

@@ -24,6 +24,11 @@ class ToldUnits:
         """Held while the coordinator is told, so that what it hears last is how things are."""
         self._told: dict[str, float] = {}
 
+    def told(self) -> dict[str, float]:
+        """What the coordinator has heard."""
+        with self._lock:
+            return dict(self._told)
+
     def tell(self) -> None:
         """Tell the totals that are new or have changed."""
         with self._lock:

@@ -10,56 +10,10 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import takewhile
 
+from actors.queue.placements import CLUSTER, Outlook, Placement
 from pipelines.resource_needs import BUILT_IN, CPU, DISK, MEMORY, UNIT, Needs, say
-
-CLUSTER = ""
-"""Stands for the node of resources that are counted once for all nodes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Room that a grant holds."""
-
-    taken: tuple[tuple[str, Needs], ...]
-    """(node or ``CLUSTER``, amounts)."""
-
-    @property
-    def node(self) -> str:
-        """The one node that it lies on; empty when it lies on several, or needs none."""
-        nodes = [node for node, _ in self.taken if node != CLUSTER]
-        return nodes[0] if len(nodes) == 1 else ""
-
-    @property
-    def cpus(self) -> float:
-        return sum(dict(needs).get(CPU, 0) for _, needs in self.taken) / UNIT
-
-    def holds_any(self, names: Collection[str]) -> bool:
-        """Whether it holds something of one of these resources."""
-        return any(name in names for _, needs in self.taken for name, _ in needs)
-
-    def on_nodes(self, name: str) -> float:
-        """How much of a resource the raylets are asked for."""
-        return sum(dict(needs).get(name, 0) for node, needs in self.taken if node != CLUSTER) / UNIT
-
-
-@dataclass(slots=True)
-class Outlook:
-    """What one round of decisions expects beside the free room: given back soon (positive), spoken for (negative)."""
-
-    amounts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def add(self, placement: Placement, sign: int) -> None:
-        for node, needs in placement.taken:
-            there = self.amounts.setdefault(node, {})
-            for name, amount in needs:
-                there[name] = there.get(name, 0) + sign * amount
-
-    def of(self, node: str, name: str) -> int:
-        return self.amounts.get(node, {}).get(name, 0)
-
 
 _Rank = tuple[int, int, int, str]
 """Less free CPUs, less free memory, number of the node, the node."""
@@ -111,6 +65,10 @@ class Capacity:
         """Say how many units of a resource the whole cluster may use at a time."""
         self._totals[CLUSTER][name] = round(total * UNIT)
         self._sums.clear()
+
+    def has_units(self, name: str) -> bool:
+        """Whether somebody said how many units of a resource there are."""
+        return name in self._totals[CLUSTER]
 
     def replace_units(self, totals: Mapping[str, float]) -> None:
         """``set_units`` of these, and of no others."""
@@ -171,10 +129,9 @@ class Capacity:
 
     def spreads(self, needs: Needs) -> str | None:
         """``infeasible`` for an elastic task: its CPUs may lie on several nodes, all else that it needs is per CPU."""
-        least = dict(needs).get(CPU, UNIT)
-        if self.nodes and (why := self.infeasible(((CPU, least),), together=True)):
+        cpus = whole_cpus(dict(needs))
+        if self.nodes and (why := self.infeasible(((CPU, cpus * UNIT),), together=True)):
             return why
-        cpus = max(least // UNIT, 1)
         once, per_node = self._split(needs)
         one_cpu = tuple((name, UNIT if name == CPU else amount) for name, amount in per_node)
         return self.infeasible((*((name, amount * cpus) for name, amount in once), *one_cpu))
@@ -202,19 +159,56 @@ class Capacity:
                 return _placement(once, ((node, per_node),))
         return None
 
-    def expect(self, needs: Needs, outlook: Outlook) -> Placement | None:
-        """Where the needs fit once all that is expected back is back; None when even then they don't."""
-        once, per_node = self._split(needs)
-        if not all(self._free(CLUSTER, name) + outlook.of(CLUSTER, name) >= amount for name, amount in once):
-            return None
-        for node in self._by_rank(outlook, dict(per_node).get(CPU, 0)):
-            if all(self._free(node, name) + outlook.of(node, name) >= amount for name, amount in per_node):
-                return _placement(once, ((node, per_node),) if per_node else ())
-        return None
+    def promise(
+        self, needs: Needs, most: int, outlook: Outlook, nodes: Iterable[str] | None = None
+    ) -> tuple[int, Placement]:
+        """Speak for room for up to ``most`` times the needs, once all that is expected back is back.
 
-    def reserve(self, needs: Needs, outlook: Outlook) -> Placement | None:
-        """The node that will fit the needs soonest, to be kept free for them; None when no node is large enough."""
+        Parameters
+        ----------
+        nodes
+            Where to look; None: everywhere, where there is most room first.
+
+        Returns
+        -------
+        tuple
+            How many times there will be room, and where.
+        """
         once, per_node = self._split(needs)
+        most = min((most, *(self._expected(CLUSTER, name, outlook) // amount for name, amount in once)))
+        taken: list[tuple[str, Needs]] = []
+        times = 0
+        if not per_node:
+            times = max(most, 0)
+        elif most > 0:
+            for node in self._by_rank(outlook, dict(per_node).get(CPU, 0)) if nodes is None else nodes:
+                room = min(self._expected(node, name, outlook) // amount for name, amount in per_node)
+                if (count := min(room, most - times)) > 0:
+                    taken.append((node, _times(per_node, count)))
+                    times += count
+                if times >= most:
+                    break
+        placement = _placement(_times(once, times), taken) if times else Placement(())
+        outlook.add(placement, -1)
+        return times, placement
+
+    def spares(self, placement: Placement, places: Collection[tuple[str, str]], outlook: Outlook) -> bool:
+        """Whether enough is expected at some places, (node, resource) each, without a placement that is counted on."""
+        return all(
+            self._expected(node, name, outlook) >= amount
+            for node, needs in placement.taken
+            for name, amount in needs
+            if (node, name) in places
+        )
+
+    def reserve(self, needs: Needs, outlook: Outlook, *, elastic: bool = False) -> Placement | None:
+        """The node that will fit the needs soonest, to be kept free for them; None when no node is large enough.
+
+        An elastic task has the fewest CPUs that it can begin with, on as many nodes as it takes.
+        """
+        once, per_node = self._split(needs)
+        if elastic:
+            return self._reserve_spread(once, dict(per_node), outlook)
         fitting = (node for node in self._by_rank(outlook) if self._holds(self._totals[node], per_node))
         node = next(fitting, None) if per_node else None
         if per_node and node is None:
@@ -223,9 +217,10 @@ class Capacity:
 
     def _spread(self, once: Needs, per_cpu: dict[str, int], most: int, outlook: Outlook) -> Placement | None:
         """Whole CPUs of as many nodes as it takes; all else is needed per CPU."""
-        least = per_cpu.pop(CPU, UNIT)
+        least = whole_cpus(per_cpu)
+        per_cpu.pop(CPU, None)
         taken: list[tuple[str, Needs]] = []
-        wanted = max(most, least) // UNIT
+        wanted = max(most // UNIT, least)
         for name, amount in once:
             wanted = min(wanted, self._room(CLUSTER, name, outlook) // amount)
         for node in self._by_rank(outlook, UNIT) if wanted > 0 else ():
@@ -240,7 +235,20 @@ class Capacity:
                 break
         cpus = sum(dict(amounts)[CPU] for _, amounts in taken) // UNIT
         placement = _placement(tuple((name, amount * cpus) for name, amount in once), taken)
-        return placement if cpus * UNIT >= least else None
+        return placement if cpus >= least else None
+
+    def _reserve_spread(self, once: Needs, per_cpu: dict[str, int], outlook: Outlook) -> Placement | None:
+        wanted = least = whole_cpus(per_cpu)
+        one_cpu = tuple(sorted({**per_cpu, CPU: UNIT}.items()))
+        taken: list[tuple[str, Needs]] = []
+        for node in self._by_rank(outlook):
+            count = min(wanted, *(self._totals[node].get(name, 0) // amount for name, amount in one_cpu))
+            if count > 0:
+                taken.append((node, _times(one_cpu, count)))
+                wanted -= count
+            if not wanted:
+                return _placement(_times(once, least), taken)
+        return None
 
     def _no_units(self, once: Needs) -> str | None:
         for name, amount in once:
@@ -301,6 +309,10 @@ class Capacity:
     def _free(self, node: str, name: str) -> int:
         return self._totals.get(node, {}).get(name, 0) - self._used.get(node, {}).get(name, 0)
 
+    def _expected(self, node: str, name: str, outlook: Outlook) -> int:
+        """Free once all that is expected back is back."""
+        return self._free(node, name) + outlook.of(node, name)
+
     def _room(self, node: str, name: str, outlook: Outlook) -> int:
         """Free now, and not spoken for by somebody who goes first."""
         free = self._free(node, name)
@@ -338,6 +350,15 @@ def short_of(needs: Needs, left: Mapping[str, float]) -> str | None:
 
 def _placement(once: Needs, taken: Iterable[tuple[str, Needs]]) -> Placement:
     return Placement((*taken, *(((CLUSTER, once),) if once else ())))
+
+
+def whole_cpus(amounts: Mapping[str, int]) -> int:
+    """The fewest CPUs of an elastic task, which gets whole ones."""
+    return max(-(-amounts.get(CPU, UNIT) // UNIT), 1)
+
+
+def _times(needs: Needs, count: int) -> Needs:
+    return tuple((name, amount * count) for name, amount in needs)
 
 
 def _say(name: str, grains: int) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import Outlook, Placement
+from actors.queue.capacity import whole_cpus
+from actors.queue.hoped_grants import HopedGrants
 from actors.queue.open_grants import OpenGrants, Running
+from actors.queue.placements import CLUSTER, Outlook, Placement
 from actors.queue.priority_scheduler import PriorityScheduler
 from actors.queue.queue_lines import AGING_S, Entry, Line
 from actors.queue.task_pools import rival_types
-from pipelines.resource_needs import CPU, UNIT
+from pipelines.resource_needs import CPU, UNIT, Needs
 
 PROTECTED_S = 10.0
 """A task that got its turn by waiting isn't asked to yield at once; else it would never get anything done."""
@@ -24,6 +26,8 @@ TURN_S = 10.0
 GATHER_S = 2.0
 """How long an elastic task waits rather than start with few CPUs: less urgent ones are releasing theirs, or more
 urgent ones, which may be short, have them."""
+AGAIN_S = 0.5
+"""How long nobody is asked again for a line after all who could be asked were looked at."""
 MERGE_S = 0.5
 """Small tasks of a line are merged into one grant up to about this much work."""
 MAX_MERGED = 64
@@ -106,28 +110,46 @@ class Dispatcher:
 
     def _make_room(self, line: Line, front: Entry, revoked: list[Running], now: float) -> bool:
         """Ask less urgent tasks to yield for the front of a line; True when there is room, or will be."""
-        needs = front.needs
+        needs, least = front.needs, 1
         if front.task.max_cpus is None:
             headroom = self.grants.headroom(front.task.task_type)
             wanted = line.length if headroom is None else min(line.length, headroom)
         else:
-            wanted = max(int(front.task.max_cpus), 1)
-            needs = tuple((name, UNIT if name == CPU else amount) for name, amount in needs)
+            least = whole_cpus(dict(needs))
+            wanted = max(int(front.task.max_cpus), least)
+            needs = tuple(sorted({**dict(needs), CPU: UNIT}.items()))
         capacity = self.grants.capacity
-        victims = self._victims(front, now)
-        promised = False
-        for _ in range(min(wanted, round(capacity.total(CPU)) + 1)):
-            expected = capacity.expect(needs, self._outlook)
-            while expected is None and (victim := next(victims, None)) is not None:
-                victim.revoked = True
-                revoked.append(victim)
-                self._outlook.add(victim.placement, 1)
-                expected = capacity.expect(needs, self._outlook)
-            if expected is None:
+        wanted = min(wanted, round(capacity.total(CPU)) + 1)
+        promised, where = capacity.promise(needs, wanted, self._outlook)
+        if promised < wanted and now - line.in_vain_at >= AGAIN_S:
+            promised += self._ask(line, front, needs, (least - promised, wanted - promised), revoked, now)
+        if promised < least:
+            self._outlook.add(where, 1)
+        return promised >= least
+
+    def _ask(
+        self, line: Line, front: Entry, needs: Needs, wanted: tuple[int, int], revoked: list[Running], now: float
+    ) -> int:
+        """Ask for room for some times the needs, at least and at most; nobody whose room would be of no use."""
+        least, most = wanted
+        names = {name for name, _ in needs}
+        hoped = HopedGrants(self.grants.capacity, self._outlook)
+        promised = 0
+        for victim in self._victims(front, now):
+            hoped.add(victim)
+            nodes = dict(victim.placement.taken)
+            units = any(name in names for name, _ in nodes.pop(CLUSTER, ()))
+            promised += hoped.promise(needs, most - promised, None if units else nodes)
+            if promised >= least:
+                for each in hoped.take():
+                    each.revoked = True
+                    revoked.append(each)
+            if promised >= most:
                 break
-            self._outlook.add(expected, -1)
-            promised = True
-        return promised
+        else:
+            line.in_vain_at = now
+        hoped.drop()
+        return promised if promised >= least else 0
 
     def _victims(self, front: Entry, now: float) -> Iterator[Running]:
         """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool.
@@ -152,8 +174,8 @@ class Dispatcher:
             until = max(running.protected_until, running.turn_until)
             able = not running.revoked and now >= until and running.placement.holds_any(needed)
             if able and running.task_type in rivals:
-                share -= running.placement.cpus
                 yield running
+                share -= running.placement.cpus * running.revoked
 
     def _contested(self, task_type: str, now: float) -> bool:
         """Whether another pool has something to do as well."""
@@ -162,6 +184,7 @@ class Dispatcher:
 
     def _reserve(self, front: Entry) -> None:
         """Keep what a task needs from those behind it: it waited long enough for more than is free at once."""
-        reserved = self.grants.capacity.reserve(front.needs, self._outlook)
+        elastic = front.task.max_cpus is not None
+        reserved = self.grants.capacity.reserve(front.needs, self._outlook, elastic=elastic)
         if reserved is not None:
             self._outlook.add(reserved, -1)

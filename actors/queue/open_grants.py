@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import Capacity, Placement
+from actors.queue.capacity import Capacity
+from actors.queue.placements import Placement
 from actors.queue.queue_events import Decision, Grant, Revoke, Stop
 from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import CPU, GPU, MEMORY

@@ -2,8 +2,9 @@
 
 What holds for the first task of a line holds for all behind it, and what holds for a line for all that want the same at
 the same level: a round of decisions costs time by the number of different wants (``queue_lines``). A line that gets
-nothing for a while rises by one priority: nothing starves, however busy the more urgent are. Within a priority the job
-served longest ago goes first, so jobs share fairly whatever the length of their lines.
+nothing for a while rises by one priority, and goes first there every other time: nothing starves, however busy the more
+urgent are. Within a priority the job served longest ago goes first, so jobs share fairly whatever the length of their
+lines.
 
 A task that conflicts with a running one (same exclusive resource; an output that is the same, or one inside of the
 other) steps aside until that ends (``claims``). A line whose driver can't run its tasks for now is passed over. Pure:
@@ -129,7 +130,7 @@ class PriorityScheduler:
             if special:
                 break
         line.served_at = now
-        self._order.serve(line.group)
+        self._order.serve(line)
         self._order.change(line)
         return taken
 

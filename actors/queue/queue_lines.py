@@ -19,6 +19,8 @@ from pipelines.resource_needs import CPU, Needs
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 AGING_S = 60.0
+MOST_STALE = 64
+"""What may be left of tasks that don't wait any more, beside as many as wait."""
 
 
 class Place(Enum):
@@ -79,10 +81,11 @@ class Entry:
 
 Heap = list[tuple[int, int, Entry]]
 """(order, ticket, task)."""
-Shelf = tuple[int, int, str, Needs, float | None, bool]
-"""What lines that fare alike have in common: level, priority, type, needs, most CPUs, whether they yield."""
-LinePlace = tuple[Shelf, int, int]
-"""(shelf, turn of its group, order of its first task)."""
+Shelf = tuple[int, bool, int, str, Needs, float | None, bool]
+"""What lines that fare alike have in common: level, whether they rose by waiting, priority, type, needs, most CPUs,
+whether they yield."""
+LinePlace = tuple[Shelf, float, int]
+"""(shelf, turn, order of its first task)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +103,8 @@ class Line:
     """Of that place: what is left of earlier ones in heaps is stale."""
     rises_at: float = float("inf")
     """When somebody has to see whether it rose by a priority."""
+    in_vain_at: float = float("-inf")
+    """When all were looked at who could yield for it, and it wants more than that."""
 
     @property
     def group(self) -> str:
@@ -118,10 +123,19 @@ class Line:
         return (self.key[3], self.key[4], self.key[5] is not None)
 
     def shelf(self, now: float) -> Shelf:
-        return (self.level(now), self.key[0], *self.key[3:])
+        risen = int(self.waited_s(now) / AGING_S)
+        return (max(self.key[0] - risen, 0), risen > 0, self.key[0], *self.key[3:])
+
+    @property
+    def waits_since(self) -> float:
+        """Since when it has got nothing, if none of it runs."""
+        return max(self.served_at, self.heap[0][2].queued_at)
 
     def drop_stale(self) -> None:
-        """Let the first of the heap be somebody who still waits there."""
+        """Let the first of the heap be somebody who still waits there, and most of the others."""
+        if len(self.heap) > 2 * self.length + MOST_STALE:
+            self.heap = [item for item in self.heap if item[1] == item[2].ticket]
+            heapq.heapify(self.heap)
         while self.heap and self.heap[0][1] != self.heap[0][2].ticket:
             heapq.heappop(self.heap)
 
@@ -129,11 +143,11 @@ class Line:
         """How long it got nothing."""
         if self.running or not self.heap:
             return 0.0
-        return max(now - max(self.served_at, self.heap[0][2].queued_at), 0.0)
+        return max(now - self.waits_since, 0.0)
 
     def since_served_s(self, now: float) -> float:
         """How long ago one of it began or ended, or the first came."""
-        return now - max(self.served_at, self.heap[0][2].queued_at) if self.heap else 0.0
+        return now - self.waits_since if self.heap else 0.0
 
     def level(self, now: float) -> int:
         """Its priority, raised by waiting."""
@@ -145,11 +159,14 @@ class LineOrder:
 
     Each stands on the shelf of those that fare alike, by the turn of its group. A change of a line is noted, and looked
     at when somebody asks for the order: a decision costs time by the number of shelves and the logarithm of the lines.
+
+    Lines that rose by waiting stand by how long they waited; those of a level and its other lines go first by turns,
+    round by round. So ever new jobs don't starve one that was served before, and many old ones don't stop the urgent.
     """
 
     def __init__(self, is_withheld: Callable[[Line], bool], goes_first: Callable[[str], bool]) -> None:
         self._is_withheld, self._goes_first = is_withheld, goes_first
-        self._shelves: dict[Shelf, list[tuple[int, int, int, Line]]] = {}
+        self._shelves: dict[Shelf, list[tuple[float, int, int, Line]]] = {}
         """Heaps of (turn, order, stamp, line)."""
         self._changed: dict[Line, None] = {}
         self._rising: list[tuple[float, int, Line]] = []
@@ -162,14 +179,18 @@ class LineOrder:
         """Groups by the most urgent level that they wait at."""
         self._types: Counter[str] = Counter()
         """Waiting lines by type."""
-        self._round: list[tuple[int, bool, int, int, int, Shelf]] = []
+        self._round: list[tuple[int, bool, bool, float, int, int, Shelf]] = []
         self._offers: dict[Shelf, int] = {}
         """Shelf -> number of what it has in the round."""
         self._passed: set[Shelf] = set()
         self._first: dict[str, bool] = {}
         self._begun = 0
         self._is_round = False
-        self._seen: list[tuple[Shelf, tuple[int, int, int, Line]]] = []
+        self._served_risen: dict[int, bool] = {}
+        """Level -> whether who was served last had risen to it."""
+        self._others_first: dict[int, bool] = {}
+        """The same when the round began."""
+        self._seen: list[tuple[Shelf, tuple[float, int, int, Line]]] = []
 
     # ---- what changes ----------------------------------------------------------------------------------------------
 
@@ -177,9 +198,12 @@ class LineOrder:
         """Note that something about a line is different."""
         self._changed[line] = None
 
-    def serve(self, group: str) -> None:
-        """It is the group's turn now."""
-        self._turns[group] = next(self._numbers)
+    def serve(self, line: Line) -> None:
+        """It was the line's turn, and so its group's."""
+        self._turns[line.group] = next(self._numbers)
+        if line.place is not None:
+            level, risen, *_ = line.place[0]
+            self._served_risen[level] = risen
 
     def turn(self, group: str) -> int:
         """When a group was last served."""
@@ -207,8 +231,9 @@ class LineOrder:
         line.drop_stale()
         place = None
         if line.heap and not self._is_withheld(line):
-            place = (line.shelf(now), self.turn(line.group), line.heap[0][0])
-            self._watch(line, place[0][0])
+            shelf = line.shelf(now)
+            place = (shelf, line.waits_since if shelf[1] else self.turn(line.group), line.heap[0][0])
+            self._watch(line, shelf)
         if place == line.place:
             return
         if line.place is not None:
@@ -220,11 +245,12 @@ class LineOrder:
             heapq.heappush(self._shelves.setdefault(shelf, []), (turn, order, line.stamp, line))
             self._offer(shelf)
 
-    def _watch(self, line: Line, level: int) -> None:
-        """See to it that a line that waits is looked at when it rises."""
-        if line.running or not level:
+    def _watch(self, line: Line, shelf: Shelf) -> None:
+        """See to it that a line that waits is looked at when it rises; at the top it does so once."""
+        level, risen, *_ = shelf
+        if line.running or (risen and not level):
             return
-        rises_at = max(line.served_at, line.heap[0][2].queued_at) + AGING_S * (line.key[0] - level + 1)
+        rises_at = line.waits_since + AGING_S * (line.key[0] - level + 1)
         if rises_at < line.rises_at:
             line.rises_at = rises_at
             heapq.heappush(self._rising, (rises_at, next(self._numbers), line))
@@ -266,7 +292,7 @@ class LineOrder:
             item = self._shelves[shelf][0]
             line = item[3]
             entry = front(line)
-            if self.turn(line.group) != item[0]:  # another line of its group was served
+            if not shelf[1] and self.turn(line.group) != item[0]:  # another line of its group was served
                 self.change(line)
             self.settle(now)
             if entry is not None and self._shelves.get(shelf, [item])[0] is item and line.stamp == item[2]:
@@ -291,6 +317,7 @@ class LineOrder:
             each.clear()
         self.settle(now)
         self._is_round = True
+        self._others_first = dict(self._served_risen)
         self._begun = next(self._numbers)
         for shelf in list(self._shelves):
             self._offer(shelf)
@@ -309,6 +336,8 @@ class LineOrder:
             return
         turn, order, *_ = heap[0]
         # A pool that holds nothing comes before the many jobs of the other: once in a round.
-        first = self._first.setdefault(shelf[2], self._goes_first(shelf[2]))
+        level, risen, _, task_type, *_ = shelf
+        first = self._first.setdefault(task_type, self._goes_first(task_type)) and (risen or turn <= self._begun)
         self._offers[shelf] = number = next(self._numbers)
-        heapq.heappush(self._round, (shelf[0], not first or turn > self._begun, turn, order, number, shelf))
+        later = risen is self._others_first.get(level, True)
+        heapq.heappush(self._round, (level, not first, later, turn, order, number, shelf))

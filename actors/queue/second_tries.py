@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from actors.queue.capacity import Capacity
 from actors.queue.queue_events import Outcome, TaskReport
+from actors.queue.queue_lines import Entry
 from pipelines.errors import FailedReason
 from pipelines.memory_ladder import ESCALATION, MemoryStep, Tried, step_after
+from pipelines.resource_needs import needs_of
 from pipelines.tasks import Task
 
 
@@ -18,6 +21,16 @@ def failure_of(report: TaskReport, attempts: int) -> tuple[FailedReason, str]:
     if report.outcome is Outcome.OUT_OF_MEMORY:
         return FailedReason.OUT_OF_MEMORY, f"no memory for it{f', {attempts} times' if attempts > 1 else ''}: {error}"
     return FailedReason.CRASHED, f"its process died{f' {attempts} times' if attempts > 1 else ''}: {error}"
+
+
+def gets_more(entry: Entry, capacity: Capacity, most_bytes: int | None) -> bool:
+    """Let a task that found too little memory ask for more; False when it had all that there is."""
+    if entry.task.max_cpus is not None:
+        return True  # it has more than one node's: it is tried again as it is
+    more = with_more_memory(entry.task, entry.attempts, *capacity.memory_for(entry.needs), most_bytes)
+    if more is not None:
+        entry.task, entry.needs = more, needs_of(more.resources)
+    return more is not None
 
 
 def with_more_memory(

@@ -12,14 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import Capacity, Placement
+from actors.queue.capacity import Capacity
 from actors.queue.dispatcher import Dispatcher
 from actors.queue.open_grants import OpenGrants, Running
+from actors.queue.placements import Placement
 from actors.queue.priority_scheduler import PriorityScheduler
 from actors.queue.queue_events import Decision, Finished, Grant, Outcome, Past, Revoke, Stop, TaskReport
 from actors.queue.queue_lines import Entry, Kind, Place
-from actors.queue.second_tries import failure_of, with_more_memory
+from actors.queue.second_tries import failure_of, gets_more
 from actors.queue.task_graph import TaskGraph, check_dependencies, passed_on
+from actors.queue.unit_totals import UnitTotals
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
 from pipelines.resource_needs import needs_of
@@ -35,7 +37,7 @@ class _Owner:
 
     lease_until: float
     alive: bool
-    tasks: list[Entry] = field(default_factory=list)
+    tasks: dict[str, Entry] = field(default_factory=dict)
 
 
 class TaskQueue:
@@ -49,6 +51,7 @@ class TaskQueue:
         self._graph = TaskGraph()
         self._scheduler = PriorityScheduler()
         self._grants = OpenGrants()
+        self.units = UnitTotals(self._grants.capacity)
         self._dispatcher = Dispatcher(self._grants, self._scheduler)
         self._counts: Counter[tuple[TaskStatus, TaskPriority]] = Counter()
         self._last_order = 0
@@ -68,7 +71,7 @@ class TaskQueue:
         if known.alive:
             return False
         known.alive = True
-        for entry in known.tasks:
+        for entry in known.tasks.values():
             self._enqueue(entry, now)
         return True
 
@@ -93,13 +96,13 @@ class TaskQueue:
         if owner is None:
             return
         self._take_back(name, owner, now)
-        for entry in owner.tasks:
+        for entry in list(owner.tasks.values()):
             if not entry.status.terminal:
                 self._finish(entry, TaskStatus.CANCELLED, why, now)
-        for entry in owner.tasks:
-            del self._entries[entry.task.task_id]
-            self._counts[entry.status, entry.priority] -= 1
+        for entry in list(owner.tasks.values()):
+            self._forget(entry)
         self._scheduler.withhold(name, frozenset())
+        self.units.forget(name)
         del self._owners[name]
 
     def alive_owners(self) -> list[str]:
@@ -113,7 +116,7 @@ class TaskQueue:
         for running in [running for running in self._grants.running.values() if running.owner == name]:
             for task_id in list(running.entries):
                 self.report(name, TaskReport(task_id=task_id, number=running.number, outcome=Outcome.RELEASED), now)
-        for entry in owner.tasks:
+        for entry in owner.tasks.values():
             self._scheduler.remove(entry)
 
     # ---- events --------------------------------------------------------------------------------------------------
@@ -154,13 +157,13 @@ class TaskQueue:
         entries = []
         for entry, placement in rows:
             self._owners.setdefault(entry.owner, _Owner(now + ttl_s, alive=True))
-            entries.append(entry)
+            if entry.task.kept or not entry.status.terminal:
+                entries.append(entry)
             if entry.status is TaskStatus.RUNNING and placement is not None:
                 held.setdefault(entry.number, (placement, []))[1].append(entry)
         for number, (placement, together) in sorted(held.items()):
-            first = together[0]
-            running = {entry.task.task_id: entry for entry in together}
-            self._grants.open(Running(number, first.owner, first.task.task_type, placement, running, now))
+            entry, running = together[0], {entry.task.task_id: entry for entry in together}
+            self._grants.open(Running(number, entry.owner, entry.task.task_type, placement, running, now))
             for entry in together:
                 self._scheduler.resume(entry, now)
         self._admit(entries, now)
@@ -231,9 +234,9 @@ class TaskQueue:
         """Say which nodes are alive and what each has; True when that changed."""
         return self._grants.capacity.set_nodes(nodes)
 
-    def set_units(self, name: str, total: float) -> None:
-        """Say how many units of a provider's resource the cluster may use at a time."""
-        self._grants.capacity.set_units(name, total)
+    def set_units(self, name: str, total: float, owner: str = "") -> None:
+        """Say how many units of a provider's resource the cluster may use at a time; see ``UnitTotals``."""
+        self.units.say(name, total, owner if owner in self._owners else None)
 
     # ---- decisions -----------------------------------------------------------------------------------------------
 
@@ -302,9 +305,8 @@ class TaskQueue:
         return bool(granted)
 
     def _refuse_infeasible(self, entry: Entry) -> None:
-        capacity = self._grants.capacity
         elastic = entry.task.max_cpus is not None
-        reason = capacity.spreads(entry.needs) if elastic else capacity.infeasible(entry.needs)
+        reason = self.capacity.spreads(entry.needs) if elastic else self.capacity.infeasible(entry.needs)
         if reason is not None:
             raise RayjobsError(f"task {entry.task.task_id} can never run: it {reason}; ask for less, or add a node")
 
@@ -312,7 +314,7 @@ class TaskQueue:
         """Take tasks in, and let them wait: in line, or for what they depend on."""
         for entry in entries:
             self._entries[entry.task.task_id] = entry
-            self._owners[entry.owner].tasks.append(entry)
+            self._owners[entry.owner].tasks[entry.task.task_id] = entry
             self._counts[entry.status, entry.priority] += 1
             self._last_order = max(self._last_order, entry.order)
         for entry in entries:
@@ -358,21 +360,11 @@ class TaskQueue:
                 reason, why = failure_of(report, entry.attempts)
                 pause_s = pause_before_retry(reason, entry.attempts, entry.task.max_attempts)
                 starved = reason is FailedReason.OUT_OF_MEMORY
-                if pause_s is None or (starved and not self._gets_more(entry, report.most_memory_bytes)):
+                if pause_s is None or (starved and not gets_more(entry, self.capacity, report.most_memory_bytes)):
                     self._finish(entry, TaskStatus.FAILED, why, now)
                 else:
                     entry.not_before = now + pause_s
                     self._enqueue(entry, now)
-
-    def _gets_more(self, entry: Entry, most_bytes: int | None) -> bool:
-        """Let a task that found too little memory ask for more; False when it had all that there is."""
-        if entry.task.max_cpus is not None:
-            return True  # it has more than one node's: it is tried again as it is
-        share_bytes, node_bytes = self._grants.capacity.memory_for(entry.needs)
-        more = with_more_memory(entry.task, entry.attempts, share_bytes, node_bytes, most_bytes)
-        if more is not None:
-            entry.task, entry.needs = more, needs_of(more.resources)
-        return more is not None
 
     def _finish(self, entry: Entry, status: TaskStatus, error: str | None, now: float) -> None:
         """Make a task final, and tell those that depend on it."""
@@ -392,6 +384,14 @@ class TaskQueue:
                     self._enqueue(later, now)
                 else:
                     ends.append((later, *passed_on(task_id, status)))
+            if not entry.task.kept:
+                self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        """Nobody will ask for a task that has ended; the ledger knows what became of it."""
+        del self._entries[entry.task.task_id]
+        del self._owners[entry.owner].tasks[entry.task.task_id]
+        self._counts[entry.status, entry.priority] -= 1
 
     def _set_status(self, entry: Entry, status: TaskStatus) -> None:
         self._counts[entry.status, entry.priority] -= 1

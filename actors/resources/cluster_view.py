@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,8 +73,8 @@ def check_limits(limits: ResourceLimits) -> None:
     """
     amounts = {**limits_of(limits), "min_free_disk_bytes": limits.min_free_disk_bytes or 0}
     for name, amount in amounts.items():
-        if not amount >= 0:
-            raise JobError(f"limit of {name}: {amount} is negative; use 0 or more, or None for as much as there is")
+        if not 0 <= amount < math.inf:
+            raise JobError(f"limit of {name}: {amount}; use a number from 0 on, or None for as much as there is")
     percentages = {"max_cpu_percent": limits.max_cpu_percent, "max_memory_percent": limits.max_memory_percent}
     for name, percent in percentages.items():
         if percent is not None and not 0 < percent <= 100:

@@ -312,10 +312,13 @@ class DriverResources(ClosedOnExit):
         return withdraw
 
     def unit_totals(self) -> dict[str, float]:
-        """Units of every provider within the limits: what the coordinator counts for the whole cluster."""
+        """Units of every provider within the limits: what the coordinator counts for the whole cluster.
+
+        Of one that can't say what it has nothing is said, since drivers on other machines may well be able to use it.
+        """
         with self._changed:
             limits = limits_of(self._limits)
-        return {name: min(total, limits.get(name, total)) for name, total in self._units.totals().items()}
+        return {name: min(total, limits.get(name, total)) for name, total in self._units.said().items()}
 
     def on_change(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` when providers or limits changed, in the thread that changed them; returns what ends it."""

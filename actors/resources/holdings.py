@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from actors.queue.capacity import CLUSTER, Capacity, Placement
+from actors.queue.capacity import Capacity
+from actors.queue.placements import CLUSTER, Placement
 from actors.resources.cluster_view import Node, limits_of, see_nodes
 from pipelines.resource_needs import CPU, DISK, GPU, MEMORY, UNIT, Needs, in_grains
 from pipelines.resources import ResourceAllocation, ResourceLimits

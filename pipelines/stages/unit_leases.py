@@ -96,8 +96,10 @@ class OpenLeases:
         return steps
 
     def may_begin(self, running: int, now: float) -> bool:
-        """Whether one more task has its lease."""
-        return running < sum(not lease.over(now) for lease in self._leases.values())
+        """Whether one more task has its lease; those that run are taken to have the ones that are over first."""
+        held = [lease for lease in self._leases.values() if lease.held_since is not None]
+        over = sum(lease.over(now) for lease in held)
+        return max(running, over) < len(held)
 
     def waits_s(self, now: float) -> float:
         """For how long there has been nothing to do but to wait for a lease."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -47,6 +48,8 @@ class StageUnits:
 
     def __init__(self, name: str, needs: Mapping[str, float], most: int, grants: ShardGrants, stop: Path) -> None:
         self._name = name
+        self._patience_s = WAIT_S * random.uniform(1.0, 1.5)
+        """Not all the same: of two shards that wait for what the other one holds, one is to give up first."""
         self._needs = needs
         self._grants = grants
         self._stop = stop
@@ -76,7 +79,7 @@ class StageUnits:
                 self._steps.put(step)
             waits_s = self._open.waits_s(now)
             may_begin = self._open.may_begin(running, now)
-        if waits_s > WAIT_S:
+        if waits_s > self._patience_s:
             self._stop.touch()
         return may_begin
 

@@ -59,7 +59,7 @@ def test_clusters_never_share_a_ledger(tmp_path: Path) -> None:
 
 def test_a_restarted_coordinator_goes_on_where_it_was(path: Path) -> None:
     service = start(path)
-    incarnation = service.attach("o", [], [], 0.0).incarnation
+    incarnation = service.attach("o", [], [], {}, 0.0).incarnation
     rich = task(
         "rich",
         job_id="j",
@@ -82,7 +82,7 @@ def test_a_restarted_coordinator_goes_on_where_it_was(path: Path) -> None:
     assert again.status().by_priority == {"normal": 1, "low": 1}
     assert again.status().limits == {"work": 1}
     assert again.news("o", incarnation, 0, 0.0) is None, "whoever knew the old incarnation has to attach"
-    attached = again.attach("o", ["rich", "next", "last", "lost"], [], 0.0)
+    attached = again.attach("o", ["rich", "next", "last", "lost"], [], {}, 0.0)
     assert attached.grants == (grant.number,)
     assert attached.unknown == ("lost",)
     seen, told = decisions(again, attached.incarnation)
@@ -95,18 +95,18 @@ def test_a_restarted_coordinator_goes_on_where_it_was(path: Path) -> None:
 
 def test_what_was_asked_of_running_tasks_is_asked_again(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     shard = task("shard", task_type="shard", job_id="j", max_cpus=2.0, preemptible=True)
     submit(service, shard, priority=TaskPriority.LOW)
     service.cancel("c", "o", "shard", 0.0)
     again = start(path)
-    attached = again.attach("o", ["shard"], [], 0.0)
+    attached = again.attach("o", ["shard"], [], {}, 0.0)
     assert [type(decision) for decision in decisions(again, attached.incarnation)[1]] == [Grant, Stop]
 
 
 def test_calls_that_come_twice_are_answered_the_same(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     submit(service, task("t"))
     submit(service, task("t"))
     service.set_limit("l1", "o", "work", 1, 0.0)
@@ -124,7 +124,7 @@ def test_calls_that_come_twice_are_answered_the_same(path: Path) -> None:
 
 def test_a_refused_batch_leaves_nothing(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     with pytest.raises(RayjobsError, match="asks for 5 CPUs"):
         submit(service, task("good"), task("bad", resources=ResourceEstimate(cpus=5)))
     assert service.outcomes(["good", "bad"]) == [None, None]
@@ -132,19 +132,19 @@ def test_a_refused_batch_leaves_nothing(path: Path) -> None:
 
 def test_what_a_task_asks_for_after_want_of_memory_is_kept(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     submit(service, task("hungry", resources=ResourceEstimate(memory_bytes=10)))
     report = TaskReport(task_id="hungry", number=1, outcome=Outcome.OUT_OF_MEMORY, error="MemoryError")
     service.report("o", [report], 0.0)
     again = start(path)
-    incarnation = again.attach("o", ["hungry"], [], 0.0).incarnation
+    incarnation = again.attach("o", ["hungry"], [], {}, 0.0).incarnation
     _, (grant,) = decisions(again, incarnation)
     assert grant.memory_bytes == 40
 
 
 def test_a_reason_that_names_a_file_whose_name_is_no_text_is_kept_too(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     submit(service, task("bad"))
     error = "b\udcff.png: no such file \u5199\0"
     service.report("o", [TaskReport(task_id="bad", number=1, outcome=Outcome.FAILED, error=error)], 0.0)
@@ -153,7 +153,7 @@ def test_a_reason_that_names_a_file_whose_name_is_no_text_is_kept_too(path: Path
 
 def test_news_are_kept_until_they_were_seen(path: Path) -> None:
     service = start(path)
-    incarnation = service.attach("o", [], [], 0.0).incarnation
+    incarnation = service.attach("o", [], [], {}, 0.0).incarnation
     submit(service, task("a"))
     last, told = decisions(service, incarnation)
     assert decisions(service, incarnation) == (last, told)
@@ -162,7 +162,7 @@ def test_news_are_kept_until_they_were_seen(path: Path) -> None:
 
 def test_a_dead_driver_loses_its_lease_and_what_it_held(path: Path) -> None:
     service = start(path)
-    incarnation = service.attach("o", [], [], 0.0).incarnation
+    incarnation = service.attach("o", [], [], {}, 0.0).incarnation
     submit(service, task("a"))
     service.tick(LEASE_S + 0.1)
     assert (service.status().pending, service.status().running) == (1, 0)
@@ -174,34 +174,34 @@ def test_a_dead_driver_loses_its_lease_and_what_it_held(path: Path) -> None:
 
 def test_a_driver_that_was_given_up_learns_what_became_of_its_tasks(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     submit(service, task("a"))
     service.tick(LEASE_S + 0.1)
     service.tick(LEASE_S + FORGET_S + 1)
-    attached = service.attach("o", ["a"], [], 100.0)
+    attached = service.attach("o", ["a"], [], {}, 100.0)
     (told,) = decisions(service, attached.incarnation)[1]
     assert (told.task_id, told.status) == ("a", TaskStatus.CANCELLED)
 
 
 def test_a_driver_that_was_given_up_attaches_before_it_submits(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     service.tick(LEASE_S + FORGET_S + 1)
     assert not service.submit("r", "o", [(task("a"), NORMAL)], 100.0)
     assert service.outcomes(["a"]) == [None]
-    assert service.attach("o", ["a"], [], 100.0).unknown == ("a",)
+    assert service.attach("o", ["a"], [], {}, 100.0).unknown == ("a",)
     assert service.submit("again", "o", [(task("a"), NORMAL)], 100.0)
     assert service.outcomes(["a"]) == [(TaskStatus.RUNNING, None, None)]
 
 
 def test_the_file_goes_when_nobody_can_come_back_for_it(path: Path) -> None:
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     service.close_owner("o", 1.0)
     service.shut()
     assert list(path.parent.iterdir()) == []
     service = start(path)
-    service.attach("o", [], [], 0.0)
+    service.attach("o", [], [], {}, 0.0)
     service.shut()
     assert path.exists()
 
@@ -212,7 +212,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.unit.coordinator.test_cluster_ledger import start, submit, task
 service = start(Path(sys.argv[1]))
-service.attach("o", [], [], 0.0)
+service.attach("o", [], [], {}, 0.0)
 for n in range(100):
     submit(service, task(f"{n}"), request=f"r{n}")
     print(n, flush=True)
@@ -245,7 +245,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def attaches(self) -> None:
         attached = self.service.attach(
-            "o", [t.task_id for t in self.submitted if t.task_id not in self.final], [], self.now
+            "o", [t.task_id for t in self.submitted if t.task_id not in self.final], [], {}, self.now
         )
         assert attached.unknown == ()
         self.incarnation, self.seen = attached.incarnation, 0
@@ -337,3 +337,27 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestAnySequenceOfEvents = LedgerMachine.TestCase
 TestAnySequenceOfEvents.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+
+
+def test_units_that_a_driver_told_of_bind_nobody_after_its_end(path: Path) -> None:
+    """Whether it closes, or is killed; also when the coordinator was restarted in between."""
+    service = start(path)
+    service.attach("o", [], [], {}, 0.0)
+    service.attach("p", [], [], {}, 0.0)
+    service.set_units("u1", "o", "licence", 2, 0.0)
+    service.set_units("u2", "p", "licence", 0, 0.0)
+    again = start(path)
+    again.attach("p", [], [], {"licence": 0.0}, 0.0)
+    again.attach("o", [], [], {"licence": 2.0, "scanner": 1.0}, 0.0)
+    assert (again.free()["licence"], again.free()["scanner"]) == (0, 1)
+    again.news("o", again.incarnation, 0, LEASE_S)
+    again.tick(LEASE_S)
+    again.news("o", again.incarnation, 0, 1.5 * LEASE_S)
+    licence = ResourceEstimate(cpus=1.0, custom={"licence": 1.0})
+    with pytest.raises(RayjobsError, match="its provider has 0"):
+        submit(again, task("t", resources=licence))
+    for now in range(int(2 * LEASE_S), int(LEASE_S + FORGET_S) + 2, 4):
+        again.news("o", again.incarnation, 0, now)
+        again.tick(now)
+    assert again.free()["licence"] == 2
+    assert start(path).free()["licence"] == 2, "that is durable"

@@ -21,10 +21,17 @@ from actors.queue.task_queue import FORGET_S
 from actors.resources import cluster_view
 from actors.resources.driver_resources import DriverResources
 from actors.resources.performance_monitor import PerformanceMonitor
-from pipelines.contracts import TaskHandler
+from pipelines.contracts import ResourceProvider, TaskHandler
 from pipelines.errors import RayjobsError
-from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits, UsageSample
-from pipelines.tasks import ExtensibleTask, Task, TaskPriority, TaskResult, TaskStatus
+from pipelines.resources import (
+    ResourceAllocation,
+    ResourceConfig,
+    ResourceEstimate,
+    ResourceInfo,
+    ResourceLimits,
+    UsageSample,
+)
+from pipelines.tasks import ExtensibleTask, Task, TaskHandle, TaskPriority, TaskResult, TaskStatus
 from tests.leaks import wait_until
 
 PATIENCE_S = 20.0
@@ -304,3 +311,75 @@ def test_limits_that_make_no_sense_are_refused(coordinator: TaskCoordinator) -> 
         coordinator.submit_task(replace(task("t"), timeout_s=0))
     with pytest.raises(RayjobsError, match="max_attempts of task t is 0"):
         coordinator.submit_task(replace(task("t"), max_attempts=0))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"max_cpus": float("inf")}, "max_cpus of task t is inf; give a number of CPUs"),
+        ({"max_cpus": -1.0}, "max_cpus of task t is -1.0"),
+        ({"resources": ResourceEstimate(cpus=-1)}, "task t asks for -1 of 'cpu': amounts are numbers from 0 on"),
+        ({"resources": ResourceEstimate(custom={"pen": float("nan")})}, "task t asks for nan of 'pen'"),
+        ({"resources": ResourceEstimate(custom={"pen": 1e305})}, "task t asks for 1e.305 of 'pen'"),
+        ({"resources": ResourceEstimate(custom={"cpu": 1})}, "'cpu' has the name of a built-in one"),
+    ],
+)
+def test_needs_that_make_no_sense_are_refused_and_cost_nobody_else_a_decision(
+    coordinator: TaskCoordinator, more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RayjobsError, match=words):
+        coordinator.submit_task(replace(task("t"), **more))
+    with pytest.raises(RayjobsError, match="units of 'pen' make no sense"):
+        coordinator.set_resource_units("pen", float("nan"))
+    (good,) = coordinator.wait_for_completion([coordinator.submit_task(task("good"))], PATIENCE_S)
+    assert good.status is TaskStatus.COMPLETED
+
+
+class Pens(ResourceProvider):
+    """One pen."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def get_available_resources(self) -> ResourceInfo:
+        return ResourceInfo(total={"pen": 1}, available={"pen": 1 - self.taken})
+
+    def allocate(self, amount: int) -> ResourceAllocation:
+        self.taken += amount
+        return ResourceAllocation(allocation_id="1", resource_type="pen", amounts={"pen": amount})
+
+    def release(self, allocation: ResourceAllocation) -> None:
+        self.taken = 0
+
+
+def test_what_a_driver_held_that_was_thought_dead_is_free_here_as_well(here: None, link: Link) -> None:
+    """Else it waits for ever for what it holds itself."""
+    pens, heard = Pens(), threading.Event()
+    monitor = PerformanceMonitor(Pressure(), interval_s=3600.0)
+    with DriverResources(cluster=Node(), monitor=monitor) as manager:
+        manager.register_resource_provider("pen", pens)
+        with TaskCoordinator(manager) as coordinator:
+            coordinator.register_handler(Works())
+            wants = replace(task("wants"), resources=ResourceEstimate(custom={"pen": 1}))
+            coordinator.request_grant(wants, NORMAL, lambda _: heard.set())
+            assert heard.wait(PATIENCE_S)
+            assert pens.taken == 1
+            link.forget_everybody()
+            handle = coordinator.submit_task(replace(wants, task_id="late"))
+            (late,) = coordinator.wait_for_completion([handle], PATIENCE_S)
+            assert late.status is TaskStatus.COMPLETED
+            assert pens.taken == 0
+    monitor.stop()
+
+
+def test_nothing_is_left_of_grants_that_have_ended(coordinator: TaskCoordinator, link: Link) -> None:
+    for n in range(10):
+        granted, ended = threading.Event(), threading.Event()
+        tell = {Grant: granted.set, Finished: ended.set}
+        coordinator.request_grant(task(f"{n}"), NORMAL, lambda decision, tell=tell: tell[type(decision)]())  # type: ignore[misc]
+        assert granted.wait(PATIENCE_S)
+        coordinator.end_grant(f"{n}", Outcome.COMPLETED)
+        assert ended.wait(PATIENCE_S)
+    assert coordinator._known == {}
+    assert list(link._service._queue.entries()) == []
+    assert coordinator.get_task_status(TaskHandle("9")) is TaskStatus.COMPLETED

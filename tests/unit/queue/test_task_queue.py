@@ -142,6 +142,19 @@ class TestOrder:
         assert running == ["large"]
         assert step < AGING_S + 5
 
+    def test_neither_is_an_elastic_one_that_needs_several_nodes(self) -> None:
+        queue = queue_of(a=2.0, b=2.0)
+        submit(queue, *(task(f"small-{n}") for n in range(4)))
+        running = granted(queue.decide(0))
+        submit(queue, task("large", cpus=4, max_cpus=4, job_id="j"))
+        for step in range(1, 300):
+            submit(queue, task(f"late-{step}"), now=step)
+            running = list(running[1:]) + granted(end(queue, running[0], now=step))
+            if "large" in running:
+                break
+        assert running == ["large"]
+        assert step < AGING_S + 6
+
     def test_two_bulk_jobs_take_turns(self) -> None:
         queue = queue_of(2, owners=("a", "b"))
         submit(queue, *(shard(f"a{n}", job="A") for n in range(3)), owner="a")
@@ -401,6 +414,35 @@ class TestLimitsAndConflicts:
         end(queue, "s")
         assert queue.capacity.free("licence") == 6
 
+    @pytest.mark.parametrize(("cpus", "most", "given"), [(0.5, 0.5, 1), (1.5, 1.5, 2), (0.5, 8, 4), (0, 2.5, 2)])
+    def test_an_elastic_task_gets_whole_cpus_whatever_it_asks_for(self, cpus: float, most: float, given: int) -> None:
+        queue = queue_of(4)
+        submit(queue, task("s", cpus=cpus, max_cpus=most, custom={}))
+        assert [d.cpus for d in queue.decide(0) if isinstance(d, Grant)] == [given]
+
+    def test_less_than_a_grain_of_a_unit_counts_as_one(self) -> None:
+        queue = queue_of(4)
+        queue.set_units("licence", 1)
+        submit(queue, task("s", custom={"licence": 1e-9}, max_cpus=4))
+        assert granted(queue.decide(0)) == ["s"]
+        assert queue.capacity.free("licence") == pytest.approx(1 - 4e-4)
+
+    def test_units_count_as_the_living_say(self) -> None:
+        """A driver that can't reach the licences, or has a lower limit, and is gone: others aren't bound by it."""
+        queue = queue_of(4, owners=("a", "b", "c"))
+        queue.set_units("licence", 3, "a")
+        queue.set_units("licence", 2, "b")
+        queue.set_units("licence", 0, "c")
+        submit(queue, task("t"), owner="a")
+        queue.close_owner("c", 0.0)
+        assert queue.capacity.total("licence") == 2
+        queue.set_units("licence", 4, "a")
+        queue.close_owner("a", 0.0)
+        assert queue.capacity.total("licence") == 2
+        queue.close_owner("b", 0.0)
+        assert queue.capacity.total("licence") == 2, "somebody may ask before its providers are told of"
+        assert queue.units.changed == {"licence": 2}
+
 
 class TestPriorityChanges:
     def test_a_waiting_task_that_becomes_urgent_goes_first(self) -> None:
@@ -501,6 +543,50 @@ class TestRevoking:
         submit(queue, units("wanted", job="k"), priority=TaskPriority.URGENT)
         assert [d.task_id for d in queue.decide(0) if isinstance(d, Revoke)] == ["held"]
         assert granted(end(queue, "held", Outcome.RELEASED)) == ["wanted"]
+
+    def test_nobody_is_asked_to_yield_in_vain(self) -> None:
+        """Or it would be asked again as soon as it goes on, and get nothing done."""
+        queue = queue_of(a=2.0, b=2.0)
+        submit(queue, *(task(f"stiff-{n}") for n in range(2)))
+        queue.decide(0)
+        submit(queue, *(shard(f"s{n}", job=f"j{n}", most=1) for n in range(2)))
+        assert granted(queue.decide(0)) == ["s0", "s1"]
+        submit(queue, task("u", cpus=2), priority=TaskPriority.URGENT)
+        assert [queue.decide(now) for now in range(10)] == [[]] * 10
+        (on_a,) = [g.task_ids[0] for g in queue.grants() if g.node == "a" and g.task_ids[0].startswith("stiff")]
+        assert [d.task_id[0] for d in end(queue, on_a, now=10) if isinstance(d, Revoke)] == ["s"]
+        (revoked,) = queue._grants.revoked.values()
+        assert revoked.placement.node == "a", "what the other node's has is of no use"
+        assert granted(end(queue, next(iter(revoked.entries)), Outcome.RELEASED, now=10)) == ["u"]
+
+    def test_nobody_is_asked_for_cpus_while_units_are_lacking(self) -> None:
+        queue = queue_of(4)
+        queue.set_units("licence", 1)
+        submit(queue, task("stiff", custom={"licence": 1}))
+        submit(queue, shard("bulk", job="j", most=3))
+        assert granted(queue.decide(0)) == ["stiff", "bulk"]
+        wants = task("u", job_id="k", custom={"licence": 1}, max_cpus=4, preemptible=True)
+        submit(queue, wants, priority=TaskPriority.URGENT)
+        assert [queue.decide(now) for now in range(10)] == [[]] * 10
+        assert [d.task_id for d in end(queue, "stiff", now=10) if isinstance(d, Revoke)] == []
+        assert queue.status().by_priority == {}
+
+    def test_nobody_is_asked_for_less_than_an_elastic_one_can_begin_with(self) -> None:
+        queue = queue_of(4)
+        submit(queue, task("stiff", cpus=2))
+        submit(queue, *(shard(f"s{n}", job=f"j{n}", most=1) for n in range(2)))
+        assert len(granted(queue.decide(0))) == 3
+        submit(queue, task("u", cpus=3, max_cpus=4, preemptible=True), priority=TaskPriority.URGENT)
+        assert [queue.decide(now) for now in range(10)] == [[]] * 10
+        assert [d.task_id[0] for d in end(queue, "stiff", now=10) if isinstance(d, Revoke)] == ["s", "s"]
+
+    def test_only_those_of_one_node_are_asked_if_several_have_to_yield(self) -> None:
+        queue = queue_of(a=2.0, b=3.0)
+        submit(queue, *(shard(f"s{n}", job=f"j{n}", most=1) for n in range(5)))
+        assert len(granted(queue.decide(0))) == 5
+        submit(queue, task("u", cpus=3), priority=TaskPriority.URGENT)
+        where = {g.number: g.node for g in queue.grants()}
+        assert [where[d.number] for d in queue.decide(0) if isinstance(d, Revoke)] == ["b"] * 3
 
     def test_nobody_takes_the_room_that_was_freed_for_a_more_urgent_task(self) -> None:
         queue = queue_of(2)
@@ -662,6 +748,35 @@ class TestEnds:
         queue.renew("p", 0, TTL_S)
         with pytest.raises(RayjobsError, match="another driver"):
             submit(queue, task("t"), owner="p")
+
+    def test_nothing_is_left_of_what_was_cancelled_behind_somebody_who_waits(self) -> None:
+        queue = queue_of(1)
+        submit(queue, task("runs"), task("waits"))
+        for n in range(1000):
+            submit(queue, task(f"{n}", kept=False))
+            queue.decide(0)
+            queue.cancel(f"{n}", 0)
+        queue.decide(0)
+        (line,) = queue._scheduler._lines.values()
+        assert len(line.heap) < 100
+        assert granted(end(queue, "runs")) == ["waits"]
+
+    def test_nothing_is_left_in_memory_of_grants_that_a_driver_asked_for(self) -> None:
+        queue = queue_of(1)
+        for n in range(10):
+            submit(queue, task(f"{n}", kept=n == 0))
+            queue.decide(0)
+            if n % 2:
+                end(queue, f"{n}")
+            else:
+                queue.cancel(f"{n}", 0)
+                told = end(queue, f"{n}", Outcome.RELEASED)
+                assert [type(decision) for decision in told] == [Stop, Finished]
+        assert [entry.task.task_id for entry in queue.entries()] == ["0"]
+        assert list(queue._owners["o"].tasks) == ["0"]
+        assert len(queue.changed) == 10, "the ledger hears how they ended"
+        queue.close_owner("o", 0)
+        assert list(queue.entries()) == []
 
 
 class TestLeases:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.coordinator.grant_resources import GrantResources
-from actors.queue.capacity import CLUSTER, Placement
+from actors.queue.placements import CLUSTER, Placement
 from actors.queue.queue_events import Grant
 from actors.resources.cluster_view import Node, capacity_of
 from actors.resources.disk_space import disk_space
@@ -277,7 +277,7 @@ def test_provider_that_breaks_later_concerns_only_who_asks_for_it(
     grant = Grant(owner="o", number=1, task_ids=("t",), cpus=2)
     assert grants.hold("job", grant, Task(task_id="t", task_type="shard", max_cpus=2)) == grant
     manager.hold("look", ResourceEstimate(custom={"scanner": 1}))
-    assert manager.unit_totals() == {"licence": 0, "scanner": 2}
+    assert manager.unit_totals() == {"scanner": 2}, "others may well have licences"
     with pytest.raises(InfeasibleError, match="asks for 1 of 'licence', its provider has 0 of 'licence'"):
         manager.hold("look", ResourceEstimate(custom={"licence": 1}))
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]

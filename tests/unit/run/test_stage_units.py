@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -116,11 +117,11 @@ def test_whoever_begins_tasks_hears_that_there_are_no_units(line: Queue, stop: P
 
 
 def test_a_shard_that_can_only_wait_releases_its_cpus_after_a_while(
-    units: StageUnits, stop: Path, monkeypatch: pytest.MonkeyPatch
+    line: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    units.may_begin(3, 0, busy=False)
-    assert not stop.exists()
-    monkeypatch.setattr(stage_units, "WAIT_S", -1.0)
-    units.may_begin(3, 0, busy=False)
-    assert stop.exists()
-    units.close()
+    for patience_s, gives_up in ((stage_units.WAIT_S, False), (-1.0, True)):
+        monkeypatch.setattr(stage_units, "WAIT_S", patience_s)
+        stop = tmp_path / f"stop-{gives_up}"
+        with closing(StageUnits("render", {"pen": 1}, 1, line, stop)) as units:
+            units.may_begin(3, 0, busy=False)
+            assert stop.exists() == gives_up

@@ -47,6 +47,22 @@ def test_what_is_wanted_back_goes_after_the_task_that_it_is_for() -> None:
     assert leases.due(8, 0, 100.2) == [(STAND_IN_LINE, 1)]
 
 
+def test_a_fresh_lease_is_used_while_a_task_goes_on_with_one_whose_turn_is_over() -> None:
+    """Tasks may take longer than a turn: they would wait for each other else, and units lie idle."""
+    leases = OpenLeases(2)
+    leases.due(9, 0, 100.0)
+    leases.granted(1, 100.0)
+    leases.granted(2, 100.0)
+    assert leases.due(7, 1, 101.0 + TURN_S) == [(STAND_IN_LINE, 2)]
+    assert not leases.may_begin(1, 101.0 + TURN_S)
+    leases.granted(2, 102.0 + TURN_S)
+    assert leases.may_begin(1, 102.0 + TURN_S)
+    assert not leases.may_begin(2, 102.0 + TURN_S)
+    assert leases.due(6, 1, 103.0 + TURN_S) == [(STAND_IN_LINE, 1)], (
+        "when one of two has ended it is taken to be that one's"
+    )
+
+
 def test_a_lease_without_a_task_is_given_back_and_one_that_comes_too_late_as_well() -> None:
     leases = OpenLeases(2)
     leases.due(2, 0, 100.0)
