@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -76,7 +77,7 @@ def synthetic_report(output: Path, inputs: int) -> Path:
     return directory.report
 
 
-def _picture(path: Path) -> Thumbnails:
+def _picture(path: Path, **promised: Any) -> Thumbnails:
     """A photograph's size, and much of its detail."""
     noise = np.random.default_rng(len(str(path)) + sum(map(ord, str(path)))).integers(0, 256, (45, 67, 3), np.uint8)
     data = BytesIO()

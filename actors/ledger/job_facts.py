@@ -52,6 +52,8 @@ class JobFacts:
     """Of the largest worker."""
     products: Mapping[str, str] = field(default_factory=dict)
     """Product -> digest of all that decides its bytes, as the job wants them."""
+    pixels: str = ""
+    """Digest of all that decides the pixels of its inputs after the operations; see ``thumbnail_key``."""
     results: str | None = None
     """Key of manifest, tables and report as they are; None: they aren't as they should be."""
     columns: tuple[InputColumn, ...] = ()

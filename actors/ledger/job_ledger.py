@@ -46,13 +46,15 @@ _CANT_WRITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_W
 
 
 def _final(*row: Any) -> FinalInput:
-    number, seq, path, size, status, reason, message, degraded, width, height, cells, outputs = row
+    number, seq, path, size, mtime_ns, values, status, reason, message, degraded, width, height, cells, outputs = row
     done = status == "done"  # what an input was that is left out now is kept for its return, not told
     return FinalInput(
         id=number,
         seq=seq,
         path=path,
         size=size,
+        mtime_ns=mtime_ns,
+        values=values,
         status=status,
         reason=reason,
         message=message,
@@ -290,11 +292,9 @@ class JobLedger:
             seq = page[-1][0]
 
     def _finals(self, chosen: str, *bound: Any) -> list[FinalInput]:
-        found = self._all(
-            "SELECT id, seq, path, size, coalesce(status, 'pending'), reason, message, degraded, width, height, cells,"
-            f" CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END FROM inputs WHERE {chosen}",
-            bound,
-        )
+        facts = "id, seq, path, size, mtime_ns, decided, coalesce(status, 'pending'), reason, message, degraded, width"
+        outputs = f"CASE WHEN status = 'done' THEN ({OUTPUTS_OF_INPUT}) ELSE '[]' END"
+        found = self._all(f"SELECT {facts}, height, cells, {outputs} FROM inputs WHERE {chosen}", bound)
         return [_final(*row) for row in found]
 
     def cells(self, first_seq: int, end_seq: int) -> Iterator[tuple[bytes, Mapping[str, Cell]]]:

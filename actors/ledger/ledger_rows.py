@@ -37,6 +37,7 @@ class FinalInput:
     seq: int
     path: bytes
     size: int
+    mtime_ns: int
     status: str
     reason: str | None
     message: str | None
@@ -44,6 +45,8 @@ class FinalInput:
     width: int | None
     height: int | None
     outputs: tuple[Output, ...]
+    values: str = ""
+    """As of an ``OpenInput``."""
     cells: Mapping[str, Cell] = field(default_factory=dict)
     """Of its columns, by name; empty when the job's inputs have none."""
 

@@ -36,6 +36,8 @@ class Recipe:
     operations: tuple[ImageOperation, ...] = ()
     """As the job has them: ``own_recipe`` puts an input's values in place of references to its columns."""
     read: ReadPolicy
+    pixels: str = ""
+    """Digest of all that decides an input's pixels after the operations, but for the input and its columns' values."""
     image: EncodeOptions | None = None
     """None: no image is wanted, or it is there already."""
     image_suffixes: tuple[str, ...] = ()

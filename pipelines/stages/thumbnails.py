@@ -8,15 +8,19 @@ compared. Files that would take much memory have none: a report is made beside o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import ImageError
+from pipelines.errors import FailedReason, ImageError, is_out_of_memory
 from pipelines.image_io import (
+    DECODING_VERSION,
     DecodedImage,
     EncodeOptions,
     ReadPolicy,
@@ -49,9 +53,27 @@ _PERCENTILES_PX = 200
 _CUBIC_UP_TO = 1.5
 """Times of reduction: beyond, cubic shows steps where bilinear doesn't."""
 _POLICY = ReadPolicy(truncated="salvage", max_file_bytes=THUMBNAIL_BYTES)
+_OF_OURS = ReadPolicy(max_file_bytes=1 << 24, max_pixels=LARGE_PX**2)
+"""Thumbnails are whole, and small."""
+_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
+"""Of a JPEG."""
 _JPEG = EncodeOptions(format="jpeg", quality=82)
 _SQUARE_PX = 8
 _SQUARES = np.array([255, 204], np.float32)
+
+
+class Source(Protocol):
+    """An input as the job took it: an item of work, or a row of its ledger."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def mtime_ns(self) -> int: ...
+    @property
+    def values(self) -> str:
+        """What its columns decide of its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +101,29 @@ def shown_image(outputs: Sequence[Output]) -> Output | None:
     return min((each for each in outputs if each.product == "image"), key=lambda each: len(each.path), default=None)
 
 
-def thumbnail_key(number: int, size: int, image: Output | None) -> str:
-    """What thumbnails are known by: the content of the rendered image, else the input's number and size in bytes."""
-    return f"{number:08x}{size:016x}" if image is None else image.sha256[:32]
+def thumbnail_key(source: Source, pixels: str, image: Output | None) -> str:
+    """What thumbnails are known by: all that decides what they show, so that one of that key is never of another image.
+
+    Of a rendered image that is its content. Else the file, as the job knows files, with what is done to it: ``pixels``
+    is the digest of that (see ``Recipe``), to which the values of the input's columns belong.
+    """
+    return _digest(source, pixels, source.values) if image is None else image.sha256[:32]
 
 
-def original_key(number: int, size: int) -> str:
+def original_key(source: Source) -> str:
     """What thumbnails of an original are known by."""
-    return f"{thumbnail_key(number, size, None)}-before"
+    return f"{_digest(source, DECODING_VERSION)}-before"
+
+
+def _digest(source: Source, *parts: str) -> str:
+    text = "\0".join([f"{source.size} {source.mtime_ns}", *parts]).encode(errors="backslashreplace")
+    return hashlib.sha256(source.path + b"\0" + text).hexdigest()[:32]
+
+
+def is_whole(thumbnail: Path) -> bool:
+    """Whether a file is a JPEG from its beginning to its end: a power cut may leave one that is empty, or cut off."""
+    data = thumbnail.read_bytes()
+    return data.startswith(_BEGIN) and data.endswith(_END)
 
 
 def browsers_show(path: str) -> bool:
@@ -97,13 +134,13 @@ def browsers_show(path: str) -> bool:
 def leave_original(item: WorkItem, rendered: Rendered, recipe: Recipe, publisher: Publisher) -> None:
     """Leave the thumbnails of an original that browsers can't show as it is, for a job that makes something else of it.
 
-    Where and which as ``leave_thumbnails``.
+    Where, when and which as ``leave_thumbnails``.
     """
     header, pixels = rendered.source.header, rendered.source.pixels
     is_shown = header.format != "tiff" and pixels.dtype == np.uint8
     if is_shown or not (recipe.operations or recipe.image):
         return
-    _leave(original_key(item.id, item.size), rendered.source, pixels, rendered.source.orientation, LARGE_PX, publisher)
+    _leave(original_key(item), rendered.source, pixels, rendered.source.orientation, LARGE_PX, publisher)
 
 
 def leave_thumbnails(
@@ -114,9 +151,7 @@ def leave_thumbnails(
     Pixels that another profile than sRGB belongs to are left to whoever reads the file. No input fails for its picture.
     """
     image = shown_image(outputs)
-    key = thumbnail_key(item.id, item.size, image)
-    if image is not None and (publisher.root / FOLDER / thumbnail_name(key)).exists():
-        return
+    key = thumbnail_key(item, recipe.pixels, image)
     if image is not None:
         is_shown = browsers_show(image.path)
     else:  # the original is, where nothing else was made of it
@@ -129,26 +164,68 @@ def _leave(key: str, source: DecodedImage, pixels: Image, orientation: int, side
     if not pixels.size or source.icc is not None:
         return
     try:
+        if (publisher.root / FOLDER / thumbnail_name(key)).exists():
+            return
         for name, data in thumbnails_of(pixels, orientation, side).named(key):
             publisher.leave(name, data)
     except Exception:  # noqa: BLE001 - the report makes it from the file, or shows none: no input fails for it
         return
 
 
-def make_thumbnails(path: Path) -> Thumbnails | None:
-    """Of an image file; None when it can't be shown, or only with more than 1 GiB of memory."""
-    try:
-        data = read_bytes(bytes(path), max_bytes=_POLICY.max_file_bytes)
+def make_thumbnails(
+    path: Path, *, size: int | None = None, mtime_ns: int | None = None, sha256: str | None = None
+) -> Thumbnails:
+    """Of an image file: one of this size, time and content, where they are given.
+
+    Raises
+    ------
+    ImageError
+        It can't be shown, or only with more than 1 GiB of memory, or isn't that file any more. No other error, whatever
+        is in the file.
+    """
+    with _faults_told():
+        limit = _POLICY.max_file_bytes
+        data = read_bytes(bytes(path), max_bytes=limit, expected_size=size, expected_mtime_ns=mtime_ns)
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise ImageError(FailedReason.CHANGED, "the file changed since the job wrote it")
         header = probe_header(data, _POLICY)
         side = THUMBNAIL_PX if header.format != "tiff" and header.dtype == "uint8" else LARGE_PX
         scale = _scale(max(header.width, header.height), side)
         shrunk = scale if header.format == "jpeg" else 1  # the others are decoded in full size
-        if header.file_bytes + (header.predicted_bytes - header.file_bytes) // shrunk**2 > THUMBNAIL_BYTES:
-            return None
+        needed = header.file_bytes + (header.predicted_bytes - header.file_bytes) // shrunk**2
+        if needed > THUMBNAIL_BYTES:
+            text = f"it would take {needed:,} bytes of memory, more than {THUMBNAIL_BYTES:,}"
+            raise ImageError(FailedReason.TOO_LARGE, text)
         decoded = decode_image(data, _POLICY, scale_denom=scale)
         return thumbnails_of(decoded.pixels, decoded.orientation, side)
+
+
+def smaller(jpeg: Path | bytes, side: int) -> bytes:
+    """A thumbnail, or the file of one, made smaller.
+
+    Raises
+    ------
+    ImageError
+        It is gone, or damaged.
+    """
+    with _faults_told():
+        if isinstance(jpeg, Path):
+            jpeg = read_bytes(bytes(jpeg), max_bytes=_OF_OURS.max_file_bytes)
+        header = probe_header(jpeg, _OF_OURS)
+        decoded = decode_image(jpeg, _OF_OURS, scale_denom=_scale(max(header.width, header.height), side))
+        return thumbnails_of(decoded.pixels, decoded.orientation, side).plain
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """Whatever one file causes must never reach the pictures of others: it is an ImageError, which says what it was."""
+    try:
+        yield
     except ImageError:
-        return None
+        raise
+    except Exception as error:
+        reason = FailedReason.OUT_OF_MEMORY if is_out_of_memory(error) else FailedReason.CORRUPT
+        raise ImageError(reason, f"can't be shown: {type(error).__name__}: {error}") from error
 
 
 def thumbnails_of(pixels: Image, orientation: int, side: int = THUMBNAIL_PX) -> Thumbnails:

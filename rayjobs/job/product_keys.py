@@ -35,17 +35,22 @@ def version(package: str) -> str:
     return DECODING_VERSION if package == OUR_DECODING else metadata.version(package)
 
 
-def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:
-    """Product -> digest of all that decides its bytes, but for the input itself.
+def pixels_digest(spec: JobSpec, extensions: Mapping[str, str]) -> str:
+    """Digest of all that decides the pixels that are measured and written, but for the input itself.
 
     ``extensions`` are the versions of the plug-ins that the job uses; see ``deciding_extensions``.
     """
-    pixels = digest_of(
+    return digest_of(
         [cache_keys.step_key(operation) for operation in spec.operations],
         spec.read.model_dump(),
         versions(DECIDING_PACKAGES),
         dict(extensions),
     )
+
+
+def wanted_products(spec: JobSpec, extensions: Mapping[str, str]) -> dict[str, str]:
+    """Product -> digest of all that decides its bytes, but for the input itself; ``extensions`` as above."""
+    pixels = pixels_digest(spec, extensions)
     found: dict[str, str] = {}
     if spec.export.images is not None:
         chosen = spec.export.images.model_dump(exclude={"on_conflict", "layout", "name"})

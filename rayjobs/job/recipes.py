@@ -33,6 +33,7 @@ class JobRecipes:
         self._spec = spec
         self._wanted = wanted
         self._ledger = ledger
+        self._pixels = ledger.facts.read().pixels
         self._first = ledger.files.is_empty()  # then nothing of the job's can be in the way
         self._lock = threading.Lock()
         self._by_have: dict[tuple[int, ...], int] = {}
@@ -93,6 +94,7 @@ class JobRecipes:
             id=number,
             operations=spec.operations,
             read=read_policy(spec),
+            pixels=self._pixels,
             image=options,
             image_suffixes=image_suffixes(options.format) if options else (),
             analyses=requests,

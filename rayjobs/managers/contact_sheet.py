@@ -1,23 +1,34 @@
 """A contact sheet for notebooks: small pictures with their names, as HTML that needs no file beside it.
 
 Names are hostile text, and are escaped. Pictures are the report's thumbnails made smaller, so that a notebook with
-several sheets stays small. Colours are those of the page around it, light or dark.
+several sheets stays small; what the report doesn't have, or not whole, is made from the image. Colours are those of the
+page around it, light or dark.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import io
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 
 from actors.ledger.ledger_rows import FinalInput
-from pipelines.stages.thumbnails import FOLDER, make_thumbnails, shown_image, thumbnail_key, thumbnail_name
+from pipelines.errors import ImageError, storable
+from pipelines.stages.thumbnails import (
+    FOLDER,
+    make_thumbnails,
+    original_key,
+    shown_image,
+    smaller,
+    thumbnail_key,
+    thumbnail_name,
+)
 from pipelines.tables import printable, readable_path
 
 SHEET_PX = 160
@@ -25,7 +36,7 @@ SHEET_PX = 160
 MOST = 24
 MAKING_S = 2.0
 """A picture that the report doesn't have is made from the image; after so long none is begun any more."""
-_QUALITY = 80
+ORIGINAL = "the original: its result wasn't kept"
 _TILE = f"margin:0;width:{SHEET_PX}px;font-size:12px;overflow-wrap:anywhere"
 _EMPTY = (
     f"box-sizing:border-box;width:{SHEET_PX}px;height:{SHEET_PX * 3 // 4}px;padding:8px;border:1px dashed;opacity:.7;"
@@ -45,6 +56,8 @@ class Tile:
     """Under the name."""
     picture: bytes | None = None
     """A JPEG of at most 160 px per side."""
+    note: str = ""
+    """What the picture is, where it isn't of what the job made."""
     instead: str = ""
     """Why there is no picture."""
 
@@ -61,57 +74,86 @@ class ContactSheet:
 
 
 def _tile(tile: Tile) -> str:
-    name = html.escape(printable(tile.shown))
-    title = html.escape(printable(tile.name))
+    name = escaped(tile.shown)
     if tile.picture is None:
-        picture = f'<div style="{_EMPTY}">{html.escape(printable(tile.instead))}</div>'
+        picture = f'<div style="{_EMPTY}">{escaped(tile.instead)}</div>'
     else:
         data = base64.b64encode(tile.picture).decode("ascii")
         picture = f'<img src="data:image/jpeg;base64,{data}" alt="{name}" style="max-width:100%;margin:0">'
-    said = f"<br><strong>{html.escape(printable(tile.said))}</strong>" if tile.said else ""
-    return f'<figure style="{_TILE}" title="{title}">{picture}<figcaption>{name}{said}</figcaption></figure>'
+    said = f"<br><strong>{escaped(tile.said)}</strong>" if tile.said else ""
+    note = f"<br>{escaped(tile.note)}" if tile.note else ""
+    return (
+        f'<figure style="{_TILE}" title="{escaped(tile.name)}">{picture}<figcaption>{name}{said}{note}</figcaption>'
+        "</figure>"
+    )
 
 
-def contact_sheet(output: Path, inputs: Sequence[FinalInput], said: Iterable[str] = ()) -> ContactSheet:
-    """The sheet of some inputs of the job in ``output``, with a line under each name."""
-    deadline = time.monotonic() + MAKING_S
+def escaped(said: object) -> str:
+    """A text or path as a page may hold it, whatever is in it: also what stands for stray bytes of a file name."""
+    text = readable_path(bytes(said)) if isinstance(said, Path) else str(said)
+    return html.escape(storable(printable(text)))
+
+
+def contact_sheet(
+    output: Path, inputs: Sequence[FinalInput], said: Iterable[str] = (), *, pixels: str = "", changes: bool = False
+) -> ContactSheet:
+    """The sheet of some inputs of the job in ``output``, with a line under each name.
+
+    ``pixels`` is the job's digest of what decides them (``JobFacts``); ``changes``: whether its operations do anything.
+    """
+    maker = _Maker(output, pixels, changes, time.monotonic() + MAKING_S)
     names = [readable_path(each.path) for each in inputs]
     tiles = []
     for final, name, end, line in zip(inputs, names, _ends(names), chain(said, repeat("")), strict=False):
         tile = Tile(name=name, shown=end, said=line)
-        jpeg = _thumbnail(output, final, deadline) if final.status == "done" else None
-        if jpeg is not None:
-            tiles.append(replace(tile, picture=_smaller(jpeg)))
+        if final.status == "done":
+            tiles.append(maker.filled(tile, final))
         else:
-            why = "no picture of it yet" if final.status == "done" else final.status
-            tiles.append(replace(tile, instead=": ".join(filter(None, [why, final.reason]))))
+            tiles.append(replace(tile, instead=": ".join(filter(None, [final.status, final.reason]))))
     return ContactSheet(tuple(tiles))
 
 
 def _ends(names: Sequence[str]) -> list[str]:
-    """The names of the files, with their directories where several bear one name."""
-    last = [name.rpartition("/")[2] for name in names]
-    if len(set(last)) == len(set(names)):
-        return last
-    return ["/".join(name.rsplit("/", 2)[-2:]) for name in names]
+    """The names of the files, each with as many of its directories as tell it from the others."""
+    ends: dict[str, str] = {}
+    left, parts = set(names), 0
+    while left:
+        parts += 1
+        tails = {name: "/".join(name.rsplit("/", parts)[-parts:]) for name in left}
+        bearers = Counter(tails.values())
+        ends |= {name: tail for name, tail in tails.items() if bearers[tail] == 1}
+        left -= ends.keys()
+    return [ends[name] for name in names]
 
 
-def _thumbnail(output: Path, final: FinalInput, deadline: float) -> bytes | None:
-    image = shown_image(final.outputs)
-    there = output / FOLDER / thumbnail_name(thumbnail_key(final.id, final.size, image))
-    if there.is_file():
-        return there.read_bytes()
-    if time.monotonic() > deadline:
-        return None
-    made = make_thumbnails(Path(os.fsdecode(final.path)) if image is None else output / image.path)
-    return None if made is None else made.plain
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Finds pictures of the inputs of a job, or makes them as long as there is time."""
 
+    output: Path
+    pixels: str
+    changes: bool
+    deadline: float
+    """On the monotonic clock."""
 
-def _smaller(jpeg: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(jpeg)) as picture:
-        picture.thumbnail((SHEET_PX, SHEET_PX))
-        written = io.BytesIO()
-        picture.save(written, "JPEG", quality=_QUALITY)
-    return written.getvalue()
+    def filled(self, tile: Tile, final: FinalInput) -> Tile:
+        """The tile with its picture, or with why there is none."""
+        image = shown_image(final.outputs)
+        original = replace(tile, note=ORIGINAL if self.changes and image is None else "")
+        asked = [(tile, thumbnail_key(final, self.pixels, image))]
+        asked += [(original, original_key(final))] if original.note else []
+        for shown, key in asked:
+            path = self.output / FOLDER / thumbnail_name(key)
+            with suppress(ImageError):  # gone, or damaged: then the image itself is asked
+                return replace(shown, picture=smaller(path, SHEET_PX))
+        if time.monotonic() > self.deadline:
+            return replace(tile, instead="no picture of it yet")
+        try:
+            if image is None:
+                file = Path(os.fsdecode(final.path))
+                made = make_thumbnails(file, size=final.size, mtime_ns=final.mtime_ns)
+            else:
+                made = make_thumbnails(self.output / image.path, sha256=image.sha256)
+            return replace(original, picture=smaller(made.plain, SHEET_PX))
+        except ImageError as error:
+            return replace(tile, instead=f"no picture: {error}")

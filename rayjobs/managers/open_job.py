@@ -12,28 +12,27 @@ far (``rayjobs results``), and a warning says so.
 
 from __future__ import annotations
 
-import html
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import JobError
+from pipelines.errors import JobError, storable
 from pipelines.operations import Image
 from pipelines.stages.thumbnails import shown_image
-from pipelines.tables import printable, readable_path
+from pipelines.tables import readable_path
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus, find_output, read_state
 from rayjobs.job.output_directory import OutputDirectory
-from rayjobs.managers.contact_sheet import MOST, ContactSheet, contact_sheet
+from rayjobs.managers.contact_sheet import MOST, ContactSheet, contact_sheet, escaped
 from rayjobs.managers.job_images import job_image
 from rayjobs.managers.job_pool import RunHandle
 from rayjobs.managers.job_request import message_of
-from rayjobs.managers.named_inputs import find_input
+from rayjobs.managers.named_inputs import find_inputs
 from rayjobs.managers.open_tables import IMAGES, MANIFEST, OpenTables
 from rayjobs.results.published import SCOPES
 from rayjobs.results.report_numbers import number_text
@@ -293,7 +292,7 @@ class OpenJob:
             The file can't be read.
         """
         with closing(self._output.read_ledger()) as ledger:
-            found = find_input(ledger, str(input))
+            (found,) = find_inputs(ledger, [str(input)])
         if not original and found.status != "done":
             why = f": {found.reason}: {found.message}" if found.reason else ""
             raise JobError(
@@ -332,19 +331,23 @@ class OpenJob:
         captions
             What stands under each name: numbers or texts.
         most
-            Pictures; further inputs are left out.
+            Pictures, 0 or more; further inputs are left out.
 
         Raises
         ------
         JobError
-            The job has no such input.
+            The job has no such input, or ``most`` is no such number.
         """
+        if not isinstance(most, Integral) or most < 0:
+            raise JobError(f"most is {most!r}; give how many pictures to show, 0 or more")
         with closing(self._output.read_ledger()) as ledger:
             if inputs is None:
-                chosen = list(islice(ledger.final_inputs(), most))
+                chosen = list(islice(ledger.final_inputs(), int(most)))
             else:
-                chosen = [find_input(ledger, str(each)) for each in islice(inputs, most)]
-        return contact_sheet(self.output, chosen, map(_said, captions))
+                chosen = find_inputs(ledger, map(str, islice(inputs, int(most))))
+            changes = bool((ledger.facts.spec() or {}).get("operations"))
+            pixels = ledger.facts.read().pixels
+        return contact_sheet(self.output, chosen, map(_said, captions), pixels=pixels, changes=changes)
 
     def report(self) -> Path:
         """The page to look through all images.
@@ -362,20 +365,21 @@ class OpenJob:
 
     def __repr__(self) -> str:
         if not self._output.exists:
-            return f"<OpenJob {self.output}: {self.status}>"
+            return storable(f"<OpenJob {self.output}: {self.status}>")
         state = self.state()
-        return f"<OpenJob {state.name}: {state.status}, {message_of(state) or 'nothing done yet'}; {self.output}>"
+        counts = message_of(state) or "nothing done yet"
+        return storable(f"<OpenJob {state.name}: {state.status}, {counts}; {self.output}>")
 
     def _repr_html_(self) -> str:
         if not self._output.exists:
-            return f"<p>{_escaped(self.output)}: {self.status}</p>"
+            return f"<p>{escaped(self.output)}: {self.status}</p>"
         state = self.state()
-        said = f"<p><strong>{_escaped(state.name)}</strong>: {_escaped(state.status.replace('_', ' '))}"
+        said = f"<p><strong>{escaped(state.name)}</strong>: {escaped(state.status.replace('_', ' '))}"
         said += f", {message_of(state) or 'nothing done yet'}"
         if state.error:
-            said += f"<br>{_escaped(state.error)}"
+            said += f"<br>{escaped(state.error)}"
         for reason, count in islice(state.reasons.items(), REASONS):
-            said += f"<br>{count:,} {_escaped(reason)}"
+            said += f"<br>{count:,} {escaped(reason)}"
         return f"{said}</p>{self.contact_sheet()._repr_html_()}{self._link(state)}"
 
     def _link(self, state: JobState) -> str:
@@ -383,7 +387,7 @@ class OpenJob:
         if not page.is_file():
             return "<p>The report is written when the job completes.</p>"
         older = "" if state.status in COMPLETE else " (of the run before)"
-        return f'<p>Report{older}: <a href="{_escaped(page.as_uri())}" style="color:inherit">{_escaped(page)}</a></p>'
+        return f'<p>Report{older}: <a href="{escaped(page.as_uri())}" style="color:inherit">{escaped(page)}</a></p>'
 
 
 def _snapshots_of(run: RunHandle) -> Iterator[Snapshot | None]:
@@ -394,7 +398,3 @@ def _snapshots_of(run: RunHandle) -> Iterator[Snapshot | None]:
 
 def _said(caption: Any) -> str:
     return number_text(caption) if isinstance(caption, float) else str(caption)
-
-
-def _escaped(value: object) -> str:
-    return html.escape(printable(os.fspath(value) if isinstance(value, Path) else str(value)))

@@ -103,6 +103,7 @@ class _ReportRows:
     def __init__(self, ledger: JobLedger, store: ResultsStore, shown: Sequence[Measure], *, changes: bool) -> None:
         """``changes``: whether what is measured isn't the original."""
         self._changes = changes
+        self._pixels = ledger.facts.read().pixels
         self._ledger = ledger
         self._store = store
         self._white = [name for name in (WHITE,) if name in analyses_schema(store.requests).names]
@@ -116,7 +117,7 @@ class _ReportRows:
                 yield _row_without_results(final)
                 continue
             values, twins = next(measured, (None, 0))
-            row = _report_row(final, twins, self._changes)
+            row = _report_row(final, twins, self._pixels, self._changes)
             if values is not None and self._white:
                 row = replace(row, values=values[:-1], white=float(values[-1]))
             yield row if values is None or self._white else replace(row, values=values)
@@ -154,16 +155,19 @@ def _row_without_results(final: FinalInput) -> ReportRow:
     )
 
 
-def _report_row(final: FinalInput, twins: int, changes: bool) -> ReportRow:
+def _report_row(final: FinalInput, twins: int, pixels: str, changes: bool) -> ReportRow:
     image = shown_image(final.outputs)
     outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)  # the first image's come last
     charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
     return ReportRow(
         input=readable_path(final.path),
         source=final.path,
-        key=thumbnail_key(final.id, final.size, image),
-        original_key=original_key(final.id, final.size) if image or changes else "",
+        size=final.size,
+        mtime_ns=final.mtime_ns,
+        key=thumbnail_key(final, pixels, image),
+        original_key=original_key(final) if image or changes else "",
         image=image.path if image else None,
+        image_sha256=image.sha256 if image else None,
         charts=charts,
         cells=final.cells,
         twins=twins,

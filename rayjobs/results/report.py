@@ -8,17 +8,19 @@ together), ``report_texts`` (how it is said), ``report_measures`` (which numbers
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.charts import ChartOptions
-from pipelines.stages.thumbnails import STRETCH, Thumbnails, browsers_show
+from pipelines.errors import ImageError
+from pipelines.stages.thumbnails import STRETCH, THUMBNAIL_BYTES, Thumbnails, browsers_show
+from pipelines.tables import printable
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report_files import (
     BLOCK_ROWS,
@@ -33,13 +35,20 @@ from rayjobs.results.report_rows import ReportGroups, ReportRow, ReportSummary, 
 from rayjobs.results.report_survey import Survey
 from rayjobs.results.report_texts import chart_frame, charts_in_order, facts_of, page_values
 
-MakeThumbnails = Callable[[Path], Thumbnails | None]
-"""Image file -> its small pictures, or None when it can't be shown. Called from several threads."""
-
+MAX_THREADS = 8
+"""That make pictures: beside them the program goes on."""
 _DIGITS = "%.5g "
 """More than anybody reads; numbers go as one text, since a job of 100,000 images has millions of them."""
 CLIPPED, SOFT, LESSER, STRETCHED = 1, 2, 4, 8
 """Bits of what a row is marked with; the page's script knows them."""
+
+
+class MakeThumbnails(Protocol):
+    """As ``thumbnails.make_thumbnails``. Called from several threads."""
+
+    def __call__(
+        self, path: Path, *, size: int | None = None, mtime_ns: int | None = None, sha256: str | None = None
+    ) -> Thumbnails: ...
 
 
 class _Picture(NamedTuple):
@@ -49,6 +58,8 @@ class _Picture(NamedTuple):
     """Empty: there is none."""
     is_stretched: bool = False
     """Whether there is a stretched one too."""
+    fault: str = ""
+    """Why there is none."""
 
 
 def write_report(
@@ -84,7 +95,7 @@ def write_report(
     columns, charted = survey.cells, charts_in_order(survey, summary)
     outliers = Outliers(survey.distributions, survey.columns)
     pages = ReportFiles(files)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+    with ThreadPoolExecutor(max_workers=_thread_count()) as threads:
         studio = _Studio(files.root, pages, make_thumbnails, threads)
         block = _Block(survey, kinds, len(measures))
         number, done = 0, 0
@@ -96,7 +107,8 @@ def write_report(
                 if row.values is not None:
                     outliers.see(place, kinds.kind(row.values, row.white), kinds.compared(row.values))
                 done += row.status == "done"
-                told.append(_told(row, done, charted, columns, originals[place % CHUNK_ROWS]))
+                at = place % CHUNK_ROWS
+                told.append(_told(row, done, charted, columns, pictures[at].fault, originals[at]))
             pages.write_rows(chunk, told)
             if block.is_full or len(some) < CHUNK_ROWS:
                 pages.write_block(number, *block.emptied())
@@ -117,14 +129,24 @@ def write_report(
     pages.write_page(page_values(summary, survey, far, groups))
 
 
-def _told(row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str], original: _Picture) -> list[Any]:
+def _thread_count() -> int:
+    """As many as may each hold a large image in the memory that is free."""
+    from actors.resources.host_usage import cpu_count, memory_use  # here: a job with nothing left to do has no report
+
+    used, total = memory_use()
+    return max(1, min(cpu_count(), MAX_THREADS, (total - used) // THUMBNAIL_BYTES))
+
+
+def _told(
+    row: ReportRow, done: int, charts: Sequence[str], columns: Sequence[str], fault: str, original: _Picture
+) -> list[Any]:
     """What the large picture shows of an input besides what its block has; ``original``: of it, if it needs one."""
     cells = [cell_text(row.cells.get(name)) for name in columns]
     values = "" if row.values is None else _DIGITS * len(row.values) % tuple(row.values.tolist())
     return [
         file_link(row.source),
         None if row.image is None else output_link(row.image),
-        row.message,
+        row.message or fault,
         row.degraded,
         done if row.status == "done" else 0,
         [output_link(row.charts[name]) if name in row.charts else None for name in charts],
@@ -242,11 +264,11 @@ class _Studio:
         if found.key:
             return found
         if row.image is not None:
-            return self._made(row.key, row.image)
+            return self._made(row.key, row.image, sha256=row.image_sha256)
         if not row.original_key:
-            return self._made(row.key, row.source)
+            return self._made_of_source(row.key, row)
         original = self._found(row.original_key)  # of what was measured nothing is left
-        return original if original.key else self._made(row.original_key, row.source)
+        return original if original.key else self._made_of_source(row.original_key, row)
 
     def _original(self, row: ReportRow) -> _Picture:
         if row.status != "done" or not row.original_key:
@@ -254,22 +276,27 @@ class _Studio:
         found = self._found(row.original_key)
         if found.key or browsers_show(os.fsdecode(row.source)):
             return found
-        return self._made(row.original_key, row.source)
+        return self._made_of_source(row.original_key, row)
 
     def _found(self, key: str) -> _Picture:
-        """What workers left comes first: of the number of an input there may be an older one of other pixels."""
+        """What workers left, or an earlier report has."""
         for found in (self._pages.place_left_thumbnails, self._pages.keep_thumbnails):
             is_there, is_stretched = found(key)
             if is_there:
                 return _Picture(key, is_stretched)
         return _Picture()
 
-    def _made(self, key: str, path: str | bytes) -> _Picture:
-        made = self._make_thumbnails(self._output / os.fsdecode(path))
-        if made is None:
-            return _Picture()
+    def _made_of_source(self, key: str, row: ReportRow) -> _Picture:
+        """Not of a file that is another one by now: the key promises the one that the job took."""
+        return self._made(key, os.fsdecode(row.source), size=row.size, mtime_ns=row.mtime_ns)
+
+    def _made(self, key: str, path: str, **promised: Any) -> _Picture:
+        try:
+            made = self._make_thumbnails(self._output / path, **promised)
+        except ImageError as error:
+            return _Picture(fault=printable(str(error)))
         is_written, is_stretched = self._pages.write_thumbnails(key, dict(made.named(key)))
-        return _Picture(key, is_stretched) if is_written else _Picture()
+        return _Picture(key, is_stretched) if is_written else _Picture(fault="a file that isn't the job's has its name")
 
 
 def _groups(rows: Iterator[ReportRow], size: int) -> Iterator[list[ReportRow]]:

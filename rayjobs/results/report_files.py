@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.stages.thumbnails import FOLDER as THUMBNAILS
-from pipelines.stages.thumbnails import thumbnail_name
+from pipelines.stages.thumbnails import is_whole, thumbnail_name
 from pipelines.tables import printable
 from rayjobs.results.fixed_files import FixedFiles
 from rayjobs.results.report_numbers import number_text
@@ -123,7 +123,7 @@ class ReportFiles:
 
     def _place(self, name: str) -> bool:
         left = self._files.left(Path(name).name)
-        if left is None or not self._files.is_free(name):
+        if left is None or not is_whole(left) or not self._files.is_free(name):
             return False
         self._files.place(name, left)
         return True

@@ -45,6 +45,9 @@ class ReportRow:
     """Readable path (``pipelines.tables.readable_path``)."""
     source: bytes
     """Exact path of the input."""
+    size: int | None = None
+    """Of that file, in bytes, as the job took it."""
+    mtime_ns: int | None = None
     status: Literal["done", "failed", "skipped"] = "done"
     reason: str = ""
     message: str = ""
@@ -54,6 +57,7 @@ class ReportRow:
     """The same of the original, where something else was made of it."""
     image: str | None = None
     """Rendered image, relative to the output; None when the job renders none."""
+    image_sha256: str | None = None
     charts: Mapping[str, str] = field(default_factory=dict)
     """Analysis -> chart, relative to the output."""
     cells: Mapping[str, Cell] = field(default_factory=dict)

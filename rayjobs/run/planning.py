@@ -33,7 +33,7 @@ from rayjobs.job.naming import image_stems, is_beside, naming, output_paths
 from rayjobs.job.older_products import carry_older
 from rayjobs.job.options import deciding_extensions, read_policy
 from rayjobs.job.output_directory import OutputDirectory, check_possible
-from rayjobs.job.product_keys import table_requests, wanted_products
+from rayjobs.job.product_keys import pixels_digest, table_requests, wanted_products
 from rayjobs.job.quantities import most_failures
 from rayjobs.results.fixed_files import check_free
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
@@ -93,7 +93,8 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
         check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
         _note_job(ledger, request, total, discovery.columns)
 
-    wanted = wanted_products(spec, deciding_extensions(spec))
+    extensions = deciding_extensions(spec)
+    wanted = wanted_products(spec, extensions)
     carry_older(ledger, spec, wanted, read_policy(spec))
     apply_products(ledger, wanted)  # before names are given: those that lack something look at their places
     inputs = discovery.inputs() if request.source is None else _without_results(discovery, request.source)
@@ -105,7 +106,8 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     if request.retry is not None:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
-    facts = ledger.facts.read()
+    facts = replace(ledger.facts.read(), pixels=pixels_digest(spec, extensions))
+    ledger.facts.write(facts)
     key = _results_key(spec, wanted, facts.columns)
     changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
     if is_damaged and (sealed.is_new or ledger.counts().open > lost or facts.results not in (None, key)):
@@ -134,8 +136,9 @@ def _note_job(ledger: JobLedger, request: RunRequest, total: int, columns: Input
     ledger.facts.write(facts)
 
 
-LAYOUT = 2
-"""Of the tables: those of an older version are made anew. 2: arrays apart from scalars."""
+LAYOUT = 3
+"""Of tables and report: those of an older version are made anew. 2: arrays apart from scalars. 3: previews are named by
+all that decides them."""
 
 
 def _results_key(spec: JobSpec, wanted: Mapping[str, str], columns: Sequence[InputColumn]) -> str:

@@ -383,11 +383,8 @@
 
   function why(row) {
     const element = make("span", { class: "why" });
-    if (isDone(row)) element.append("no preview");
-    else {
-      element.append(make("span", { class: `tag ${status[row] === 102 ? "bad" : ""}` }, reasonOf(row)));
-      needRow(row).then((told) => element.append(make("span", {}, told[2])), () => {});
-    }
+    element.append(isDone(row) ? "no preview" : make("span", { class: `tag ${status[row] === 102 ? "bad" : ""}` }, reasonOf(row)));
+    needRow(row).then((told) => element.append(make("span", {}, told[2])), () => {});
     return element;
   }
   const reasonOf = (row) => (job.reasons[reasons[row]]?.[1] ?? "").replaceAll("_", " ");
@@ -685,7 +682,8 @@
       onStage.pictures.push({ element: after, name: isChanged ? "After" : "The picture", file: isChanged ? image : source, preview: result });
       if (isChanged) onStage.pictures.push({ element: before, name: "Before", file: source, preview: original });
     }
-    $("cannot").textContent = isDone(row) && job.changes && !isChanged ? "The result wasn't kept: this is the original." : "";
+    const remarks = [job.changes && !isChanged ? "The result wasn't kept: this is the original." : "", told[2] ? `No preview: ${told[2]}.` : ""];
+    $("cannot").textContent = isDone(row) ? remarks.filter(Boolean).join(" ") : "";
     showPictures();
   }
   function showPictures() {

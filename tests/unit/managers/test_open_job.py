@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import rayjobs
+from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
 from pipelines.models import ImageStatus
 from rayjobs import JobStatus, OpenJob
+from rayjobs.managers import contact_sheet as sheets
 from rayjobs.run.run_loop import RunEnd
 from tests.places import Place, picture
 from tests.runs import write_photographs
@@ -242,6 +248,17 @@ def test_names_are_text_whatever_they_are(place: Place) -> None:
     [
         (lambda job: job.image("p1.pgn"), r"the job has no input 'p1\.pgn'; did you mean 'p1\.png'"),
         (lambda job: job.contact_sheet(["nothing like it"]), "the job has no input 'nothing like it'$"),
+        (
+            lambda job: job.contact_sheet(["p1.png", "p\ud800\udcff.pgn"]),
+            r"no input 'p\\ud800\\udcff\.pgn'",
+        ),
+        (lambda job: job.image("\0"), r"the job has no input '\\x00'"),
+        (lambda job: job.contact_sheet(most=-1), "most is -1; give how many pictures to show, 0 or more$"),
+        (
+            lambda job: job.contact_sheet(["p1.png"], most=2.5),
+            r"most is 2\.5; give how many pictures to show, 0 or more$",
+        ),
+        (lambda job: job.contact_sheet(most="3"), "most is '3'; give how many pictures to show, 0 or more$"),
         (lambda job: job.images(["statistics_luma_meen"]), f"images has no column .*; did you mean '{LUMA}'"),
         (
             lambda job: job.scopes("color_histgram"),
@@ -249,7 +266,7 @@ def test_names_are_text_whatever_they_are(place: Place) -> None:
         ),
         (lambda job: job.objects(), "no table 'objects'; it has images, scopes/color_histogram, manifest"),
     ],
-    ids=["input", "no input", "column", "scope", "objects"],
+    ids=["input", "no input", "surrogates", "nul", "negative", "part", "text", "column", "scope", "objects"],
 )
 def test_mistakes_are_told_in_one_line(job: OpenJob, asked: Any, told: str) -> None:
     with pytest.raises(JobError, match=told) as error:
@@ -266,6 +283,89 @@ def test_a_name_of_several_inputs_needs_more_of_its_path(place: Place) -> None:
     assert [tile.shown for tile in job.contact_sheet(["b/p1.png", "in/p1.png"]).tiles] == ["b/p1.png", "in/p1.png"]
     assert [tile.shown for tile in job.contact_sheet(["b/p1.png", "p2.png"]).tiles] == ["p1.png", "p2.png"]
     assert job.image("b/p1.png").mean() == pytest.approx(255 - (7 + 248 + 90) / 3)
+
+
+def test_many_names_are_found_in_one_reading_of_the_inputs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.base / "in" / os.fsdecode(b"caf\xe9 \\.png")).write_bytes((place.base / "in/p0.png").read_bytes())
+    place.run()
+    readings: list[int] = []
+    read = JobLedger.input_paths
+
+    def counted(ledger: JobLedger) -> Iterator[bytes]:
+        readings.append(1)
+        return read(ledger)
+
+    monkeypatch.setattr(JobLedger, "input_paths", counted)
+    job = rayjobs.open_job(place.out)
+    wanted = ["p3.png", r"caf\xe9 \\.png", "in/p1.png", "p3.png", str(place.base / "in/p0.png"), "p2.png"]
+    shown = [tile.shown for tile in job.contact_sheet(wanted).tiles]
+    assert shown == ["p3.png", r"caf\xe9 \\.png", "p1.png", "p3.png", "p0.png", "p2.png"]
+    assert len(readings) == 1
+    job.contact_sheet([str(place.base / f"in/p{number}.png") for number in range(4)])
+    assert len(readings) == 1
+    assert job.contact_sheet(["p1.png"], most=0).tiles == ()
+    assert len(job.contact_sheet(most=np.int64(2)).tiles) == 2
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:300]),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "gone": lambda path: path.unlink(),
+    "directory": lambda path: (path.unlink(), path.mkdir()),
+    "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("images", [{"format": "png"}, False], ids=["images", "none"])
+def test_a_damaged_preview_costs_no_sheet(
+    place: Place, damage: str, images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheets, "MAKING_S", 60.0)
+    job = {"operations": ["invert"], "export": {"images": images, "data": ["csv"]}}
+    place.run(job=job)
+    before = [np.asarray(each) for each in pictures(rayjobs.open_job(place.out)._repr_html_())]
+    for path in (place.out / "report/thumbnails").iterdir():
+        DAMAGED[damage](path)
+    sheet = rayjobs.open_job(place.out).contact_sheet()
+    assert {tile.note for tile in sheet.tiles} == ({""} if images else {sheets.ORIGINAL})
+    shown = [np.asarray(each).astype(int) for each in pictures(sheet._repr_html_())]
+    for found, known in zip(shown, before, strict=True):
+        np.testing.assert_allclose(found, known if images else 255 - known, atol=6)
+    gone = next((place.out / "images").iterdir()) if images else place.base / "in/p0.png"
+    gone.unlink()
+    page = rayjobs.open_job(place.out)._repr_html_()
+    assert len(pictures(page)) == 3
+    assert "no picture: the file is gone" in page
+
+
+@given(
+    st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=5).map(lambda way: "/" + "/".join(way)), min_size=1)
+)
+def test_names_on_a_sheet_are_as_long_as_tells_them_apart(names: set[str]) -> None:
+    asked = sorted(names) * 2
+    ends = sheets._ends(asked)
+    assert len(set(ends)) == len(names)
+    for name, end in zip(asked, ends, strict=True):
+        assert name == end or name.endswith(f"/{end}")
+        shorter = end.partition("/")[2]
+        assert not shorter or sum(each == shorter or each.endswith(f"/{shorter}") for each in names) > 1
+
+
+@pytest.mark.parametrize("end", [None, RunEnd.NO_SPACE])
+def test_an_output_whose_name_is_no_text_is_shown(place: Place, end: RunEnd | None) -> None:
+    strange = Place(place.base / os.fsdecode(b"odd \xff <b>"))
+    strange.run(**({} if end is None else {"end": end, "most": 1}))
+    job = rayjobs.open_job(strange.out)
+    page = job._repr_html_()
+    assert len(pictures(page)) == (4 if end is None else 1)
+    assert (r"odd \xff &lt;b&gt;/out/report/index.html" in page) == (end is None)
+    assert ("/odd%20%FF%20%3Cb%3E/out/report/index.html" in page) == (end is None)
+    said = job.contact_sheet(captions=[str(strange.out)])
+    unknown = OpenJob(strange.base / "never")
+    for text in (page, repr(job), said._repr_html_(), repr(unknown), unknown._repr_html_()):
+        assert text.encode()
 
 
 def test_a_job_without_tables_says_what_they_need(place: Place) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import threading
+import time
 from array import array
 from base64 import b64decode
 from contextlib import closing
@@ -19,6 +21,8 @@ import numpy as np
 import pytest
 
 from actors.ledger.job_ledger import JobLedger
+from actors.resources import host_usage
+from pipelines.errors import FailedReason, ImageError
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.stages.thumbnails import Thumbnails
 from pipelines.tables import readable_path
@@ -106,7 +110,7 @@ def failure(number: int, reason: str = "corrupt", status: Any = "failed", **chan
 
 
 def write(output: Path, rows: Any, **options: Any) -> Page:
-    options = {"make_thumbnails": lambda path: THUMBNAIL, **options}
+    options = {"make_thumbnails": lambda path, **promised: THUMBNAIL, **options}
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "failed", "skipped")}
     summary = options.pop("summary", SUMMARY)
     with closing(JobLedger(OutputDirectory(output).ledger)) as ledger:
@@ -313,21 +317,28 @@ def test_values_of_columns_can_be_chosen_by_unless_there_are_too_many(tmp_path: 
 
 
 def test_originals_are_shown_when_nothing_was_rendered(tmp_path: Path) -> None:
-    asked: list[Path] = []
-    row = report_row(tmp_path, b"caf\xe9 1.jpg", image=None)
-    write(tmp_path, [row], make_thumbnails=lambda path: asked.append(path) or THUMBNAIL)
-    assert asked == [Path(os.fsdecode(b"/photos/caf\xe9 1.jpg"))]
+    asked: list[Any] = []
+    row = report_row(tmp_path, b"caf\xe9 1.jpg", image=None, size=7, mtime_ns=9)
+    write(tmp_path, [row], make_thumbnails=lambda path, **promised: asked.append((path, promised)) or THUMBNAIL)
+    assert asked == [(Path(os.fsdecode(b"/photos/caf\xe9 1.jpg")), {"size": 7, "mtime_ns": 9})]
     told = data(tmp_path, "rows-00000")[0]
     assert told[:2] == ["file:///photos/caf%E9%201.jpg", None]
 
 
-def test_unreadable_pictures_have_none_and_stretched_ones_two(tmp_path: Path) -> None:
+def test_unreadable_pictures_have_none_but_a_reason_and_stretched_ones_two(tmp_path: Path) -> None:
     both = Thumbnails(plain=b"plain", stretched=b"stretched")
     rows = [report_row(tmp_path, name) for name in (b"none.jpg", b"both.jpg")]
-    write(tmp_path, rows, make_thumbnails=lambda path: both if path.name == "both.jpg" else None)
+
+    def make(path: Path, **promised: Any) -> Thumbnails:
+        if path.name == "both.jpg":
+            return both
+        raise ImageError(FailedReason.CORRUPT, "<b>no</b> \udcff picture")
+
+    write(tmp_path, rows, make_thumbnails=make)
     block = data(tmp_path, "block-00000")
     assert block["keys"] == ["", rows[1].key]
     assert block["marks"] == [0, STRETCHED]
+    assert [row[2] for row in data(tmp_path, "rows-00000")] == ["<b>no</b> \udcff picture", ""]
     assert (tmp_path / f"report/thumbnails/{rows[1].key}-stretched.jpg").read_bytes() == b"stretched"
 
 
@@ -336,14 +347,24 @@ def test_what_workers_left_is_taken_and_nothing_is_decoded_again(tmp_path: Path)
     output = OutputDirectory(tmp_path)
     with closing(JobLedger(output.ledger)) as ledger, fixed_files(ledger, output) as files:
         directory = output.temporary / str(ledger.facts.read().epoch)
-        (directory / f"{row.key}.jpg").write_bytes(b"plain")
-        (directory / f"{row.key}-stretched.jpg").write_bytes(b"stretched")
-        write_report(files, SUMMARY, MEASURES, [row], make_thumbnails=lambda path: pytest.fail("made again"))
+        (directory / f"{row.key}.jpg").write_bytes(b"\xff\xd8plain\xff\xd9")
+        (directory / f"{row.key}-stretched.jpg").write_bytes(b"\xff\xd8stretched\xff\xd9")
+        write_report(files, SUMMARY, MEASURES, [row], make_thumbnails=lambda path, **_: pytest.fail("made again"))
     assert data(tmp_path, "block-00000")["marks"] == [STRETCHED]
     assert tree(tmp_path / "report/thumbnails") == {
-        f"{row.key}.jpg": b"plain",
-        f"{row.key}-stretched.jpg": b"stretched",
+        f"{row.key}.jpg": b"\xff\xd8plain\xff\xd9",
+        f"{row.key}-stretched.jpg": b"\xff\xd8stretched\xff\xd9",
     }
+
+
+@pytest.mark.parametrize("cut", [b"", b"\xff\xd8", b"\xff\xd8pla", bytes(20)])
+def test_what_a_power_cut_left_of_a_workers_picture_is_made_anew(tmp_path: Path, cut: bytes) -> None:
+    row = report_row(tmp_path, b"a.jpg")
+    output = OutputDirectory(tmp_path)
+    output.thumbnails.mkdir(parents=True)
+    (output.thumbnails / f"{row.key}.jpg").write_bytes(cut)
+    write(tmp_path, [row])
+    assert (tmp_path / f"report/thumbnails/{row.key}.jpg").read_bytes() == THUMBNAIL.plain
 
 
 def test_known_thumbnails_are_used_again_and_those_not_wanted_are_kept(tmp_path: Path) -> None:
@@ -351,7 +372,7 @@ def test_known_thumbnails_are_used_again_and_those_not_wanted_are_kept(tmp_path:
     write(tmp_path, rows)
     (tmp_path / "report/notes.txt").write_bytes(b"not ours")
     before = tree(tmp_path / "report")
-    write(tmp_path, rows[:2], make_thumbnails=lambda path: pytest.fail("made again"))
+    write(tmp_path, rows[:2], make_thumbnails=lambda path, **_: pytest.fail("made again"))
     after = tree(tmp_path / "report")
     changed = {path for path in before if after.get(path) != before[path]}
     assert changed
@@ -369,6 +390,31 @@ def test_a_strangers_file_in_the_report_stays(tmp_path: Path) -> None:
     write(tmp_path, rows)
     assert mine.read_bytes() == b"mine"
     assert data(tmp_path, "block-00000")["keys"] == [""]
+    assert data(tmp_path, "rows-00000")[0][2] == "a file that isn't the job's has its name"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "free_gib", "threads"), [(2, 100, 2), (128, 300, 8), (16, 3.5, 3), (16, 0.2, 1)], ids=str
+)
+def test_pictures_are_made_by_no_more_threads_than_memory_has_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, free_gib: float, threads: int
+) -> None:
+    monkeypatch.setattr(host_usage, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(host_usage, "memory_use", lambda: (2**33, 2**33 + int(free_gib * 2**30)))
+    lock, at_work, most = threading.Lock(), [0], [0]
+
+    def make(path: Path, **promised: Any) -> Thumbnails:
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        time.sleep(0.01)
+        with lock:
+            at_work[0] -= 1
+        return THUMBNAIL
+
+    write(tmp_path, [report_row(tmp_path, b"%02d.jpg" % number) for number in range(40)], make_thumbnails=make)
+    assert 1 <= most[0] <= threads
+    assert threads == 1 or most[0] > 1
 
 
 def test_same_job_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -393,7 +439,7 @@ def test_iterators_are_refused_because_rows_are_read_twice(tmp_path: Path) -> No
         fixed_files(ledger, output) as files,
         pytest.raises(TypeError, match="read twice"),
     ):
-        write_report(files, SUMMARY, MEASURES, iter([]), make_thumbnails=lambda path: None)
+        write_report(files, SUMMARY, MEASURES, iter([]), make_thumbnails=lambda path, **_: THUMBNAIL)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Error, Page
 
 from actors.ledger.job_ledger import JobLedger
 from benchmarks.synthetic_report import synthetic_report
-from pipelines.models import AnalysisRequest
+from pipelines.models import AnalysisRequest, ImageStatus
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.report import write_report
 from rayjobs.results.report_measures import CLIPPED, measures
@@ -392,6 +392,23 @@ def test_before_and_after_are_compared_where_the_browser_knows_neither(
         assert middle(page, -1) == pytest.approx(200, abs=6)
         assert middle(page, 1) == pytest.approx(55, abs=6)
         assert page.inner_text("#remark") == "Before and after: preview of 300 px."
+
+
+def test_a_preview_that_cannot_be_made_says_why(browser: Browser, emptied: Place) -> None:
+    photograph(emptied.base / "in/a.png", 1, 90)
+
+    def lose(row: ImageStatus) -> None:
+        for path in [emptied.base / "in/a.png", *(emptied.out / ".rayjobs/tmp").rglob("*.jpg")]:
+            path.unlink()
+
+    job = {"operations": [], "analyses": ["statistics"], "export": {"images": False, "data": ["csv"]}}
+    emptied.run(job=job, after=lose)
+    with opened(browser, emptied.out / "report/index.html") as page:
+        page.locator(".card .open").get_by_text("the file is gone").wait_for()
+        assert page.locator(".card .open").inner_text().startswith("no preview")
+        page.locator(".open").click()
+        page.get_by_text("No preview: the file is gone.").wait_for()
+        assert page.inner_text("#nothing") == "No preview."
 
 
 def test_what_is_transparent_lies_on_a_checkerboard_on_its_card_and_in_large(browser: Browser, emptied: Place) -> None:

@@ -27,7 +27,9 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture
 def nothing_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_results, "make_thumbnails", lambda path: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(
+        job_results, "make_thumbnails", lambda path, **promised: pytest.fail(f"{path} was decoded again")
+    )
 
 
 def argument(place: Place, name: str) -> Any:
