@@ -22,8 +22,9 @@ from benchmarks.photographs import CACHE
 _PROGRAM = """
 import sys
 from rayjobs.command_line.cli import main
-code = main(sys.argv[2:])
-open(sys.argv[1], "w").write("ray" if "ray" in sys.modules else "")
+said = sys.argv.pop(1)
+code = main()
+open(said, "w").write("ray" if "ray" in sys.modules else "")
 sys.exit(code)
 """
 SAMPLE_S = 0.1

@@ -37,6 +37,7 @@ Add = Callable[[str, Command, str], argparse.ArgumentParser]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; ``argv`` None: as the program, with its process to itself."""
     if argv is None:
+        gc.disable()  # what it imports stays: there is no garbage to look for in it, see ``_dispatch``
         program.drop_start_directory()
         program.begin_again()
         program.open_streams()
@@ -72,8 +73,9 @@ def _dispatch(argv: Sequence[str] | None) -> int:
         import argcomplete
 
         argcomplete.autocomplete(top)
-    if argv is None:  # this is the program: what it has imported stays, there is no garbage to look for in it
+    if argv is None:  # this is the program
         gc.freeze()
+        gc.enable()
     arguments = _parsed(top, list(sys.argv[1:] if argv is None else argv))
     command: Command = arguments.command
     if hasattr(arguments, "allowed"):  # a submitted job is told them as well: its cluster has another environment
