@@ -17,7 +17,7 @@ from pipelines.resource_needs import BUILT_IN, CPU, DISK, MEMORY, UNIT, Needs, s
 
 _Rank = tuple[int, int, int, str]
 """Less free CPUs, less free memory, number of the node, the node."""
-_NOTHING = Outlook()
+_NOTHING, _NOWHERE = Outlook(), Placement(())
 
 
 class Capacity:
@@ -129,7 +129,7 @@ class Capacity:
 
     def spreads(self, needs: Needs) -> str | None:
         """``infeasible`` for an elastic task: its CPUs may lie on several nodes, all else that it needs is per CPU."""
-        cpus = whole_cpus(dict(needs))
+        cpus = _whole_cpus(dict(needs))
         if self.nodes and (why := self.infeasible(((CPU, cpus * UNIT),), together=True)):
             return why
         once, per_node = self._split(needs)
@@ -175,7 +175,8 @@ class Capacity:
             How many times there will be room, and where.
         """
         once, per_node = self._split(needs)
-        most = min((most, *(self._expected(CLUSTER, name, outlook) // amount for name, amount in once)))
+        for name, amount in once:
+            most = min(most, self._expected(CLUSTER, name, outlook) // amount)
         taken: list[tuple[str, Needs]] = []
         times = 0
         if not per_node:
@@ -188,7 +189,9 @@ class Capacity:
                     times += count
                 if times >= most:
                     break
-        placement = _placement(_times(once, times), taken) if times else Placement(())
+        if not times:
+            return 0, _NOWHERE
+        placement = _placement(_times(once, times), taken)
         outlook.add(placement, -1)
         return times, placement
 
@@ -217,7 +220,7 @@ class Capacity:
 
     def _spread(self, once: Needs, per_cpu: dict[str, int], most: int, outlook: Outlook) -> Placement | None:
         """Whole CPUs of as many nodes as it takes; all else is needed per CPU."""
-        least = whole_cpus(per_cpu)
+        least = _whole_cpus(per_cpu)
         per_cpu.pop(CPU, None)
         taken: list[tuple[str, Needs]] = []
         wanted = max(most // UNIT, least)
@@ -238,7 +241,7 @@ class Capacity:
         return placement if cpus >= least else None
 
     def _reserve_spread(self, once: Needs, per_cpu: dict[str, int], outlook: Outlook) -> Placement | None:
-        wanted = least = whole_cpus(per_cpu)
+        wanted = least = _whole_cpus(per_cpu)
         one_cpu = tuple(sorted({**per_cpu, CPU: UNIT}.items()))
         taken: list[tuple[str, Needs]] = []
         for node in self._by_rank(outlook):
@@ -352,7 +355,7 @@ def _placement(once: Needs, taken: Iterable[tuple[str, Needs]]) -> Placement:
     return Placement((*taken, *(((CLUSTER, once),) if once else ())))
 
 
-def whole_cpus(amounts: Mapping[str, int]) -> int:
+def _whole_cpus(amounts: Mapping[str, int]) -> int:
     """The fewest CPUs of an elastic task, which gets whole ones."""
     return max(-(-amounts.get(CPU, UNIT) // UNIT), 1)
 

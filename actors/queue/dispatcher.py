@@ -7,10 +7,11 @@ what another pool of equal priority holds (``task_pools``). Pure: no Ray, no clo
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from actors.queue.capacity import whole_cpus
 from actors.queue.hoped_grants import HopedGrants
 from actors.queue.open_grants import OpenGrants, Running
 from actors.queue.placements import CLUSTER, Outlook, Placement
@@ -115,27 +116,33 @@ class Dispatcher:
             headroom = self.grants.headroom(front.task.task_type)
             wanted = line.length if headroom is None else min(line.length, headroom)
         else:
-            least = whole_cpus(dict(needs))
+            least = max(math.ceil(front.task.resources.cpus), 1)
             wanted = max(int(front.task.max_cpus), least)
-            needs = tuple(sorted({**dict(needs), CPU: UNIT}.items()))
+            if (CPU, UNIT) not in needs:
+                needs = tuple(sorted({**dict(needs), CPU: UNIT}.items()))
         capacity = self.grants.capacity
         wanted = min(wanted, round(capacity.total(CPU)) + 1)
         promised, where = capacity.promise(needs, wanted, self._outlook)
         if promised < wanted and now - line.in_vain_at >= AGAIN_S:
             promised += self._ask(line, front, needs, (least - promised, wanted - promised), revoked, now)
-        if promised < least:
-            self._outlook.add(where, 1)
-        return promised >= least
+        if promised >= least:
+            return True
+        self._outlook.add(where, 1)
+        return False
 
     def _ask(
         self, line: Line, front: Entry, needs: Needs, wanted: tuple[int, int], revoked: list[Running], now: float
     ) -> int:
         """Ask for room for some times the needs, at least and at most; nobody whose room would be of no use."""
+        victims = self._victims(front, now)
+        if (first := next(victims, None)) is None:
+            line.in_vain_at = now
+            return 0
         least, most = wanted
         names = {name for name, _ in needs}
         hoped = HopedGrants(self.grants.capacity, self._outlook)
         promised = 0
-        for victim in self._victims(front, now):
+        for victim in itertools.chain((first,), victims):
             hoped.add(victim)
             nodes = dict(victim.placement.taken)
             units = any(name in names for name, _ in nodes.pop(CLUSTER, ()))

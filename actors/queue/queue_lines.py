@@ -122,8 +122,9 @@ class Line:
     def kind(self) -> Kind:
         return (self.key[3], self.key[4], self.key[5] is not None)
 
-    def shelf(self, now: float) -> Shelf:
-        risen = int(self.waited_s(now) / AGING_S)
+    def shelf(self, since: float, now: float) -> Shelf:
+        """Where it stands that has waited since then."""
+        risen = 0 if self.running else max(int((now - since) / AGING_S), 0)
         return (max(self.key[0] - risen, 0), risen > 0, self.key[0], *self.key[3:])
 
     @property
@@ -202,8 +203,8 @@ class LineOrder:
         """It was the line's turn, and so its group's."""
         self._turns[line.group] = next(self._numbers)
         if line.place is not None:
-            level, risen, *_ = line.place[0]
-            self._served_risen[level] = risen
+            shelf = line.place[0]
+            self._served_risen[shelf[0]] = shelf[1]
 
     def turn(self, group: str) -> int:
         """When a group was last served."""
@@ -231,9 +232,10 @@ class LineOrder:
         line.drop_stale()
         place = None
         if line.heap and not self._is_withheld(line):
-            shelf = line.shelf(now)
-            place = (shelf, line.waits_since if shelf[1] else self.turn(line.group), line.heap[0][0])
-            self._watch(line, shelf)
+            since = line.waits_since
+            shelf = line.shelf(since, now)
+            place = (shelf, since if shelf[1] else self.turn(line.group), line.heap[0][0])
+            self._watch(line, shelf, since)
         if place == line.place:
             return
         if line.place is not None:
@@ -245,12 +247,11 @@ class LineOrder:
             heapq.heappush(self._shelves.setdefault(shelf, []), (turn, order, line.stamp, line))
             self._offer(shelf)
 
-    def _watch(self, line: Line, shelf: Shelf) -> None:
+    def _watch(self, line: Line, shelf: Shelf, since: float) -> None:
         """See to it that a line that waits is looked at when it rises; at the top it does so once."""
-        level, risen, *_ = shelf
-        if line.running or (risen and not level):
+        if line.running or (shelf[1] and not shelf[0]):
             return
-        rises_at = line.waits_since + AGING_S * (line.key[0] - level + 1)
+        rises_at = since + AGING_S * (line.key[0] - shelf[0] + 1)
         if rises_at < line.rises_at:
             line.rises_at = rises_at
             heapq.heappush(self._rising, (rises_at, next(self._numbers), line))
@@ -336,8 +337,7 @@ class LineOrder:
             return
         turn, order, *_ = heap[0]
         # A pool that holds nothing comes before the many jobs of the other: once in a round.
-        level, risen, _, task_type, *_ = shelf
-        first = self._first.setdefault(task_type, self._goes_first(task_type)) and (risen or turn <= self._begun)
+        first = self._first.setdefault(shelf[3], self._goes_first(shelf[3])) and (shelf[1] or turn <= self._begun)
         self._offers[shelf] = number = next(self._numbers)
-        later = risen is self._others_first.get(level, True)
-        heapq.heappush(self._round, (level, not first, later, turn, order, number, shelf))
+        later = shelf[1] is self._others_first.get(shelf[0], True)
+        heapq.heappush(self._round, (shelf[0], not first, later, turn, order, number, shelf))
