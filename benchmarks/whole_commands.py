@@ -6,17 +6,21 @@ Each side is a process of its own, timed from outside; outputs are removed betwe
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks import standard_work
 from benchmarks.bars import measure
-from benchmarks.baselines import BenchmarkError
+from benchmarks.baselines import BenchmarkError, pool_rate
 from benchmarks.command_line import run, write_job
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
 from benchmarks.photographs import photographs
@@ -52,17 +56,47 @@ def _against_script(scale: Scale, photographs_of_bar: int) -> Measure:
 
 
 def p12(scale: Scale) -> Figure:
-    """A hundred small pictures, against Ray's own start and end."""
+    """A hundred small pictures: against Ray's own start and end; and on a Ray that is up."""
     files = photographs(scale.share(SMALL_JOB), SMALL).files
     bare = [sys.executable, "-m", "benchmarks.bare_ray_script", str(scale.workers)]
     sides: dict[str, Callable[[], float]] = {
         "job": partial(_job, scale, files, name="small"),
         "bare Ray": lambda: _seconds(bare),
     }
-    taken = take_turns(sides, max(scale.repeat, 3))
+    turns = max(scale.repeat, 3)
+    taken = take_turns(sides, turns)
     detail = {"seconds": _medians(taken), "photographs": len(files)}
     ratio = median_ratio(taken["job"], taken["bare Ray"])
-    return Figure("P12", [measure("P12 embedded", "a small job against bare Ray", ratio, detail)])
+    embedded = measure("P12 embedded", "a small job against bare Ray", ratio, detail)
+    return Figure("P12", [embedded, _second_job(scale, files, turns)])
+
+
+def _second_job(scale: Scale, files: Sequence[Path], turns: int) -> Measure:
+    """What a job takes on a Ray that is up, beyond what its images take in a pool that is up."""
+    job = partial(_job, scale, files, name="second")
+    with _ray_is_up(scale):
+        job()
+        taken = take_turns({"job": job, "images": partial(_images_alone, scale, files)}, turns)
+    beyond = [one - other for one, other in zip(taken["job"], taken["images"], strict=True)]
+    detail = {"seconds": _medians(taken), "photographs": len(files)}
+    name = "s more than its images, a small job on a Ray that is up"
+    return measure("P12 running", name, statistics.median(beyond), detail)
+
+
+def _images_alone(scale: Scale, files: Sequence[Path]) -> float:
+    with TemporaryDirectory(dir=scale.scratch) as root:
+        return len(files) / pool_rate(files, standard_work.recipe(), Path(root), scale.workers)
+
+
+@contextmanager
+def _ray_is_up(scale: Scale) -> Iterator[None]:
+    command = [sys.executable, "-m", "rayjobs"]
+    environment = {**os.environ, "RAYJOBS_HOME": str(scale.scratch / "home")}
+    subprocess.run([*command, "up"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    try:
+        yield
+    finally:
+        subprocess.run([*command, "down"], check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def p13(scale: Scale) -> Figure:

@@ -1,9 +1,9 @@
 """The command line: arguments in, one clear message or JSON out, an exit code back.
 
-Covers parsing and dispatch; what a command does is in ``running``, ``looking``, ``upkeep`` and ``reference``, which are
-imported only where an error is told like any other. Exit codes: 0 all done, or failures within ``max_failures``; 1 the
-job could not run; 2 finished, but more inputs failed, or an output isn't as it was published; 130 cancelled or
-interrupted.
+Covers parsing and dispatch; what a command does is in ``running``, ``looking``, ``upkeep``, ``keeping`` and
+``reference``, which are imported only where an error is told like any other. Exit codes: 0 all done, or failures within
+``max_failures``; 1 the job could not run; 2 finished, but more inputs failed, or an output isn't as it was published;
+130 cancelled or interrupted.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     _add_running(add)
     _add_looking(add)
     _add_upkeep(add)
+    _add_keeping(add)
     _add_references(add)
     return top
 
@@ -253,6 +254,22 @@ def _add_upkeep(add: Add) -> None:
     rebuild = _job(add("rebuild", upkeep.rebuild, "Make a damaged or lost ledger again; no other file is touched"))
     _json(rebuild)
     _allow(rebuild)
+
+
+def _add_keeping(add: Add) -> None:
+    """Commands for a Ray that outlives a job."""
+    from rayjobs.command_line import keeping
+
+    up = add("up", keeping.up, "Keep a Ray on this machine, so that jobs begin at once")
+    up.add_argument(
+        "--idle",
+        type=keeping.idle_minutes,
+        default=keeping.IDLE_MINUTES,
+        metavar="MINUTES",
+        help=f"end it when no job has used it for so long; {keeping.IDLE_MINUTES} if not given",
+    )
+    _json(up)
+    _json(add("down", keeping.down, "End the Ray that `rayjobs up` keeps, unless a job uses it"))
 
 
 def _add_references(add: Add) -> None:

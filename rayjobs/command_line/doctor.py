@@ -19,6 +19,7 @@ from actors.home import rayjobs_home
 from pipelines.errors import RayjobsError
 from pipelines.machine_faults import fault_in
 from pipelines.quantity_texts import size_text
+from rayjobs.run.kept_ray import kept_ray, why_unused
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -49,6 +50,7 @@ def diagnose(*, start_ray: bool = True) -> Iterator[Finding]:
         _shared_memory,
         _home,
         _authentication,
+        _kept,
     ]
     if start_ray:
         checks.append(_ray)
@@ -172,6 +174,17 @@ def authentication_of(address: str) -> Finding:
     )
 
 
+def _kept() -> Finding:
+    """Not whether it answers: that is ``_ray``'s."""
+    kept = kept_ray()
+    if kept is None:
+        return Finding("ok", "kept Ray", "none; after `rayjobs up` a job doesn't wait for Ray's start")
+    why = why_unused(kept)
+    if why is None:
+        return Finding("ok", "kept Ray", kept.text())
+    return Finding("warning", "kept Ray", f"{kept.text()}; jobs from here don't use it: {why}; `rayjobs down` ends it")
+
+
 def _ray() -> Finding:
     from rayjobs.run.ray_address import cluster_address
     from rayjobs.run.ray_session import ray_session
@@ -179,7 +192,7 @@ def _ray() -> Finding:
     try:
         with ray_session(name="doctor", workers=1) as cluster:
             declared = ", ".join(sorted(cluster.declared)) or "none: CPUs alone decide"
-            where = "an embedded Ray starts" if cluster.embedded else f"{cluster_address()} answers"
+            where = "an embedded Ray starts" if cluster.embedded else f"{cluster_address() or 'the kept one'} answers"
             return Finding("ok", "Ray", f"{where}, {cluster.cpus} CPUs; declared resources: {declared}")
     except RayjobsError as error:
         return Finding("problem", "Ray", str(error))

@@ -119,6 +119,16 @@ OUTPUTS: Mapping[str, Fields] = {
         "done": "integer Inputs that are proven to be done",
         "kept_as": "string|null Where the damaged ledger lies now",
     },
+    "up": {
+        "started": "boolean Whether this has started it; else it was up",
+        "address": "string Of its control service",
+        "cpus": "integer That jobs may use",
+        "since": "number When it was started, in Unix seconds",
+        "idle_minutes": "integer How long no job may use it before it ends",
+        "holders": "array What uses it, in words",
+        "ends": "number|null When it ends unless a job comes; null while one uses it",
+    },
+    "down": {"ended": "boolean Whether there was one to end"},
     "operations": {
         "name": "string As in a job file",
         "group": "string Its heading in the reference",

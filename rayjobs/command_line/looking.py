@@ -18,6 +18,7 @@ from rayjobs.command_line.running import run_request
 from rayjobs.job.job_state import JobStatus, find_output, state_of
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.display import open_display
+from rayjobs.run.kept_ray import kept_ray
 from rayjobs.run.progress import LEAST_RATE_S, Snapshot, numbers_text, watched
 
 RECENT_S = 30.0
@@ -124,6 +125,9 @@ def list_jobs(arguments: argparse.Namespace) -> int:
         print("no jobs yet; `rayjobs init` writes an example job file")
     if removed and not arguments.all:
         print(f"and {removed:,} whose output was removed: `rayjobs list --all`")
+    kept = kept_ray()
+    if kept is not None:
+        print(f"Ray is up: {kept.text()}")
     return EXIT_OK
 
 

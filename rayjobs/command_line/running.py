@@ -21,6 +21,7 @@ from rayjobs.job.job_state import TERMINAL, JobStatus, find_output, read_state
 from rayjobs.job.output_directory import CANCEL, PAUSE, OutputDirectory
 from rayjobs.job.wishes import idle_wishes
 from rayjobs.run.display import CommandDisplay, open_display
+from rayjobs.run.kept_ray import unused_ray
 from rayjobs.run.last_words import explained
 from rayjobs.run.notify import event_of, named, targets_of_command_line, tell
 from rayjobs.run.progress import STOPPING_NOW
@@ -122,6 +123,9 @@ def _run_to_end(request: RunRequest, event: dict[str, Any], *, as_json: bool) ->
     unusual = unusual_place()
     if unusual is not None:
         print(f"rayjobs: {unusual}", file=sys.stderr)
+    unused = unused_ray()
+    if unused is not None:
+        print(f"rayjobs: note: the Ray that `rayjobs up` keeps isn't used: {unused}", file=sys.stderr)
     display = open_display(quiet=as_json)
     interrupted = _Interrupted(display)
     for wish in idle_wishes(request.spec):

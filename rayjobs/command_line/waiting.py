@@ -14,7 +14,13 @@ from collections.abc import Sequence
 
 from rayjobs.command_line.program import before_output
 
-WAITED_FOR = {"run": "starting", "resume": "starting", "retry-failed": "starting", "plan": "planning"}
+WAITED_FOR = {
+    "run": "starting",
+    "resume": "starting",
+    "retry-failed": "starting",
+    "plan": "planning",
+    "up": "starting Ray",
+}
 """Commands that take a while before they say something -> what they do then."""
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 

@@ -30,9 +30,9 @@ from rayjobs.job.wishes import idle_wishes
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths
 from rayjobs.results.report_files import PAGE
+from rayjobs.run.kept_ray import starts_ray
 from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
-from rayjobs.run.ray_address import starts_embedded
 from rayjobs.run.run_request import RunRequest
 
 START_S = 5.0
@@ -133,7 +133,7 @@ class Outlook:
         if self.memory_bytes is not None:
             yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
-            start = "" if not starts_embedded() else ", Ray's start included"
+            start = ", Ray's start included" if starts_ray() else ""
             yield f"time:       about {duration_text(round(self.seconds))} on {os.cpu_count()} CPUs{start}"
         for loss, count in self.losses.items():
             yield f"degraded:   {printable(loss)} ({count:,} of {self.looked_at:,} inputs looked at)"
@@ -237,7 +237,7 @@ def _left_out(ledger: JobLedger) -> tuple[LeftOut, ...]:
 
 def _run_s(seconds: float, images: int) -> float:
     """What a run takes of whose images each takes a CPU so long."""
-    return seconds * images / (os.cpu_count() or 1) + (START_S if starts_embedded() else 0.0)
+    return seconds * images / (os.cpu_count() or 1) + (START_S if starts_ray() else 0.0)
 
 
 def _formats(inputs: Sequence[OpenInput]) -> Counter[str]:

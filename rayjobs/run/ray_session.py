@@ -1,4 +1,4 @@
-"""Where Ray starts: embedded on this machine, on the cluster of ``RAY_ADDRESS``, or inside a submitted job.
+"""Where Ray starts: embedded on this machine, kept there, on the cluster of ``RAY_ADDRESS``, or in a submitted job.
 
 The only place that calls ``ray.init``. Authentication is always decided here, because Ray's own default differs
 between ``ray.init`` and ``ray start``; Ray reads that decision when it is imported, so it is imported after it.
@@ -24,6 +24,7 @@ from pipelines.errors import JobError
 from pipelines.retry_rules import RAY_START
 from rayjobs.run.agents_watchdog import end_children, watch_children
 from rayjobs.run.embedded_sessions import EmbeddedSession
+from rayjobs.run.kept_ray import Hold, KeptRay, hold, usable_ray
 from rayjobs.run.ray_address import cluster_address, in_submitted_job, starts_embedded
 
 NAMESPACE = "rayjobs"
@@ -47,9 +48,15 @@ class Cluster:
 
     id: str
     cpus: int
-    embedded: bool
+    directory: Path | None
+    """Where Ray keeps the files of an embedded one; None for another."""
     declared: frozenset[str]
     """Which of ``STAGE_RESOURCES`` the nodes declare."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it was started for this process."""
+        return self.directory is not None
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +72,8 @@ class _Connection:
     """The cluster that was started for it."""
     watchdog: subprocess.Popen[bytes] | None = None
     """Of that cluster's agents."""
+    hold: Hold | None = None
+    """Of the Ray that ``rayjobs up`` keeps, if it is used."""
     failed: bool = False
     """Whether an error ended one of its sessions."""
 
@@ -75,11 +84,13 @@ _CONNECTION = _Connection(threading.Lock())
 def before_importing_ray() -> None:
     """Decide what Ray reads when it is imported; for whoever imports it before a session does."""
     _settings_of_ray()
-    decide_authentication(embedded=starts_embedded())
+    decide_authentication(embedded=starts_embedded(), kept=usable_ray())
 
 
 @contextmanager
-def ray_session(*, name: str, workers: int | None = None, dashboard: bool = False) -> Iterator[Cluster]:
+def ray_session(
+    *, name: str, workers: int | None = None, dashboard: bool = False, own: bool = False
+) -> Iterator[Cluster]:
     """Be connected to Ray; an embedded cluster ends with the last block that uses it.
 
     Sessions of several threads, or within each other, share the connection that the first one made; one that the
@@ -92,7 +103,9 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     workers
         CPUs of an embedded cluster; all of the machine unless told otherwise.
     dashboard
-        Whether an embedded cluster serves Ray's dashboard.
+        Whether an embedded cluster serves Ray's dashboard; the one that ``rayjobs up`` keeps has none, and isn't used.
+    own
+        Whether the one that ``rayjobs up`` keeps is left alone in any case.
 
     Raises
     ------
@@ -103,11 +116,12 @@ def ray_session(*, name: str, workers: int | None = None, dashboard: bool = Fals
     with _CONNECTION.lock:
         if _CONNECTION.cluster is None:
             try:
+                _CONNECTION.hold = None if own or dashboard or _program_is_connected() else hold(name)
                 _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
                 if directory is not None:
                     _CONNECTION.embedded = EmbeddedSession.begin(directory)
                     _CONNECTION.watchdog = _watch_agents()
-                _CONNECTION.cluster = _describe(directory is not None)
+                _CONNECTION.cluster = _describe(directory)
             except BaseException:
                 _CONNECTION.failed = True
                 _disconnect()
@@ -137,7 +151,9 @@ def _disconnect() -> None:
     _CONNECTION.cluster = None
     embedded, failed = _CONNECTION.embedded, _CONNECTION.failed
     ours, watchdog = _CONNECTION.ours, _CONNECTION.watchdog
+    kept = _CONNECTION.hold
     _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours, _CONNECTION.watchdog = None, False, False, None
+    _CONNECTION.hold = None
     if ours:
         from rayjobs.run.ray_disconnect import disconnect
 
@@ -147,28 +163,37 @@ def _disconnect() -> None:
         end_children(watchdog)
     if embedded is not None:
         embedded.end(failed=failed)
+    if kept is not None:
+        kept.release()
+
+
+def _program_is_connected() -> bool:
+    if "ray" not in sys.modules:
+        return False
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, Path | None]:
     """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
-    if "ray" in sys.modules:
-        import ray
-
-        if ray.is_initialized():
-            return False, None
-    address, embedded = cluster_address(), starts_embedded()
+    if _program_is_connected():
+        return False, None
+    kept = _CONNECTION.hold.ray if _CONNECTION.hold else None
+    address, embedded = kept.address if kept else cluster_address(), kept is None and starts_embedded()
     if address is not None:
         _check_reachable(address)
-    decide_authentication(embedded=embedded)
+    decide_authentication(embedded=embedded, kept=kept)
     if embedded:
         check_temporary_directory(os.environ)
+    if embedded or kept:
         # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
         # one node nothing is far away, so the loop may fetch them itself.
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
     for attempt in range(1, RAY_START.tries + 1):
         try:
             with own_sigterm_handler():
-                return True, _start(embedded=embedded, name=name, workers=workers, dashboard=dashboard)
+                return True, _start(embedded=embedded, address=address, name=name, workers=workers, dashboard=dashboard)
         except BaseException as error:
             import ray
 
@@ -201,8 +226,8 @@ def own_sigterm_handler() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -> Path | None:
-    """Start Ray or connect to it; the session directory of an embedded cluster."""
+def _start(*, embedded: bool, address: str | None, name: str, workers: int | None, dashboard: bool) -> Path | None:
+    """Start Ray or connect to it (no address: as Ray itself decides); the session directory of an embedded cluster."""
     import ray
     from ray.job_config import JobConfig
 
@@ -213,7 +238,7 @@ def _start(*, embedded: bool, name: str, workers: int | None, dashboard: bool) -
     # and the job tells what it means. The thread that would print it leaves at once when it is told to before.
     ray._private.worker.global_worker.threads_stopped.set()
     if not embedded:
-        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
+        ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
         return None
     cpus = workers or os.cpu_count() or 1
     context = ray.init(
@@ -286,21 +311,31 @@ def _check_reachable(address: str) -> None:
         raise JobError(_unreachable(address, error)) from error
 
 
-def _describe(embedded: bool) -> Cluster:
+def _describe(directory: Path | None) -> Cluster:
     import ray
 
     resources = ray.cluster_resources()
     return Cluster(
         id=ray.get_runtime_context().get_session_name(),
         cpus=int(resources.get("CPU", 0)),
-        embedded=embedded,
+        directory=directory,
         declared=frozenset(name for name in STAGE_RESOURCES if resources.get(name, 0) >= 1),
     )
 
 
-def decide_authentication(*, embedded: bool) -> None:
-    """Set ``RAY_AUTH_MODE`` unless the user did: a token that only this run knows, or the cluster's if there is one."""
-    if "RAY_AUTH_MODE" in os.environ or "ray" in sys.modules:
+def decide_authentication(*, embedded: bool, kept: KeptRay | None = None) -> None:
+    """Set ``RAY_AUTH_MODE`` unless the user did: a token that only this run knows, or the cluster's if there is one.
+
+    A Ray that is kept has its own token, whatever the user decided on others.
+    """
+    if "ray" in sys.modules:
+        return
+    if embedded or kept:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # by which Ray listens on the loopback alone
+    if kept is not None:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=kept.token)
+        return
+    if "RAY_AUTH_MODE" in os.environ:
         return
     if embedded:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -336,4 +371,6 @@ def _unreachable(address: str | None, error: Exception) -> str:
             return f"Ray can't start on this machine: {where}"
         where = f"its logs: {directory}/ray/session_latest/logs"
         return f"Ray can't start on this machine: {first}; {where}; `rayjobs doctor` looks for the cause"
+    if address != cluster_address():
+        return f"the Ray that `rayjobs up` keeps at {address} can't be used: {first}; end it: rayjobs down"
     return f"the Ray cluster at RAY_ADDRESS={address} can't be used: {first}; check the address and RAY_AUTH_TOKEN"

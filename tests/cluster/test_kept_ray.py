@@ -1,0 +1,140 @@
+"""`rayjobs up`: jobs one after the other on one Ray, which outlives Ctrl-C in them, and leaves nothing when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.leaks import files_left, processes_left, wait_until
+from tests.runs import (
+    Done,
+    check_outputs,
+    command,
+    environment,
+    final_rows,
+    golden_tree,
+    manifest,
+    rayjobs,
+    write_job,
+    write_photographs,
+)
+
+COUNT = 24
+MANY = 600
+SLOW = [{"denoise": {"method": "nl_means"}}]
+KEEPER_S = 15.0
+"""How long Ray's processes may outlive a killed keeper."""
+
+
+class Place:
+    """A home with a job, and a short directory for Ray."""
+
+    def __init__(self, base: Path, ray: str) -> None:
+        self.base, self.ray = base, Path(ray)
+
+    def run(self, *words: str | Path, **more: str) -> Done:
+        return rayjobs(*words, home=self.base, cwd=self.base, RAY_TMPDIR=str(self.ray), **more)
+
+    def begin(self, *words: str | Path) -> subprocess.Popen[str]:
+        variables = environment(self.base, RAY_TMPDIR=str(self.ray))
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command(*words), text=True, env=variables, cwd=self.base, **streams)
+
+    def sessions(self) -> list[str]:
+        return sorted(path.name for path in self.ray.glob("ray/session_2*"))
+
+    def ended(self, *, failed: int = 0) -> None:
+        """Nothing of Ray is left."""
+        wait_until(lambda: processes_left(self.ray) == [], timeout_s=KEEPER_S, interval_s=0.5)
+        assert files_left(self.base / "out", self.base, self.ray, failed=failed) == []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    write_photographs(tmp_path / "photos", COUNT)
+    write_job(tmp_path)
+    directory = tempfile.mkdtemp(prefix="rj", dir="/tmp")  # a short path: sockets lie below it
+    found = Place(tmp_path, directory)
+    yield found
+    found.run("down")
+    shutil.rmtree(directory)
+
+
+def test_jobs_use_one_ray_until_it_is_ended(place: Place) -> None:
+    both = [place.begin("up", "--json") for _ in range(2)]
+    told = [json.loads(each.communicate(timeout=120)[0]) for each in both]
+    assert sorted(each["started"] for each in told) == [False, True]
+    assert told[0]["address"] == told[1]["address"]
+    (session,) = place.sessions()
+    assert not_on_the_loopback(place.ray) == []
+
+    for output in ("out", "again"):
+        done = place.run("run", "job.yaml", "--output", output, "--json")
+        assert (done.code, done.json["done"], done.err) == (0, COUNT, "")
+        check_outputs(place.base / output, manifest(place.base / output))
+    assert golden_tree(place.base / "out") == golden_tree(place.base / "again")
+    assert place.sessions() == [session]
+
+    write_photographs(place.base / "photos", MANY, size=(480, 320), seed=1)
+    write_job(place.base, name="slow", operations=SLOW, output="slow")
+    process = place.begin("run", "job.yaml")
+    wait_until(lambda: final_rows(place.base / "slow") > 0 or process.poll() is not None, timeout_s=120)
+    refused = place.run("down")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"in use by slow (process {process.pid})" in refused.err
+    assert f"used by slow (process {process.pid})" in place.run("list").out
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+    other = place.run("run", "job.yaml", "--output", "other", PYTHONDONTWRITEBYTECODE="1", LD_LIBRARY_PATH="/none")
+    assert "isn't used: its LD_LIBRARY_PATH is not set, here it is /none" in other.err
+    looked = place.run("doctor")
+    assert "kept Ray: 2 CPUs" in looked.out
+    assert "Ray: the kept one answers" in looked.out
+    assert place.sessions() == [session]
+
+    down = place.run("down", "--json")
+    assert (down.code, down.json) == (0, {"ended": True})
+    place.ended()
+    assert place.run("down").out == "no Ray is up\n"
+
+
+def test_a_killed_keeper_leaves_nothing_that_stands_in_the_way(place: Place) -> None:
+    assert place.run("up").code == 0
+    (keeper,) = [each for each in psutil.process_iter() if is_keeper(each, place.base)]
+    keeper.kill()
+    place.ended(failed=1)
+    done = place.run("run", "job.yaml", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert place.run("up", "--json").json["started"]
+    assert place.run("down").out == "Ray has ended\n"
+    place.ended(failed=1)
+
+
+def is_keeper(process: psutil.Process, home: Path) -> bool:
+    try:
+        is_ours = process.environ().get("RAYJOBS_HOME") == str(home)
+        return is_ours and any("keeper.main()" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def not_on_the_loopback(directory: Path) -> list[str]:
+    """Where Ray's processes listen for other machines."""
+    numbers = {int(line.split(":")[0].split()[1]) for line in processes_left(directory)}
+    found = []
+    for connection in psutil.net_connections("inet"):
+        listens = connection.pid in numbers and connection.status == psutil.CONN_LISTEN
+        if listens and not connection.laddr.ip.startswith(("127.", "::1", "::ffff:127.")):
+            found.append(f"process {connection.pid}: {connection.laddr}")
+    return found

@@ -1,0 +1,212 @@
+"""The Ray that `rayjobs up` keeps, by its keeper's socket: found, held, refused, ended. The Ray itself is made up."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pipelines.errors import JobError
+from rayjobs.command_line.cli import main
+from rayjobs.command_line.json_outputs import output_schema
+from rayjobs.run.keeper import Keeper, listen
+from rayjobs.run.kept_ray import (
+    KeptRay,
+    end,
+    environment,
+    hold,
+    kept_ray,
+    socket_name,
+    start,
+    starts_ray,
+    unused_ray,
+    usable_ray,
+)
+from tests.leaks import wait_until
+
+HOLDER = "import sys; from rayjobs.run.kept_ray import hold; held = hold('photos'); print('held'); sys.stdin.read()"
+
+Keep = Callable[..., threading.Thread]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account of its own, that no other keeper is of; nobody says which Ray to use."""
+    monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def keep(tmp_path: Path) -> Iterator[Keep]:
+    """Starts keepers, of a Ray that isn't there, as threads; ends them."""
+    over = threading.Event()
+    threads = []
+
+    def started(*, idle_s: float = 3600.0, **changes: Any) -> threading.Thread:
+        here = environment() | changes.pop("environment", {})
+        ray = {"address": "127.0.0.1:1", "token": "secret", "directory": str(tmp_path), "cpus": 2, "environment": here}
+        keeper = Keeper(KeptRay(**{**ray, "since": time.time(), "idle_s": idle_s, **changes}), listen())
+
+        def run() -> None:
+            for line in keeper.serve(over=over.is_set):
+                line.close()  # as the end of its process does
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return threads[-1]
+
+    yield started
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_where_none_is_kept_a_session_starts_its_own() -> None:
+    assert (kept_ray(), usable_ray(), unused_ray(), hold("job"), starts_ray()) == (None, None, None, None, True)
+    assert end() is False
+
+
+def test_who_holds_it_is_told_and_keeps_it_from_ending(keep: Keep) -> None:
+    thread = keep()
+    assert not starts_ray()
+    one, two = hold("photos"), hold("two")
+    assert one is not None
+    assert two is not None
+    assert one.ray.token == "secret"
+    found = kept_ray()
+    assert found is not None
+    assert found.holders == (f"photos (process {os.getpid()})", f"two (process {os.getpid()})")
+    assert found.ends is None
+    one.release()
+    with pytest.raises(JobError, match=rf"in use by two \(process {os.getpid()}\); wait for it, or stop it"):
+        end()
+    two.release()
+    assert end() is True
+    thread.join(30)
+    assert not thread.is_alive()
+    assert kept_ray() is None
+
+
+def test_a_holder_that_is_killed_holds_nothing(keep: Keep) -> None:
+    keep()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert holder.stdout is not None
+    wait_until(lambda: bool((kept_ray() or pytest.fail("it has ended")).holders))
+    holder.kill()
+    holder.communicate()
+    wait_until(lambda: not (kept_ray() or pytest.fail("it has ended")).holders)
+
+
+def test_there_is_one_and_the_end_of_its_process_makes_room(keep: Keep) -> None:
+    keep()
+    with pytest.raises(JobError, match="another `rayjobs up`"):
+        listen()
+    assert start(60.0)[1] is False
+    end()
+    keep()
+    assert usable_ray() is not None
+
+
+def test_who_connects_and_says_nothing_or_nonsense_disturbs_nobody(keep: Keep) -> None:
+    keep()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as confused,
+    ):
+        silent.connect(socket_name())
+        confused.connect(socket_name())
+        confused.send(b"\xff{")
+        assert confused.recv(100) == b""
+        assert usable_ray() is not None
+        assert end() is True
+        assert silent.recv(100) == b""
+
+
+def test_it_ends_when_nobody_has_held_it_for_so_long(keep: Keep) -> None:
+    thread = keep(idle_s=2.0)
+    held = hold("photos")
+    assert held is not None
+    thread.join(4)
+    assert thread.is_alive()
+    held.release()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ({"environment": {"Ray": "2.59.0"}}, "its Ray is 2.59.0, here it is 2."),
+        ({"environment": {"rayjobs": "0.1 in /opt"}}, "its rayjobs is 0.1 in /opt, here"),
+        ({"environment": {"PYTHONPATH": "/elsewhere"}}, "its PYTHONPATH is /elsewhere, here it is "),
+        ({"environment": {"umask": "0777"}}, "its umask is 0777, here it is 0"),
+        ({"environment": {"of a later version": "x"}}, "its of a later version is x, here it is not set"),
+        ({"directory": "/nowhere/session"}, "its directory /nowhere/session isn't there"),
+    ],
+)
+def test_one_that_does_not_fit_is_left_alone(keep: Keep, there: dict[str, Any], says: str) -> None:
+    keep(**there)
+    assert str(unused_ray()).startswith(says)
+    assert (usable_ray(), hold("job"), starts_ray()) == (None, None, True)
+    found = kept_ray()
+    assert found is not None
+    assert found.holders == ()
+
+
+def test_a_cluster_that_is_named_comes_first(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep()
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+    assert (usable_ray(), hold("job"), unused_ray(), starts_ray()) == (None, None, None, False)
+
+
+def test_up_refuses_beside_one_that_does_not_fit(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(environment={"Python": "3.99.0 in /opt"})
+    assert main(["up"]) == 1
+    assert "its Python is 3.99.0 in /opt, here it is 3." in capsys.readouterr().err
+
+
+def test_commands_tell_of_it(keep: Keep, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*words: str) -> Any:
+        assert main([*words, "--json"]) == 0
+        value = json.loads(capsys.readouterr().out.splitlines()[-1])
+        jsonschema.validate(value, {**output_schema(), "$ref": f"#/$defs/{words[0]}"})
+        return value
+
+    assert printed("down") == {"ended": False}
+    keep(idle_s=600.0)
+    found = printed("up", "--idle", "5")
+    assert (found["started"], found["cpus"], found["idle_minutes"], found["holders"]) == (False, 2, 10, [])
+    assert 500 < found["ends"] - time.time() <= 600
+    assert "secret" not in str(found)
+    assert main(["up"]) == 0
+    assert capsys.readouterr().out.startswith("Ray is up already: 2 CPUs, up since ")
+    assert main(["list"]) == 0
+    assert "Ray is up: 2 CPUs" in capsys.readouterr().out
+    main(["doctor", "--no-ray"])
+    assert "ok       kept Ray: 2 CPUs, up since " in capsys.readouterr().out
+    held = hold("photos")
+    assert held is not None
+    assert main(["down"]) == 1
+    assert "in use by photos" in capsys.readouterr().err
+    held.release()
+    assert printed("down") == {"ended": True}
+
+
+@pytest.mark.parametrize("minutes", ["0", "-5", "1.5", "10081", "an hour", "²"])
+def test_an_idle_time_has_bounds(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["up", f"--idle={minutes}"])
+    assert stopped.value.code == 1
+    assert "isn't a number of minutes from 1 to 10,080" in capsys.readouterr().err
