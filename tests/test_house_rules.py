@@ -74,6 +74,7 @@ WRITERS = {
     "pipelines/stages/worker_journal.py": "a journal of the run, opened exclusively",
     "pipelines/machine_faults.py": "a note to the driver in the run's temporary directory, opened exclusively",
     "rayjobs/command_line/program.py": "standard streams, and nothing in their place",
+    "rayjobs/run/keeper.py": "nothing, in the place of its standard streams",
     "rayjobs/run/last_words.py": "a traceback, in a file of its own, created exclusively",
     "rayjobs/run/embedded_sessions.py": "a record in RAYJOBS_HOME, of which only its own bytes are written",
     "actors/ledger/output_lock.py": "the lock, of which only its own bytes are written",

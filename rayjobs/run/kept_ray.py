@@ -163,14 +163,19 @@ def difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """What has to be the same where Ray was started and where it is used."""
+    """What has to be the same where Ray was started and where it is used.
+
+    Variables are those that this process was started with: OpenCV adds to LD_LIBRARY_PATH when it is imported.
+    """
     place = Path(__file__).resolve().parents[2]
+    pairs = (pair.partition(b"=") for pair in Path("/proc/self/environ").read_bytes().split(b"\0"))
+    started_with = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
     return {
         "Python": f"{'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}",
         "Ray": _version("ray"),
         "rayjobs": f"{_version('rayjobs-app')} in {place}",
         "umask": _umask(),
-        **{name: os.environ.get(name, "") for name in DECIDING},
+        **{name: started_with.get(name, "") for name in DECIDING},
     }
 
 
