@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup tools demo docs site gallery fmt lint types test test-giant test-custody test-machine fuzz-decoders newcomer guard \
-	guard-record ci clean
+.PHONY: setup tools demo docs site gallery timeline fmt lint types test test-giant test-custody test-machine fuzz-decoders newcomer \
+	guard guard-record ci clean
 
 setup: .venv/.installed
 
@@ -38,6 +38,10 @@ site: setup
 
 gallery: setup
 	$(PY) -m pipelines.charts.gallery docs
+
+# One run of 100 small pictures, process by process, into docs/images; for a machine that does nothing else.
+timeline: setup
+	$(PY) -m benchmarks.timeline
 
 fmt: setup
 	$(PY) -m ruff format .

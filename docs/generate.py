@@ -22,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 
 from actors.queue.task_pools import POOLS, SHARD_TYPES
+from benchmarks.figures_chart import figure_rows, figures_chart, recorded
+from benchmarks.many_cpus import cost_rows
 from docs.python_page import python_page
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
@@ -432,10 +434,9 @@ def retries_table() -> str:
     )
 
 
-def figures_table() -> str:
+def others_table() -> str:
     """What the last recorded benchmarks measured against others, for ``comparison.md``."""
-    results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-    rows = []
+    results, rows = recorded(), []
     for figure, name, against, work, unit in FIGURES:
         if figure not in results:  # not recorded yet
             continue
@@ -447,21 +448,36 @@ def figures_table() -> str:
     return table(["against", "what runs", "result"], rows)
 
 
-TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
-    "reliability.md": ("retries", retries_table),
-    "comparison.md": ("figures", figures_table),
+def figures_table() -> str:
+    """Every measure of the last recorded benchmarks with its bar, for ``performance.md``."""
+    return table(["figure", "measure", "value", "bar", ""], figure_rows(recorded()))
+
+
+def costs_table() -> str:
+    """What an image costs each kind of process, for ``performance.md``."""
+    heads, *rows = cost_rows()
+    return table(heads, rows)
+
+
+TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "reliability.md": {"retries": retries_table},
+    "comparison.md": {"figures": others_table},
+    "performance.md": {"figures": figures_table, "costs": costs_table},
 }
-"""Pages that people write -> the table in them that the code says, by its name in the marks around it."""
+"""Pages that people write -> the tables in them that the code says, by their names in the marks around them."""
+PICTURES: Mapping[str, Callable[[], str]] = {"figures.svg": lambda: figures_chart(recorded())}
+"""Pictures in ``docs/images`` that are drawn from data."""
 
 
-def with_table(page: str, text: str) -> str:
-    """The text of a page with its table as the code says it."""
-    name, make = TABLES[page]
-    begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
-    before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    assert found, f"the marks around the table of {name} are gone"
-    return f"{before}{begin}\n{make()}{end}{after}"
+def with_tables(page: str, text: str) -> str:
+    """The text of a page with its tables as the code says them."""
+    for name, make in TABLES[page].items():
+        begin, end = f"<!-- {name}: made by `make docs` -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        assert found, f"the marks around the table of {name} are gone"
+        text = f"{before}{begin}\n{make()}{end}{after}"
+    return text
 
 
 def job_schema_page() -> str:
@@ -491,7 +507,9 @@ def main(arguments: Sequence[str]) -> int:
         (target / name).write_text(page(), encoding="utf-8")
     for name in TABLES:
         page = ROOT / "docs" / name
-        page.write_text(with_table(name, page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(with_tables(name, page.read_text(encoding="utf-8")), encoding="utf-8")
+    for name, draw in PICTURES.items():
+        (ROOT / "docs" / "images" / name).write_text(draw(), encoding="utf-8")
     return 0
 
 

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,12 +18,24 @@ import pytest
 from PIL import Image
 
 from benchmarks import __main__ as command
-from benchmarks import guard, many_inputs, pool_script, pyplot_script, scikit_image_script, standard_work, vips_script
+from benchmarks import (
+    guard,
+    many_cpus,
+    many_inputs,
+    pool_script,
+    pyplot_script,
+    scikit_image_script,
+    standard_work,
+    vips_script,
+)
 from benchmarks.baselines import BenchmarkError, codec_floor, opencv_floor, run_block
 from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns
+from benchmarks.figures_chart import figures_chart, measures_of, weakest
 from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
+from benchmarks.processes import kind_of, name_of
 from benchmarks.throughput import Stopwatch
+from benchmarks.timeline import Life, draw, spans_of
 from pipelines.operations import apply_operations
 from pipelines.stages.image_task import ImageWork, process
 from rayjobs.run.progress import Snapshot
@@ -279,6 +293,72 @@ def test_the_peak_of_a_driver_is_not_that_of_the_process_which_started_it() -> N
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ballast[-1] == 1
     assert int(done.stdout) < ballast.nbytes
+
+
+# ---- charts ----------------------------------------------------------------------------------------------------------
+
+
+def recorded_line(figure: Figure) -> dict[str, object]:
+    return {**figure.to_json(), "machine": {"cpus": 2, "processor": "P"}}
+
+
+def test_the_chart_of_figures_says_in_words_what_is_missed() -> None:
+    met = Figure("P1", [Measure(name="a <ratio>", value=0.98, bar=0.97)])
+    missed = Figure("P3", [Measure(name="time", value=2.6, bar=2.4, higher_is_better=False), fact("it holds", True)])
+    chart = figures_chart({figure.name: recorded_line(figure) for figure in (met, missed)})
+    texts = [element.text or "" for element in ElementTree.fromstring(chart).iter() if element.text]
+    assert "a <ratio>" in texts
+    assert "0.98, bar ≥ 0.97" in texts
+    assert "MISSED: 2.6, bar ≤ 2.4" in texts
+    assert texts.count("not recorded") == len(command.FIGURES) - 2
+    assert any("1 of 15 figures meet their bars. Missed: P3. Not recorded: P2, P4" in text for text in texts)
+
+
+def test_a_missed_measure_decides_over_all_and_a_number_over_a_fact() -> None:
+    numbers = [Measure(name="far", value=9, bar=1), Measure(name="near", value=1.1, bar=1)]
+    assert weakest([fact("so", True), *numbers]).name == "near"
+    assert weakest([fact("so", False), *numbers]).name == "so"
+    (measure,) = measures_of(Figure("P1", [numbers[1]]).to_json())
+    assert (measure.name, measure.ok) == ("near", True)
+
+
+def test_what_an_image_costs_is_what_a_job_of_twice_as_many_costs_more() -> None:
+    few = {"elapsed": 20.0, "driver": 3.0, "workers": 32.0}
+    many = {"elapsed": 36.0, "driver": 4.0, "workers": 62.0, "raylet": 0.5}
+    found = many_cpus.model(1000, few, many)
+    assert found["ms_per_image"] == {"driver": 1.0, "raylet": 0.5, "workers": 30.0}
+    assert (found["fixed_s"], found["cpus"]) == (4.0, 30)
+
+
+@pytest.mark.parametrize(
+    ("command_line", "name", "kind"),
+    [
+        (["ray::IDLE"], "idle", "idle"),
+        (["ray::MapBatches(render)"], "MapBatches(render)", "workers"),
+        (["ray::CoordinatorActor.ask"], "CoordinatorActor.ask", "actors"),
+        (["ray::_StatsActor"], "_StatsActor", "actors"),
+        (["ray::DashboardAgent"], "DashboardAgent", "agents"),
+        (["/x/ray/raylet/raylet", "--a"], "raylet", "raylet"),
+        (["/x/python", "-u", "/x/ray/dashboard/agent.py", "--ip"], "dashboard/agent.py", "agents"),
+    ],
+)
+def test_processes_are_told_apart_by_their_command_lines(command_line: list[str], name: str, kind: str) -> None:
+    assert (name_of(command_line), kind_of(command_line)) == (name, kind)
+
+
+def test_the_probe_notes_what_a_thread_does_and_the_timeline_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "slowly.py").write_text("import time\ntime.sleep(0.3)\n")
+    probe = Path(command.__file__).parent / "probe"
+    places = {"PYTHONPATH": os.pathsep.join([str(probe), str(tmp_path)]), "RAYJOBS_TIMELINE": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", "import slowly"], env={**os.environ, **places})
+    began = time.time()
+    assert process.wait(60) == 0
+    life = Life(process.pid, began, time.time(), "a & b", [(began, 0.0), (time.time(), 0.1)])
+    (span,) = spans_of(life, tmp_path)
+    assert (span.thread, span.doing) == ("MainThread", "import slowly")
+    assert 0.1 < span.end - span.start <= life.end - life.start
+    texts = [element.text for element in ElementTree.fromstring(draw([life], life.end, tmp_path, 1)).iter()]
+    assert {"a & b", "import slowly", "prompt"} <= set(texts)
 
 
 # ---- instructions ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from docs.generate import PAGES, TABLES, with_table
+from docs.generate import PAGES, PICTURES, TABLES, with_tables
 from docs.reference_texts import REASONS, SYSTEMS, WHOLE_JOB
 from pipelines.analyses import ANALYSES, AnalysisCalculator
 from pipelines.errors import FailedReason, SkippedReason
@@ -69,7 +69,12 @@ def test_reference_pages_are_what_the_code_says(name: str) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_in_pages_are_what_the_code_says(name: str) -> None:
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert page == with_table(name, page), "run `make docs`"
+    assert page == with_tables(name, page), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_what_the_data_say(name: str) -> None:
+    assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == PICTURES[name](), "run `make docs`"
 
 
 def test_the_table_of_retries_names_files_that_exist() -> None:
