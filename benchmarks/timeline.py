@@ -12,25 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from benchmarks.command_line import run, start, write_job
 from benchmarks.drawing import Drawing, number
 from benchmarks.photographs import CACHE, photographs
-from benchmarks.processes import IDLE, name_of
+from benchmarks.processes import IDLE, Life, watch
 
-LOOK_S = 0.05
-AFTER_S = 10.0
-"""How long processes that outlive the command are watched."""
 SIZE = (640, 427)
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "timeline.svg"
 WIDTH, LEFT, TOP, ROW = 1100, 176, 64, 30
@@ -46,18 +38,6 @@ ROLES = {
 }
 
 
-@dataclass(slots=True)
-class Life:
-    """One process; seconds since the epoch."""
-
-    pid: int
-    start: float
-    end: float = 0.0
-    name: str = ""
-    load: list[tuple[float, float]] = field(default_factory=list)
-    """(moment, processor seconds until then)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """What a thread did from a moment to another."""
@@ -66,42 +46,6 @@ class Span:
     doing: str
     start: float
     end: float
-
-
-def watch(process: subprocess.Popen[bytes]) -> tuple[list[Life], float]:
-    """Look at a process and all below it until they have ended; (their lives, when the process itself had ended)."""
-    root, prompt = psutil.Process(process.pid), 0.0
-    lives: dict[psutil.Process, Life] = {}
-    alive, ended = {root}, set[psutil.Process]()
-    while alive and (not prompt or time.time() < prompt + AFTER_S):
-        with suppress(psutil.NoSuchProcess):
-            alive |= set(root.children(recursive=True)) - ended
-        for each in list(alive):
-            try:
-                _look(each, lives.setdefault(each, Life(each.pid, each.create_time())))
-            except psutil.NoSuchProcess:
-                alive.remove(each)
-                ended.add(each)
-        if process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_S)
-        else:
-            time.sleep(LOOK_S)
-        if process.returncode is not None:
-            prompt = prompt or time.time()
-    own = next(life for life in lives.values() if life.pid == process.pid)
-    own.name, own.end = "rayjobs run", prompt
-    return sorted(lives.values(), key=lambda life: life.start), prompt
-
-
-def _look(process: psutil.Process, life: Life) -> None:
-    if process.status() == psutil.STATUS_ZOMBIE:
-        raise psutil.NoSuchProcess(process.pid)
-    times, command = process.cpu_times(), process.cmdline()
-    life.end = time.time()
-    life.load.append((life.end, times.user + times.system))
-    if command and (name := name_of(command)) != IDLE:
-        life.name = name
 
 
 def spans_of(life: Life, folder: Path) -> list[Span]:
@@ -148,7 +92,7 @@ def _role(span: Span) -> str:
 
 
 def label_of(group: Sequence[Span], room: int) -> str:
-    """What took longest, and as much of the rest as there is room for; imports say the word once."""
+    """What took longest, and as much of the rest as there is room for; "import" is said once."""
     seconds: dict[str, float] = {}
     for span in group:
         seconds[span.doing] = seconds.get(span.doing, 0.0) + span.end - span.start
@@ -158,7 +102,7 @@ def label_of(group: Sequence[Span], room: int) -> str:
         if len(longer) > room:
             break
         label = longer
-    return label
+    return label or ("imports" if room >= 7 and group[0].doing.startswith("import ") else "")
 
 
 def draw(lives: Sequence[Life], prompt: float, folder: Path, images: int) -> str:
@@ -170,7 +114,8 @@ def draw(lives: Sequence[Life], prompt: float, folder: Path, images: int) -> str
     said = "; ".join(f"{name.strip()}: {life.start - begin:.2f} to {life.end - begin:.2f} s" for life, name, _ in rows)
     drawing = Drawing(WIDTH, TOP + ROW * len(rows) + 12, title, said)
     drawing.text(16, 24, title, size=16)
-    for second in range(int(end - begin) + 1):
+    step = next(step for step in (1, 2, 5, 10, 60, 600) if step * scale >= 40)
+    for second in range(0, int(end - begin) + 1, step):
         x = LEFT + second * scale
         drawing.line(f"M{number(x)} {TOP - 8}V{TOP + ROW * len(rows)}", "rule")
         drawing.text(x, TOP - 12, f"{second} s", "dim", anchor="middle", size=11)

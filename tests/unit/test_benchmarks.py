@@ -33,9 +33,9 @@ from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope
 from benchmarks.figures_chart import figures_chart, measures_of, weakest
 from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
-from benchmarks.processes import kind_of, name_of
+from benchmarks.processes import Life, kind_of, name_of
 from benchmarks.throughput import Stopwatch
-from benchmarks.timeline import Life, draw, spans_of
+from benchmarks.timeline import draw, spans_of
 from pipelines.operations import apply_operations
 from pipelines.stages.image_task import ImageWork, process
 from rayjobs.run.progress import Snapshot
@@ -354,11 +354,12 @@ def test_the_probe_notes_what_a_thread_does_and_the_timeline_shows_it(tmp_path: 
     began = time.time()
     assert process.wait(60) == 0
     life = Life(process.pid, began, time.time(), "a & b", [(began, 0.0), (time.time(), 0.1)])
-    (span,) = spans_of(life, tmp_path)
-    assert (span.thread, span.doing) == ("MainThread", "import slowly")
+    (span,) = (span for span in spans_of(life, tmp_path) if span.doing == "import slowly")
+    assert span.thread == "MainThread"
     assert 0.1 < span.end - span.start <= life.end - life.start
     texts = [element.text for element in ElementTree.fromstring(draw([life], life.end, tmp_path, 1)).iter()]
-    assert {"a & b", "import slowly", "prompt"} <= set(texts)
+    assert {"a & b", "prompt"} <= set(texts)
+    assert any("slowly" in text for text in texts if text)
 
 
 # ---- instructions ----------------------------------------------------------------------------------------------------
