@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 AS_ROOT := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup tools demo docs site gallery timeline fmt lint types test test-giant test-custody test-machine fuzz-decoders newcomer \
-	guard guard-record ci clean
+.PHONY: setup tools demo docs site gallery pictures timeline fmt lint types test test-giant test-custody test-machine \
+	fuzz-decoders newcomer guard guard-record ci clean
 
 setup: .venv/.installed
 
@@ -22,6 +22,8 @@ tools:
 		$(AS_ROOT) apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; }
 	command -v valgrind >/dev/null || { $(AS_ROOT) apt-get update -q && \
 		$(AS_ROOT) apt-get install -y -q --no-install-recommends valgrind; }
+	{ command -v zsh && command -v fish; } >/dev/null || { $(AS_ROOT) apt-get update -q && \
+		$(AS_ROOT) apt-get install -y -q --no-install-recommends zsh fish; }
 
 # The main job on real images; again and again, it finds nothing left to do.
 demo: setup
@@ -42,6 +44,10 @@ gallery: setup
 # One run of 100 small pictures, process by process, into docs/images; for a machine that does nothing else.
 timeline: setup
 	$(PY) -m benchmarks.timeline
+
+# The pictures of the report in README and tutorial, from a run of the demo in a new directory.
+pictures: setup tools
+	$(PY) -m docs.pictures
 
 fmt: setup
 	$(PY) -m ruff format .

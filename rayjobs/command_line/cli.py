@@ -167,7 +167,8 @@ def _help(top: argparse.ArgumentParser, _: argparse.Namespace) -> int:
 
 
 def _file(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
+    file = sub.add_argument("file", type=Path, metavar="JOB.yaml", help="job file")
+    completion.offers(file, completion.job_files)
     sub.add_argument("--output", type=Path, metavar="DIR", help="instead of the job file's output")
     sub.add_argument(
         "--base", type=Path, metavar="DIR", help="what its relative paths are relative to, if not its place"
@@ -306,6 +307,7 @@ def _add_references(add: Add) -> None:
     )
     init.add_argument("--schema", action="store_true", help="also write its JSON Schema, for editors")
     _json(init)
+    _allow(init)
     shells = add("completion", completion.completion, "Print what lets a shell complete commands, jobs and names")
     shells.add_argument("shell", choices=completion.SHELLS, help='as in: eval "$(rayjobs completion bash)"')
     doctor = add("doctor", reference.doctor, "Look at what usually goes wrong before a job does")

@@ -1,4 +1,7 @@
-"""What the shell offers while a command is typed: commands and options by themselves, jobs and names from here."""
+"""What the shell offers while a command is typed: commands and options by themselves, jobs, files and names from here.
+
+No command takes a key of a job file: editors complete those, by the schema that ``rayjobs init --schema`` writes.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,21 @@ def offers(action: argparse.Action, completer: Completer) -> argparse.Action:
     return action
 
 
-def jobs(**_: Any) -> list[str]:
-    """Ids of the jobs of this account."""
+def job_files(prefix: str, **_: Any) -> list[str]:
+    """Files that are named as job files are, and directories on the way to them."""
+    from argcomplete.completers import FilesCompleter
+
+    return FilesCompleter(("yaml", "yml", "json"))(prefix)
+
+
+def jobs(prefix: str, **_: Any) -> list[str]:
+    """Ids of the jobs of this account, and directories: each may be the output of a job."""
+    from argcomplete.completers import DirectoriesCompleter
+
     from actors.ledger.job_registry import JobRegistry
 
-    return [job.job_id for job in JobRegistry().jobs() if job.output.is_dir()]
+    known = [job.job_id for job in JobRegistry().jobs() if job.output.is_dir()]
+    return [*known, *DirectoriesCompleter()(prefix)]
 
 
 def operations(**_: Any) -> list[str]:

@@ -225,6 +225,7 @@ def init(arguments: argparse.Namespace) -> int:
     if arguments.schema and arguments.file.name:  # without a name it is a directory, as is told below
         from rayjobs.job.job_spec import job_schema
 
+        _load_allowed()
         schema: Path = arguments.file.with_suffix(".schema.json")
         files[arguments.file] = f"# yaml-language-server: $schema={schema.name}\n{text}"
         files[schema] = json.dumps(job_schema(), indent=2) + "\n"

@@ -33,16 +33,20 @@ from pipelines.stages.output_names import NamePattern
 from rayjobs.job.input_spec import ColumnName, InputTable, NameGroups
 from rayjobs.job.quantities import Bytes, Count, Failures, Seconds
 
+IMAGE_WORDS = {"jpg": "jpeg", "tif": "tiff"}
+DATA_WORDS = {"excel": "xlsx", "xls": "xlsx"}
+CHART_WORDS = {"jpg": "jpeg"}
 
-def _everyday(**words: str) -> BeforeValidator:
+
+def _everyday(words: Mapping[str, str]) -> BeforeValidator:
     """What people call a thing stands for its name, in any case: ``JPG`` for ``jpeg``."""
     return BeforeValidator(lambda value: words.get(value.lower(), value.lower()) if isinstance(value, str) else value)
 
 
 _LISTED = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 """One text stands for a list of it."""
-ImageFormat = Annotated[Literal["jpeg", "png", "tiff", "webp", "avif", "original"], _everyday(jpg="jpeg", tif="tiff")]
-DataFormat = Annotated[Literal["parquet", "csv", "json", "xlsx"], _everyday(excel="xlsx", xls="xlsx")]
+ImageFormat = Annotated[Literal["jpeg", "png", "tiff", "webp", "avif", "original"], _everyday(IMAGE_WORDS)]
+DataFormat = Annotated[Literal["parquet", "csv", "json", "xlsx"], _everyday(DATA_WORDS)]
 
 
 class _Section(BaseModel):
@@ -96,7 +100,7 @@ class ImageExport(_Section):
 class ChartExport(_Section):
     """How charts are drawn."""
 
-    format: Annotated[Literal["png", "svg", "jpeg"], _everyday(jpg="jpeg")] = Field(
+    format: Annotated[Literal["png", "svg", "jpeg"], _everyday(CHART_WORDS)] = Field(
         "png", description="Format of the pictures"
     )
     engine: str = Field("fast", description="`fast` or `matplotlib`; both draw the same content")
@@ -297,7 +301,7 @@ class JobSpec(_Section):
         return [{step.name: dict(step.params)} for step in steps]
 
 
-_LISTS = ("inputs", "exclude", "plugins", "notify", "group_by")
+_LISTS = ("inputs", "exclude", "operations", "analyses", "tasks", "plugins", "notify", "group_by")
 """Where one value stands for a list of it."""
 
 
@@ -306,26 +310,37 @@ def job_schema() -> dict[str, Any]:
     schema = JobSpec.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Rayjobs job file"
-    properties = schema["properties"]
-    for key in ("operations", "analyses", "tasks"):
+    properties, definitions = schema["properties"], schema["$defs"]
+    task = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
+    for key, name, step in (
+        ("operations", "ImageOperation", _steps_schema(OPERATIONS, [])),
+        ("analyses", "AnalysisRequest", _steps_schema(ANALYSES, ["scopes", "all"])),
+        ("tasks", "JobTask", task),
+    ):
+        definitions[name] = step
         properties[key].pop("default", None)
-    properties["operations"] |= {"type": "array", "items": _steps_schema(OPERATIONS, [])}
-    properties["analyses"] |= {"type": "array", "items": _steps_schema(ANALYSES, ["scopes", "all"])}
-    step = {"type": "object", "minProperties": 1, "maxProperties": 1}
-    properties["tasks"] |= {"type": "array", "items": {"anyOf": [{"type": "string"}, step]}}
-    for name in ("ImageOperation", "AnalysisRequest", "JobTask"):
-        schema["$defs"].pop(name, None)
+        properties[key] |= {"type": "array", "items": {"$ref": f"#/$defs/{name}"}}
+    _allow_everyday_words(properties, definitions)
+    return schema
+
+
+def _allow_everyday_words(properties: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Take what is as good as its values: a switch for a section, one value for a list, a number as text."""
+    export = definitions["Export"]["properties"]
     for key in ("images", "charts"):
-        schema["$defs"]["Export"]["properties"][key]["anyOf"].append({"type": "boolean"})
+        export[key]["anyOf"].append({"type": "boolean"})
+    definitions["ImageExport"]["properties"]["format"]["enum"] += IMAGE_WORDS
+    definitions["ChartExport"]["properties"]["format"]["enum"] += CHART_WORDS
+    export["data"]["items"]["enum"] += DATA_WORDS
     properties["cache"].pop("type")
-    properties["cache"]["enum"] = [*properties["cache"]["enum"], True, False]
-    for listed in (*(properties[key] for key in _LISTS), schema["$defs"]["Export"]["properties"]["data"]):
+    properties["cache"]["enum"] += [True, False]
+    properties["name"]["type"] = properties["output"]["type"] = ["string", "number"]
+    properties["inputs"]["items"]["oneOf"][0]["type"] = ["string", "number"]
+    for listed in (*(properties[key] for key in _LISTS), export["data"]):
         one = {**listed["items"]}
         listed["anyOf"] = [{key: listed.pop(key) for key in ("type", "items", "minItems") if key in listed}, one]
-    properties["name"]["type"] = ["string", "integer"]
     for limit in ("memory_per_image", "item_timeout", "task_timeout", "max_pixels"):
-        schema["$defs"]["Limits"]["properties"][limit]["type"] = ["number", "string"]
-    return schema
+        definitions["Limits"]["properties"][limit]["type"] = ["number", "string"]
 
 
 _COLUMN = {

@@ -12,6 +12,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import yaml
@@ -26,7 +27,7 @@ from pipelines.retry_rules import RETRY_RULES
 from rayjobs.command_line.cli import parser
 from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.job_file import parse_job
-from rayjobs.job.job_spec import JobSpec
+from rayjobs.job.job_spec import JobSpec, job_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -134,6 +135,7 @@ def test_the_whole_job_names_every_key() -> None:
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_yaml_in_guides_is_a_job_or_a_part_of_one(path: Path) -> None:
+    schema = jsonschema.Draft202012Validator(job_schema())
     for text in fences(path, "yaml"):
         raw = yaml.safe_load(text)
         assert set(raw) <= set(JobSpec.model_fields), text
@@ -141,6 +143,7 @@ def test_yaml_in_guides_is_a_job_or_a_part_of_one(path: Path) -> None:
             continue  # needs what is not here
         whole = {"name": "x", "inputs": ["a"], "output": "out", **raw}
         parse_job(yaml.safe_dump(whole, sort_keys=False), name=path.name)
+        schema.validate(whole)
 
 
 def test_the_job_of_the_readme_is_what_init_writes() -> None:

@@ -273,6 +273,9 @@ def test_everyday_words_and_one_value_for_a_list() -> None:
     assert spec.export.charts is not None
     assert (spec.export.images.format, spec.export.charts.format) == ("jpeg", "jpeg")
     assert spec.export.data == ["xlsx"]
+    images = parse_job("name: a\ninputs: b\noutput: c\nexport: {images: {format: tif}}\n").export.images
+    assert images is not None
+    assert images.format == "tiff"
 
 
 @pytest.mark.parametrize(
@@ -537,6 +540,11 @@ def test_the_schema_for_editors_knows_every_operation_and_refuses_what_we_refuse
     good = {"name": "a", "inputs": ["x"], "output": "o", "operations": [{"gamma": {"gamma": 2}}, "invert"]}
     assert check.is_valid(good)
     assert check.is_valid({**good, "export": {"charts": True, "images": False}, "limits": {"item_timeout": "2min"}})
+    everyday = {"images": {"format": "jpg"}, "charts": {"format": "jpg"}, "data": "excel"}
+    one_for_a_list = {"operations": "invert", "analyses": "all", "exclude": "*.tmp"}
+    words = {**good, **one_for_a_list, "name": 2026, "inputs": 2025, "output": 2026, "export": everyday}
+    assert parse_job(json.dumps(words)).operations == (ImageOperation("invert"),)
+    check.validate(words)
     assert not check.is_valid({**good, "operations": [{"gama": {}}]})
     assert not check.is_valid({**good, "operations": [{"gamma": {"gama": 2}}]})
     assert not check.is_valid({**good, "colour": 1})

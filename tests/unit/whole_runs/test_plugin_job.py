@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from pipelines.charts import ChartOptions
@@ -15,6 +18,7 @@ from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageOperation, ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.recipe import Recipe
+from rayjobs.command_line.cli import main
 from rayjobs.job.job_check import JobFileError
 from rayjobs.job.job_file import parse_job
 from rayjobs.job.product_keys import wanted_products
@@ -49,6 +53,15 @@ def on_the_path(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 def allow() -> None:
     process_extensions().allow(["vignette"])
+
+
+def test_the_schema_for_editors_knows_a_plug_in_that_is_allowed(tmp_path: Path) -> None:
+    job = yaml.safe_load(JOB)
+    for words, known in (([], False), (["--allow-plugin", "vignette"], True)):
+        file = tmp_path / f"job-{known}.yaml"
+        assert main(["init", str(file), "--schema", *words]) == 0
+        schema = json.loads(file.with_suffix(".schema.json").read_text())
+        assert jsonschema.Draft202012Validator(schema).is_valid(job) is known
 
 
 def test_a_job_file_can_not_allow_its_plug_ins_itself() -> None:
