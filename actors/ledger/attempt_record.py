@@ -49,12 +49,6 @@ class AttemptRecord:
         found = self._all(f"{_SELECT} WHERE outcome = 'failed' ORDER BY attempts.rowid DESC LIMIT 1")
         return _attempt(found[0]) if found else None
 
-    def mean_seconds(self) -> float | None:
-        """Mean time of the latest done attempts; None when there are none."""
-        query = "SELECT avg(seconds) FROM (SELECT seconds FROM attempts WHERE outcome = 'done' ORDER BY rowid DESC"
-        found = self._all(f"{query} LIMIT 1000)")[0][0]
-        return None if found is None else float(found)
-
     def done_since(self, when: float, *, epoch: int) -> tuple[int, float | None]:
         """How many attempts of a run were done since a time, in Unix seconds, and when the first of them was.
 

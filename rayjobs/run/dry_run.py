@@ -1,8 +1,8 @@
 """``rayjobs plan``: what a run would do, without doing it and without touching the output.
 
 The plan is made as a run makes it, on a copy of the job's ledger. Memory is predicted from the headers of some inputs,
-time from the job's own history, or else by working on a few inputs: in a process of its own (``plan_sample``), since
-nobody knows what an input or a plug-in does.
+time by working on a few of them: in a process of its own (``plan_sample``), since nobody knows what an input or a
+plug-in does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from actors.ledger.job_ledger import JobLedger
@@ -37,8 +36,6 @@ from rayjobs.run.run_request import RunRequest
 
 START_S = 5.0
 """Ray's start on this machine, workers included, about."""
-PROBED = 24
-TIMED = 3
 SHOWN = 20
 """Left-out inputs that are listed one by one; the rest is counted."""
 
@@ -93,7 +90,9 @@ class Outlook:
     memory_bytes: int | None
     """Largest need of one image among the probed ones."""
     seconds: float | None
-    """Estimated for this machine's CPUs."""
+    """Estimated."""
+    cpus: int
+    """That the time is estimated for."""
     losses: dict[str, int]
     """What written images can't hold -> how many of the inputs that were looked at."""
     looked_at: int
@@ -133,8 +132,10 @@ class Outlook:
         if self.memory_bytes is not None:
             yield f"memory:     up to {size_text(self.memory_bytes)} per image at a time, and worker"
         if self.seconds is not None:
-            start = ", Ray's start included" if starts_ray() else ""
-            yield f"time:       about {duration_text(round(self.seconds))} on {os.cpu_count()} CPUs{start}"
+            start = "" if not starts_ray() else ", Ray's start included"
+            cpus = "1 CPU" if self.cpus == 1 else f"{self.cpus} CPUs"
+            about = duration_text(round(self.seconds)).replace(".0", "")
+            yield f"time:       about {about} on {cpus}{start}"
         for loss, count in self.losses.items():
             yield f"degraded:   {printable(loss)} ({count:,} of {self.looked_at:,} inputs looked at)"
         if self.renamed:
@@ -186,9 +187,8 @@ def dry_run(request: RunRequest) -> Outlook:
         counts, facts = ledger.counts(), ledger.facts.read()
         opened = ledger.open_inputs(0, counts.total)
         recipes = JobRecipes(spec, plan.wanted, ledger, output.root)
-        known = ledger.attempts.mean_seconds() if opened else None
-        sample = try_sample(spec, _sample(opened, PROBED), recipes, timed=0 if known is not None else TIMED)
-        seconds = known if known is not None else sample.seconds
+        sample = try_sample(spec, opened, recipes)
+        cpus = (spec.limits.cpus if starts_ray() else None) or os.cpu_count() or 1
         return Outlook(
             name=spec.name,
             output=request.output,
@@ -211,7 +211,8 @@ def dry_run(request: RunRequest) -> Outlook:
             tasks=tuple(task.name for task in spec.tasks),
             input_bytes=sum(entry.size for entry in opened),
             memory_bytes=sample.memory_bytes,
-            seconds=None if seconds is None or not opened else _run_s(seconds, len(opened)),
+            seconds=None if sample.seconds is None else _run_s(sample.seconds, cpus),
+            cpus=cpus,
             losses=dict(sample.losses),
             looked_at=sample.looked_at,
             note=sample.note,
@@ -235,9 +236,9 @@ def _left_out(ledger: JobLedger) -> tuple[LeftOut, ...]:
     )
 
 
-def _run_s(seconds: float, images: int) -> float:
-    """What a run takes of whose images each takes a CPU so long."""
-    return seconds * images / (os.cpu_count() or 1) + (START_S if starts_ray() else 0.0)
+def _run_s(seconds: float, cpus: int) -> float:
+    """What a run takes whose images take one CPU so long."""
+    return seconds / cpus + (START_S if starts_ray() else 0.0)
 
 
 def _formats(inputs: Sequence[OpenInput]) -> Counter[str]:
@@ -265,8 +266,3 @@ def _writes(spec: JobSpec, images: int) -> Iterator[str]:
         yield from (f"charts/{name}/: {images:,} charts ({paths.chart_suffix})" for name in paths.charted)
     yield from table_paths(table_requests(spec), spec.export.data, spec.group_by)
     yield from (MANIFEST, JOB_JSON, PAGE)
-
-
-def _sample(inputs: Sequence[OpenInput], most: int) -> list[OpenInput]:
-    """Chosen at random, in no order, and the same each time: neighbours are alike, and every n-th one may be."""
-    return Random(most).sample(inputs, min(most, len(inputs)))

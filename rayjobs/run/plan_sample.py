@@ -11,15 +11,17 @@ import os
 import pickle
 import resource
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from actors.ledger.ledger_rows import OpenInput
@@ -36,6 +38,8 @@ from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
 from rayjobs.job.recipes import JobRecipes
 
+PROBED = 24
+TIMED = 3
 LONGEST_S = 20.0
 """For the whole trial; a plan isn't worth more waiting."""
 TRIAL, SAID = "trial", "said"
@@ -52,7 +56,7 @@ class Sample:
     memory_bytes: int | None = None
     """Largest need of one of the images, as their headers say; None when none could be read."""
     seconds: float | None = None
-    """Of one image on one CPU."""
+    """Of all inputs, on one CPU."""
     losses: Mapping[str, int] = field(default_factory=dict)
     """What written images can't hold, as headers say -> how many of the inputs that were looked at."""
     looked_at: int = 0
@@ -66,14 +70,15 @@ class _Trial:
     """What the process is told; it comes from our own process and goes to our own."""
 
     items: tuple[WorkItem, ...]
+    """Whose headers are read."""
+    timed: tuple[WorkItem, ...]
     recipes: Mapping[int, Recipe]
-    timed: int
     extensions: Mapping[str, str]
     most_bytes: int
 
 
-def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes, *, timed: int) -> Sample:
-    """Look at the headers of some inputs, and work on the first ``timed`` of them.
+def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes) -> Sample:
+    """Look at the headers of some inputs, and work on a few of them.
 
     Raises
     ------
@@ -82,32 +87,57 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes, 
     """
     if not inputs:
         return Sample()
-    # Images go below images/ whatever the layout, so that nothing appears beside a source.
-    items = tuple(replace(item, image="", known=()) for item in recipes.items(inputs))
+    probed = Random(PROBED).sample(inputs, min(PROBED, len(inputs)))  # every n-th may be of one kind
+    sizes = [entry.size for entry in inputs]
+    picked = dict.fromkeys(picked_by_size(sizes))
+    other = next((n for n in range(len(inputs)) if n not in picked), None)
+    warming = [] if other is None else [other]  # it loads libraries as well: no measure of anything
     trial = _Trial(
-        items=items,
+        items=_apart(recipes.items(probed)),
+        timed=_apart(recipes.items([inputs[n] for n in (*warming, *picked)])),
         recipes=dict(recipes.by_number),
-        timed=min(timed + 1, len(items)) if timed else 0,
         extensions=deciding_extensions(spec),
         most_bytes=spec.limits.memory_per_image + SPARE_BYTES,
     )
     lines, problem = _run_apart(trial, LONGEST_S)
-    headers = [line for line in lines if line["what"] == "header"]
-    needs = [line["bytes"] for line in headers]
-    seconds = [line["seconds"] for line in lines if line["what"] == "done"]
     for line in lines:
         if line["what"] == "fault":
             raise MachineFaultError(line["text"])
+    headers = [line for line in lines if line["what"] == "header"]
     failures = [line["text"] for line in lines if line["what"] == "failed"]
     if problem is None and failures:
-        problem = f"of {trial.timed} inputs that were tried {len(failures)} failed: {failures[0]}"
+        problem = f"of {len(trial.timed)} inputs that were tried {len(failures)} failed: {failures[0]}"
+    took = {line["id"]: line["seconds"] for line in lines if line["what"] == "done"}
     return Sample(
-        memory_bytes=max(needs, default=None),
-        seconds=statistics.median(seconds[1:] or seconds) if seconds else None,  # the first also loads libraries
+        memory_bytes=max((line["bytes"] for line in headers), default=None),
+        seconds=seconds_of_all(sizes, {n: took[inputs[n].id] for n in picked if inputs[n].id in took}),
         losses=Counter(loss for line in headers for loss in line["losses"]),
         looked_at=len(headers),
         note=problem,
     )
+
+
+def picked_by_size(sizes: Sequence[int]) -> list[int]:
+    """Places of ``TIMED`` sizes, from small to large, by their shares of the sum: a large one may occur twice."""
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    ends = list(accumulate(sizes[n] for n in order))
+    steps = [ends[-1] * (2 * step + 1) / (2 * TIMED) for step in range(TIMED)] if ends[-1] else []
+    return [order[bisect(ends, step)] for step in steps]
+
+
+def seconds_of_all(sizes: Sequence[int], took: Mapping[int, float]) -> float | None:
+    """What inputs of some sizes take together, by what those took that were picked; None when none of them was done.
+
+    The mean of seconds per byte over a sample by size: unbiased, whatever an input takes beside its bytes (Hansen and
+    Hurwitz, 1943).
+    """
+    rates = [took[n] / sizes[n] for n in picked_by_size(sizes) if n in took]
+    return sum(sizes) * sum(rates) / len(rates) if rates else None
+
+
+def _apart(items: Sequence[WorkItem]) -> tuple[WorkItem, ...]:
+    """Their images go below images/ whatever the layout, so that nothing appears beside a source."""
+    return tuple(replace(item, image="", known=()) for item in items)
 
 
 def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], str | None]:
@@ -131,7 +161,7 @@ def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], s
             process.wait()
         lines = list(_said(Path(directory) / SAID))
     if code is None:
-        return lines, f"trying some inputs took longer than {longest_s:.0f} s, so the time isn't estimated"
+        return lines, f"trying some inputs took longer than {longest_s:.0f} s"
     return lines, None if code == 0 else f"the process that tried some inputs ended ({_ended(code)})"
 
 
@@ -171,9 +201,8 @@ def _main(directory: Path) -> None:
                 header = probe_file(item.path, recipe.read)
                 losses = expected_losses(header, recipe.image, recipe.read.color)
                 say("header", bytes=header.predicted_bytes, losses=losses)
-        if trial.timed:
-            load_extensions(trial.extensions)
-            _try(trial, directory, say)
+        load_extensions(trial.extensions)
+        _try(trial, directory, say)
 
 
 def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
@@ -181,7 +210,7 @@ def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
     temporary.mkdir()
     with closing(WorkerJournal(temporary)) as journal:
         publisher = Publisher(directory / "out", temporary, journal)
-        for item in trial.items[: trial.timed]:
+        for item in trial.timed:
             try:
                 status, _ = process(ImageWork(item=item, recipe=trial.recipes[item.recipe], publisher=publisher))
             except MachineFaultError as fault:
@@ -190,7 +219,7 @@ def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
             if status.status == "failed":
                 say("failed", text=f"{item.title}: {status.reason}: {status.message}")
             else:
-                say("done", seconds=status.seconds)
+                say("done", id=item.id, seconds=status.seconds)
 
 
 if __name__ == "__main__":

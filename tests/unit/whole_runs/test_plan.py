@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipelines.quantity_texts import size_text
 from tests.corpus import tiff
 from tests.places import JOB, Place, picture, tree
 from tests.runs import Done, manifest, rayjobs
@@ -60,6 +61,8 @@ def test_it_says_what_would_be_written_and_writes_nothing(place: Place) -> None:
         "job.json",
     ):
         assert f"writes:     {line}" in done.out
+    size = sum(path.stat().st_size for path in (place.base / "in").iterdir())
+    assert f"to read:    {size_text(size)}: 4 png" in done.out
     assert "time:       about" in done.out
     place.run()
     before = tree(place.out)
