@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from rayjobs.command_line.program import before_output
 
 WAITED_FOR = {
-    "run": "starting",
-    "resume": "starting",
-    "retry-failed": "starting",
+    **dict.fromkeys(("run", "resume", "retry-failed"), "starting"),
     "plan": "planning",
     "up": "starting Ray",
+    "submit": "submitting",
+    "logs": "asking the cluster",
+    "results": "writing tables",
+    "verify": "comparing",
+    "rebuild": "rebuilding",
 }
 """Commands that take a while before they say something -> what they do then."""
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"

@@ -160,7 +160,7 @@ class OpenJob:
                 run.wait()
             if self._output.exists:
                 state = self.state()
-                display.show(Snapshot.of(state.name, state.status.replace("_", " "), state))
+                display.show(Snapshot.of(state.name, state.status, state))
         finally:
             display.close()
         return self

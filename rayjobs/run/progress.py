@@ -35,7 +35,7 @@ class Snapshot:
     def of(cls, name: str, phase: str, counts: Counts | JobState, **more: Any) -> Snapshot:
         """Where a job stands whose inputs stand so; ``more`` are other fields."""
         numbers = {key: getattr(counts, key) for key in ("total", "done", "failed", "skipped")}
-        return cls(name=name, phase=phase, **numbers, **more)
+        return cls(name=name, phase=phase.replace("_", " "), **numbers, **more)
 
     @property
     def eta_s(self) -> float | None:

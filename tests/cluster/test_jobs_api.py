@@ -93,6 +93,10 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
     job_id = done.stdout.strip().splitlines()[-1]
     assert rayjobs("status", job_id, "--json", home=home).json["status"] == "completed"
     assert {"name": "first-job", "job_id": job_id} in cluster.job_metadata()
+    logs = (sys.executable, "-m", "rayjobs", "logs", job_id)
+    for address in ((), ("--address", cluster.dashboard.removeprefix("http://"))):
+        printed = in_checkout(*logs, *address, variables=cluster.variables)
+        assert (printed.returncode, "first-job: completed: 6 of 6 done" in printed.stdout) == (0, True), printed.stderr
     tasks = {task["name"] for task in cluster.state()["tasks"]}
     for stage in ("render", "analyze", "export"):
         assert any(f"({stage})" in name for name in tasks), sorted(tasks)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pty
-import shlex
 import socket
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from PIL import Image
 from skimage import data
 
 from actors.ledger.job_ledger import JobLedger
-from actors.ledger.job_registry import JobRegistry
 from pipelines.analyses import ANALYSES
 from pipelines.models import ImageOperation
 from pipelines.operations import OPERATIONS
@@ -242,40 +240,20 @@ def test_a_missing_token_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("command", "waited_for", "told"),
     [
-        ("rayjobs ca", ["cancel"]),
-        ("rayjobs operations gau", ["gaussian"]),
-        ("rayjobs analyses luma_", ["luma_waveform"]),
-        ("rayjobs run job.yaml --pri", ["--priority"]),
-        ("rayjobs status autumn", ["autumn-0001"]),
+        ("plan", "planning", "test-job: 1 input, 1 to do"),
+        ("verify", "comparing", "rayjobs: no job "),
     ],
 )
-def test_the_shell_is_told_what_may_follow(typed: str, offered: list[str], tmp_path: Path) -> None:
-    """As bash asks: by the environment, with an answer on file descriptor 8."""
-    (tmp_path / "out").mkdir()
-    JobRegistry(tmp_path / "home").add("autumn-0001", "autumn", tmp_path / "out")
-    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_IFS": "\n"}
-    environment = {**os.environ, **asked, "RAYJOBS_HOME": str(tmp_path / "home")}
-    command = f"{shlex.quote(sys.executable)} -m rayjobs 8>answer 9>/dev/null"
-    subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, check=True, timeout=60)
-    assert [word.strip() for word in (tmp_path / "answer").read_text().split("\n")] == offered
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_gets_its_script(shell: str, capsys: Output) -> None:
-    assert main(["completion", shell]) == 0
-    assert "rayjobs" in capsys.readouterr().out
-
-
-def test_something_moves_before_the_program_is_loaded(tmp_path: Path) -> None:
-    """On a terminal, at once, and nothing of it is left when the plan is there."""
+def test_something_moves_before_the_program_is_loaded(command: str, waited_for: str, told: str, tmp_path: Path) -> None:
+    """On a terminal, at once, and nothing of it is left when the answer is there."""
     write_photographs(tmp_path / "photos", 1)
     job = write_job(tmp_path)
     ours, theirs = pty.openpty()
     environment = {**os.environ, "RAYJOBS_HOME": str(tmp_path / "home"), "TERM": "xterm", "PYTHONUTF8": "1"}
-    command = [sys.executable, "-m", "rayjobs", "plan", str(job)]
-    with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    words = [sys.executable, "-m", "rayjobs", command, str(job)]
+    with subprocess.Popen(words, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         screen = b""
         with contextlib.suppress(OSError):  # Linux says so when the other end is closed
@@ -283,13 +261,13 @@ def test_something_moves_before_the_program_is_loaded(tmp_path: Path) -> None:
                 screen += data
     os.close(ours)
     text = screen.decode()
-    assert process.returncode == 0
+    assert process.returncode == (0 if command == "plan" else 1)
     before, erased, after = text.partition("\r\x1b[2K")
-    assert before.startswith("\r\x1b[36m⠋\x1b[0m planning")
-    assert before.count("planning") > 1
+    assert before.startswith(f"\r\x1b[36m⠋\x1b[0m {waited_for}")
+    assert before.count(waited_for) > 1
     assert erased
-    assert after.startswith("test-job: 1 input, 1 to do")
-    assert "planning" not in after
+    assert after.startswith(told)
+    assert waited_for not in after
 
 
 def test_the_rate_of_a_running_job_is_that_of_its_run(place: Place) -> None:

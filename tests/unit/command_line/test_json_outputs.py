@@ -11,6 +11,7 @@ import pytest
 
 from rayjobs.command_line.cli import main, parser
 from rayjobs.command_line.json_outputs import LINES, OUTPUTS, output_schema
+from rayjobs.command_line.waiting import WAITED_FOR
 from tests.places import JOB, Place, picture
 
 TEXTS = {"completion"}
@@ -25,6 +26,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 def test_every_command_prints_json_and_says_what() -> None:
     with_json = {name for name, sub in commands().items() if "--json" in sub._option_string_actions}
     assert with_json == set(OUTPUTS) == set(commands()) - TEXTS
+    assert set(WAITED_FOR) < set(commands())
 
 
 @pytest.fixture
