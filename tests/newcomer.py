@@ -112,30 +112,51 @@ def look_at(browser: Browser, report: Path) -> str:
         widths = page.locator(".card .open img").evaluate_all("all => all.map((image) => image.naturalWidth)")
         assert widths, "no pictures"
         assert all(widths), "a picture isn't there"
-        column = _sort(page, report)
+        column, numbers = _first_number(page, report)
+        _sort(page, column, numbers)
+        _filter(page, column, numbers)
         _search(page, [Path(row["input"]).name for row in rows])
         _compare(page)
-    return f"{len(rows)} pictures, sorted by {column}, searched, before and after compared"
+    return f"{len(rows)} pictures, sorted and filtered by {column}, searched, before and after compared"
 
 
-def _sort(page: Page, report: Path) -> str:
-    """By the first number that the table has, up and down; gives its name."""
+def _first_number(page: Page, report: Path) -> tuple[str, dict[str, float]]:
+    """The first number that is offered and stands in the table: its name, and file -> value; names occur once there."""
     table = pq.read_table(report.parent.parent / "data/analyses.parquet").to_pydict()
     offered = page.locator("#sort option").evaluate_all("all => all.map((option) => option.value)")
     column = next(name for name in offered if name in table)
-    files = [Path(name).name for name in table["input"]]
-    numbers = {name: value for name, value in zip(files, table[column], strict=True) if files.count(name) == 1}
+    rows = zip(table["input"], table[column], strict=True)
+    return column, {Path(name).name: value for name, value in rows if value is not None}
+
+
+def _sort(page: Page, column: str, numbers: Mapping[str, float]) -> None:
+    """Up and down."""
     page.select_option("#sort", column)
     for sign in (1, -1):
 
         def is_sorted(sign: int = sign) -> bool:
-            shown = [numbers[name] for name in names(page) if numbers.get(name) is not None]
+            shown = [numbers[name] for name in names(page) if name in numbers]
             return len(shown) > 1 and all(np.diff(np.float32(shown)) * sign >= 0)
 
         wait_until(is_sorted)
         page.click("#direction")
     page.select_option("#sort", "")
-    return column
+
+
+def _filter(page: Page, column: str, numbers: Mapping[str, float]) -> None:
+    """By a range: the upper half is there, and nothing of the other."""
+    ordered = sorted(numbers.values())
+    half = len(ordered) // 2
+    middle = (ordered[half - 1] + ordered[half]) / 2
+    page.select_option("#measure", column)
+    page.fill("#from", str(middle))
+    page.press("#from", "Enter")
+    upper = {name for name, value in numbers.items() if value > middle}
+    wait_until(lambda: page.inner_text("#count").startswith(f"{len(upper)} of "))
+    assert set(names(page)) <= upper
+    page.click("#whole")
+    page.select_option("#measure", "")
+    wait_until(lambda: page.inner_text("#count").startswith(f"{len(numbers)} of "))
 
 
 def _search(page: Page, files: list[str]) -> None:

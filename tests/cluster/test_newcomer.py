@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from docs.pictures import TARGET, draw
 from tests.browser import chromium, needs_chromium
 from tests.newcomer import commands_of, copy, follow, look_at, reports_in
 from tests.runs import ROOT, golden_tree, manifest
@@ -35,6 +38,23 @@ def test_the_readme_leads_to_reports_that_one_can_look_through(place: Path) -> N
 def test_reports_have_pictures_to_sort_search_and_compare(place: Path) -> None:
     with chromium() as browser:
         assert all("before and after" in look_at(browser, report) for report in reports_in(place))
+
+
+@needs_chromium
+def test_the_pictures_in_the_readme_are_what_one_sees(place: Path, tmp_path: Path) -> None:
+    with chromium() as browser:
+        draw(browser, place / "out/demo/report/index.html", tmp_path)
+    for committed in TARGET.iterdir():
+        seen, shown = (np.asarray(Image.open(path / committed.name).convert("RGB")) for path in (tmp_path, TARGET))
+        assert seen.shape == shown.shape
+        difference = np.abs(blurred(seen) - blurred(shown)).max(axis=2)
+        assert difference.mean() < 5, f"{committed.name}: `make pictures` draws it anew"
+
+
+def blurred(picture: np.ndarray) -> np.ndarray:
+    """Means of 20 x 20 px: other fonts and times move some text, a lost picture or line is far more."""
+    rows, columns, _ = picture.shape
+    return picture.reshape(rows // 20, 20, columns // 20, 20, 3).mean(axis=(1, 3))
 
 
 def test_the_demo_shows_everything_and_changes_nothing_when_it_runs_again(place: Path) -> None:
