@@ -352,6 +352,12 @@ _COLUMN = {
 }
 
 
+def _or_column(value: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter that a column may fill as well; what it is for stays where editors look."""
+    said = {key: value[key] for key in ("description", "default") if key in value}
+    return {**said, "anyOf": [{key: each for key, each in value.items() if key not in said}, _COLUMN]}
+
+
 def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[str, Any]:
     """A bare name, or one name with its parameters."""
     named = []
@@ -360,7 +366,7 @@ def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[st
         parameters["description"] = entry.summary
         if registry is OPERATIONS:
             said = parameters.get("properties", {})
-            parameters["properties"] = {key: {"anyOf": [value, _COLUMN]} for key, value in said.items()}
+            parameters["properties"] = {key: _or_column(value) for key, value in said.items()}
         named.append(
             {"type": "object", "properties": {name: parameters}, "required": [name], "additionalProperties": False}
         )

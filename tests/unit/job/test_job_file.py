@@ -545,6 +545,11 @@ def test_the_schema_for_editors_knows_every_operation_and_refuses_what_we_refuse
     words = {**good, **one_for_a_list, "name": 2026, "inputs": 2025, "output": 2026, "export": everyday}
     assert parse_job(json.dumps(words)).operations == (ImageOperation("invert"),)
     check.validate(words)
+    steps = [*schema["$defs"]["ImageOperation"]["anyOf"][1:], *schema["$defs"]["AnalysisRequest"]["anyOf"][1:]]
+    parameters = [
+        each for step in steps for (entry,) in [step["properties"].values()] for each in entry["properties"].values()
+    ]
+    assert all(each["description"] for each in parameters), "what editors show where one types"
     assert not check.is_valid({**good, "operations": [{"gama": {}}]})
     assert not check.is_valid({**good, "operations": [{"gamma": {"gama": 2}}]})
     assert not check.is_valid({**good, "colour": 1})
