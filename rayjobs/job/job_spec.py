@@ -354,7 +354,7 @@ _COLUMN = {
 
 def _or_column(value: dict[str, Any]) -> dict[str, Any]:
     """The schema of a parameter that a column may fill as well; what it is for stays where editors look."""
-    said = {key: value[key] for key in ("description", "default") if key in value}
+    said: dict[str, Any] = {key: value[key] for key in ("description", "default") if key in value}
     return {**said, "anyOf": [{key: each for key, each in value.items() if key not in said}, _COLUMN]}
 
 
