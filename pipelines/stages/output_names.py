@@ -15,7 +15,6 @@ from string import Formatter
 from typing import Literal
 
 from pipelines.column_models import Cell, check_column_name
-from pipelines.errors import storable
 
 FIELDS = ("stem", "ext", "index", "job", "relpath", "width", "height")
 MAX_COMPONENT_BYTES = 200
@@ -134,11 +133,8 @@ def output_name(pattern: NamePattern, source: NameSource, *, layout: Literal["mi
 
 
 def collision_key(name: str) -> str:
-    """Names with the same key are one file where names are case-insensitive or normalised (NTFS, APFS, SMB).
-
-    Keys can be kept in a ledger: what stands for stray bytes is escaped.
-    """
-    return storable(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()))
+    """Names with the same key are one file where names are case-insensitive or normalised (NTFS, APFS, SMB)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def renamed(name: str, number: int) -> str:

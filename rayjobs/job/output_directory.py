@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.output_lock import is_locked
-from pipelines.errors import JobError
+from pipelines.errors import JobError, storable
 from pipelines.storage.custody import Kind
 from pipelines.storage.local_files import look, own_file, remove_own, replace_own
 
@@ -198,8 +198,11 @@ def check_possible(root: Path) -> None:
     Raises
     ------
     JobError
-        Its place is taken by something else, is a link where none is followed, or can't be written.
+        Its place is taken by something else, is a link where none is followed, or can't be written; or its path isn't
+        UTF-8.
     """
+    if storable(str(root)) != str(root):
+        raise JobError(f"output {root}: its path isn't UTF-8, which tables need; choose another with --output")
     above = root
     while not os.path.lexists(above):
         above = above.parent

@@ -355,17 +355,21 @@ def test_names_on_a_sheet_are_as_long_as_tells_them_apart(names: set[str]) -> No
 
 @pytest.mark.parametrize("end", [None, RunEnd.NO_SPACE])
 def test_an_output_whose_name_is_no_text_is_shown(place: Place, end: RunEnd | None) -> None:
-    strange = Place(place.base / os.fsdecode(b"odd \xff <b>"))
-    strange.run(**({} if end is None else {"end": end, "most": 1}))
-    job = rayjobs.open_job(strange.out)
+    place.run(**({} if end is None else {"end": end, "most": 1}))
+    strange = place.base / os.fsdecode(b"odd \xff <b>/out")
+    strange.parent.mkdir()
+    place.out.rename(strange)
+    job = rayjobs.open_job(strange)
     page = job._repr_html_()
     assert len(pictures(page)) == (4 if end is None else 1)
     assert (r"odd \xff &lt;b&gt;/out/report/index.html" in page) == (end is None)
     assert ("/odd%20%FF%20%3Cb%3E/out/report/index.html" in page) == (end is None)
-    said = job.contact_sheet(captions=[str(strange.out)])
-    unknown = OpenJob(strange.base / "never")
+    said = job.contact_sheet(captions=[str(strange)])
+    unknown = OpenJob(strange.parent / "never")
     for text in (page, repr(job), said._repr_html_(), repr(unknown), unknown._repr_html_()):
         assert text.encode()
+    with pytest.raises(JobError, match=r"its path isn't UTF-8, which tables need; choose another with --output$"):
+        Place(strange.parent).run()
 
 
 def test_a_job_without_tables_says_what_they_need(place: Place) -> None:
