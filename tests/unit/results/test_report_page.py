@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Error, Page
 from actors.ledger.job_ledger import JobLedger
 from benchmarks.synthetic_report import synthetic_report
 from pipelines.models import AnalysisRequest, ImageStatus
+from pipelines.stages.thumbnails import make_thumbnails
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.report import write_report
 from rayjobs.results.report_measures import CLIPPED, measures
@@ -219,7 +220,7 @@ def test_numbers_are_said_alike_by_the_page_and_its_script(browser: Browser, tmp
     output.control.mkdir(parents=True)
     summary = ReportSummary(name="numbers", status="completed", done=len(rows), failed=0, skipped=0)
     with closing(JobLedger(output.ledger)) as ledger, fixed_files(ledger, output) as files:
-        write_report(files, summary, shown, rows, make_thumbnails=lambda path: None)
+        write_report(files, summary, shown, rows, make_thumbnails=make_thumbnails)
     with opened(browser, output.report, width=2560) as page:
         page.evaluate("dispatchEvent(new Event('beforeprint'))")  # makes all cards
         said = page.locator(".card").evaluate_all(
