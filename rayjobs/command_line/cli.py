@@ -146,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=reference.version_text())
     top.set_defaults(command=partial(_help, top), parser=top)
-    subparsers = top.add_subparsers(metavar="COMMAND")
+    subparsers = top.add_subparsers(metavar="COMMAND", title="commands")
 
     def add(name: str, command: Command, summary: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=summary, description=summary)

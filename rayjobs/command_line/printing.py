@@ -40,10 +40,15 @@ def print_end(state: JobState, output: OutputDirectory) -> None:
 
 
 def _nothing_to_do(state: JobState) -> str:
-    text = f"{state.name}: nothing to do; {state.done:,} were done before"
+    text = f"{state.name}: nothing to do; {state.done:,} were done before{_not_done(state)}"
     if state.started and state.finished and state.finished > state.started:
         text += f" (in {duration_text(state.finished - state.started)})"
     return text
+
+
+def _not_done(state: JobState) -> str:
+    counted = ((state.failed, "failed"), (state.skipped, "skipped"))
+    return "".join(f", {count:,} {what}" for count, what in counted if count)
 
 
 def _quoted(path: Path) -> str:
@@ -51,11 +56,7 @@ def _quoted(path: Path) -> str:
 
 
 def summary(state: JobState) -> str:
-    text = f"{state.name}: {state.status.replace('_', ' ')}: {state.done:,} of {state.total:,} done"
-    if state.failed:
-        text += f", {state.failed:,} failed"
-    if state.skipped:
-        text += f", {state.skipped:,} skipped"
+    text = f"{state.name}: {state.status.replace('_', ' ')}: {state.done:,} of {state.total:,} done{_not_done(state)}"
     if state.started and state.finished and state.finished > state.started:
         text += f" in {duration_text(state.finished - state.started)}"
     if state.known:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import re
+import shutil
 import sys
+import textwrap
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from importlib import metadata, resources
@@ -22,6 +25,11 @@ from rayjobs.command_line.parameter_texts import values_of
 from rayjobs.command_line.printing import print_json
 from rayjobs.command_line.step_examples import ANALYSIS_EXAMPLES, OPERATION_EXAMPLES
 from rayjobs.job.mistakes import EVERYDAY_NAMES
+
+LINE = 100
+"""Characters that are read with ease, where a terminal has more."""
+LEAST_BESIDE = 40
+"""Where there is less room beside names, texts go below them."""
 
 
 def version_text() -> str:
@@ -80,7 +88,7 @@ def analyses(arguments: argparse.Namespace) -> int:
             if entries[0][kind]:
                 print(f"\n{heading}:")
             for column in entries[0][kind]:
-                print(f"  {column['name']:<32} {column['meaning']}{_in_brackets(column['unit'])}")
+                print(_entry(column["name"], 32, column["meaning"] + _in_brackets(column["unit"])))
         return EXIT_OK
     return _print_reference(entries, arguments)
 
@@ -112,7 +120,7 @@ def _of_plugin(name: str) -> str:
 def _explain(section: str, entry: Any, example: str | None) -> None:
     """What one does, its parameters, and how a job file writes it."""
     print(f"{entry.name}\n")
-    print((inspect.getdoc(entry.function) or "").replace("``", "`"))
+    print(_paragraphs((inspect.getdoc(entry.function) or "").replace("``", "`")))
     schema = entry.parameters.model_json_schema()
     if schema.get("properties"):
         print("\nParameters:")
@@ -120,9 +128,33 @@ def _explain(section: str, entry: Any, example: str | None) -> None:
         default = parameter.get("default")
         said = values_of(parameter, schema.get("$defs", {})).replace("`", "")
         more = f"; {default} unless given" if default is not None else ""
-        print(f"  {name:<18} {said}{more}\n  {'':<18} {parameter.get('description', '')}")
+        print(_entry(name, 18, f"{said}{more}", parameter.get("description", "")))
     if example is not None:
         print(f"\nIn a job file:\n  {section}:\n    - {example}")
+
+
+def _room() -> int:
+    return max(min(shutil.get_terminal_size().columns, LINE), 20)
+
+
+def _paragraphs(text: str) -> str:
+    """As wide as the terminal; what is laid out (lists, underlined headings) stays as it is."""
+    told = text.split("\n\n")
+    return "\n\n".join(each if re.search(r"^[\s-]", each, re.M) else _filled(each) for each in told)
+
+
+def _filled(text: str, indent: str = "") -> str:
+    wrapper = textwrap.TextWrapper(
+        _room(), initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.fill(text)
+
+
+def _entry(name: str, width: int, *texts: str) -> str:
+    """A name and what is said of it, beside it where there is room for that."""
+    head, indent = f"  {name:<{width}} ", " " * (width + 3 if _room() >= width + 3 + LEAST_BESIDE else 6)
+    body = "\n".join(_filled(text, indent) for text in texts if text)
+    return head + body[len(head) :] if len(head) == len(indent) else f"{head.rstrip()}\n{body}"
 
 
 def _draw(name: str | None, path: Path) -> None:

@@ -7,6 +7,7 @@ together), ``report_texts`` (how it is said), ``report_measures`` (which numbers
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -120,7 +121,7 @@ def write_report(
     job = facts_of(summary, measures, survey, far) | {
         "block": BLOCK_ROWS,
         "chunk": CHUNK_ROWS,
-        "measures": list(described(measures, survey.white)),
+        "measures": list(described(measures, survey.white, is_mixed=survey.is_mixed)),
         "card": [{"label": line.label, "columns": line.columns} for line in lines],
         "frame": chart_frame(charts),
         "stretch": f"{STRETCH[0]:g} to {STRETCH[1]:g} %",
@@ -177,6 +178,7 @@ class _Block:
         self._marks: list[int] = []
         self._sizes: list[int] = []
         self._twins: list[int] = []
+        self._whites: list[float] = []
         self._charts: list[str | None] = []
         self._groups: list[list[int]] = [[] for _ in self._choices]
         self._values: list[NDArray[np.float64]] = []
@@ -199,6 +201,7 @@ class _Block:
         self._marks.append(self._marked(row, picture))
         self._sizes += [row.width or 0, row.height or 0]
         self._twins.append(row.twins)
+        self._whites.append(row.white if math.isfinite(row.white) else 0)
         self._charts.append(_chart_stem(row) if len(row.charts) == len(self._survey.charted) else None)
         for codes, (column, texts) in zip(self._groups, self._choices.items(), strict=True):
             codes.append(texts.get(cell_text(row.cells.get(column)), -1))
@@ -226,6 +229,7 @@ class _Block:
             "marks": self._marks,
             "sizes": self._sizes,
             "twins": self._twins if any(self._twins) else [],
+            "whites": self._whites if self._survey.is_mixed else [],
             "charts": self._charts if any(self._charts) else [],
             "groups": self._groups,
         }

@@ -147,7 +147,7 @@ def compared(shown: Sequence[Measure]) -> list[int]:
 
 
 def words(measure: Measure, white: float | None) -> Words:
-    """Upper bounds and words of a measure's values; ``white``: the level of white of all images, if there is one."""
+    """Upper bounds and words of a measure's values, where 1 or ``white`` is white; None: it isn't known."""
     if measure.name == CAST[0]:
         return _A_WORDS
     if measure.name == CAST[1]:
@@ -164,11 +164,13 @@ class Kinds:
 
     def __init__(self, shown: Sequence[Measure]) -> None:
         self._places = {measure.name: place for place, measure in enumerate(shown)}
+        self._casts = [place for place, measure in enumerate(shown) if measure.is_signed]
         self._logs = [place for place, measure in enumerate(shown) if measure.is_log]
 
     def compared(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values by which images are compared."""
+        """The values by which images are compared; casts in tenths, so that rounding in gray ones isn't any."""
         scaled = values.copy()
+        scaled[self._casts] = np.round(values[self._casts], 1)
         scaled[self._logs] = np.log10(np.maximum(values[self._logs], _LEAST))
         return scaled
 
@@ -204,11 +206,13 @@ class Kinds:
         return float(values[place])
 
 
-def described(shown: Sequence[Measure], white: float | None) -> Iterator[dict[str, Any]]:
-    """The measures as the page's script knows them."""
+def described(shown: Sequence[Measure], white: float | None, *, is_mixed: bool = False) -> Iterator[dict[str, Any]]:
+    """The measures as the page's script knows them; ``white``: of all images, unless they are of mixed depths."""
     for measure in shown:
         is_deep = measure.name == LUMA_MEAN and white is not None and white > 1 and white != 255
-        bounds = [[None if math.isinf(bound) else bound, word] for bound, word in words(measure, white)]
+        of_white = measure.name == LUMA_MEAN and is_mixed
+        found = words(measure, 1.0 if of_white else white)
+        bounds = [[None if math.isinf(bound) else bound, word] for bound, word in found]
         yield {
             "name": measure.name,
             "label": measure.label,
@@ -217,5 +221,6 @@ def described(shown: Sequence[Measure], white: float | None) -> Iterator[dict[st
             "meaning": measure.meaning,
             "share": measure.is_share,
             "signed": measure.is_signed,
+            "ofWhite": of_white,
             "words": bounds,
         }

@@ -26,6 +26,8 @@ LIKE = 8
 NEGLIGIBLE_SHARE = 1e-3
 """Of the mean absolute deviation: a median absolute deviation below it is rounding."""
 
+NEXT_TO_NOTHING = 5e-5
+"""Shown as 0; the page's script does so as well."""
 _THREE_DIGITS = Context(prec=3, rounding=ROUND_HALF_UP)
 
 MINUS = "\N{MINUS SIGN}"
@@ -46,8 +48,13 @@ class Distribution:
     """Robust standard deviation; 0 when all values are the same."""
 
     def score(self, value: float) -> float:
-        """How many robust standard deviations a value lies above the median; 0 for not finite ones, and among few."""
+        """How many robust standard deviations a value lies above the median.
+
+        0 for not finite ones, among few, and where the difference is next to nothing.
+        """
         if not math.isfinite(value) or self.spread == 0 or self.count < LIKE:
+            return 0.0
+        if abs(value - self.median) < NEXT_TO_NOTHING:
             return 0.0
         return (value - self.median) / self.spread
 
@@ -158,7 +165,7 @@ def number_text(value: Number) -> str:
     if isinstance(value, int) or abs(value) >= 999.5:
         text = f"{exact.to_integral_value(ROUND_HALF_UP):,f}"
     else:
-        text = "0" if abs(value) < 5e-5 else f"{_THREE_DIGITS.plus(exact).normalize():f}"
+        text = "0" if abs(value) < NEXT_TO_NOTHING else f"{_THREE_DIGITS.plus(exact).normalize():f}"
     return text.replace("-", MINUS)
 
 

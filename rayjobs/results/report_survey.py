@@ -90,6 +90,11 @@ class Survey:
         return self._whites[0] if self._whites and self._whites[0] == self._whites[-1] else None
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether white isn't one level in all images."""
+        return bool(self._whites) and self._whites[0] != self._whites[-1]
+
+    @property
     def cells(self) -> list[str]:
         """Columns of the inputs."""
         return list(self.values)

@@ -18,7 +18,7 @@ from pipelines.operations import OPERATIONS
 from pipelines.quantity_texts import duration_text
 from pipelines.registry import Parameters
 from rayjobs.results.report_measures import CLIPPED_SHARE, Measure
-from rayjobs.results.report_numbers import Distribution, Outlier, number_text, share_text
+from rayjobs.results.report_numbers import NEXT_TO_NOTHING, Distribution, Outlier, number_text, share_text
 from rayjobs.results.report_rows import ReportGroups, ReportSummary
 from rayjobs.results.report_survey import Survey
 
@@ -160,7 +160,7 @@ def _value(value: float, measure: Measure) -> str:
     if measure.is_share:
         return share_text(value)
     unit = "" if measure.unit.startswith("level") else measure.unit  # as on the cards
-    return f"{'+' * (measure.is_signed and value >= 5e-5)}{number_text(value)} {unit}".rstrip()
+    return f"{'+' * (measure.is_signed and value >= NEXT_TO_NOTHING)}{number_text(value)} {unit}".rstrip()
 
 
 def _own(params: Mapping[str, Any], entry: Any) -> list[tuple[str, Any]]:

@@ -32,7 +32,7 @@
   // ---- data ----------------------------------------------------------------------------------------------------------
 
   let job = null;
-  const names = [], folders = [], keys = [], stems = [], marks = [], twins = [], reasons = [], sizes = [], groups = [];
+  const names = [], folders = [], keys = [], stems = [], marks = [], twins = [], whites = [], reasons = [], sizes = [], groups = [];
   let status = null, folderOf = null, haystack = [];
   const columns = new Map(); // measure -> Float32Array
   const chunks = new Map(); // rows read lately, or being read: chunk -> promise
@@ -98,6 +98,7 @@
         reasons[row] = facts.reasons[i];
         sizes[row] = [facts.sizes[2 * i], facts.sizes[2 * i + 1]];
         twins[row] = facts.twins.length ? facts.twins[i] : 0;
+        whites[row] = facts.whites.length ? facts.whites[i] : 0;
         stems[row] = facts.charts.length ? facts.charts[i] : null;
         facts.groups.forEach((codes, group) => { (groups[group] ??= [])[row] = codes[i]; });
       });
@@ -139,19 +140,23 @@
     const text = figure(value);
     return measure.signed && value > 0 && text !== "0" ? `+${text}` : text;
   }
-  function word(value, measure) {
-    if (value === null || !Number.isFinite(value)) return "";
-    const found = measure.words.find(([bound]) => bound === null || value <= bound);
+  function word(value, measure, white) {
+    if (value === null || !Number.isFinite(value) || (measure.ofWhite && !white)) return "";
+    const compared = measure.ofWhite ? value / white : value;
+    const found = measure.words.find(([bound]) => bound === null || compared <= bound);
     return found ? found[1] : "";
   }
-  const unit = (measure) => (/^level/.test(measure.unit) || measure.share ? "" : measure.unit);
+  function unit(measure, white = 0) {
+    if (measure.ofWhite && white) return `of ${whole.format(white)}`;
+    return /^level/.test(measure.unit) || measure.share ? "" : measure.unit;
+  }
 
-  function cardNumbers(values, ends = "") {
+  function cardNumbers(row, values, ends = "") {
     const list = make("dl", { class: "numbers" });
     for (const line of job.card) {
       const measures = line.columns.map((place) => job.measures[place]);
       const numbers = line.columns.map((place, i) => said(values(place), measures[i]));
-      const extra = line.columns.length === 1 ? [unit(measures[0]), word(values(line.columns[0]), measures[0])] : [];
+      const extra = line.columns.length === 1 ? [unit(measures[0], whites[row]), word(values(line.columns[0]), measures[0], whites[row])] : [];
       const known = numbers.some((number) => number !== "–");
       if (!known) continue;
       const name = numbers.join(" / ") + (extra[0] ? ` ${extra[0]}` : "");
@@ -235,7 +240,7 @@
       found.push((row) => groups[at]?.[row] === code);
     }
     for (const [name, [low, high]] of state.ranges) {
-      const values = columns.get(measureAt.get(name));
+      const values = compared(name);
       if (name !== without && values) found.push((row) => values[row] >= low && values[row] <= high);
     }
     return found;
@@ -252,7 +257,7 @@
   }
 
   function sorted(rows) {
-    const values = state.sort ? columns.get(measureAt.get(state.sort)) : null;
+    const values = state.sort ? compared(state.sort) : null;
     if (state.show === "duplicates" && !values) return rows.sort((a, b) => twins[a] - twins[b] || a - b);
     if (state.show === "outliers" && !values) {
       const place = new Map(job.outliers.map(([row], i) => [row, i]));
@@ -265,6 +270,16 @@
     const sign = state.desc ? -1 : 1;
     const last = (value) => Number.isNaN(value);
     return rows.sort((a, b) => last(values[a]) - last(values[b]) || sign * (values[a] - values[b]) || a - b);
+  }
+
+  // Levels of several depths are compared as shares of white.
+  function compared(name) {
+    const place = measureAt.get(name), values = columns.get(place);
+    return values && job.measures[place].ofWhite ? values.map((value, row) => value / (whites[row] || NaN)) : values;
+  }
+  function asCompared(name) {
+    const each = job.measures[measureAt.get(name)];
+    return each.ofWhite ? { ...each, share: true } : each;
   }
 
   let turn = 0;
@@ -302,7 +317,7 @@
     pictureHeight = Math.round(cardWidth * 2 / 3);
     const failures = state.show === "failed" || state.show === "skipped";
     const numbers = failures ? 0 : job.card.length;
-    const findings = state.show === "outliers" ? FINDING_PX : 0;
+    const findings = state.show === "outliers" || state.show === "lesser" ? FINDING_PX : 0;
     cardHeight = pictureHeight + 54 + findings + LINE_PX * numbers + (failures || !job.cardCharts.length ? 4 : 62);
     lines = [];
     let y = 0;
@@ -375,7 +390,8 @@
         make("div", { class: "name", title: path(row) }, make("bdi", {}, names[row])),
         make("div", { class: "meta" }, ...meta(row)),
         state.show === "outliers" ? make("div", { class: "finding", title: finding(row) }, finding(row)) : null,
-        isDone(row) ? cardNumbers((measure) => columns.get(measure)?.[row] ?? null) : null),
+        state.show === "lesser" ? remark(row) : null,
+        isDone(row) ? cardNumbers(row, (measure) => columns.get(measure)?.[row] ?? null) : null),
       strip(row));
     article.style.height = `${cardHeight}px`;
     return article;
@@ -388,6 +404,12 @@
     return element;
   }
   const reasonOf = (row) => (job.reasons[reasons[row]]?.[1] ?? "").replaceAll("_", " ");
+
+  function remark(row) { // what a result lacks
+    const element = make("div", { class: "finding" });
+    needRow(row).then((told) => { element.textContent = element.title = told[3]; }, () => {});
+    return element;
+  }
 
   const finding = (row) => job.outliers.find(([each]) => each === row)?.[1] ?? "";
 
@@ -506,7 +528,7 @@
     brush();
   }
   const changed = () => { writeAddress(); apply().catch(fail); };
-  const measure = () => job.measures[measureAt.get(state.measure)];
+  const measure = () => asCompared(state.measure);
 
   function setRange(low, high) {
     [low, high] = [low, high].map((end) => Number(end.toPrecision(6))).sort((a, b) => a - b); // as the address says it
@@ -523,6 +545,7 @@
     $("direction").textContent = state.desc ? "Descending" : "Ascending";
     $("direction").setAttribute("aria-pressed", String(state.desc));
     for (const button of document.querySelectorAll(".show")) button.setAttribute("aria-pressed", String(button.dataset.show === state.show));
+    revealShown();
     const withReasons = { failed: "f", skipped: "s" }[state.show];
     const usable = withReasons ? job.reasons.filter(([letter]) => letter === withReasons).map(([, reason]) => reason) : [];
     $("reason").hidden = usable.length < 2;
@@ -534,7 +557,7 @@
     }
     $("distribution").hidden = !state.measure;
     $("chosen").replaceChildren(...[...state.ranges].map(([name, ends]) => {
-      const each = job.measures[measureAt.get(name)];
+      const each = asCompared(name);
       const button = make("button", { type: "button", class: "show", "aria-label": `Drop the range of ${each.plain}` },
         `${each.plain} ${rangeText(ends, each)} ✕`);
       button.addEventListener("click", () => { state.ranges.delete(name); changed(); });
@@ -542,6 +565,12 @@
     }));
     const loaded = blocksThere < blocks ? `, ${blocksThere} of ${blocks} parts read` : "";
     $("count").textContent = `${whole.format(view.length)} of ${whole.format(job.total)} inputs${loaded}`;
+  }
+  function revealShown() { // on narrow screens they are a line that scrolls sideways
+    const all = $("shows"), own = all.querySelector("[aria-pressed=true]");
+    if (!own) return;
+    const left = own.offsetLeft - all.offsetLeft;
+    if (left < all.scrollLeft || left + own.offsetWidth > all.scrollLeft + all.clientWidth) all.scrollLeft = left - 14;
   }
   function rangeText([low, high], each) {
     if (low === -Infinity) return `up to ${said(high, each)}`;
@@ -554,7 +583,7 @@
   const SVG = "http://www.w3.org/2000/svg";
 
   function drawHistogram() {
-    const values = columns.get(measureAt.get(state.measure));
+    const values = compared(state.measure);
     const found = Float32Array.from(chosen(state.measure).map((row) => values[row]).filter(Number.isFinite)).sort();
     const svg = $("histogram"), each = measure();
     svg.setAttribute("aria-label", `Distribution of ${each.plain} over ${found.length} inputs; drag to choose a range`);
@@ -583,6 +612,7 @@
     $("low").textContent = said(ends[0], each);
     $("middle").textContent = `median ${said(at(0.5), each)} ${unit(each)}`;
     $("high").textContent = said(ends[1], each);
+    $("range-unit").textContent = each.share ? "%" : unit(each);
     const share = each.share ? 100 : 1, shown = (end) => (Number.isFinite(end) ? Number((end * share).toPrecision(5)) : "");
     $("from").value = range ? shown(range[0]) : "";
     $("to").value = range ? shown(range[1]) : "";
@@ -795,10 +825,10 @@
       make("div", { class: "links" }, link(source, "Original"), image ? link(image, "Output") : null,
         tableRow && job.table ? make("span", { class: "quiet" }, `Row ${whole.format(tableRow)} of `, link(`../${job.table}`, job.table)) : null),
       definitions(job.cells.map((name, i) => [name, cells[i]]).filter(([, text]) => text)),
-      values.length ? cardNumbers((measureOf) => values[measureOf], ", dark / bright") : null,
+      values.length ? cardNumbers(row, (measureOf) => values[measureOf], ", dark / bright") : null,
       ...job.charts.map(([name, label], i) => (charts[i]
         ? make("a", { class: "chart", href: charts[i] }, make("img", { src: charts[i], alt: `${label} of ${names[row]}`, loading: "lazy" })) : null)),
-      values.some(Number.isFinite) ? allNumbers(values) : null,
+      values.some(Number.isFinite) ? allNumbers(row, values) : null,
     ];
     $("panel").replaceChildren(...parts.filter(Boolean));
     $("panel").scrollTop = 0;
@@ -808,13 +838,13 @@
     return make("dl", { class: "numbers" }, ...pairs.map(([name, text]) => make("div", {}, make("dt", {}, make("bdi", {}, name)), make("dd", {}, make("bdi", {}, text)))));
   }
   let allOpen = false;
-  function allNumbers(values) {
+  function allNumbers(row, values) {
     const body = make("tbody");
     job.measures.forEach((each, i) => {
       if (!Number.isFinite(values[i])) return;
-      const found = word(values[i], each);
+      const found = word(values[i], each, whites[row]), of = each.ofWhite && whites[row] ? unit(each, whites[row]) : each.unit;
       body.append(make("tr", { title: each.meaning }, make("td", {}, each.label),
-        make("td", {}, `${said(values[i], each)}${each.unit && !each.share ? ` ${each.unit}` : ""}${found ? `, ${found}` : ""}`)));
+        make("td", {}, `${said(values[i], each)}${of && !each.share ? ` ${of}` : ""}${found ? `, ${found}` : ""}`)));
     });
     const details = make("details", { open: allOpen }, make("summary", {}, "All numbers"), make("table", {}, body));
     details.addEventListener("toggle", () => { allOpen = details.open; });

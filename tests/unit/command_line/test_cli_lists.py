@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import pty
@@ -176,6 +177,19 @@ def test_an_operation_is_explained_with_an_example_and_a_picture(tmp_path: Path,
     assert main(["operations", "gaussian", "--picture", str(picture)]) == 1
     assert main(["operations", "lut3d", "--picture", str(tmp_path / "lut.png")]) == 1
     assert not (tmp_path / "lut.png").exists()
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_explanations_fit_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for section, registry in (("operations", OPERATIONS), ("analyses", ANALYSES)):
+        for name in registry:
+            assert main([section, name]) == 0
+            before, _, after = capsys.readouterr().out.partition("\nIn a job file:\n")  # to be copied: as it is
+            text = before + after.partition("\n\n")[2].partition("A picture of it")[0]
+            assert [line for line in text.splitlines() if len(line) > columns and " " in line.strip()] == []
+            words = (inspect.getdoc(registry[name].function) or "").replace("``", "`").split()
+            assert " ".join(words) in " ".join(text.split())
 
 
 @pytest.mark.parametrize(

@@ -502,6 +502,17 @@ class TestDistributions:
         found = distribution(array("d", [-1.5e-5, -1.4e-5, -1.4e-5, -1.3e-5, 0, 6, 12, 16, 30]))
         assert all(abs(found.score(value)) < 3.5 for value in (6, 12, 16, 30))
 
+    def test_what_is_shown_alike_is_not_far(self, tmp_path: Path) -> None:
+        """Of gray images a* is what rounding leaves, which is a little more of white than of black."""
+        shown = measures([AnalysisRequest("lab_chromaticity")])
+        rounding = [1e-6 * (number % 3) for number in range(20)] + [4e-4, -0.03, 0.04]
+        rows = [report_row(tmp_path, b"%d.png" % n, values=np.full(len(shown), a)) for n, a in enumerate(rounding)]
+        write(tmp_path, rows, measures=shown)
+        assert data(tmp_path, "job")["outliers"] == []
+        rows = [replace(row, values=row.values + 3) for row in rows] + [replace(rows[0], values=rows[0].values + 9)]
+        write(tmp_path, rows, measures=shown)
+        assert [row for row, _ in data(tmp_path, "job")["outliers"]] == [len(rows) - 1]
+
     def test_constant_columns_and_few_images_have_no_outliers(self) -> None:
         assert distribution(array("d", [5] * 9)).score(6) == 0
         assert distribution(array("d", [1, 2, 3])).score(1000) == 0

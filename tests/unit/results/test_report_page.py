@@ -374,6 +374,33 @@ def test_samples_of_16_bits_are_stretched_until_one_says_no(browser: Browser, em
             page.keyboard.press("Escape")
 
 
+def test_what_a_result_lacks_is_told_on_its_card(browser: Browser, emptied: Place) -> None:
+    Image.new("RGBA", (90, 120), (200, 90, 0, 128)).save(emptied.base / "in/half.png")
+    emptied.run(job={"operations": [], "analyses": ["statistics"]}, images={"format": "jpeg"})
+    with opened(browser, emptied.out / "report/index.html", "#show=lesser") as page:
+        page.locator(".card .finding").get_by_text("alpha laid on white").wait_for()
+
+
+def test_brightness_of_mixed_depths_is_told_with_each_ones_white(browser: Browser, emptied: Place) -> None:
+    tifffile.imwrite(emptied.base / "in/deep.tif", np.full((120, 90), 45_000, np.uint16))
+    Image.new("L", (90, 120), 30).save(emptied.base / "in/plain.png")
+    emptied.run(job={"operations": [], "analyses": ["statistics"], "export": {"images": False, "data": ["csv"]}})
+    with opened(browser, emptied.out / "report/index.html") as page:
+        said = [" ".join(text.split()) for text in page.locator(".card .numbers div:first-child").all_inner_texts()]
+        assert said == ["Brightness 45,000 of 65,535, rather bright", "Brightness 30 of 255, dark"]
+        page.select_option("#sort", LUMA)  # as shares of white
+        until(page, "document.querySelector('.name').textContent === 'plain.png'")
+        page.select_option("#measure", LUMA)
+        until(page, "document.querySelector('#high').textContent === '68.7 %'")
+        page.fill("#from", "50")
+        page.press("#from", "Enter")
+        until(page, "document.querySelector('#chosen').textContent.includes('Brightness from 50 %')")
+        assert names(page) == ["deep.tif"]
+        page.locator(".open").first.click()
+        page.get_by_text("All numbers", exact=True).click()
+        assert "45,000 of 65,535, rather bright" in page.inner_text("#panel table")
+
+
 AFTER, BEFORE = (f"document.querySelector('#{side}')" for side in ("after", "before"))
 
 
@@ -446,6 +473,13 @@ def test_nothing_is_cut_off_or_hard_to_read_at_any_width(look: Callable[..., Pag
     page.locator("#panel .chart").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate(CONTRAST) == []
+
+
+def test_what_is_shown_is_named_in_sight_on_a_narrow_screen(look: Callable[..., Page]) -> None:
+    page = look("#show=all", width=400)
+    pressed = page.locator(".show[aria-pressed=true]").bounding_box()
+    assert pressed
+    assert 0 <= pressed["x"] <= 400 - pressed["width"]
 
 
 def test_a_folder_stands_once_though_others_lie_between_its_files(browser: Browser, emptied: Place) -> None:
