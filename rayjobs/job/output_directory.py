@@ -201,8 +201,8 @@ def check_possible(root: Path) -> None:
         Its place is taken by something else, is a link where none is followed, or can't be written; or its path isn't
         UTF-8.
     """
-    if storable(str(root)) != str(root):
-        raise JobError(f"output {root}: its path isn't UTF-8, which tables need; choose another with --output")
+    if (said := storable(str(root))) != str(root):
+        raise JobError(f"output {said}: its path isn't UTF-8, which tables need; choose another with --output")
     above = root
     while not os.path.lexists(above):
         above = above.parent
