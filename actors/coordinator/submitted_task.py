@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from actors.queue.queue_events import Decision, Grant, Outcome, TaskWord
 from pipelines.errors import RayjobsError
 from pipelines.resource_needs import InfeasibleError, demand_of
-from pipelines.resources import ResourceAllocation
+from pipelines.resources import ONE_CPU, ResourceAllocation
 from pipelines.storage.places import real_place
 from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 
@@ -112,7 +112,8 @@ def as_sent(task: Task) -> Task:
             f"max_cpus of task {task.task_id} is {task.max_cpus}; give a number of CPUs, or None for cpus"
         )
     try:
-        demand_of(task.resources)
+        if task.resources is not ONE_CPU:  # as those of a large batch
+            demand_of(task.resources)
     except InfeasibleError as error:
         raise InfeasibleError(f"task {task.task_id} {error}") from None
     if task.max_attempts < 1:
