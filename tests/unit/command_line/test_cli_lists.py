@@ -85,7 +85,7 @@ def test_a_healthy_machine_passes(tmp_path: Path) -> None:
     assert done.code == 0, done.out
     assert findings.keys() == {
         *("Python", "packages", "our packages", "compiled kernels", "temporary files", "shared memory"),
-        *("RAYJOBS_HOME", "authentication"),
+        *("RAYJOBS_HOME", "authentication", "kept Ray"),
     }
     assert findings["RAYJOBS_HOME"] == {"verdict": "ok", "what": "RAYJOBS_HOME", "text": str(tmp_path)}
 
