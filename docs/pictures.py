@@ -7,6 +7,7 @@ Run from the checkout, as `make pictures` does, on a machine that does nothing e
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 JOB = ROOT / "examples" / "demo.yaml"
 TARGET = ROOT / "docs" / "images"
 WIDTH = 1200
+NAMED_FROM_HERE = """(place) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(place, "");
+}"""
+"""Leaves the directory of a run out of the paths that its page shows."""
 
 
 def main() -> None:
@@ -30,7 +36,8 @@ def main() -> None:
         (place / "examples").mkdir()  # the job's paths are relative to it
         gather(place / "out/demo-inputs")
         run = [sys.executable, "-m", "rayjobs", "run", str(JOB), "--base", str(place / "examples")]
-        subprocess.run([*run, "--output", str(place / "out/demo")], check=True)
+        home = {"RAYJOBS_HOME": str(place / "home")}  # nothing comes from the cache, and no list of jobs has this one
+        subprocess.run([*run, "--output", str(place / "out/demo")], check=True, env={**os.environ, **home})
         with chromium() as browser:
             draw(browser, place / "out/demo/report/index.html", TARGET)
 
@@ -38,14 +45,17 @@ def main() -> None:
 def draw(browser: Browser, report: Path, target: Path) -> None:
     """The page as it opens, in light; and one image large, between before and after, in dark."""
     with opened(browser, report, "#q=photographs", width=WIDTH, height=900) as page:
-        _picture(page, target / "report-summary.png")
+        _picture(page, report, target / "report-summary.png")
     with opened(browser, report, "#q=photographs", width=WIDTH, height=800, dark=True) as page:
         page.locator(".card", has_text="rocket.jpg").locator(".open").click()
         until(page, "!document.querySelector('#compare').hidden")
-        _picture(page, target / "report-images.png")
+        half = "slider => { slider.value = 50; slider.dispatchEvent(new Event('input')); }"
+        page.locator("#cut").evaluate(half)
+        _picture(page, report, target / "report-images.png")
 
 
-def _picture(page: Page, file: Path) -> None:
+def _picture(page: Page, report: Path, file: Path) -> None:
+    page.evaluate(NAMED_FROM_HERE, f"{report.resolve().parents[3]}/")
     until(page, "[...document.images].every((image) => image.complete)")
     page.screenshot(path=file)
 

@@ -34,8 +34,8 @@ from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
 from rayjobs.run.run_request import RunRequest
 
-START_S = 5.0
-"""Ray's start on this machine, workers included, about."""
+START_S = 6.0
+"""Start and end of a Ray on this machine, its workers included, about."""
 SHOWN = 20
 """Left-out inputs that are listed one by one; the rest is counted."""
 
