@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -42,9 +42,6 @@ from rayjobs.managers.open_job import OpenJob
 from rayjobs.run.notify import Callback
 from rayjobs.run.progress import Snapshot
 
-if TYPE_CHECKING:
-    from actors.coordinator.resource_manager import ResourceManager
-
 JOBS = TypeAdapter(BatchJob)
 CHANGEABLE = ("source_paths", "operations", "export_config", "analyses", "options")
 
@@ -58,19 +55,14 @@ class BatchJobManager(ClosedOnExit):
         Where jobs are remembered; ``$RAYJOBS_HOME`` unless given.
     max_concurrent
         Jobs that run at a time; others wait in their order.
-    resource_manager
-        Its limits, thresholds and providers hold for all jobs; whoever made it closes it.
     """
 
-    def __init__(
-        self, home: Path | None = None, *, max_concurrent: int = 2, resource_manager: ResourceManager | None = None
-    ) -> None:
+    def __init__(self, home: Path | None = None, *, max_concurrent: int = 2) -> None:
         self._records = BatchRecords(home)
         self._pool = JobPool("batch", max_concurrent=max_concurrent)
         self._lock = threading.RLock()
         """So that a job isn't changed while it is started."""
         self._callbacks: list[Callback] = []
-        self._resources = resource_manager
 
     def close(self) -> None:
         """Interrupt what runs; it can be started again later. Safe to call twice."""
@@ -328,8 +320,7 @@ class BatchJobManager(ClosedOnExit):
             request = replace(job_request(job), retry=retry)
             if self._open_run(job_id) is None and OutputDirectory(Path(job.output)).running:
                 return job  # another process runs it
-            callbacks = tuple(self._callbacks)
-            run = RunHandle(job_id, request, on_end=self._note_end, resources=self._resources, callbacks=callbacks)
+            run = RunHandle(job_id, request, on_end=self._note_end, callbacks=tuple(self._callbacks))
             if on_progress is not None:
                 run.on_progress = on_progress
             self._keep_status(job_id, JobStatus.PENDING, None)

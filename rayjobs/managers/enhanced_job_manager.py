@@ -55,8 +55,7 @@ class EnhancedJobManager(BatchJobManager):
     export_service
         What runs exports; one of its own unless given, and then closed with the manager.
     resource_manager
-        Asked before every task of a registered type and every shard of its jobs and its own exports, which have the
-        units of its providers; whoever made it closes it.
+        Asked before every task of a registered type and every shard of its own exports; whoever made it closes it.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class EnhancedJobManager(BatchJobManager):
         export_service: AnalysisExportService | None = None,
         resource_manager: ResourceManager | None = None,
     ) -> None:
-        super().__init__(home, max_concurrent=max_concurrent, resource_manager=resource_manager)
+        super().__init__(home, max_concurrent=max_concurrent)
         self._own_exports = export_service is None
         self._exports = export_service or AnalysisExportService(home, resource_manager=resource_manager)
         self._store = TaskStore(self._records)

@@ -106,16 +106,26 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     if request.retry is not None:
         ledger.reopen(request.retry or None)
     _reopen_unblocked(ledger, spec, output)
-    facts = replace(ledger.facts.read(), pixels=pixels_digest(spec, extensions))
-    ledger.facts.write(facts)
-    key = _results_key(spec, wanted, facts.columns)
-    changes = bool(ledger.counts().open or sealed.is_new or is_damaged or facts.results != key)
-    if is_damaged and (sealed.is_new or ledger.counts().open > lost or facts.results not in (None, key)):
-        check_free(output, fixed_names(spec, sealed.total), (), ledger.files, will_change=True)
-    if changes:  # from now on until its end, whatever ends it before
+    ledger.facts.write(replace(ledger.facts.read(), pixels=pixels_digest(spec, extensions)))
+    key = _results_key(spec, wanted, ledger.facts.read().columns)
+    changes = _withdraw(ledger, request, sealed, key, lost if is_damaged else None)
+    return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
+
+
+def _withdraw(ledger: JobLedger, request: RunRequest, sealed: Sealed, key: str, lost: int | None) -> bool:
+    """Whether results will change; from now on until the run's end, whatever ends it before, there are none then.
+
+    ``lost``: images that were lost, of a job whose files were damaged; None: nothing was.
+    """
+    facts, still_open = ledger.facts.read(), ledger.counts().open
+    if lost is not None and (sealed.is_new or still_open > lost or facts.results not in (None, key)):
+        output = OutputDirectory(request.output)
+        check_free(output, fixed_names(request.spec, sealed.total), (), ledger.files, will_change=True)
+    changes = bool(still_open or sealed.is_new or lost is not None or facts.results != key)
+    if changes:
         status = JobStatus.INTERRUPTED if facts.status in COMPLETE else facts.status
         ledger.facts.write(replace(facts, results=None, status=status))
-    return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
+    return changes
 
 
 def _note_job(ledger: JobLedger, request: RunRequest, total: int, columns: InputColumns) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from actors import ResourceManager
-from pipelines.contracts import ResourceProvider, TaskHandler
+from pipelines.contracts import TaskHandler
 from pipelines.errors import JobError
 from pipelines.export_models import ExportConfig
-from pipelines.resources import ResourceAllocation, ResourceConfig, ResourceEstimate, ResourceInfo, ResourceLimits
+from pipelines.resources import ResourceConfig, ResourceEstimate, ResourceLimits
 from pipelines.tasks import ExtensibleTask, TaskResult, TaskStatus
 from rayjobs import BatchProcessingHandler, JobStatus
 from rayjobs.managers.analysis_export_service import AnalysisExportService
@@ -254,39 +253,6 @@ def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
         manager.wait_for_task(job.job_id, task.task_id, WAIT_S)
         assert (task.status, task.resource_allocation) == (TaskStatus.COMPLETED, None)
         assert resources.get_performance_metrics().allocations == 0
-
-
-class Seats(ResourceProvider):
-    """Two seats; knows how many were ever taken at once."""
-
-    def __init__(self) -> None:
-        self.held: set[str] = set()
-        self.most = 0
-
-    def get_available_resources(self) -> ResourceInfo:
-        return ResourceInfo(total={"seat": 2}, available={"seat": 2 - len(self.held)})
-
-    def allocate(self, amount: int) -> ResourceAllocation:
-        units = {uuid.uuid4().hex for _ in range(amount)}
-        self.held |= units
-        self.most = max(self.most, len(self.held))
-        return ResourceAllocation(allocation_id=" ".join(units), resource_type="seat", amounts={"seat": amount})
-
-    def release(self, allocation: ResourceAllocation) -> None:
-        self.held -= set(allocation.allocation_id.split())
-
-
-def test_a_job_may_require_what_a_provider_of_its_manager_has(handler: BatchProcessingHandler, tmp_path: Path) -> None:
-    write_photographs(tmp_path / "photos", 8)
-    job = handler.create_job("seated", [tmp_path / "photos"], ["invert"], requires={"seat": 1}, output=tmp_path / "out")
-    seats = Seats()
-    with ResourceManager() as resources, EnhancedJobManager(resource_manager=resources) as manager:
-        resources.register_resource_provider("seat", seats)
-        manager.start_job(job.job_id)
-        assert manager.wait_for_job(job.job_id, WAIT_S).status is JobStatus.COMPLETED
-        assert 1 <= seats.most <= 2
-        wait_until(lambda: not seats.held, timeout_s=WAIT_S)
-    assert len(manifest(tmp_path / "out")) == 8
 
 
 def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_waiting_one(
