@@ -143,9 +143,10 @@ def _findings(outlier: Outlier, measures: Sequence[Measure], survey: Survey) -> 
     for column, value, score in list(found)[:MAX_FINDINGS]:
         measure, like = measures[column], known[column]
         far = "far" if abs(score) < _VERY_FAR else "very far"
+        of = f", the median of {_counted(like)} {outlier.kind} images" if column == outlier.columns[0] else ""
         yield (
             f"{measure.plain} {_value(value, measure)} is {far} {'above' if score > 0 else 'below'} "
-            f"{_value(like.median, measure)}, the median of {_counted(like)} {outlier.kind} images"
+            f"{_value(like.median, measure)}{of}"
         )
 
 
