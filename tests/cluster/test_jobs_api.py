@@ -94,8 +94,10 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
     assert rayjobs("status", job_id, "--json", home=home).json["status"] == "completed"
     assert {"name": "first-job", "job_id": job_id} in cluster.job_metadata()
     logs = (sys.executable, "-m", "rayjobs", "logs", job_id)
-    for address in ((), ("--address", cluster.dashboard.removeprefix("http://"))):
-        printed = in_checkout(*logs, *address, variables=cluster.variables)
+    known = cluster.variables | {"RAY_API_SERVER_ADDRESS": cluster.dashboard}
+    told = ("--address", cluster.dashboard.removeprefix("http://"))
+    for words, variables in ((logs, known), ((*logs, *told), cluster.variables)):
+        printed = in_checkout(*words, variables=variables)
         assert (printed.returncode, "first-job: completed: 6 of 6 done" in printed.stdout) == (0, True), printed.stderr
     tasks = {task["name"] for task in cluster.state()["tasks"]}
     for stage in ("render", "analyze", "export"):

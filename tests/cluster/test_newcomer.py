@@ -44,11 +44,11 @@ def test_reports_have_pictures_to_sort_search_and_compare(place: Path) -> None:
 def test_the_pictures_in_the_readme_are_what_one_sees(place: Path, tmp_path: Path) -> None:
     with chromium() as browser:
         draw(browser, place / "out/demo/report/index.html", tmp_path)
-    for committed in TARGET.iterdir():
-        seen, shown = (np.asarray(Image.open(path / committed.name).convert("RGB")) for path in (tmp_path, TARGET))
+    for drawn in tmp_path.iterdir():
+        seen, shown = (np.asarray(Image.open(path).convert("RGB")) for path in (drawn, TARGET / drawn.name))
         assert seen.shape == shown.shape
         difference = np.abs(blurred(seen) - blurred(shown)).max(axis=2)
-        assert difference.mean() < 5, f"{committed.name}: `make pictures` draws it anew"
+        assert difference.mean() < 2, f"{drawn.name}: `make pictures` draws it anew"
 
 
 def blurred(picture: np.ndarray) -> np.ndarray:
