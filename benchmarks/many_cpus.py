@@ -2,18 +2,19 @@
 
     python -m benchmarks.many_cpus [--record]
 
-Processor seconds of each kind of process over a job of n images, and over one of 2n: the difference is what n images
-cost, without what a job takes whatever its size. A driver decides in one thread at a time (Python's lock), so it gives
-no more than 1/d images per second, d being its seconds per image; workers that take w seconds per image give N/w on N
-CPUs. From N = w/d on, more CPUs change nothing. Clusters larger than this machine are computed, not measured.
+Processor seconds of each kind of process over jobs of n and of 2n images, large and small ones, are explained by what
+it takes once, a share of a processor while the job runs, and an amount per image (least squares, none below zero): so
+neither start and end nor a busy machine counts as work on images. The driver decides in one thread at a time (Python's
+lock): with a share b as time passes and d seconds per image it takes in (1 - b) / d images per second at most. Workers
+that need w seconds give N / w on N CPUs. From N = w (1 - b) / d on, more CPUs change nothing. Clusters larger than this
+machine are computed, not measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,14 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from benchmarks.__main__ import machine
 from benchmarks.baselines import BenchmarkError
@@ -34,7 +39,7 @@ from benchmarks.photographs import CACHE, PHOTOGRAPH, SMALL, Size, photographs
 from benchmarks.processes import IDLE, kind_of
 
 RECORD = Path(__file__).with_name("many_cpus.json")
-SIZES: Mapping[Size, int] = {PHOTOGRAPH: 500, SMALL: 2_500}
+SIZES: Mapping[Size, int] = {PHOTOGRAPH: 400, SMALL: 2_000}
 """Photographs of the standard work -> images of the smaller job."""
 DRIVER, WORKERS, ELAPSED = "driver", "workers", "elapsed"
 
@@ -66,43 +71,64 @@ def job_seconds(files: Sequence[Path], scratch: Path) -> dict[str, float]:
     return totals
 
 
-def costs(size: Size, count: int, turns: int, scratch: Path) -> dict[str, Any]:
-    """Processor milliseconds per image and kind of process, seconds that no image causes, the CPUs of one driver."""
-    files = photographs(2 * count, size).files
-    jobs: dict[int, list[dict[str, float]]] = {count: [], 2 * count: []}
-    for turn in range(turns):
-        for images, taken in jobs.items():
-            with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                taken.append(job_seconds(files[:images], Path(folder)))
-            say(f"  turn {turn + 1}, {images} images: { ({k: rounded(v) for k, v in taken[-1].items()}) }")
-    few, many = (
-        {kind: statistics.median(each.get(kind, 0.0) for each in taken) for kind in set().union(*taken)}
-        for taken in jobs.values()
-    )
-    return model(count, few, many)
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """One job."""
+
+    size: str
+    images: int
+    seconds: Mapping[str, float]
+    """Processor seconds by kind of process, and ``ELAPSED``."""
 
 
-def model(count: int, few: Mapping[str, float], many: Mapping[str, float]) -> dict[str, Any]:
-    """What ``count`` images cost, of seconds by kind of process in a job of as many and in one of twice as many."""
-    kinds = sorted((few.keys() | many.keys()) - {ELAPSED})
-    per_image = {kind: (many.get(kind, 0.0) - few.get(kind, 0.0)) / count * 1e3 for kind in kinds}
+def model(jobs: Sequence[Spent]) -> dict[str, Any]:
+    """What each kind of process takes, workers by size of photograph; and the CPUs that one driver is good for."""
+    images = np.array([job.images for job in jobs], np.float64)
+    elapsed = np.array([job.seconds[ELAPSED] for job in jobs])
+    kinds = sorted(set().union(*(job.seconds for job in jobs)) - {ELAPSED, WORKERS, IDLE})
+    once = np.ones(len(jobs))
+    processes = {}
+    for kind in kinds:
+        fixed, share, each = _explained(kind, jobs, [once, elapsed, images])
+        processes[kind] = {"once_s": fixed, "share": share, "ms_per_image": each * 1e3}
+    sizes = list(dict.fromkeys(job.size for job in jobs))
+    of_size = [images * [job.size == size for job in jobs] for size in sizes]
+    each_worker = _explained(WORKERS, jobs, [once, *of_size])[1:]
+    driver = processes[DRIVER]
+    per_s = (1 - driver["share"]) / (driver["ms_per_image"] / 1e3)
     return {
-        "images": [count, 2 * count],
-        "ms_per_image": {kind: rounded(each) for kind, each in per_image.items()},
-        "fixed_s": rounded(2 * few[ELAPSED] - many[ELAPSED]),
-        "cpus": round(per_image[WORKERS] / per_image[DRIVER]),
+        "processes": {
+            kind: {name: rounded(value) for name, value in taken.items()} for kind, taken in processes.items()
+        },
+        "images_per_s": round(per_s),
+        "photographs": {
+            size: {"ms_per_image": rounded(each * 1e3), "cpus": round(each * per_s)}
+            for size, each in zip(sizes, each_worker, strict=True)
+        },
     }
 
 
-def cost_rows(record: Path = RECORD) -> Iterator[list[str]]:
-    """The table of ``docs/performance.md``: heads, then a row per size of photograph."""
-    known = json.loads(record.read_text(encoding="utf-8"))["photographs"]
-    kinds = sorted({kind for costs in known.values() for kind in costs["ms_per_image"]} - {WORKERS, DRIVER})
-    order = [WORKERS, DRIVER, *kinds]
-    yield ["photographs", *(f"{kind}, ms" for kind in order), "seconds that no image causes", "CPUs of one driver"]
-    for size, costs in known.items():
-        each = [f"{max(costs['ms_per_image'].get(kind, 0.0), 0):.2f}" for kind in order]
-        yield [size, *each, f"{costs['fixed_s']:.1f}", str(costs["cpus"])]
+def _explained(kind: str, jobs: Sequence[Spent], by: Sequence[NDArray[np.float64]]) -> list[float]:
+    seconds = np.array([job.seconds.get(kind, 0.0) for job in jobs])
+    return [float(each) for each in nnls(np.stack(by, axis=1), seconds)[0]]
+
+
+def process_rows(record: Path = RECORD) -> Iterator[list[str]]:
+    """A row of ``docs/performance.md`` per kind of process: once, as time passes, per image."""
+    for kind, taken in json.loads(record.read_text(encoding="utf-8"))["processes"].items():
+        yield [
+            kind,
+            f"{taken['once_s']:.1f} s",
+            f"{100 * taken['share']:.1f} % of one",
+            f"{taken['ms_per_image']:.2f} ms",
+        ]
+
+
+def size_rows(record: Path = RECORD) -> Iterator[list[str]]:
+    """A row per size of photograph: a worker's time, and the CPUs from which on more change nothing."""
+    known = json.loads(record.read_text(encoding="utf-8"))
+    for size, found in known["photographs"].items():
+        yield [size, f"{found['ms_per_image']:.1f} ms", f"{known['images_per_s']:,}", f"{found['cpus']:,}"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,14 +139,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help=f"keep them in {RECORD.name}")
     arguments = parser.parse_args(argv)
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        found = {
-            f"{width} x {height}": costs(
-                (width, height), max(count * arguments.images // 1000, 8), arguments.repeat, Path(scratch)
-            )
-            for (width, height), count in SIZES.items()
-        }
-    text = json.dumps({"photographs": found, "workers": os.cpu_count(), "machine": machine()}, indent=1)
+    jobs = []
+    for size, full in SIZES.items():
+        count = max(full * arguments.images // 1000, 8)
+        files = photographs(2 * count, size).files
+        for turn, images in itertools.product(range(arguments.repeat), (count, 2 * count)):
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                jobs.append(Spent(f"{size[0]} x {size[1]}", images, job_seconds(files[:images], Path(scratch))))
+            said = {kind: rounded(each) for kind, each in jobs[-1].seconds.items()}
+            say(f"  turn {turn + 1}, {images} of {jobs[-1].size}: {said}")
+    text = json.dumps({**model(jobs), "jobs": len(jobs), "machine": machine()}, indent=1)
     print(text)
     if arguments.record:
         RECORD.write_text(text + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ LOOK_S = 0.05
 AFTER_S = 10.0
 """How long processes that outlive the command are watched."""
 IDLE = "idle"
-"""A worker that has had nothing to do yet."""
+"""A worker that has nothing to do, or whatever is just ending."""
 _OF_RAY = ("raylet", "gcs_server")
 _AGENTS = ("RuntimeEnvAgent", "DashboardAgent")
 """Of Ray's; their processes are titled like workers."""
@@ -33,9 +33,11 @@ def name_of(command: Sequence[str]) -> str:
 def kind_of(command: Sequence[str]) -> str:
     """``raylet`` (with the object store), ``gcs_server``, ``workers``, ``actors``, ``agents``, or ``IDLE``."""
     name = name_of(command)
+    if not name:  # it ends, and has no command line any more
+        return IDLE
     if name in _OF_RAY:
         return name
-    if name in _AGENTS or not command or not command[0].startswith("ray::"):
+    if name in _AGENTS or not command[0].startswith("ray::"):
         return "agents"
     if name == IDLE:
         return IDLE

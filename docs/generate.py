@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from actors.queue.task_pools import POOLS, SHARD_TYPES
 from benchmarks.figures_chart import figure_rows, figures_chart, recorded
-from benchmarks.many_cpus import cost_rows
+from benchmarks.many_cpus import process_rows, size_rows
 from docs.python_page import python_page
 from docs.reference_texts import (
     ANALYSES_INTRODUCTION,
@@ -453,16 +453,20 @@ def figures_table() -> str:
     return table(["figure", "measure", "value", "bar", ""], figure_rows(recorded()))
 
 
-def costs_table() -> str:
-    """What an image costs each kind of process, for ``performance.md``."""
-    heads, *rows = cost_rows()
-    return table(heads, rows)
+def processes_table() -> str:
+    """What a job takes beside its workers, for ``performance.md``."""
+    return table(["process", "once", "while the job runs", "per image"], process_rows())
+
+
+def sizes_table() -> str:
+    """How many CPUs one driver is good for, for ``performance.md``."""
+    return table(["photographs", "a worker per image", "a driver, images/s", "CPUs of one driver"], size_rows())
 
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "reliability.md": {"retries": retries_table},
     "comparison.md": {"figures": others_table},
-    "performance.md": {"figures": figures_table, "costs": costs_table},
+    "performance.md": {"figures": figures_table, "processes": processes_table, "sizes": sizes_table},
 }
 """Pages that people write -> the tables in them that the code says, by their names in the marks around them."""
 PICTURES: Mapping[str, Callable[[], str]] = {"figures.svg": lambda: figures_chart(recorded())}

@@ -322,18 +322,30 @@ def test_a_missed_measure_decides_over_all_and_a_number_over_a_fact() -> None:
     assert (measure.name, measure.ok) == ("near", True)
 
 
-def test_what_an_image_costs_is_what_a_job_of_twice_as_many_costs_more() -> None:
-    few = {"elapsed": 20.0, "driver": 3.0, "workers": 32.0}
-    many = {"elapsed": 36.0, "driver": 4.0, "workers": 62.0, "raylet": 0.5}
-    found = many_cpus.model(1000, few, many)
-    assert found["ms_per_image"] == {"driver": 1.0, "raylet": 0.5, "workers": 30.0}
-    assert (found["fixed_s"], found["cpus"]) == (4.0, 30)
+def test_costs_of_images_are_told_from_those_of_time_and_start() -> None:
+    def job(size: str, images: int, elapsed: float, worker_s: float) -> many_cpus.Spent:
+        driver = 2.0 + 0.05 * elapsed + 0.0005 * images
+        seconds = {"elapsed": elapsed, "driver": driver, "raylet": 0.01 * elapsed, "workers": 4 + worker_s * images}
+        return many_cpus.Spent(size, images, seconds)
+
+    busy_and_quiet = ((300, 31, 12), (600, 42, 17), (1500, 31, 12), (3000, 53, 17))
+    jobs = [
+        job("large" if n < 1000 else "small", n, s, 0.04 if n < 1000 else 0.005)
+        for n, *two in busy_and_quiet
+        for s in two
+    ]
+    found = many_cpus.model(jobs)
+    assert found["processes"]["driver"] == pytest.approx({"once_s": 2, "share": 0.05, "ms_per_image": 0.5}, rel=0.01)
+    assert found["processes"]["raylet"] == pytest.approx({"once_s": 0, "share": 0.01, "ms_per_image": 0}, abs=0.001)
+    assert found["images_per_s"] == 1900
+    assert {size: each["cpus"] for size, each in found["photographs"].items()} == {"large": 76, "small": 10}
 
 
 @pytest.mark.parametrize(
     ("command_line", "name", "kind"),
     [
         (["ray::IDLE"], "idle", "idle"),
+        ([], "", "idle"),
         (["ray::MapBatches(render)"], "MapBatches(render)", "workers"),
         (["ray::CoordinatorActor.ask"], "CoordinatorActor.ask", "actors"),
         (["ray::_StatsActor"], "_StatsActor", "actors"),
