@@ -338,7 +338,7 @@ def test_costs_of_images_are_told_from_those_of_time_and_start() -> None:
     assert found["processes"]["driver"] == pytest.approx({"once_s": 2, "share": 0.05, "ms_per_image": 0.5}, rel=0.01)
     assert found["processes"]["raylet"] == pytest.approx({"once_s": 0, "share": 0.01, "ms_per_image": 0}, abs=0.001)
     assert found["images_per_s"] == 1900
-    assert {size: each["cpus"] for size, each in found["photographs"].items()} == {"large": 76, "small": 10}
+    assert {size: each["cpus"] for size, each in found["photographs"].items()} == {"large": 76, "small": 11}
 
 
 @pytest.mark.parametrize(
