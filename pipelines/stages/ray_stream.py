@@ -208,7 +208,7 @@ def _statuses(
     context.custom_execution_callback_classes.append(_Steps)
     blocks = [_to_table(block) for block in blocks_of(items, options.slots, options.block_rows)]
     with DataContext.current(context):
-        dataset = ray.data.from_arrow(blocks)
+        dataset = ray.data.from_blocks(blocks)  # `from_arrow` waits for workers that tell it what it gave them
         dataset.set_name(options.name)
         dataset = _operators(dataset, recipes, workspace, options)
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
