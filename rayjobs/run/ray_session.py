@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.admission import Admission, offering
 from pipelines.errors import JobError
@@ -34,8 +35,6 @@ EMBEDDED_STORE_BYTES = 2 * 2**30
 WARM_WORKERS_PER_CPU = 2
 """Workers that Ray keeps warm. By default one per CPU in all: a driver whose neighbour is busy loses its own after a
 second, and an urgent task then waits 1.5 s for a fresh one."""
-
-
 SOCKET_PATH_BYTES = 107
 """Linux takes no longer one."""
 CONNECT_S = 10.0
@@ -70,6 +69,8 @@ class _Connection:
     """Whether we connected, so that we disconnect; a program that had called ``ray.init`` keeps its connection."""
     embedded: EmbeddedSession | None = None
     """The cluster that was started for it."""
+    alone: bool = False
+    """Whether that cluster serves nobody else: it has no dashboard."""
     watchdog: subprocess.Popen[bytes] | None = None
     """Of that cluster's agents."""
     hold: Hold | None = None
@@ -87,9 +88,19 @@ def before_importing_ray() -> None:
     decide_authentication(embedded=starts_embedded(), kept=usable_ray())
 
 
+def is_alone() -> bool:
+    """Whether this process is connected to a cluster that it started, and that nobody watches by a dashboard."""
+    return _CONNECTION.alone
+
+
 @contextmanager
 def ray_session(
-    *, name: str, workers: int | None = None, dashboard: bool = False, own: bool = False
+    *,
+    name: str,
+    workers: int | None = None,
+    dashboard: bool = False,
+    own: bool = False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[Cluster]:
     """Be connected to Ray; an embedded cluster ends with the last block that uses it.
 
@@ -106,6 +117,8 @@ def ray_session(
         Whether an embedded cluster serves Ray's dashboard; the one that ``rayjobs up`` keeps has none, and isn't used.
     own
         Whether the one that ``rayjobs up`` keeps is left alone in any case.
+    meanwhile
+        Called while an embedded cluster starts, for imports that are needed after that; what it raises is passed over.
 
     Raises
     ------
@@ -117,7 +130,8 @@ def ray_session(
         if _CONNECTION.cluster is None:
             try:
                 _CONNECTION.hold = None if own or dashboard or _program_is_connected() else hold(name)
-                _CONNECTION.ours, directory = _connect(name=name, workers=workers, dashboard=dashboard)
+                _CONNECTION.ours, directory = _connect(name, workers, dashboard, meanwhile)
+                _CONNECTION.alone = directory is not None and not dashboard
                 if directory is not None:
                     _CONNECTION.embedded = EmbeddedSession.begin(directory)
                     _CONNECTION.watchdog = _watch_agents()
@@ -153,7 +167,7 @@ def _disconnect() -> None:
     ours, watchdog = _CONNECTION.ours, _CONNECTION.watchdog
     kept = _CONNECTION.hold
     _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours, _CONNECTION.watchdog = None, False, False, None
-    _CONNECTION.hold = None
+    _CONNECTION.hold, _CONNECTION.alone = None, False
     if ours:
         from rayjobs.run.ray_disconnect import disconnect
 
@@ -175,7 +189,9 @@ def _program_is_connected() -> bool:
     return bool(ray.is_initialized())
 
 
-def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, Path | None]:
+def _connect(
+    name: str, workers: int | None, dashboard: bool, meanwhile: Callable[[], object] | None
+) -> tuple[bool, Path | None]:
     """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
     if _program_is_connected():
         return False, None
@@ -190,13 +206,16 @@ def _connect(*, name: str, workers: int | None, dashboard: bool) -> tuple[bool, 
         # Fetched by a thread, metadata show the end of a task one round of Ray Data's loop later, and its CPU waits. On
         # one node nothing is far away, so the loop may fetch them itself.
         os.environ.setdefault("RAY_DATA_METADATA_PREFETCH_ON_THREAD", "0")
+    import ray
+
     for attempt in range(1, RAY_START.tries + 1):
         try:
             with own_sigterm_handler():
-                return True, _start(embedded=embedded, address=address, name=name, workers=workers, dashboard=dashboard)
+                if embedded:
+                    return True, _start(name, workers, dashboard, meanwhile)
+                ray.init(address, **_of_a_driver(name))  # without an address, as Ray itself decides
+                return True, None
         except BaseException as error:
-            import ray
-
             ray.shutdown()
             if not isinstance(error, Exception):
                 raise
@@ -226,8 +245,28 @@ def own_sigterm_handler() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-def _start(*, embedded: bool, address: str | None, name: str, workers: int | None, dashboard: bool) -> Path | None:
-    """Start Ray or connect to it (no address: as Ray itself decides); the session directory of an embedded cluster."""
+def _start(name: str, workers: int | None, dashboard: bool, meanwhile: Callable[[], object] | None) -> Path:
+    """Start Ray; its session directory."""
+    import ray
+
+    from rayjobs.run.ray_alone import starting_alone
+
+    cpus = workers or os.cpu_count() or 1
+    with nullcontext() if dashboard else starting_alone(meanwhile):
+        context = ray.init(
+            address="local",
+            num_cpus=cpus,
+            resources=dict.fromkeys(STAGE_RESOURCES, cpus),
+            object_store_memory=EMBEDDED_STORE_BYTES,
+            include_dashboard=dashboard,
+            _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
+            **_of_a_driver(name),
+        )
+    return Path(context.address_info["session_dir"])
+
+
+def _of_a_driver(name: str) -> dict[str, Any]:
+    """What Ray is told of this process, wherever the cluster is."""
     import ray
     from ray.job_config import JobConfig
 
@@ -237,23 +276,7 @@ def _start(*, embedded: bool, address: str | None, name: str, workers: int | Non
     # Ray prints what its raylet says of workers that end, whatever `log_to_driver` says; it stands in Ray's logs too,
     # and the job tells what it means. The thread that would print it leaves at once when it is told to before.
     ray._private.worker.global_worker.threads_stopped.set()
-    if not embedded:
-        ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, job_config=config)
-        return None
-    cpus = workers or os.cpu_count() or 1
-    context = ray.init(
-        address="local",
-        num_cpus=cpus,
-        resources=dict.fromkeys(STAGE_RESOURCES, cpus),
-        object_store_memory=EMBEDDED_STORE_BYTES,
-        include_dashboard=dashboard,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        job_config=config,
-        _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
-    )
-    return Path(context.address_info["session_dir"])
+    return {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR, "job_config": config}
 
 
 def _watch_agents() -> subprocess.Popen[bytes] | None:

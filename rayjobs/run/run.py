@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ from rayjobs.run.stopped_run import clear_temporary
 
 if TYPE_CHECKING:
     from actors.coordinator.resource_manager import ResourceManager
+    from rayjobs.job.job_spec import JobSpec
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
 
@@ -79,14 +81,14 @@ Work = Callable[..., RunEnd]
 """Brings every open input of a planned job to its final row, as ``ray_run.run_on_ray`` does and is called."""
 
 
-def _on_ray(resources: ResourceManager | None, *what: Any) -> RunEnd:
+def _on_ray(resources: ResourceManager | None, spec: JobSpec, *what: Any) -> RunEnd:
     # Ray is imported here alone: a job with nothing left to do never waits for it.
-    from rayjobs.run.ray_session import before_importing_ray
+    from rayjobs.run.ray_session import ray_session
 
-    before_importing_ray()
-    from rayjobs.run.ray_run import run_on_ray
+    with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=partial(import_module, "rayjobs.run.ray_run")):
+        from rayjobs.run.ray_run import run_on_ray
 
-    return run_on_ray(*what, resources=resources)
+        return run_on_ray(spec, *what, resources=resources)
 
 
 def run_job(
