@@ -30,6 +30,7 @@ from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
 from rayjobs.job.stage_needs import chosen_stages, most_at_once, rendering_has_all, required, stage_needs
+from rayjobs.run.ray_data_alone import spare_actors
 from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks, Outcome
 from rayjobs.run.ray_session import Cluster
 from rayjobs.run.ray_workers import WorkerWatch, has_room
@@ -38,6 +39,8 @@ from rayjobs.run.stage_units import ALONE, LeaseMaker, StageUnits
 from rayjobs.run.worker_watch import Crash
 
 log = logging.getLogger(__name__)
+
+spare_actors()
 
 
 @dataclass(slots=True, kw_only=True)
