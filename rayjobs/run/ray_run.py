@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -21,6 +22,7 @@ from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import ResourceConfig, ResourceEstimate
+from pipelines.stages.ray_stream import warm_up
 from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority
 from rayjobs.job.job_spec import JobSpec
@@ -33,7 +35,7 @@ from rayjobs.run.able_nodes import AbleNodes
 from rayjobs.run.progress import Display
 from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
-from rayjobs.run.ray_session import Cluster, ray_session
+from rayjobs.run.ray_session import Cluster, is_alone, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.run_end import RunEnd
 from rayjobs.run.run_loop import RunLoop
@@ -71,6 +73,8 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
     epoch = facts.epoch
     recipes = JobRecipes(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
+        if is_alone():
+            _warm_up(ledger, recipes, cluster, spec.name)
         spent = WorkSpent()
         with (
             nullcontext(resources) if resources else ResourceManager(ResourceConfig(output=output.root)) as manager,
@@ -114,6 +118,14 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
             finally:
                 if not health.answers():
                     coordinator.give_up()
+
+
+def _warm_up(ledger: JobLedger, recipes: JobRecipes, cluster: Cluster, name: str) -> None:
+    """Beside the coordinator's start, let workers get ready for the first image; a shared cluster's are others' too."""
+    inputs = ledger.open_inputs(0, sys.maxsize, cluster.cpus)
+    if inputs:
+        item = recipes.items(inputs[:1])[0]
+        warm_up(recipes.by_number[item.recipe], len(inputs), f"{name}: get ready")
 
 
 def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskCoordinator) -> ShardGrants:
