@@ -306,10 +306,13 @@ def _rehearse(recipe: Recipe) -> None:
     rehearse(recipe)
 
 
-def warm_up(recipe: Recipe, workers: int, name: str) -> None:
-    """Let so many idle workers load what a stream needs, beside all that comes before it; nobody waits for them."""
+def warm_up(recipe: Recipe, workers: int, name: str, memory_bytes: int) -> None:
+    """Let so many idle workers load what a stream needs, beside all that comes before it; nobody waits for them.
+
+    Each holds what a task of the stream does.
+    """
     for _ in range(workers):
-        _rehearse.options(**ray_options(cpus=1, name=name)).remote(recipe)
+        _rehearse.options(**ray_options(cpus=1, memory_bytes=memory_bytes, name=name)).remote(recipe)
 
 
 @_telling

@@ -74,7 +74,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
     recipes = JobRecipes(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         if is_alone():
-            _warm_up(ledger, recipes, cluster, spec.name)
+            _warm_up(spec, ledger, recipes, cluster)
         spent = WorkSpent()
         with (
             nullcontext(resources) if resources else ResourceManager(ResourceConfig(output=output.root)) as manager,
@@ -120,12 +120,12 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
                     coordinator.give_up()
 
 
-def _warm_up(ledger: JobLedger, recipes: JobRecipes, cluster: Cluster, name: str) -> None:
+def _warm_up(spec: JobSpec, ledger: JobLedger, recipes: JobRecipes, cluster: Cluster) -> None:
     """Beside the coordinator's start, let workers get ready for the first image; a shared cluster's are others' too."""
     inputs = ledger.open_inputs(0, sys.maxsize, cluster.cpus)
     if inputs:
         item = recipes.items(inputs[:1])[0]
-        warm_up(recipes.by_number[item.recipe], len(inputs), f"{name}: get ready")
+        warm_up(recipes.by_number[item.recipe], len(inputs), f"{spec.name}: get ready", memory_per_cpu(spec))
 
 
 def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskCoordinator) -> ShardGrants:
