@@ -330,7 +330,7 @@ def test_costs_of_images_are_told_from_those_of_time_and_start() -> None:
 
     busy_and_quiet = ((300, 31, 12), (600, 42, 17), (1500, 31, 12), (3000, 53, 17))
     jobs = [
-        job("large" if n < 1000 else "small", n, s, 0.04 if n < 1000 else 0.005)
+        job("large" if n < 1000 else "small", n, s, 0.04 if n < 1000 else 0.006)
         for n, *two in busy_and_quiet
         for s in two
     ]
