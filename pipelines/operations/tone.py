@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from pipelines.alpha_rules import AlphaRule
 from pipelines.operations.lookup import Values, apply_curve, look_up, signed_power, tabulated
+from pipelines.operations.monotone_curve import monotone_curve
 from pipelines.operations.registry import Image, Shares, operation
 from pipelines.operations.srgb import from_linear, to_linear
 
@@ -122,11 +123,9 @@ def levels(
 def _bend(values: Values, points: Sequence[Point] | None) -> Values:
     if points is None:
         return values
-    from scipy.interpolate import PchipInterpolator
-
-    x, y = np.array(points).T
+    x, y = np.array(points, np.float64).T
     inside = np.clip(values, 0, 1)
-    bent = PchipInterpolator(x, y)(np.clip(inside, x[0], x[-1]))
+    bent = monotone_curve(x, y, np.clip(inside, x[0], x[-1]))
     with np.errstate(invalid="ignore"):
         return np.asarray(bent + (values - inside))
 
@@ -157,7 +156,7 @@ def curves(
 ) -> Image:
     """Bend all values, or each channel's, along a smooth curve through given points.
 
-    Piecewise cubic Hermite interpolation that never overshoots (PCHIP, Fritsch and Carlson 1980, as computed by
+    Piecewise cubic Hermite interpolation that never overshoots (PCHIP, Fritsch and Carlson 1980, to the bit as
     ``scipy.interpolate.PchipInterpolator``): rising points give a rising curve. Left of the first and right of the last
     point the curve is flat. Float32 values outside 0..1 keep their distance from the nearer end. With a curve of its
     own for a channel, a gray image becomes RGB.
