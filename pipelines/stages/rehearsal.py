@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from pipelines.cpu_threads import limit_threads
 from pipelines.kernel_cache import keep_kernels
-from pipelines.models import WorkItem
+from pipelines.models import ImageOperation, WorkItem
 from pipelines.stages.image_stages import analyze, produced_files, render_frame
 from pipelines.stages.recipe import Recipe
 
 SIDE_PX = 64
+LARGEST_PX = 2 * SIDE_PX
+SIZES = frozenset({"width", "height", "max_side", "left", "top", "right", "bottom"})
+"""Parameters that would make of the noise a picture as large as those that the job writes."""
 _ITEM = WorkItem(id=0, path=b"noise.jpg", size=0, mtime_ns=0, name="noise", title="noise.jpg", recipe=0, seq=0)
 
 
 def rehearse(recipe: Recipe) -> None:
     """Do with a small JPEG of noise what the recipe does with images, but publish nothing.
 
-    What fails here will fail with an image, and be told of that. Plug-ins aren't loaded, so that none of them ever sees
-    a picture that is nobody's: a recipe of theirs ends at the first operation that isn't known.
+    What fails here will fail with an image, and be told of that. No plug-in is to see a picture that is nobody's: a job
+    that has some isn't rehearsed.
     """
+    recipe = replace(recipe, operations=tuple(map(_small, recipe.operations)))
     limit_threads()
     keep_kernels()
     with suppress(Exception):
@@ -30,3 +35,9 @@ def rehearse(recipe: Recipe) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
         rendered = render_frame(cv2.imencode(".jpg", noise)[1].tobytes(), recipe, None)
         produced_files(_ITEM, rendered, analyze(rendered, recipe), recipe)
+
+
+def _small(operation: ImageOperation) -> ImageOperation:
+    given = operation.params.items()
+    sizes = {key: min(value, LARGEST_PX) for key, value in given if key in SIZES and isinstance(value, int | float)}
+    return replace(operation, params={**operation.params, **sizes})

@@ -35,7 +35,7 @@ from rayjobs.run.able_nodes import AbleNodes
 from rayjobs.run.progress import Display
 from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
 from rayjobs.run.ray_health import RayHealth
-from rayjobs.run.ray_session import Cluster, is_alone, ray_session
+from rayjobs.run.ray_session import Cluster, first_use, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.run_end import RunEnd
 from rayjobs.run.run_loop import RunLoop
@@ -73,7 +73,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
     epoch = facts.epoch
     recipes = JobRecipes(spec, wanted, ledger, output.root)
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
-        if is_alone():
+        if first_use():
             _warm_up(spec, ledger, recipes, cluster)
         spent = WorkSpent()
         with (
@@ -121,8 +121,14 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
 
 
 def _warm_up(spec: JobSpec, ledger: JobLedger, recipes: JobRecipes, cluster: Cluster) -> None:
-    """Beside the coordinator's start, let workers get ready for the first image; a shared cluster's are others' too."""
-    inputs = ledger.open_inputs(0, sys.maxsize, cluster.cpus)
+    """Beside the coordinator's start, let workers get ready for the first image.
+
+    Not for plug-ins, nor for what asks for more than processors and memory, which the coordinator has to grant.
+    """
+    needs = required(spec)
+    if spec.plugins or needs.custom or needs.gpus:
+        return
+    inputs = ledger.open_inputs(0, sys.maxsize, min(spec.limits.cpus or cluster.cpus, cluster.cpus))
     if inputs:
         item = recipes.items(inputs[:1])[0]
         warm_up(recipes.by_number[item.recipe], len(inputs), f"{spec.name}: get ready", memory_per_cpu(spec))

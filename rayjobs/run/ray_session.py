@@ -71,6 +71,8 @@ class _Connection:
     """The cluster that was started for it."""
     alone: bool = False
     """Whether that cluster serves nobody else: it has no dashboard."""
+    unused: bool = False
+    """Whether no job has run there."""
     watchdog: subprocess.Popen[bytes] | None = None
     """Of that cluster's agents."""
     hold: Hold | None = None
@@ -91,6 +93,13 @@ def before_importing_ray() -> None:
 def is_alone() -> bool:
     """Whether this process is connected to a cluster that it started, and that nobody watches by a dashboard."""
     return _CONNECTION.alone
+
+
+def first_use() -> bool:
+    """Whether the cluster is ours alone, and none of its workers has worked yet; said once."""
+    with _CONNECTION.lock:
+        unused, _CONNECTION.unused = _CONNECTION.unused, False
+        return unused
 
 
 @contextmanager
@@ -131,7 +140,7 @@ def ray_session(
             try:
                 _CONNECTION.hold = None if own or dashboard or _program_is_connected() else hold(name)
                 _CONNECTION.ours, directory = _connect(name, workers, dashboard, meanwhile)
-                _CONNECTION.alone = directory is not None and not dashboard
+                _CONNECTION.alone = _CONNECTION.unused = directory is not None and not dashboard
                 if directory is not None:
                     _CONNECTION.embedded = EmbeddedSession.begin(directory)
                     _CONNECTION.watchdog = _watch_agents()
@@ -167,7 +176,7 @@ def _disconnect() -> None:
     ours, watchdog = _CONNECTION.ours, _CONNECTION.watchdog
     kept = _CONNECTION.hold
     _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours, _CONNECTION.watchdog = None, False, False, None
-    _CONNECTION.hold, _CONNECTION.alone = None, False
+    _CONNECTION.hold, _CONNECTION.alone, _CONNECTION.unused = None, False, False
     if ours:
         from rayjobs.run.ray_disconnect import disconnect
 

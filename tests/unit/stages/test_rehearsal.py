@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,10 @@ def test_what_cannot_be_done_is_left_to_the_images() -> None:
     rehearse(Recipe(id=0, operations=unknown, read=ReadPolicy(), image=EncodeOptions(format="jpeg")))
     wrong = (AnalysisRequest("no_such_analysis", {}),)
     rehearse(Recipe(id=0, read=ReadPolicy(), analyses=wrong))
+
+
+def test_noise_stays_small_whatever_size_the_job_writes() -> None:
+    large = ImageOperation("resize", {"width": 60_000, "height": 60_000, "mode": "fill"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rehearse(Recipe(id=0, operations=(large,), read=ReadPolicy(), image=EncodeOptions(format="png")))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 2**10
