@@ -164,7 +164,9 @@ def _leave(key: str, source: DecodedImage, pixels: Image, orientation: int, side
     if not pixels.size or source.icc is not None:
         return
     try:
-        if (publisher.root / FOLDER / thumbnail_name(key)).exists():
+        kinds = (False,) if pixels.dtype == np.uint8 else (False, True)
+        there = [publisher.root / FOLDER / thumbnail_name(key, stretched=kind) for kind in kinds]
+        if all(path.exists() and is_whole(path) for path in there):
             return
         for name, data in thumbnails_of(pixels, orientation, side).named(key):
             publisher.leave(name, data)

@@ -41,7 +41,7 @@ def check_free(
 ) -> None:
     """Refuse a job before it starts when something that isn't its own has a name that it needs.
 
-    ``will_change``: what these files hold will be something else, so that none shows whether a shorter one is cut off.
+    ``will_change``: what these files hold may be something else, so that none shows whether a shorter one is cut off.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def _not_ours(root: Path, relative: str, record: FileRecord, will_change: bool) 
     if not is_shorter or (whole is not None and not whole.startswith((root / relative).read_bytes())):
         return "was changed since the job wrote it"
     if will_change and whole is None and present.bytes > 0:
-        return "was cut off or shortened since the job wrote it, and has to change as well"
+        return "was cut off or shortened since the job wrote it, and may have to change: which of the two can't be told"
     return None  # it may be cut off: that is seen when the whole one is there to compare with
 
 
@@ -176,9 +176,20 @@ class FixedFiles:
         self._ledger.files.put_job_files([output], [content], [look(self.root / relative).ctime_ns])
         self._written.append(relative)
 
-    def is_free(self, relative: str) -> bool:
-        """Whether a file may get this name."""
-        return next(_taken(self.root, [self._top + relative], self._ledger.files), None) is None
+    def place_if_free(self, relative: str, temporary: Path) -> bool:
+        """As ``place``, but what isn't the job's, or may not be, keeps the name: False then."""
+        name = self._top + relative
+        self._free_of_cut_off(name, temporary)
+        if any(_taken(self.root, [name], self._ledger.files, will_change=True)):
+            return False
+        self.place(relative, temporary)
+        return True
+
+    def write_if_free(self, relative: str, data: bytes) -> bool:
+        """A file of these bytes, which the same job makes again, as ``place_if_free``."""
+        temporary = self.new_path()
+        temporary.write_bytes(data)
+        return self.place_if_free(relative, temporary)
 
     def keep(self, relative: str) -> None:
         """Count a file that is there as it was written to the run's results."""

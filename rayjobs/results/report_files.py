@@ -37,7 +37,7 @@ DATA = f"{FOLDER}/data"
 PAGE = f"{FOLDER}/index.html"
 _JOB = f"{DATA}/job.js"
 _BESIDE = ("report.css", "report.js")
-"""Files of the program that lie beside each page."""
+"""Files of the program that lie beside each page; another version of it has others."""
 _KEY = re.compile(r"[0-9a-f]{8,64}(-before)?")
 _POLICY = (
     "default-src 'none'; img-src 'self' file: data:; style-src 'self' file:; script-src 'self' file:; "
@@ -86,7 +86,7 @@ class ReportFiles:
     def write_page(self, values: Mapping[str, Any]) -> None:
         """Write the page with the script and the style beside it."""
         for name in _BESIDE:
-            self._files.write(f"{FOLDER}/{name}", (TEMPLATES / name).read_bytes(), same_again=True)
+            self._files.write(f"{FOLDER}/{name}", (TEMPLATES / name).read_bytes())
         text = self._template.render(values, policy=_POLICY, output_link=output_link)
         self._files.write(PAGE, text.encode("utf-8", "backslashreplace"))
 
@@ -123,20 +123,13 @@ class ReportFiles:
 
     def _place(self, name: str) -> bool:
         left = self._files.left(Path(name).name)
-        if left is None or not is_whole(left) or not self._files.is_free(name):
-            return False
-        self._files.place(name, left)
-        return True
+        return left is not None and is_whole(left) and self._files.place_if_free(name, left)
 
     def write_thumbnails(self, key: str, files: Mapping[str, bytes]) -> tuple[bool, bool]:
         """Write what was made now, by file name; not where somebody else's file is."""
-        written = []
-        for name in _thumbnails(key):
-            data = files.get(Path(name).name)
-            written.append(data is not None and self._files.is_free(name))
-            if data is not None and written[-1]:
-                self._files.write(name, data, same_again=True)
-        return written[0], all(written)
+        made = ((name, files.get(Path(name).name)) for name in _thumbnails(key))
+        plain, stretched = (data is not None and self._files.write_if_free(name, data) for name, data in made)
+        return plain, plain and stretched
 
 
 def _thumbnails(key: str) -> tuple[str, str]:

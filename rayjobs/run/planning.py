@@ -77,7 +77,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     spec, output = request.spec, OutputDirectory(request.output)
     adopt_older(ledger, output)
     is_damaged = take_up(ledger, output)
-    lost = ledger.counts().open if is_damaged and ledger.facts.read().results is not None else 0
+    lost = ledger.counts().open if is_damaged else None
     names = naming(spec, output.root, ledger)
     discovery = Discovery(
         spec.inputs,
@@ -90,7 +90,8 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     )
 
     def check(total: int) -> None:
-        check_free(output, fixed_names(spec, total), directories(spec), ledger.files)
+        needed = [*fixed_names(spec, total), *partial_names(spec)]
+        check_free(output, needed, directories(spec), ledger.files)
         _note_job(ledger, request, total, discovery.columns)
 
     extensions = deciding_extensions(spec)
@@ -108,7 +109,7 @@ def _planned(ledger: JobLedger, request: RunRequest) -> RunPlan:
     _reopen_unblocked(ledger, spec, output)
     ledger.facts.write(replace(ledger.facts.read(), pixels=pixels_digest(spec, extensions)))
     key = _results_key(spec, wanted, ledger.facts.read().columns)
-    changes = _withdraw(ledger, request, sealed, key, lost if is_damaged else None)
+    changes = _withdraw(ledger, request, sealed, key, lost)
     return RunPlan(sealed=sealed, discovery=discovery, wanted=wanted, results_key=key, changes_results=changes)
 
 
@@ -118,7 +119,8 @@ def _withdraw(ledger: JobLedger, request: RunRequest, sealed: Sealed, key: str, 
     ``lost``: images that were lost, of a job whose files were damaged; None: nothing was.
     """
     facts, still_open = ledger.facts.read(), ledger.counts().open
-    if lost is not None and (sealed.is_new or still_open > lost or facts.results not in (None, key)):
+    is_complete = facts.results is not None  # else a run was ended before: what it would have made isn't known
+    if is_complete and lost is not None and (sealed.is_new or still_open > lost or facts.results != key):
         output = OutputDirectory(request.output)
         check_free(output, fixed_names(request.spec, sealed.total), (), ledger.files, will_change=True)
     changes = bool(still_open or sealed.is_new or lost is not None or facts.results != key)
@@ -170,10 +172,10 @@ def _without_results(discovery: Discovery, source: Path) -> Iterator[FoundInput]
 
 
 def fixed_names(spec: JobSpec, total: int) -> list[str]:
-    """The files of a job whose names don't depend on its inputs, relative to the output."""
+    """The files of a complete job whose names don't depend on its inputs, relative to the output."""
     requests = table_requests(spec)
     tables = table_paths(requests, spec.export.data, spec.group_by)
-    return [MANIFEST, JOB_JSON, *tables, *report_names(total, len(measures(requests))), *partial_names(spec)]
+    return [MANIFEST, JOB_JSON, *tables, *report_names(total, len(measures(requests)))]
 
 
 def directories(spec: JobSpec) -> list[str]:

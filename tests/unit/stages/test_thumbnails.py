@@ -189,12 +189,12 @@ def test_workers_leave_them_unless_they_are_there_or_colours_are_unknown(tmp_pat
     assert pixels_of((temporary / f"{'ab' * 16}.jpg").read_bytes()).shape[:2] == (200, 400)  # upright
     assert pixels_of((temporary / f"{key}.jpg").read_bytes()).shape[:2] == (400, 800)  # there is no file to show
     (tmp_path / "report/thumbnails").mkdir(parents=True)
-    (tmp_path / f"report/thumbnails/{'cd' * 16}.jpg").write_bytes(b"there")
+    (tmp_path / f"report/thumbnails/{'cd' * 16}.jpg").write_bytes(b"\xff\xd8 there \xff\xd9")
     leave_thumbnails(item, rendered(picture), [replace(image, sha256="cd" * 32)], recipe, publisher)
     assert len(left()) == 3
     other = replace(item, mtime_ns=1)
-    (tmp_path / f"report/thumbnails/{thumbnail_key(other, 'chain', None)}.jpg").write_bytes(b"there")
-    (tmp_path / f"report/thumbnails/{original_key(other)}.jpg").write_bytes(b"there")
+    for name in (thumbnail_key(other, "chain", None), original_key(other), f"{original_key(other)}-stretched"):
+        (tmp_path / f"report/thumbnails/{name}.jpg").write_bytes(b"\xff\xd8 there \xff\xd9")
     leave_thumbnails(other, rendered(picture), [], recipe, publisher)
     leave_original(other, rendered(picture.astype(np.uint16)), recipe, publisher)
     assert len(left()) == 3

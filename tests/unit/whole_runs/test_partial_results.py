@@ -69,6 +69,23 @@ def test_a_stopped_run_leaves_what_is_done_so_far(place: Place, golden: Place, e
     check_completed(place, golden)
 
 
+@pytest.mark.parametrize("name", ["manifest.parquet", "data/analyses.csv", SCOPES])
+def test_partial_results_that_were_cut_off_stop_no_run(place: Place, golden: Place, name: str) -> None:
+    """They go at completion; a remainder that can't be told from what somebody shortened stays."""
+    place.run(most=2, end=RunEnd.PAUSED)
+    path = place.out / "partial" / name
+    rest = path.read_bytes()[:-9]
+    path.unlink()
+    path.write_bytes(rest)
+    place.run()
+    assert tree(place.out / "partial") == {str(path): rest}
+    assert place.listed() == golden.listed()
+    assert place.run().unchanged
+    (place.out / "data/analyses.csv").write_bytes(b"")
+    assert place.run(job={"analyses": ["statistics"]}).status is JobStatus.COMPLETED  # nor one that changes all
+    assert tree(place.out / "partial") == {str(path): rest}
+
+
 def test_a_running_job_is_asked_and_goes_on(place: Place, golden: Place) -> None:
     def ask(row: ImageStatus) -> None:
         if len(place.rows) in (1, 3):  # so many are in the ledger

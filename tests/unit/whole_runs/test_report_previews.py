@@ -114,3 +114,28 @@ def test_originals_that_browsers_cannot_show_have_previews_of_their_own(place: P
     result = shown(place, "plain.tif")
     assert result is not None
     assert result[20, 20] == pytest.approx((55, 225, 225), abs=6)
+
+
+@pytest.mark.parametrize("stretched", [False, True])
+@pytest.mark.parametrize(("damage", "is_mended"), [("emptied", True), ("cut off", True), ("changed", False)])
+def test_a_worker_that_has_the_pixels_mends_a_damaged_preview_but_not_what_somebody_changed(
+    place: Place, damage: str, is_mended: bool, stretched: bool
+) -> None:
+    for path in (place.base / "in").iterdir():
+        path.unlink()
+    ramp = np.tile(np.linspace(20_000, 30_000, 60).astype(np.uint16), (40, 1))
+    Image.fromarray(ramp).save(place.base / "in/deep.png")
+    job: dict[str, Any] = {"analyses": ["statistics"], "export": {"images": False, "data": ["csv"]}}
+    place.run(job=job)
+    key = argument(place, "block-00000")["keys"][0]
+    path = place.out / f"report/thumbnails/{key}{'-stretched' if stretched else ''}.jpg"
+    whole = path.read_bytes()
+    damaged = {"emptied": b"", "cut off": whole[:-9], "changed": whole[200:-9]}[damage]
+    path.write_bytes(damaged)
+    job["analyses"] = ["statistics", "sharpness"]
+    place.run(job=job)
+    assert len(place.rows) == 1
+    assert path.read_bytes() == (whole if is_mended else damaged)
+    assert (argument(place, "block-00000")["keys"][0] == key) == (is_mended or stretched)
+    assert place.run(job=job).unchanged
+    assert path.read_bytes() == (whole if is_mended else damaged)

@@ -120,6 +120,8 @@ def test_a_fixed_file_that_somebody_changed_is_theirs(place: Place, name: str) -
         ("manifest.parquet", False),
         ("report/data/job.js", True),
         ("report/index.html", True),
+        ("report/report.css", True),
+        ("report/report.js", True),
         ("job.json", True),
     ],
 )
@@ -152,6 +154,43 @@ def test_a_table_that_was_cut_off_is_written_again_though_an_image_is_gone_as_we
     (place.out / "images/p1.png").unlink()
     place.run()
     assert place.data() == whole
+    assert place.run().unchanged
+
+
+def test_a_repair_that_was_killed_goes_on(place: Place) -> None:
+    """It has withdrawn the results, so that what is lacking no longer tells whether tables will change."""
+    place.run()
+    path, whole = place.out / "data/analyses.csv", place.data()
+    path.write_bytes(path.read_bytes()[:-9])
+    (place.out / "images/p1.png").unlink()
+
+    def kill(row: ImageStatus) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        place.run(after=kill)
+    assert path.read_bytes() == whole[path.name][:-9]
+    place.run()
+    assert place.data() == whole
+    assert verify(OutputDirectory(place.out), deep=True) == []
+    assert place.run().unchanged
+
+
+def test_of_a_stopped_job_that_has_to_change_what_somebody_shortened_is_told_at_the_end(place: Place) -> None:
+    place.run()
+    path = place.out / "data/analyses.csv"
+    picture(place.base / "in/a.png", 200)
+    place.run(most=0, end=RunEnd.PAUSED)
+    mine = path.read_bytes()[:-9]
+    path.write_bytes(mine)
+    for worked in (1, 0):  # the images are done once
+        with pytest.raises(JobError, match=r"analyses\.csv exists and is not this job's.*move it away, then run again"):
+            place.run()
+        assert len(place.rows) == worked
+        assert path.read_bytes() == mine
+    path.unlink()
+    place.run()
+    assert len(pq.read_table(place.out / "manifest.parquet")) == 5
     assert place.run().unchanged
 
 
