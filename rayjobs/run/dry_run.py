@@ -29,7 +29,7 @@ from rayjobs.job.wishes import idle_wishes
 from rayjobs.results.job_results import JOB_JSON, MANIFEST
 from rayjobs.results.job_tables import table_paths
 from rayjobs.results.report_files import PAGE
-from rayjobs.run.kept_ray import starts_ray
+from rayjobs.run.kept_ray import starts_ray, usable_ray
 from rayjobs.run.plan_sample import try_sample
 from rayjobs.run.planning import planned_elsewhere
 from rayjobs.run.run_request import RunRequest
@@ -188,7 +188,7 @@ def dry_run(request: RunRequest) -> Outlook:
         opened = ledger.open_inputs(0, counts.total)
         recipes = JobRecipes(spec, plan.wanted, ledger, output.root)
         sample = try_sample(spec, opened, recipes)
-        cpus = (spec.limits.cpus if starts_ray() else None) or os.cpu_count() or 1
+        cpus = taken_cpus(spec.limits.cpus)
         return Outlook(
             name=spec.name,
             output=request.output,
@@ -234,6 +234,13 @@ def _left_out(ledger: JobLedger) -> tuple[LeftOut, ...]:
         )
         for final in islice(finals, SHOWN)
     )
+
+
+def taken_cpus(limit: int | None) -> int:
+    """CPUs that a job of this limit is worked on by: a kept Ray's, or this machine's."""
+    kept = usable_ray()
+    there = (os.cpu_count() or 1) if kept is None else kept.cpus
+    return min(limit or there, there)
 
 
 def _run_s(seconds: float, cpus: int) -> float:

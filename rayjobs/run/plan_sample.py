@@ -90,8 +90,7 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes) 
     probed = Random(PROBED).sample(inputs, min(PROBED, len(inputs)))  # every n-th may be of one kind
     sizes = [entry.size for entry in inputs]
     picked = dict.fromkeys(picked_by_size(sizes))
-    other = next((n for n in range(len(inputs)) if n not in picked), None)
-    warming = [] if other is None else [other]  # it loads libraries as well: no measure of anything
+    warming = [*picked][:1]  # the smallest one, tried again: at its first time it loads libraries as well
     trial = _Trial(
         items=_apart(recipes.items(probed)),
         timed=_apart(recipes.items([inputs[n] for n in (*warming, *picked)])),
@@ -104,10 +103,14 @@ def try_sample(spec: JobSpec, inputs: Sequence[OpenInput], recipes: JobRecipes) 
         if line["what"] == "fault":
             raise MachineFaultError(line["text"])
     headers = [line for line in lines if line["what"] == "header"]
-    failures = [line["text"] for line in lines if line["what"] == "failed"]
+    tried = {line["id"]: line for line in lines if line["what"] in ("done", "failed")}  # the later time counts
+    failures = [line["text"] for line in tried.values() if line["what"] == "failed"]
     if problem is None and failures:
-        problem = f"of {len(trial.timed)} inputs that were tried {len(failures)} failed: {failures[0]}"
-    took = {line["id"]: line["seconds"] for line in lines if line["what"] == "done"}
+        problem = f"of {len(picked)} inputs that were tried {len(failures)} failed: {failures[0]}"
+    took = {line["id"]: line["seconds"] for line in tried.values() if line["what"] == "done"}
+    if problem is not None and len(took) < len(picked):
+        told = f"is told from {len(took)} of {len(picked)} inputs" if took else "isn't estimated"
+        problem = f"the time {told}: {problem}"
     return Sample(
         memory_bytes=max((line["bytes"] for line in headers), default=None),
         seconds=seconds_of_all(sizes, {n: took[inputs[n].id] for n in picked if inputs[n].id in took}),
@@ -161,7 +164,7 @@ def _run_apart(trial: _Trial, longest_s: float) -> tuple[list[dict[str, Any]], s
             process.wait()
         lines = list(_said(Path(directory) / SAID))
     if code is None:
-        return lines, f"trying some inputs took longer than {longest_s:.0f} s"
+        return lines, f"trying some, from small to large, took longer than {longest_s:.0f} s"
     return lines, None if code == 0 else f"the process that tried some inputs ended ({_ended(code)})"
 
 
@@ -209,15 +212,15 @@ def _try(trial: _Trial, directory: Path, say: Callable[..., None]) -> None:
     temporary = directory / "tmp"
     temporary.mkdir()
     with closing(WorkerJournal(temporary)) as journal:
-        publisher = Publisher(directory / "out", temporary, journal)
-        for item in trial.timed:
+        for number, item in enumerate(trial.timed):
+            publisher = Publisher(directory / f"out-{number}", temporary, journal)  # one of them comes twice
             try:
                 status, _ = process(ImageWork(item=item, recipe=trial.recipes[item.recipe], publisher=publisher))
             except MachineFaultError as fault:
                 say("fault", text=str(fault))
                 return
             if status.status == "failed":
-                say("failed", text=f"{item.title}: {status.reason}: {status.message}")
+                say("failed", id=item.id, text=f"{item.title}: {status.reason}: {status.message}")
             else:
                 say("done", id=item.id, seconds=status.seconds)
 

@@ -19,6 +19,7 @@ import pytest
 from pipelines.errors import JobError
 from rayjobs.command_line.cli import main
 from rayjobs.command_line.json_outputs import output_schema
+from rayjobs.run.dry_run import taken_cpus
 from rayjobs.run.keeper import Keeper, listen
 from rayjobs.run.kept_ray import (
     KeptRay,
@@ -74,6 +75,13 @@ def keep(tmp_path: Path) -> Iterator[Keep]:
 def test_where_none_is_kept_a_session_starts_its_own() -> None:
     assert (kept_ray(), usable_ray(), unused_ray(), hold("job"), starts_ray()) == (None, None, None, None, True)
     assert end() is False
+
+
+def test_a_plan_is_for_the_cpus_that_the_run_takes(keep: Keep) -> None:
+    here = os.cpu_count()
+    assert (taken_cpus(None), taken_cpus(10_000), taken_cpus(1)) == (here, here, 1)
+    keep(cpus=500)
+    assert (taken_cpus(None), taken_cpus(10_000), taken_cpus(2)) == (500, 500, 2)
 
 
 def test_who_holds_it_is_told_and_keeps_it_from_ending(keep: Keep) -> None:

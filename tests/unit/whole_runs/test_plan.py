@@ -82,15 +82,26 @@ def test_it_survives_whatever_a_plug_in_does(place: Place, name: str) -> None:
     assert "Traceback" not in done.err
     assert "4 inputs, 4 to do" in done.out
     expected = {
-        "ends": "the process that tried some inputs ended (signal 9)",
-        "exits": "the process that tried some inputs ended (exit code 3)",
-        "raises": "of 4 inputs that were tried 4 failed",
-        "hungry": "of 4 inputs that were tried 4 failed",
+        "ends": "the time isn't estimated: the process that tried some inputs ended (signal 9)",
+        "exits": "the time isn't estimated: the process that tried some inputs ended (exit code 3)",
+        "raises": "the time isn't estimated: of 3 inputs that were tried 3 failed",
+        "hungry": "the time isn't estimated: of 3 inputs that were tried 3 failed",
     }
     if name in expected:
         assert f"note:       {expected[name]}" in done.out
     else:
         assert "note:" not in done.out
+
+
+def test_what_is_loaded_once_is_no_time_of_images_and_it_is_said_when_not_all_were_tried(place: Place) -> None:
+    """The plug-in takes 9 s to load, once, and its process ends with the last of three images."""
+    body = "os.n = getattr(os, 'n', 0) + 1; os.n == 1 and os.system('sleep 9'); os.n == 4 and os._exit(3)"
+    job = {"inputs": ["in/p[0-2].png"], "plugins": ["slow"], "operations": ["slow"], "limits": {"workers": 1}}
+    path = plugin(place.base / "plug", "slow", body)
+    done = plan(place, "--json", "--allow-plugin", "slow", job=job, PYTHONPATH=str(path))
+    assert done.json["cpus"] == 1
+    assert 6 < done.json["seconds"] < 12
+    assert done.json["note"].startswith("the time is told from 2 of 3 inputs: the process that tried some inputs ended")
 
 
 def test_files_of_several_images_are_tried_as_a_run_takes_them(place: Place) -> None:
