@@ -37,6 +37,8 @@ MOST = 24
 MAKING_S = 2.0
 """A picture that the report doesn't have is made from the image; after so long none is begun any more."""
 ORIGINAL = "the original: its result wasn't kept"
+UNKNOWN = "the original: its result's preview isn't known; run the job again, or write images if that was in vain"
+"""In outputs of a version before, and in those that were rebuilt, until their next run."""
 _TILE = f"margin:0;width:{SHEET_PX}px;font-size:12px;overflow-wrap:anywhere"
 _EMPTY = (
     f"box-sizing:border-box;width:{SHEET_PX}px;height:{SHEET_PX * 3 // 4}px;padding:8px;border:1px dashed;opacity:.7;"
@@ -99,7 +101,8 @@ def contact_sheet(
 ) -> ContactSheet:
     """The sheet of some inputs of the job in ``output``, with a line under each name.
 
-    ``pixels`` is the job's digest of what decides them (``JobFacts``); ``changes``: whether its operations do anything.
+    ``pixels`` is the job's digest of what decides them (``JobFacts``), empty when unknown; ``changes``: whether its
+    operations do anything.
     """
     maker = _Maker(output, pixels, changes, time.monotonic() + MAKING_S)
     names = [readable_path(each.path) for each in inputs]
@@ -139,7 +142,8 @@ class _Maker:
     def filled(self, tile: Tile, final: FinalInput) -> Tile:
         """The tile with its picture, or with why there is none."""
         image = shown_image(final.outputs)
-        original = replace(tile, note=ORIGINAL if self.changes and image is None else "")
+        note = ORIGINAL if self.pixels else UNKNOWN
+        original = replace(tile, note=note if self.changes and image is None else "")
         asked = [(tile, thumbnail_key(final, self.pixels, image))]
         asked += [(original, original_key(final))] if original.note else []
         for shown, key in asked:
