@@ -90,13 +90,12 @@ class OpenTables:
         connection: duckdb.DuckDBPyConnection = _installed("duckdb").connect()
         for name, path in self._paths().items():
             try:
-                for file in _files(path):
-                    schema = self._schema(file)
+                schemas = [self._schema(file) for file in _files(path)]
             except JobError as error:
                 warnings.warn(f"left out: {error}", stacklevel=3)
                 continue
             files = [str(file) for file in _files(path)]
-            connection.register(name.replace("/", "_"), ds.dataset(files, schema=schema, format="parquet"))
+            connection.register(name.replace("/", "_"), ds.dataset(files, schema=schemas[0], format="parquet"))
         return connection
 
     def ray(self, name: str, columns: Sequence[str] | None) -> Any:

@@ -161,7 +161,7 @@ def number_text(value: Number) -> str:
     """
     if value is None or not math.isfinite(value):
         return "–"  # noqa: RUF001 - an en dash is meant
-    exact = Decimal(value)
+    exact = Decimal(value if isinstance(value, int) else float(value))  # numpy's, too
     if isinstance(value, int) or abs(value) >= 999.5:
         text = f"{exact.to_integral_value(ROUND_HALF_UP):,f}"
     else:

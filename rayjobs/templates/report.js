@@ -38,14 +38,15 @@
   const chunks = new Map(); // rows read lately, or being read: chunk -> promise
   const arrived = new Map(); // rows that are there now: chunk -> rows
   const loading = new Map(); // url -> promise
+  const missing = new Set(); // urls that couldn't be read when they were asked for last
   let blocks = 0, blocksThere = 0;
 
   function read(url) {
     return new Promise((done, failed) => {
       const script = document.createElement("script");
       script.src = policy ? policy.createScriptURL(url) : url;
-      script.onload = () => { script.remove(); done(); };
-      script.onerror = () => { script.remove(); failed(new Error(`${url} is missing`)); };
+      script.onload = () => { script.remove(); readAgain(url); done(); };
+      script.onerror = () => { script.remove(); missing.add(url); failed(new Error(`${url} is missing`)); };
       document.head.append(script);
     });
   }
@@ -521,8 +522,8 @@
     });
     for (const id of ["from", "to"]) $(id).addEventListener("change", () => {
       const end = (text, otherwise) => (text === "" ? otherwise : Number(text));
-      const share = measure().share ? 0.01 : 1;
-      setRange(end($("from").value, -Infinity) * share, end($("to").value, Infinity) * share);
+      const share = measure().share ? 100 : 1;
+      setRange(end($("from").value, -Infinity) / share, end($("to").value, Infinity) / share);
     });
     $("whole").addEventListener("click", () => setRange(-Infinity, Infinity));
     brush();
@@ -531,7 +532,7 @@
   const measure = () => asCompared(state.measure);
 
   function setRange(low, high) {
-    [low, high] = [low, high].map((end) => Number(end.toPrecision(6))).sort((a, b) => a - b); // as the address says it
+    [low, high] = [low, high].sort((a, b) => a - b);
     if (low === -Infinity && high === Infinity) state.ranges.delete(state.measure);
     else state.ranges.set(state.measure, [low, high]);
     changed();
@@ -613,7 +614,7 @@
     $("middle").textContent = `median ${said(at(0.5), each)} ${unit(each)}`;
     $("high").textContent = said(ends[1], each);
     $("range-unit").textContent = each.share ? "%" : unit(each);
-    const share = each.share ? 100 : 1, shown = (end) => (Number.isFinite(end) ? Number((end * share).toPrecision(5)) : "");
+    const share = each.share ? 100 : 1, shown = (end) => (Number.isFinite(end) ? Number((end * share).toPrecision(15)) : "");
     $("from").value = range ? shown(range[0]) : "";
     $("to").value = range ? shown(range[1]) : "";
   }
@@ -628,7 +629,8 @@
       svg.setPointerCapture(event.pointerId);
     });
     const moved = (event) => {
-      const [low, high] = [start, share(event)].sort((a, b) => a - b), value = (at) => ends[0] + at * (ends[1] - ends[0]);
+      const [low, high] = [start, share(event)].sort((a, b) => a - b);
+      const value = (at) => Number((ends[0] + at * (ends[1] - ends[0])).toPrecision(6));
       return [low < 0.004 ? -Infinity : value(low), high > 0.996 ? Infinity : value(high)];
     };
     svg.addEventListener("pointermove", (event) => {
@@ -864,6 +866,11 @@
     if (place < 0 || place === current) return;
     if (viewer.open) showImage(place);
     else { opener = view[place]; show(); showImage(place); }
+  }
+  function readAgain(url) { // the notice is of what is missing still
+    if (!missing.delete(url)) return;
+    if (missing.size) fail(new Error(`${[...missing][0]} is missing`));
+    else if (blocksThere === blocks) $("broken").hidden = true;
   }
   function fail(error) {
     $("broken").hidden = false;

@@ -10,6 +10,8 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -340,6 +342,15 @@ def test_a_damaged_preview_costs_no_sheet(
     assert "no picture: the file is gone" in page
 
 
+def test_previews_that_are_not_known_are_not_called_lost(place: Place) -> None:
+    """An output of a version before doesn't say what decided its pixels."""
+    place.run(job={"operations": ["invert"], "export": {"images": False, "data": ["csv"]}})
+    assert {tile.note for tile in rayjobs.open_job(place.out).contact_sheet().tiles} == {""}
+    with closing(JobLedger(place.out / ".rayjobs/ledger.sqlite")) as ledger:
+        ledger.facts.write(replace(ledger.facts.read(), pixels=""))
+    assert {tile.note for tile in rayjobs.open_job(place.out).contact_sheet().tiles} == {sheets.UNKNOWN}
+
+
 @given(
     st.sets(st.lists(st.sampled_from("abc"), min_size=1, max_size=5).map(lambda way: "/" + "/".join(way)), min_size=1)
 )
@@ -410,6 +421,17 @@ def test_what_is_no_table_among_the_tables_is_told_or_passed_over(place: Place, 
     left_out = ("gone.parquet", "parts.parquet/part-1.parquet", "torn.parquet")
     assert files == [[str(data / name)] for name in left_out]
     assert "torn" not in there
+
+
+def test_parts_of_several_schemas_have_that_of_the_first_for_all_readers(place: Place, job: OpenJob) -> None:
+    parts = place.out / "data/mixed.parquet"
+    parts.mkdir()
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), parts / "part-0.parquet")
+    pq.write_table(pa.table({"a": [2]}), parts / "part-1.parquet")
+    expected = [(1, "x"), (2, None)]
+    assert [(row["a"], row["b"]) for row in job.table("mixed").to_pylist()] == expected
+    with job.to_duckdb() as connection:
+        assert connection.execute("SELECT a, b FROM mixed ORDER BY a").fetchall() == expected
 
 
 def test_a_damaged_manifest_is_told_in_one_line(place: Place, job: OpenJob) -> None:

@@ -457,6 +457,8 @@ def test_iterators_are_refused_because_rows_are_read_twice(tmp_path: Path) -> No
         (99.95, "100"),
         (1.125, "1.13"),
         (250, "250"),
+        (np.int64(12345), "12,345"),
+        (np.float32(0.125), "0.125"),
         (None, "–"),  # noqa: RUF001
     ],
 )

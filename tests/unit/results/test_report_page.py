@@ -199,6 +199,7 @@ def test_what_is_missing_is_told_and_read_when_it_is_there_again(
     page.get_by_role("button", name=re.compile("Pictures")).click()
     page.get_by_role("button", name=re.compile("Failed")).click()
     page.get_by_text("0 bytes").wait_for()
+    assert not page.is_visible("#broken")
     context.close()
 
 
@@ -255,6 +256,12 @@ def test_a_range_is_brushed_typed_and_dropped(look: Callable[..., Page]) -> None
     until(page, "document.querySelector('#chosen').textContent.includes('90 to 120')")
     for name in page.locator(".card .numbers").all_inner_texts():
         assert 90 <= float(re.search(r"Brightness\s+([\d.]+)", name)[1]) <= 120  # type: ignore[index]
+    page.fill("#from", "90.1234567")
+    page.press("#from", "Enter")
+    page.fill("#to", "1234567.25")
+    page.press("#to", "Enter")
+    assert (page.input_value("#from"), page.input_value("#to")) == ("90.1234567", "1234567.25")
+    assert state(page).endswith("90.1234567..1234567.25")
     page.get_by_role("button", name=re.compile("Drop the range")).click()
     until(page, "document.querySelector('#count').textContent === '26 of 28 inputs'")
 
