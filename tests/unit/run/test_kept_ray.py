@@ -42,8 +42,9 @@ Keep = Callable[..., threading.Thread]
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account of its own, that no other keeper is of; nobody says which Ray to use."""
+    """An account of its own, that no other keeper is of; nobody says which Ray to use, or has imported it before."""
     monkeypatch.setenv("RAYJOBS_HOME", str(tmp_path))
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
