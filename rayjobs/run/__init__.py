@@ -6,8 +6,9 @@
                                             `- ray_session: a cluster to work on
 
 ``run_end`` says how a run ends, ``stopped_run`` clears up after one that was stopped. ``ray_address`` says which Ray is
-used; ``kept_ray`` finds the one that ``keeper``, a process of its own, keeps for several runs. ``worker_watch`` knows
-who makes no progress, ``ray_workers`` ends them, ``ray_lone_tasks`` tries suspects alone; ``ray_health`` and
-``able_nodes`` end a run that nobody can work for. Only ``ray_*`` touch Ray.
+used; ``kept_ray`` finds the one that ``keeper``, a process of its own, keeps for several runs, and ``kept_environment``
+says whether it would give the same results. ``worker_watch`` knows who makes no progress, ``ray_workers`` ends them,
+``ray_lone_tasks`` tries suspects alone; ``ray_health`` and ``able_nodes`` end a run that nobody can work for. Only
+``ray_*`` touch Ray.
 For the person who waits: ``signals``, ``progress``, ``display``, ``live_display``, ``notify`` and ``last_words``.
 """

@@ -15,21 +15,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 from actors.home import rayjobs_home
 from pipelines.errors import JobError
-from rayjobs.run.kept_ray import MESSAGE_BYTES, KeptRay, environment, process_at, socket_name
+from rayjobs.run.kept_environment import OF_OTHERS, absolute_paths, environment
+from rayjobs.run.kept_ray import ANSWER_S, MESSAGE_BYTES, KeptRay, process_at, socket_name
 from rayjobs.run.last_words import explained
 from rayjobs.run.signals import stopping_on_signals
 
-OF_OTHERS = (
-    *("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR"),
-    *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"),
-)
-"""Variables that say which Ray to use, and with which token."""
 LOOK_S = 1.0
 """How often it is looked whether Ray still answers, and whether it has been idle for long enough."""
+SHORT_OF_FILES_S = 0.1
+"""How long it waits for a descriptor before it looks again."""
 
 
 def main() -> None:
@@ -53,7 +52,10 @@ def keep(idle_s: float, *, ready: Callable[[], None]) -> list[socket.socket]:
     """
     listener = listen()
     here = environment()
-    os.chdir(rayjobs_home())  # where it was started may go away
+    os.environ.update(absolute_paths())
+    home = rayjobs_home()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.chdir(home)  # where it was started may go away
     for name in OF_OTHERS:
         os.environ.pop(name, None)
     stopping = threading.Event()
@@ -82,7 +84,7 @@ def listen() -> socket.socket:
     Raises
     ------
     JobError
-        Another one has it.
+        Another process has it.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -91,9 +93,24 @@ def listen() -> socket.socket:
         listener.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise JobError("another `rayjobs up` has started Ray, or does so now") from error
+        raise JobError(_taken()) from error
     listener.listen(64)
     return listener
+
+
+def _taken() -> str:
+    """Who has the name, in words: any user may take it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line, suppress(ConnectionError, TimeoutError):
+        line.settimeout(ANSWER_S)
+        line.connect(socket_name())
+        try:
+            process_at(line)
+        except PermissionError as error:
+            return (
+                f"Ray can't be kept: {error.strerror}, and has taken the name at which it would be found; have it "
+                "ended, or set RAYJOBS_HOME to another directory of yours"
+            )
+    return "another `rayjobs up` has started Ray, or does so now"
 
 
 class Keeper:
@@ -118,15 +135,30 @@ class Keeper:
                 for key, _ in selector.select(LOOK_S):
                     line: socket.socket | None = key.data
                     if line is None:
-                        line, _ = self._listener.accept()
-                        self._asking.add(line)
-                        selector.register(line, selectors.EVENT_READ, line)
+                        line = self._accepted()
+                        if line is not None:
+                            self._asking.add(line)
+                            selector.register(line, selectors.EVENT_READ, line)
                     elif not self._hear(line):
                         selector.unregister(line)
                         self._forget(line)
         for line in self._asking:
             line.close()
         return self._enders
+
+    def _accepted(self) -> socket.socket | None:
+        """The next connection, if it is one of this user: everybody can connect."""
+        try:
+            line, _ = self._listener.accept()
+        except OSError:  # it has gone away, or there are no more descriptors: those of others will be free again
+            time.sleep(SHORT_OF_FILES_S)
+            return None
+        try:
+            process_at(line)
+        except PermissionError:
+            line.close()
+            return None
+        return line
 
     def _idle_s(self) -> float:
         return 0.0 if self._holders else time.monotonic() - self._idle_since
@@ -144,7 +176,8 @@ class Keeper:
             if asked["question"] == "end" and not self._holders:
                 self._asking.discard(line)
                 self._enders.append(line)
-        except (OSError, ValueError, KeyError):  # it has gone away, or asks what nobody knows
+        # It has gone away, or asks what nobody knows, or what is no question at all.
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         return True
 

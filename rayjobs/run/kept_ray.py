@@ -12,7 +12,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import socket
 import struct
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any, Literal
 
 from actors.home import rayjobs_home
 from pipelines.errors import JobError, RayjobsError
+from rayjobs.run.kept_environment import difference, environment
 from rayjobs.run.ray_address import starts_embedded
 
 ANSWER_S = 10.0
@@ -32,9 +32,8 @@ ANSWER_S = 10.0
 START_S = 120.0
 END_S = 60.0
 """How long Ray may take to start, and to end."""
-MESSAGE_BYTES = 2**16
-DECIDING = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "NUMBA_CACHE_DIR", "TMPDIR", "RAY_TMPDIR")
-"""Variables that decide which code workers run, and where they keep what."""
+MESSAGE_BYTES = 2**18
+"""More than the system sends at once; an answer names all variables."""
 _KEEPER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from rayjobs.run import keeper; keeper.main()"
 
 Question = Literal["look", "hold", "end"]
@@ -55,7 +54,7 @@ class KeptRay:
     idle_s: float
     """How long nobody may hold it before it ends."""
     environment: Mapping[str, str]
-    """What it runs, by ``environment``."""
+    """What its workers inherit, by ``kept_environment``."""
     holders: tuple[str, ...] = ()
     """Who holds it now, in words."""
     ends: float | None = None
@@ -153,32 +152,6 @@ def why_unused(kept: KeptRay) -> str | None:
     return None
 
 
-def difference(there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    """The first thing that two environments don't have in common, in words."""
-    for name in {**there, **here}:
-        one, other = there.get(name) or "not set", here.get(name) or "not set"
-        if one != other:
-            return f"its {name} is {one}, here it is {other}"
-    return None
-
-
-def environment() -> dict[str, str]:
-    """What has to be the same where Ray was started and where it is used.
-
-    Variables are those that this process was started with: OpenCV adds to LD_LIBRARY_PATH when it is imported.
-    """
-    place = Path(__file__).resolve().parents[2]
-    pairs = (pair.partition(b"=") for pair in Path("/proc/self/environ").read_bytes().split(b"\0"))
-    started_with = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
-    return {
-        "Python": f"{'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}",
-        "Ray": _version("ray"),
-        "rayjobs": f"{_version('rayjobs-app')} in {place}",
-        "umask": _umask(),
-        **{name: started_with.get(name, "") for name in DECIDING},
-    }
-
-
 def start(idle_s: float) -> tuple[KeptRay, bool]:
     """Have Ray started and kept; (the one that is kept now, whether this has started it).
 
@@ -267,21 +240,6 @@ def from_json(found: Mapping[str, Any]) -> KeptRay:
     """What a keeper answered, which may be of a later version."""
     known = {each.name: found[each.name] for each in fields(KeptRay) if each.name in found}
     return KeptRay(**{**known, "holders": tuple(found["holders"])})
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:  # a checkout that is on the path
-        return "unknown"
-
-
-def _umask() -> str:
-    """Of this process; to ask for it otherwise is to change it."""
-    found = re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
-    return found[1] if found else ""
 
 
 def _clock(seconds: float) -> str:

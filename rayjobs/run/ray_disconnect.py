@@ -17,8 +17,11 @@ def disconnect() -> None:
 
     Ray says goodbye to its control service (GCS) first. Where that is dead, it would wait, and end this process after
     60 s; so what belongs to an embedded cluster is ended without a word then. Ray's library doesn't survive the
-    interpreter's own end in that state, so this process ends without it, with 1.
+    interpreter's own end in that state, so this process ends without it, with 1. Nothing is left to do where the
+    program has ended the connection itself.
     """
+    if not ray.is_initialized():
+        return
     if answers(gcs_address()):
         ray.shutdown()
         return

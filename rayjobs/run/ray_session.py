@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,17 +177,18 @@ def _disconnect() -> None:
     kept = _CONNECTION.hold
     _CONNECTION.embedded, _CONNECTION.failed, _CONNECTION.ours, _CONNECTION.watchdog = None, False, False, None
     _CONNECTION.hold, _CONNECTION.alone, _CONNECTION.unused = None, False, False
-    if ours:
-        from rayjobs.run.ray_disconnect import disconnect
+    with ExitStack() as ends:  # the last comes first, and each whatever becomes of the others
+        if kept is not None:
+            ends.callback(kept.release)
+        if embedded is not None:
+            ends.callback(embedded.end, failed=failed)
+        if watchdog is not None:
+            ends.callback(end_children, watchdog)
+        if ours:
+            from rayjobs.run.ray_disconnect import disconnect
 
-        with own_sigterm_handler():
-            disconnect()
-    if watchdog is not None:
-        end_children(watchdog)
-    if embedded is not None:
-        embedded.end(failed=failed)
-    if kept is not None:
-        kept.release()
+            with own_sigterm_handler():
+                disconnect()
 
 
 def _program_is_connected() -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,14 @@ import pytest
 from pipelines.errors import JobError
 from rayjobs.command_line.cli import main
 from rayjobs.command_line.json_outputs import output_schema
+from rayjobs.run import ray_session
 from rayjobs.run.dry_run import taken_cpus
+from rayjobs.run.embedded_sessions import EmbeddedSession
 from rayjobs.run.keeper import Keeper, listen
+from rayjobs.run.kept_environment import absolute_paths, difference, environment
 from rayjobs.run.kept_ray import (
     KeptRay,
     end,
-    environment,
     hold,
     kept_ray,
     socket_name,
@@ -138,9 +143,109 @@ def test_who_connects_and_says_nothing_or_nonsense_disturbs_nobody(keep: Keep) -
         confused.connect(socket_name())
         confused.send(b"\xff{")
         assert confused.recv(100) == b""
+        for message in (b"[]", b"7", b'{"question": ["hold"]}', b"[" * 60_000):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.connect(socket_name())
+                other.send(message)
+                other.recv(2**18)
         assert usable_ray() is not None
         assert end() is True
         assert silent.recv(100) == b""
+
+
+def test_another_user_can_neither_stay_connected_nor_pass_for_a_keeper(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(line: socket.socket) -> int:
+        raise PermissionError(errno.EPERM, "process 7 is of user 8")
+
+    keep()
+    with monkeypatch.context() as elsewhere, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+        elsewhere.setattr("rayjobs.run.keeper.process_at", refuse)
+        stranger.settimeout(30)
+        stranger.connect(socket_name())
+        assert stranger.recv(100) == b"", "it has said nothing"
+        with pytest.raises(JobError, match=r"process 7 is of user 8, and has taken the name .* set RAYJOBS_HOME"):
+            listen()
+    assert usable_ray() is not None
+
+
+def test_a_keeper_without_descriptors_waits_for_some(keep: Keep) -> None:
+    keep()
+    assert usable_ray() is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(30)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        try:
+            with suppress(OSError):  # too many open files
+                while True:
+                    taken.append(os.dup(client.fileno()))
+            client.connect(socket_name())
+            time.sleep(0.5)  # it tries to accept meanwhile
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken:
+                os.close(descriptor)
+        client.send(b'{"question": "look"}')
+        assert json.loads(client.recv(2**18))["cpus"] == 2
+
+
+class _Broken(EmbeddedSession):
+    def end(self, *, failed: bool) -> None:
+        raise OSError("the disk is full")
+
+
+def test_a_session_that_ends_badly_holds_nothing(keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep()
+    broken = _Broken("session", tmp_path / "session", None, -1)
+    connection = ray_session._Connection(threading.Lock(), embedded=broken, hold=hold("photos"))
+    monkeypatch.setattr(ray_session, "_CONNECTION", connection)
+    with pytest.raises(OSError, match="the disk is full"):
+        ray_session._disconnect()
+    wait_until(lambda: not (kept_ray() or pytest.fail("it has ended")).holders)
+
+
+@pytest.mark.parametrize("name", ["MODEL_DIR", "OPENCV_IO_MAX_IMAGE_PIXELS", "CUDA_VISIBLE_DEVICES", "TZ", "HISTOGRAM"])
+def test_variables_that_may_decide_results_count_and_their_values_are_told_to_nobody(
+    name: str, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "/hidden/a")
+    keep()
+    assert usable_ray() is not None
+    monkeypatch.setenv(name, "/hidden/b")
+    assert unused_ray() == f"its {name} has another value"
+    monkeypatch.delenv(name)
+    assert unused_ray() == f"its {name} is set, here it is not"
+    assert "hidden" not in str(kept_ray())
+
+
+def test_where_one_is_and_what_a_session_sets_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = environment()
+    for name in ("PWD", "OLDPWD", "SHLVL", "TERM", "SSH_TTY", "MAKELEVEL", "PYTEST_CURRENT_TEST", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "other")
+    monkeypatch.chdir(tmp_path)
+    of_opencv = "/site-packages/cv2/../../lib64"  # the entry that it adds when it is imported
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{of_opencv}:{os.environ.get('LD_LIBRARY_PATH', '')}")
+    assert difference(before, environment()) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # no device; not set: all of them
+    assert difference(before, environment()) == "its CUDA_VISIBLE_DEVICES is not set, here it is"
+
+
+def test_relative_paths_are_of_the_directory_that_they_were_given_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("PYTHONPATH", "src:/lib")
+    monkeypatch.chdir(tmp_path / "one")
+    there = environment()
+    assert absolute_paths()["PYTHONPATH"] == f"{tmp_path}/one/src:/lib"
+    monkeypatch.chdir(tmp_path / "two")
+    assert difference(there, environment()) == "its PYTHONPATH has another value"
+    monkeypatch.setenv("PYTHONPATH", "../one/src:/lib")
+    assert difference(there, environment()) is None
 
 
 def test_it_ends_when_nobody_has_held_it_for_so_long(keep: Keep) -> None:
@@ -159,7 +264,7 @@ def test_it_ends_when_nobody_has_held_it_for_so_long(keep: Keep) -> None:
     [
         ({"environment": {"Ray": "2.59.0"}}, "its Ray is 2.59.0, here it is 2."),
         ({"environment": {"rayjobs": "0.1 in /opt"}}, "its rayjobs is 0.1 in /opt, here"),
-        ({"environment": {"PYTHONPATH": "/elsewhere"}}, "its PYTHONPATH is /elsewhere, here it is "),
+        ({"environment": {"$OF_THERE": "0f"}}, "its OF_THERE is set, here it is not"),
         ({"environment": {"umask": "0777"}}, "its umask is 0777, here it is 0"),
         ({"environment": {"of a later version": "x"}}, "its of a later version is x, here it is not set"),
         ({"directory": "/nowhere/session"}, "its directory /nowhere/session isn't there"),
