@@ -42,6 +42,16 @@ from tests.leaks import wait_until
 
 HOLDER = "import sys; from rayjobs.run.kept_ray import hold; held = hold('photos'); print('held'); sys.stdin.read()"
 
+KEEPER = """
+import os
+from rayjobs.run import keeper, ray_session
+def session(**named):
+    print(os.environ["PYTHONPATH"], os.environ["RAYJOBS_HOME"], os.getcwd())
+    raise SystemExit
+ray_session.ray_session = session
+keeper.keep(1.0, ready=print)
+"""
+
 Keep = Callable[..., threading.Thread]
 
 
@@ -145,6 +155,7 @@ def test_who_connects_and_says_nothing_or_nonsense_disturbs_nobody(keep: Keep) -
         assert confused.recv(100) == b""
         for message in (b"[]", b"7", b'{"question": ["hold"]}', b"[" * 60_000):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.settimeout(30)
                 other.connect(socket_name())
                 other.send(message)
                 other.recv(2**18)
@@ -246,6 +257,14 @@ def test_relative_paths_are_of_the_directory_that_they_were_given_in(
     assert difference(there, environment()) == "its PYTHONPATH has another value"
     monkeypatch.setenv("PYTHONPATH", "../one/src:/lib")
     assert difference(there, environment()) is None
+
+
+def test_a_keeper_takes_relative_paths_along_to_its_home_which_need_not_be_there_yet(tmp_path: Path) -> None:
+    variables = {**os.environ, "PYTHONPATH": "src:", "RAYJOBS_HOME": "new/home"}
+    command = [sys.executable, "-c", KEEPER]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    home = f"{tmp_path}/new/home"
+    assert (done.stdout.split(), done.stderr) == ([f"{tmp_path}/src", home, home], "")
 
 
 def test_it_ends_when_nobody_has_held_it_for_so_long(keep: Keep) -> None:
