@@ -10,12 +10,13 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors.coordinator.cluster_ledger import ledger_path, remove_ledger
 from actors.home import rayjobs_home
-from pipelines.errors import RayjobsError
+from pipelines.errors import JobError, RayjobsError
 from pipelines.storage.custody import Kind
 from pipelines.storage.local_files import discard_directory, look, remove_own
 
@@ -23,6 +24,32 @@ KEPT = 3
 """Session directories of failed runs."""
 LEAVING_S = 3.0
 """How long the last of Ray's processes may take to leave its directory."""
+SOCKET_PATH_BYTES = 107
+"""Linux takes no longer one."""
+
+
+def check_temporary_directory(environment: Mapping[str, str]) -> None:
+    """Refuse to start Ray where its sockets would have paths that the system doesn't take.
+
+    Raises
+    ------
+    JobError
+        Naming the variable that says where.
+    """
+    variable, directory = temporary_directory(environment)
+    longest = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
+    if len(os.fsencode(directory)) + len(longest) > SOCKET_PATH_BYTES:
+        most = SOCKET_PATH_BYTES - len(longest)
+        raise JobError(
+            f"{variable}={directory}: too long for the sockets of Ray, which take {most} bytes; set RAY_TMPDIR to a "
+            "shorter directory, such as /tmp"
+        )
+
+
+def temporary_directory(environment: Mapping[str, str]) -> tuple[str, str]:
+    """Below which directory Ray keeps its own, as Ray itself decides, and the variable that says so."""
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
+    return variable, environment.get(variable, "/tmp")
 
 
 @dataclass(slots=True)

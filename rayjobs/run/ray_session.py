@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipelines.admission import Admission, offering
 from pipelines.errors import JobError
 from pipelines.retry_rules import RAY_START
 from rayjobs.run.agents_watchdog import end_children, watch_children
-from rayjobs.run.embedded_sessions import EmbeddedSession
+from rayjobs.run.embedded_sessions import EmbeddedSession, check_temporary_directory, temporary_directory
 from rayjobs.run.kept_ray import Hold, KeptRay, hold, usable_ray
 from rayjobs.run.ray_address import cluster_address, in_submitted_job, starts_embedded
 
@@ -35,8 +35,6 @@ EMBEDDED_STORE_BYTES = 2 * 2**30
 WARM_WORKERS_PER_CPU = 2
 """Workers that Ray keeps warm. By default one per CPU in all: a driver whose neighbour is busy loses its own after a
 second, and an urgent task then waits 1.5 s for a fresh one."""
-SOCKET_PATH_BYTES = 107
-"""Linux takes no longer one."""
 CONNECT_S = 10.0
 """How long a cluster may take to answer at all."""
 
@@ -309,30 +307,6 @@ class _OwnPath(list[str]):
         super().extend(directory for directory in directories if os.path.abspath(directory) in own)
 
 
-def check_temporary_directory(environment: Mapping[str, str]) -> None:
-    """Refuse to start Ray where its sockets would have paths that the system doesn't take.
-
-    Raises
-    ------
-    JobError
-        Naming the variable that says where.
-    """
-    variable, directory = _temporary_directory(environment)
-    longest = f"/ray/session_2026-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store"
-    if len(os.fsencode(directory)) + len(longest) > SOCKET_PATH_BYTES:
-        most = SOCKET_PATH_BYTES - len(longest)
-        raise JobError(
-            f"{variable}={directory}: too long for the sockets of Ray, which take {most} bytes; set RAY_TMPDIR to a "
-            "shorter directory, such as /tmp"
-        )
-
-
-def _temporary_directory(environment: Mapping[str, str]) -> tuple[str, str]:
-    """Below which directory Ray keeps its own, as Ray itself decides, and the variable that says so."""
-    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in environment else "TMPDIR"
-    return variable, environment.get(variable, "/tmp")
-
-
 def _check_reachable(address: str) -> None:
     """Ray itself waits for minutes before it says that nobody answers."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
@@ -398,7 +372,7 @@ def _settings_of_ray() -> None:
 def _unreachable(address: str | None, error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if address is None:
-        variable, directory = _temporary_directory(os.environ)
+        variable, directory = temporary_directory(os.environ)
         if isinstance(error, OSError) and str(error.filename or "").startswith(directory):
             where = f"{error.filename}: {error.strerror}; set {variable} to a directory of yours"
             return f"Ray can't start on this machine: {where}"

@@ -344,7 +344,7 @@ def test_operations_are_taken_as_a_job_file_has_them(shared: ExtensibleImageProc
     np.testing.assert_array_equal(rendered, expected(image, operations))
     np.testing.assert_array_equal(result(shared.render_pipeline_async(image, "invert")), 255 - image)
     for wrong in ([{"invert": {}, "gamma": {}}], [{}], [3], [{"gamma": 2}]):
-        with pytest.raises(ChainError, match="operation 1: give a name"):
+        with pytest.raises(ChainError, match=r"operation 1: (gamma: give a mapping|give a name)"):
             shared.render_pipeline_async(image, wrong)  # type: ignore[arg-type]
 
 

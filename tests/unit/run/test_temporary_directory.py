@@ -11,7 +11,7 @@ from tests.runs import ROOT
 
 CODE = """
 from pipelines.errors import JobError
-from rayjobs.run.ray_session import check_temporary_directory
+from rayjobs.run.embedded_sessions import check_temporary_directory
 try:
     check_temporary_directory({environment!r})
 except JobError as error:
