@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -161,8 +162,10 @@ class LineOrder:
     Each stands on the shelf of those that fare alike, by the turn of its group. A change of a line is noted, and looked
     at when somebody asks for the order: a decision costs time by the number of shelves and the logarithm of the lines.
 
-    Lines that rose by waiting stand by how long they waited; those of a level and its other lines go first by turns,
-    round by round. So ever new jobs don't starve one that was served before, and many old ones don't stop the urgent.
+    Lines that rose by waiting stand by how long they waited: before the others of the level when somebody who hadn't
+    waited as long was the last to get some of what they want, and after them when it was their turn. So ever new jobs
+    don't starve one that was served before, whatever goes on with what it doesn't want, and many old ones don't stop
+    the urgent.
     """
 
     def __init__(self, is_withheld: Callable[[Line], bool], goes_first: Callable[[str], bool]) -> None:
@@ -180,16 +183,16 @@ class LineOrder:
         """Groups by the most urgent level that they wait at."""
         self._types: Counter[str] = Counter()
         """Waiting lines by type."""
-        self._round: list[tuple[int, bool, bool, float, int, int, Shelf]] = []
+        self._round: list[tuple[int, bool, int, float, int, int, Shelf]] = []
         self._offers: dict[Shelf, int] = {}
         """Shelf -> number of what it has in the round."""
         self._passed: set[Shelf] = set()
         self._first: dict[str, bool] = {}
         self._begun = 0
         self._is_round = False
-        self._served_risen: dict[int, bool] = {}
-        """Level -> whether who was served last had risen to it."""
-        self._others_first: dict[int, bool] = {}
+        self._served: dict[tuple[int, str], float] = {}
+        """(level, resource) -> since when who got some of it last had waited; infinite for who hadn't risen."""
+        self._served_before: dict[tuple[int, str], float] = {}
         """The same when the round began."""
         self._seen: list[tuple[Shelf, tuple[float, int, int, Line]]] = []
 
@@ -202,9 +205,11 @@ class LineOrder:
     def serve(self, line: Line) -> None:
         """It was the line's turn, and so its group's."""
         self._turns[line.group] = next(self._numbers)
-        if line.place is not None:
-            shelf = line.place[0]
-            self._served_risen[shelf[0]] = shelf[1]
+        if line.place is None:
+            return
+        shelf, since, _ = line.place
+        for name, _ in line.key[4]:
+            self._served[shelf[0], name] = since if shelf[1] else math.inf
 
     def turn(self, group: str) -> int:
         """When a group was last served."""
@@ -318,7 +323,7 @@ class LineOrder:
             each.clear()
         self.settle(now)
         self._is_round = True
-        self._others_first = dict(self._served_risen)
+        self._served_before = dict(self._served)
         self._begun = next(self._numbers)
         for shelf in list(self._shelves):
             self._offer(shelf)
@@ -339,5 +344,10 @@ class LineOrder:
         # A pool that holds nothing comes before the many jobs of the other: once in a round.
         first = self._first.setdefault(shelf[3], self._goes_first(shelf[3])) and (shelf[1] or turn <= self._begun)
         self._offers[shelf] = number = next(self._numbers)
-        later = shelf[1] is self._others_first.get(shelf[0], True)
-        heapq.heappush(self._round, (shelf[0], not first, later, turn, order, number, shelf))
+        rank = self._rank_of_risen(shelf, turn) if shelf[1] else 1
+        heapq.heappush(self._round, (shelf[0], not first, rank, turn, order, number, shelf))
+
+    def _rank_of_risen(self, shelf: Shelf, since: float) -> int:
+        """Before (0) those that didn't rise, or after them (2)."""
+        overtaken = any(self._served_before.get((shelf[0], name), -math.inf) > since for name, _ in shelf[4])
+        return 0 if overtaken else 2

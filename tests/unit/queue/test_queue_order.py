@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hypothesis import settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -57,7 +58,8 @@ class NaiveQueue:
         self.served_at: dict[Key, float] = {}
         self.limits: dict[str, int] = {}
         self.withheld: dict[str, set[str]] = {owner: set() for owner in OWNERS}
-        self.risen_last: dict[int, bool] = {}
+        self.last: dict[int, float] = {}
+        """Level -> since when who was served last had waited; infinite for who hadn't risen."""
         self.served = 0
 
     def tidy(self) -> None:
@@ -69,18 +71,19 @@ class NaiveQueue:
 
     def decide(self, now: float) -> list[str]:
         found = []
-        risen_last = dict(self.risen_last)
-        while (best := self._best(now, risen_last)) is not None:
-            level, risen, each = best
+        last = dict(self.last)
+        while (best := self._best(now, last)) is not None:
+            level, since, each = best
             self.served += 1
+            self.last[level] = since
             each.running = True
             self.turns[each.group] = self.served
             self.served_at[each.key] = now
-            self.risen_last[level] = risen
             found.append(each.task.task_id)
         return found
 
-    def _best(self, now: float, risen_last: dict[int, bool]) -> tuple[int, bool, Waiting] | None:
+    def _best(self, now: float, last: dict[int, float]) -> tuple[int, float, Waiting] | None:
+        """The next: its level, since when it waits (infinite if it didn't rise), who it is."""
         if sum(each.running for each in self.tasks.values()) >= self.cpus:
             return None
         running = Counter(each.task.task_type for each in self.tasks.values() if each.running)
@@ -97,13 +100,15 @@ class NaiveQueue:
             since = max(self.served_at.get(key, -math.inf), front.since)
             rises = 0 if key in busy else int((now - since) / AGING_S)
             level, risen = max(front.priority - rises, 0), rises > 0
-            later = risen is risen_last.get(level, True)
-            turn = since if risen else self.turns.get(front.group, 0)
-            ranked.append((level, later, turn, front.order, risen, front))
+            if risen:
+                rank = (0 if last.get(level, -math.inf) > since else 2, since)
+            else:
+                rank = (1, self.turns.get(front.group, 0))
+            ranked.append((level, rank, front.order, since if risen else math.inf, front))
         if not ranked:
             return None
-        level, _, _, _, risen, front = min(ranked, key=lambda rank: rank[:4])
-        return level, risen, front
+        level, _, _, risen_since, front = min(ranked, key=lambda rank: rank[:3])
+        return level, risen_since, front
 
 
 class OrderMachine(RuleBasedStateMachine):
@@ -280,3 +285,101 @@ def test_many_jobs_that_have_waited_for_long_leave_every_other_turn_to_an_urgent
         stream.submit(f"urgent-{n}", TaskPriority.URGENT, job="urgent")
     served = [stream.next() for _ in range(41)]
     assert sum(name.startswith("urgent") for name in served) == 20
+
+
+class Crowd:
+    """A node with several resources, on which streams of tasks go on for ever; what ends when is known."""
+
+    def __init__(self, room: dict[str, float], units: int) -> None:
+        self.queue = TaskQueue()
+        self.queue.set_nodes({"n": room})
+        self.queue.set_units("licence", units)
+        self.queue.renew("o", 0.0, LEASE_S)
+        self.now = 0
+        self.lasts: dict[str, int] = {}
+        self.ends: dict[str, tuple[int, Grant]] = {}
+        self.began: dict[str, int] = {}
+
+    def submit(self, name: str, wants: frozenset[str], lasts: int, priority: TaskPriority, job: str) -> None:
+        """A task that takes one of each that it wants."""
+        units = {"licence": 1.0} if "licence" in wants else {}
+        resources = ResourceEstimate(
+            cpus=float("cpu" in wants), gpus=float("gpu" in wants), memory_bytes=1, custom=units
+        )
+        task = Task(task_id=name, task_type="work", job_id=job, resources=resources)
+        self.lasts[name] = lasts
+        self.queue.submit("o", [(task, priority)], float(self.now))
+
+    def tick(self) -> None:
+        """A second passes."""
+        self.now += 1
+        for name, (end, grant) in list(self.ends.items()):
+            if end <= self.now:
+                del self.ends[name]
+                report = TaskReport(task_id=name, number=grant.number, outcome=Outcome.COMPLETED)
+                self.queue.report("o", report, float(self.now))
+        for grant in self.queue.decide(float(self.now)):
+            if isinstance(grant, Grant):
+                for name in grant.task_ids:
+                    self.began[name] = self.now
+                    self.ends[name] = (self.now + self.lasts[name], grant)
+
+
+CPU_ONLY, GPU_ONLY, LICENCE_ONLY = (frozenset({name}) for name in ("cpu", "gpu", "licence"))
+AT_TOP_S = TaskPriority.NORMAL * AGING_S
+
+
+@pytest.mark.parametrize(
+    ("wants", "urgent"), [(GPU_ONLY, CPU_ONLY), (LICENCE_ONLY, CPU_ONLY), (GPU_ONLY, CPU_ONLY | GPU_ONLY)]
+)
+def test_who_waited_for_a_cpu_is_not_starved_by_what_others_get_that_waited(
+    wants: frozenset[str], urgent: frozenset[str]
+) -> None:
+    """An urgent job takes the CPU again and again; of something else, many that waited longer get one after another."""
+    crowd = Crowd({"cpu": 1.0, "gpu": float(len(urgent)), "memory": 1e9}, units=1)
+    for n in range(650):
+        crowd.submit(f"other-{n}", wants, 1, TaskPriority.NORMAL, job=f"other-{n}")
+    for n in range(200):
+        crowd.submit(f"urgent-{n}", urgent, 5, TaskPriority.URGENT, job="urgent")
+    while "bulk" not in crowd.began and crowd.now < 700:
+        crowd.tick()
+        if crowd.now == 10:
+            crowd.submit("bulk", CPU_ONLY, 5, TaskPriority.NORMAL, job="bulk")
+    assert crowd.now <= 10 + AT_TOP_S + 5
+    for _ in range(5):
+        crowd.tick()
+    assert any(name.startswith("urgent") for name in crowd.ends), "and then it is an urgent one's turn"
+
+
+some = st.sets(st.sampled_from(("cpu", "gpu", "licence")), min_size=1).map(frozenset)
+streams = st.lists(st.tuples(some, st.integers(1, 5), st.sampled_from(("urgent", "new", "old"))), max_size=5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(wants=some, crowd_of=streams, room=st.tuples(*[st.integers(1, 2)] * 3))
+@example(wants=CPU_ONLY, crowd_of=[(CPU_ONLY, 2, "urgent"), (GPU_ONLY, 1, "new")], room=(1, 1, 1))
+def test_whoever_waited_gets_what_it_wants_whatever_else_goes_on(
+    wants: frozenset[str], crowd_of: list[tuple[frozenset[str], int, str]], room: tuple[int, int, int]
+) -> None:
+    """At the top, all others may go before it once, and what begins so ends in 5 s.
+
+    Besides it there are urgent jobs, ever new urgent ones, and bulk jobs: of what it wants younger ones, of other
+    things older ones as well.
+    """
+    cpus, gpus, units = room
+    crowd = Crowd({"cpu": float(cpus), "gpu": float(gpus), "memory": 1e9}, units)
+    longest = AT_TOP_S + 5 * (len(crowd_of) + 2)
+    for n, (others, lasts, kind) in enumerate(crowd_of):
+        if kind == "old" and wants.isdisjoint(others):
+            for k in range(400):
+                crowd.submit(f"{n}-{k}", others, lasts, TaskPriority.NORMAL, job=f"{n}-{k}")
+    crowd.tick()
+    crowd.submit("bulk", wants, 1, TaskPriority.NORMAL, job="bulk")
+    while "bulk" not in crowd.began:
+        for n, (others, lasts, kind) in enumerate(crowd_of):
+            priority = TaskPriority.NORMAL if kind == "old" else TaskPriority.URGENT
+            for k in range(2):
+                name = f"{n}-at-{crowd.now}-{k}"
+                crowd.submit(name, others, lasts, priority, job=name if kind != "urgent" else f"urgent-{n}")
+        crowd.tick()
+        assert crowd.now <= 1 + longest
