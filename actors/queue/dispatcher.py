@@ -134,7 +134,7 @@ class Dispatcher:
         self, line: Line, front: Entry, needs: Needs, wanted: tuple[int, int], revoked: list[Running], now: float
     ) -> int:
         """Ask for room for some times the needs, at least and at most; nobody whose room would be of no use."""
-        victims = self._victims(front, now)
+        victims = self._victims(front, revoked, now)
         if (first := next(victims, None)) is None:
             line.in_vain_at = now
             return 0
@@ -158,7 +158,7 @@ class Dispatcher:
         hoped.drop()
         return promised if promised >= least else 0
 
-    def _victims(self, front: Entry, now: float) -> Iterator[Running]:
+    def _victims(self, front: Entry, revoked: list[Running], now: float) -> Iterator[Running]:
         """Grants that may be asked to yield: least urgent first, youngest first; then those of another pool.
 
         Of what holds nothing that is needed no room comes.
@@ -167,22 +167,29 @@ class Dispatcher:
         for running in self.grants.less_urgent(front.priority):
             if not running.revoked and now >= running.protected_until and running.placement.holds_any(needed):
                 yield running
-        yield from self._share_of_rivals(front, needed, now)
+        yield from self._share_of_rivals(front, needed, revoked, now)
 
-    def _share_of_rivals(self, front: Entry, needed: set[str], now: float) -> Iterator[Running]:
-        """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first."""
+    def _share_of_rivals(self, front: Entry, needed: set[str], revoked: list[Running], now: float) -> Iterator[Running]:
+        """Of equally urgent grants, those of another pool that give a pool without any its share, youngest first.
+
+        All that rivals were asked for and haven't released yet counts, and whoever is hoped for. Only the first that is
+        asked for at all may be more: what a task can't begin without.
+        """
         rivals = rival_types(front.task.task_type)
         if not rivals or self.grants.by_type[front.task.task_type]:
             return
         share = self.grants.capacity.total(CPU) / (1 + len(rivals))
+        asked = itertools.chain(self.grants.revoked.values(), revoked)
+        given = sum(each.placement.cpus for each in asked if each.task_type in rivals)
+        is_first, before = not given, len(revoked)
         for running in self.grants.able(front.priority):
-            if share <= 0:
+            if given >= share and not (is_first and len(revoked) == before):
                 return
             until = max(running.protected_until, running.turn_until)
             able = not running.revoked and now >= until and running.placement.holds_any(needed)
             if able and running.task_type in rivals:
+                given += running.placement.cpus
                 yield running
-                share -= running.placement.cpus * running.revoked
 
     def _contested(self, task_type: str, now: float) -> bool:
         """Whether another pool has something to do as well."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from actors.queue.queue_events import Grant, Outcome, Revoke, TaskReport
+from actors.queue.task_pools import BATCH, EXPORT, shard_type
 from actors.queue.task_queue import TaskQueue
 from pipelines.resources import ResourceEstimate
 from pipelines.tasks import Task, TaskPriority
@@ -99,3 +101,38 @@ def test_those_yield_whose_room_is_needed_and_used(
         queue.report("o", TaskReport(task_id=name, number=entry.number, outcome=Outcome.RELEASED), 0.0)
     first = next(decision for decision in queue.decide(0.0) if isinstance(decision, Grant))
     assert first.task_ids == ("u",)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cpus=st.integers(2, 12), begins_with=st.integers(1, 12), exports=st.integers(1, 3), elastic=st.booleans())
+@example(cpus=8, begins_with=2, exports=1, elastic=True)
+@example(cpus=8, begins_with=4, exports=1, elastic=True)
+def test_a_pool_gives_the_other_its_share_and_no_more(cpus: int, begins_with: int, exports: int, elastic: bool) -> None:
+    """Except for what a single task can't begin without; nor is more asked back while the first is being released."""
+    begins_with = min(begins_with, cpus)
+    queue = TaskQueue()
+    queue.set_nodes({"n": {"cpu": float(cpus)}})
+    queue.renew("o", 0.0, 1e9)
+
+    def shards(pool: str, count: int, least: int, most: int | None) -> None:
+        tasks = [
+            Task(
+                task_id=f"{pool}-{n}",
+                job_id=f"{pool}-{n}",
+                task_type=shard_type(pool),
+                resources=ResourceEstimate(cpus=least),
+                max_cpus=most,
+                preemptible=True,
+            )
+            for n in range(count)
+        ]
+        queue.submit("o", [(task, TaskPriority.NORMAL) for task in tasks], 0.0)
+
+    shards(BATCH, cpus, 1, None)
+    assert len(queue.decide(0.0)) == cpus
+    shards(EXPORT, exports, begins_with, cpus if elastic else None)
+    revoked = {each.task_id for now in (0.0, 0.7, 1.4, 5.0) for each in queue.decide(now) if isinstance(each, Revoke)}
+    share = math.ceil(cpus / 2)
+    most = max(share, begins_with)
+    assert begins_with <= len(revoked) <= most
+    assert len(revoked) == most or not elastic
