@@ -1,8 +1,9 @@
-"""Streams on a cluster that serves this driver alone do without Ray Data's own actors.
+"""Streams on a cluster of this machine alone, embedded or kept, do without Ray Data's own actors.
 
 Ray Data tells one how a dataset goes, for a dashboard; another says what it may use of a cluster that others share and
-that could grow, and until that is up, nothing begins. Each is a process that imports Ray Data first. Where nobody looks
-and all is ours, nothing has to be told or asked. Everywhere else Ray Data stays as it is.
+that could grow, and until that is up, nothing begins. Each is a process that imports Ray Data first. Where nobody
+looks, and the coordinator has granted what a stream may use, nothing has to be told or asked. Everywhere else Ray Data
+stays as it is.
 """
 
 from __future__ import annotations

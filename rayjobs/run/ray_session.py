@@ -68,9 +68,9 @@ class _Connection:
     embedded: EmbeddedSession | None = None
     """The cluster that was started for it."""
     alone: bool = False
-    """Whether that cluster serves nobody else: it has no dashboard."""
+    """Whether the cluster is this machine's, started for it or kept, and has no dashboard."""
     unused: bool = False
-    """Whether no job has run there."""
+    """Whether no job of ours has run there, and nobody else's runs: its workers would be in their way."""
     watchdog: subprocess.Popen[bytes] | None = None
     """Of that cluster's agents."""
     hold: Hold | None = None
@@ -89,12 +89,12 @@ def before_importing_ray() -> None:
 
 
 def is_alone() -> bool:
-    """Whether this process is connected to a cluster that it started, and that nobody watches by a dashboard."""
+    """Whether the cluster is one of this machine alone, started by this process or kept, without a dashboard."""
     return _CONNECTION.alone
 
 
 def first_use() -> bool:
-    """Whether the cluster is ours alone, and none of its workers has worked yet; said once."""
+    """Whether the cluster is ours alone, and has no workers yet that have worked for this process; said once."""
     with _CONNECTION.lock:
         unused, _CONNECTION.unused = _CONNECTION.unused, False
         return unused
@@ -138,7 +138,9 @@ def ray_session(
             try:
                 _CONNECTION.hold = None if own or dashboard or _program_is_connected() else hold(name)
                 _CONNECTION.ours, directory = _connect(name, workers, dashboard, meanwhile)
-                _CONNECTION.alone = _CONNECTION.unused = directory is not None and not dashboard
+                kept = _CONNECTION.hold
+                _CONNECTION.alone = kept is not None or (directory is not None and not dashboard)
+                _CONNECTION.unused = _CONNECTION.alone and (kept is None or len(kept.ray.holders) <= 1)
                 if directory is not None:
                     _CONNECTION.embedded = EmbeddedSession.begin(directory)
                     _CONNECTION.watchdog = _watch_agents()
