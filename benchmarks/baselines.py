@@ -33,7 +33,6 @@ class BenchmarkError(RayjobsError):
 @contextmanager
 def pool(workers: int, warm: Callable[[], object]) -> Iterator[Pool]:
     """Fresh processes, each of which has run ``warm`` before the block begins."""
-    os.environ["VIPS_CONCURRENCY"] = "1"  # read when libvips is loaded, which happens in the processes
     with get_context("spawn").Pool(workers, _start, (warm,)) as made:
         made.map(_wait, range(workers), chunksize=1)
         yield made
@@ -43,6 +42,7 @@ def _start(warm: Callable[[], object]) -> None:
     from pipelines.cpu_threads import limit_threads
 
     limit_threads(1)
+    os.environ["VIPS_CONCURRENCY"] = "1"  # read when libvips is loaded, which `warm` does where it is compared with
     warm()
 
 
