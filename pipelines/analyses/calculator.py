@@ -23,6 +23,7 @@ from pipelines.operations.image_geometry import AS_STORED, ImageGeometry
 
 GROUPS = ("scopes", "all")
 """Words that stand for several analyses: the six scopes, and every analysis there is."""
+NO_PARAMETERS = "stands for several analyses: give parameters to each by its own name"
 
 Asked = AnalysisRequest | str | Mapping[str, Any]
 """As in a job file: a name, or one name with its parameters."""
@@ -58,7 +59,7 @@ def expand_analyses(asked: Iterable[Asked]) -> list[AnalysisRequest]:
         requests = [entry]
         if entry.name in GROUPS and entry.name not in ANALYSES:
             if entry.params:
-                raise RayjobsError(f"{entry.name} stands for several analyses: give parameters to each by its own name")
+                raise RayjobsError(f"{entry.name} {NO_PARAMETERS}")
             scopes_first = sorted(ANALYSES.items(), key=lambda pair: pair[1].group != "scopes")
             members = [name for name, one in scopes_first if entry.name in ("all", one.group)]
             requests = [AnalysisRequest(name) for name in members if name not in named]

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from pipelines.analyses import ANALYSES, expand_analyses, with_defaults
-from pipelines.analyses.calculator import GROUPS
+from pipelines.analyses.calculator import GROUPS, NO_PARAMETERS
 from pipelines.cache_keys import file_digest
 from pipelines.charts import ENGINES
 from pipelines.contracts import RESOURCES, TASK_TYPES
@@ -186,8 +186,7 @@ def _analyses(raw: Any, base: Path, mistakes: list[Mistake]) -> Iterator[Analysi
         if name not in ANALYSES:
             found.append(AnalysisRequest(name))
             if params:
-                several = f"{name} stands for several analyses: give parameters to each by its own name"
-                mistakes.append(Mistake(location, several))
+                mistakes.append(Mistake(location, f"{name} {NO_PARAMETERS}"))
             continue
         checked = _checked(ANALYSES[name].parameters, params, location, base, mistakes)
         if checked is not None:

@@ -7,7 +7,7 @@ follows from a job for the workers: ``recipes``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,7 @@ from pydantic import (
 
 from pipelines import retry_rules
 from pipelines.analyses import ANALYSES
+from pipelines.analyses.calculator import GROUPS
 from pipelines.charts.options import HEIGHT_RANGE_PX, WIDTH_RANGE_PX
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.operations import OPERATIONS
@@ -313,8 +314,8 @@ def job_schema() -> dict[str, Any]:
     properties, definitions = schema["properties"], schema["$defs"]
     task = {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
     for key, name, step in (
-        ("operations", "ImageOperation", _steps_schema(OPERATIONS, [])),
-        ("analyses", "AnalysisRequest", _steps_schema(ANALYSES, ["scopes", "all"])),
+        ("operations", "ImageOperation", _steps_schema(OPERATIONS, ())),
+        ("analyses", "AnalysisRequest", _steps_schema(ANALYSES, GROUPS)),
         ("tasks", "JobTask", task),
     ):
         definitions[name] = step
@@ -358,7 +359,7 @@ def _or_column(value: dict[str, Any]) -> dict[str, Any]:
     return {**said, "anyOf": [{key: each for key, each in value.items() if key not in said}, _COLUMN]}
 
 
-def _steps_schema(registry: Mapping[str, Any], shorthands: list[str]) -> dict[str, Any]:
+def _steps_schema(registry: Mapping[str, Any], shorthands: Sequence[str]) -> dict[str, Any]:
     """A bare name, or one name with its parameters."""
     named = []
     for name, entry in sorted(registry.items()):
