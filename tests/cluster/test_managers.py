@@ -208,14 +208,18 @@ def test_what_a_handler_says_of_its_task_is_seen_while_it_runs_and_kept(
     wait_until(lambda: task.progress == 40, timeout_s=WAIT_S)
     assert task.status is TaskStatus.RUNNING
     with EnhancedJobManager() as other:  # as any other process would
-        seen = other.get_job(job.job_id).extensible_tasks[task.task_id]
-        assert (seen.progress, seen.extension_data) == (40, {**given, "half": [1, 2]})
+
+        def seen() -> ExtensibleTask:
+            return other.get_job(job.job_id).extensible_tasks[task.task_id]
+
+        wait_until(lambda: seen().progress == 40, timeout_s=WAIT_S)  # known here first, then written down
+        assert seen().extension_data == {**given, "half": [1, 2]}
         (tmp_path / "go").touch()
         manager.wait_for_task(job.job_id, task.task_id, WAIT_S)
-        seen = other.get_job(job.job_id).extensible_tasks[task.task_id]
-    assert seen == task
-    assert (seen.status, seen.progress, seen.result) == (TaskStatus.COMPLETED, 100, {"value": [1, 2]})
-    assert seen.extension_data == {**given, "half": [1, 2]}
+        ended = seen()
+    assert ended == task
+    assert (ended.status, ended.progress, ended.result) == (TaskStatus.COMPLETED, 100, {"value": [1, 2]})
+    assert ended.extension_data == {**given, "half": [1, 2]}
 
 
 def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
