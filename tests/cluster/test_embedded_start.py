@@ -12,7 +12,14 @@ import psutil
 from tests.runs import command, environment, manifest, write_job, write_photographs
 
 CPUS, IMAGES = 2, 40
-OF_NO_USE = ("/monitor.py", "/log_monitor.py", "dashboard/dashboard.py", "_StatsActor", "AutoscalingCoordinator")
+OF_NO_USE = (
+    "/monitor.py",
+    "/log_monitor.py",
+    "dashboard/dashboard.py",
+    "dashboard/agent.py",
+    "_StatsActor",
+    "AutoscalingCoordinator",
+)
 
 
 def test_only_what_a_job_needs_is_started_and_ready_workers_are_used(tmp_path: Path) -> None:
