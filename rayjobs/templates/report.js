@@ -700,7 +700,7 @@
   }
 
   const canvas = $("canvas"), after = $("after"), before = $("before");
-  let cut = 0, hasBefore = false, canStretch = false, onStage = null;
+  let cut = 0, hasBefore = false, canStretch = false, onStage = { pictures: [] };
 
   // What there is to show of a picture: its file, if there is one, and small previews, which have two forms of deep samples.
   const preview = (key, isDeep) => (key ? { plain: `thumbnails/${key}.jpg`, deep: isDeep ? `thumbnails/${key}-stretched.jpg` : "" } : null);
@@ -794,7 +794,7 @@
   function stretch() {
     stretching = !stretching;
     for (const id of ["stretch", "stretch-all"]) $(id).setAttribute("aria-pressed", String(stretching));
-    if (viewer.open && onStage) showPictures();
+    if (viewer.open) showPictures();
     layOut();
   }
   $("flip").addEventListener("click", flip);

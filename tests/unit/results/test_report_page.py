@@ -341,6 +341,14 @@ def test_before_and_after_are_compared_by_slider_and_key(look: Callable[..., Pag
     assert np.abs(canvas(page) - after)[rows].mean() < 6
 
 
+def test_what_compares_pictures_waits_for_one(look: Callable[..., Page]) -> None:
+    page = look("#q=a/05")
+    assert page.evaluate("document.querySelector('#compare').hidden")
+    page.locator("#cut").evaluate(
+        "slider => { slider.value = 50; slider.dispatchEvent(new Event('input')); }"
+    )  # an error would be told
+
+
 @pytest.fixture
 def emptied(tmp_path: Path) -> Place:
     place = Place(tmp_path)
