@@ -1,4 +1,4 @@
-"""How many instructions the kernels, the queue, the ledger and the planner take per unit of work, under valgrind.
+"""How many instructions kernels, queue, ledgers, planner and submissions take per unit of work, under valgrind.
 
     valgrind --tool=callgrind --instr-atstart=no .venv/bin/python -m benchmarks.instructions DIR
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.coordinator.cluster_ledger import ClusterLedger
+from actors.coordinator.coordinator_service import CoordinatorService
+from actors.coordinator.submitted_task import SubmittedTask, as_sent
 from actors.ledger.input_plan import seal_inputs
 from actors.ledger.job_ledger import JobLedger
 from actors.ledger.product_plan import apply_products
@@ -30,6 +34,7 @@ from pipelines.analyses import AnalysisCalculator
 from pipelines.cpu_threads import limit_threads
 from pipelines.models import ImageOperation
 from pipelines.operations import apply_operations
+from pipelines.tasks import Task, TaskPriority
 from rayjobs.job.naming import naming
 from rayjobs.job.product_keys import wanted_products
 from rayjobs.job.recipes import JobRecipes
@@ -41,7 +46,7 @@ SCOPES = tuple(request.name for request in standard_work.SCOPES)
 MEASURES = ("statistics", "sharpness", "noise", "image_hash")
 SMALL_QUEUE, LARGE_QUEUE = (20, 100, 1_000), (100, 1_000, 10_000)
 """Nodes, jobs, shards."""
-EVENTS, ROWS, BLOCK, INPUTS = 50, 500, 100, 500
+EVENTS, ROWS, BLOCK, INPUTS, TASKS = 50, 500, 100, 500, 500
 
 
 Run = Callable[[], object]
@@ -52,6 +57,7 @@ UNITS: dict[str, tuple[int, str]] = {
     **{f"queue of {shards} shards": (EVENTS, "event") for *_, shards in (SMALL_QUEUE, LARGE_QUEUE)},
     "commit": (ROWS, "row"),
     "plan": (INPUTS, "input"),
+    "submission": (TASKS, "task"),
 }
 """Piece -> how many of which unit one call does."""
 
@@ -59,8 +65,11 @@ UNITS: dict[str, tuple[int, str]] = {
 @contextmanager
 def pieces(scratch: Path) -> Iterator[dict[str, Run]]:
     """All that is counted."""
+    service = CoordinatorService(ClusterLedger(scratch / "tasks.sqlite"), 0.0)
     with _ledger(scratch / "commits.sqlite") as ledger:
-        yield {**kernels(), **queues(), "commit": commits(ledger, scratch), "plan": planner(scratch)}
+        counted = {"commit": commits(ledger, scratch), "plan": planner(scratch), "submission": submissions(service)}
+        yield {**kernels(), **queues(), **counted}
+    service.shut()
 
 
 def kernels() -> dict[str, Run]:
@@ -114,6 +123,24 @@ def planner(scratch: Path) -> Run:
         with _ledger(scratch / f"plan-{next(numbers)}.sqlite") as ledger:
             recipes = _plan(ledger, scratch, INPUTS)
             recipes.items(ledger.open_inputs(0, INPUTS))
+
+    return run
+
+
+def submissions(service: CoordinatorService) -> Run:
+    """A batch of tasks that wait for another, as the driver checks and sends it, and the coordinator keeps it."""
+    service.set_nodes({"n": {"cpu": 1.0}}, 0.0)
+    service.attach("driver", [], [], {}, 0.0)
+    gate = Task(task_id="gate", task_type="idle")
+    service.submit("gate", "driver", [(gate, TaskPriority.LOW)], 0.0)
+    batches = itertools.count()
+
+    def run() -> None:
+        batch = next(batches)
+        tasks = [Task(task_id=f"{batch}-{n}", task_type="idle", depends_on=("gate",)) for n in range(TASKS)]
+        known = [SubmittedTask(as_sent(task), TaskPriority.NORMAL) for task in tasks]
+        sent = pickle.dumps([(each.task, each.priority) for each in known])
+        service.submit(str(batch), "driver", pickle.loads(sent), 0.0)
 
     return run
 

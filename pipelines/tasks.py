@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from operator import attrgetter
 from typing import Any
 
 from pipelines import retry_rules
@@ -75,6 +76,18 @@ class Task:
     kept: bool = True
     """Whether others may depend on it after its end, or submit it again: not on what a driver asks for again and again,
     such as a grant of resources."""
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """For batches on their way: what a frozen dataclass has of its own looks its fields up for every one."""
+        return _values_of(self)
+
+    def __setstate__(self, values: tuple[Any, ...]) -> None:
+        for name, value in zip(_FIELDS, values, strict=True):
+            object.__setattr__(self, name, value)
+
+
+_FIELDS = Task.__slots__
+_values_of = attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from actors.queue.placements import Placement
 from actors.queue.queue_events import Past
 from actors.queue.queue_lines import Entry
 from pipelines.resource_needs import needs_of
-from pipelines.resources import ResourceEstimate
+from pipelines.resources import ONE_CPU, ResourceEstimate
 from pipelines.tasks import Task, TaskPriority, TaskStatus
 
 SCHEMA = """
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     place      INTEGER NOT NULL,     -- in the order of submission
     owner      TEXT NOT NULL,
     priority   INTEGER NOT NULL,
-    body       TEXT NOT NULL,        -- the task, as JSON
+    body       TEXT NOT NULL,        -- the task, as JSON: what isn't as usual
     status     TEXT NOT NULL,
     number     INTEGER NOT NULL,     -- of its last grant
     placement  TEXT,                 -- what that holds, as JSON; NULL unless it runs
@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS tasks (
     value      TEXT,                 -- what its handler returned, as JSON
     changed    REAL NOT NULL         -- Unix seconds
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tasks_by_owner ON tasks (owner, place);
 CREATE TABLE IF NOT EXISTS owners (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, owner TEXT NOT NULL, answer TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS requests_by_owner ON requests (owner);
@@ -50,6 +49,7 @@ CREATE TABLE IF NOT EXISTS settings (
 """
 KEPT_S = 7 * 86_400.0
 """How long ended tasks of ended drivers are remembered."""
+_USUAL = Task(task_id="", task_type="")
 
 
 def ledger_path(home: Path, cluster_id: str) -> Path:
@@ -71,7 +71,7 @@ class ClusterLedger:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute("PRAGMA synchronous=OFF")
         self._db.execute("PRAGMA trusted_schema=OFF")
         self._db.executescript(SCHEMA)
 
@@ -174,7 +174,7 @@ def _to_row(entry: Entry, placement: Placement | None) -> tuple[Any, ...]:
         entry.order,
         entry.owner,
         int(entry.priority),
-        json.dumps(_to_body(entry.task)),
+        _to_json(_to_body(entry.task)),
         entry.status.value,
         entry.number,
         None if placement is None else json.dumps(placement.taken),
@@ -204,38 +204,25 @@ def _from_row(row: tuple[Any, ...]) -> tuple[Entry, Placement | None]:
 
 
 def _to_body(task: Task) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "task_type": task.task_type,
-        "job_id": task.job_id,
-        "payload": dict(task.payload),
-        "extension_data": dict(task.extension_data),
-        "resources": _estimate_body(task.resources),
-        "depends_on": task.depends_on,
-        "outputs": task.outputs,
-        "exclusive": task.exclusive,
-        "max_cpus": task.max_cpus,
-        "preemptible": task.preemptible,
-        "timeout_s": task.timeout_s,
-        "max_attempts": task.max_attempts,
-        "kept": task.kept,
-    }
+    """What isn't as usual: every task is written, and most say little."""
+    fields = zip(Task.__slots__, task.__getstate__(), _USUAL.__getstate__(), strict=True)
+    return {name: value for name, value, usual in fields if value != usual}
 
 
-def _estimate_body(estimate: ResourceEstimate) -> dict[str, Any]:
-    """As ``dataclasses.asdict`` has it, which takes as long as all the rest of a row."""
-    return {
-        "cpus": estimate.cpus,
-        "memory_bytes": estimate.memory_bytes,
-        "gpus": estimate.gpus,
-        "disk_bytes": estimate.disk_bytes,
-        "custom": dict(estimate.custom),
-    }
+def _plain(value: Any) -> dict[str, Any]:
+    """What JSON has no word for: estimates, and mappings that aren't dictionaries."""
+    if isinstance(value, ResourceEstimate):
+        return {name: getattr(value, name) for name in ResourceEstimate.__slots__}
+    return dict(value)
+
+
+_to_json = json.JSONEncoder(default=_plain).encode
 
 
 def _from_body(body: dict[str, Any]) -> Task:
-    lists = {key: tuple(body[key]) for key in ("depends_on", "outputs", "exclusive")}
-    return Task(**{**body, **lists, "resources": ResourceEstimate(**body["resources"])})
+    lists = {key: tuple(body[key]) for key in ("depends_on", "outputs", "exclusive") if key in body}
+    needs = ResourceEstimate(**body["resources"]) if "resources" in body else ONE_CPU
+    return Task(**{**body, **lists, "resources": needs})
 
 
 def _from_taken(taken: list[Any]) -> Placement:

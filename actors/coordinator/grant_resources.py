@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actors.coordinator.held_kinds import HeldKinds, kind_of
@@ -69,16 +69,26 @@ class GrantResources:
             self._units.tell()
         self._look.set()
 
-    def check(self, task: Task) -> None:
-        """Refuse a task that could never run.
+    def look_ahead(self, tasks: Sequence[Task]) -> None:
+        """Before tasks are submitted: refuse what could never run, and see what can't begin for now.
 
         Raises
         ------
         InfeasibleError
-            No node, provider or limit could ever serve it.
+            No node, provider or limit could ever serve one of them.
         """
-        if self._manager is not None:
+        if self._manager is None:
+            return
+        # tasks of a batch are mostly alike, and carry their needs once
+        different = {(task.task_type, id(task.resources), task.max_cpus is None): task for task in tasks}.values()
+        for task in different:
             self._manager.check_feasible(task.task_type, task.resources)
+        if self._manager.admission() is None:
+            return
+        with self._lock:
+            new = [self._held.add(kind_of(task), task) for task in different]
+        if any(new):
+            self._say_held()
 
     def most_memory_bytes(self) -> int | None:
         """What one task may have within this driver's limits; None: as much as there is."""
@@ -110,15 +120,6 @@ class GrantResources:
             self._holders.add(holder)
             self._held.worked(kind)
         return grant
-
-    def look_ahead(self, tasks: Iterable[Task]) -> None:
-        """Before tasks are submitted: while a threshold is exceeded none of them can begin."""
-        if self._manager is None or self._manager.admission() is None:
-            return
-        with self._lock:
-            new = [self._held.add(kind_of(task), task) for task in tasks]
-        if any(new):
-            self._say_held()
 
     def told_units(self) -> dict[str, float]:
         """Units of this driver's providers, as the coordinator has heard."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from actors.queue.queue_events import Decision, Grant, Outcome, TaskWord
 from pipelines.errors import RayjobsError
@@ -16,6 +16,7 @@ from pipelines.tasks import Task, TaskPriority, TaskResult, TaskStatus
 
 Listener = Callable[[Decision], None]
 """Told what is decided about a task that its submitter runs itself."""
+_NOTHING_SAID = TaskWord()
 
 
 @dataclass(slots=True, eq=False)
@@ -35,7 +36,7 @@ class SubmittedTask:
     value: str | None = None
     """What its handler returned, as JSON."""
     error: str | None = None
-    word: TaskWord = field(default_factory=TaskWord)
+    word: TaskWord = _NOTHING_SAID
     """What its handler said last."""
 
     def begin(self, grant: Grant) -> None:
@@ -99,12 +100,13 @@ def as_sent(task: Task) -> Task:
     except UnicodeEncodeError:
         raise RayjobsError(f"the id of task {task.task_id!a} isn't text; choose another") from None
     for what, given in (("payload", task.payload), ("extension data", task.extension_data)):
-        if not isinstance(given, Mapping):
+        if type(given) is not dict and not isinstance(given, Mapping):
             raise RayjobsError(f"the {what} of task {task.task_id} is no mapping: give keys and their values")
-    try:
-        json.dumps([dict(task.payload), dict(task.extension_data)])
-    except (TypeError, ValueError) as error:
-        raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
+    if task.payload or task.extension_data:
+        try:
+            json.dumps([dict(task.payload), dict(task.extension_data)])
+        except (TypeError, ValueError) as error:
+            raise RayjobsError(f"the payload of task {task.task_id} isn't plain values: {error}") from None
     if task.timeout_s is not None and not 0 < task.timeout_s < math.inf:
         raise RayjobsError(f"timeout_s of task {task.task_id} is {task.timeout_s}; give seconds, or None for any time")
     if task.max_cpus is not None and not 0 < task.max_cpus < math.inf:

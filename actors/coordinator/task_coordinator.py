@@ -87,12 +87,11 @@ class TaskCoordinator(ClosedOnExit):
             A type without a handler, needs that no node can meet, an unknown dependency or a circle.
         """
         with self._changed:
-            for task in tasks:
-                if task.task_type not in self._handlers:
-                    raise RayjobsError(
-                        f"no handler runs tasks of type {task.task_type!r} here; register one with register_handler"
-                    )
-        self._submit([SubmittedTask(task, TaskPriority(priority)) for task in tasks])
+            unknown = next((task.task_type for task in tasks if task.task_type not in self._handlers), None)
+        if unknown is not None:
+            raise RayjobsError(f"no handler runs tasks of type {unknown!r} here; register one with register_handler")
+        priority = TaskPriority(priority)
+        self._submit([SubmittedTask(as_sent(task), priority) for task in tasks])
         return [TaskHandle(task.task_id) for task in tasks]
 
     def cancel_task(self, handle: TaskHandle) -> bool:
@@ -177,7 +176,7 @@ class TaskCoordinator(ClosedOnExit):
 
         It is called on the listening thread and must return at once; ``end_grant`` gives the resources back.
         """
-        self._submit([SubmittedTask(replace(task, kept=False), TaskPriority(priority), listener)])
+        self._submit([SubmittedTask(as_sent(replace(task, kept=False)), TaskPriority(priority), listener)])
 
     def granted(self, task_id: str) -> bool:
         """Whether the coordinator lets a task run, even if the word of it is still on its way."""
@@ -238,10 +237,7 @@ class TaskCoordinator(ClosedOnExit):
     # ---- inner workings ------------------------------------------------------------------------------------------
 
     def _submit(self, tasks: Sequence[SubmittedTask]) -> None:
-        for known in tasks:
-            known.task = as_sent(known.task)
-            self._resources.check(known.task)
-        self._resources.look_ahead(known.task for known in tasks)
+        self._resources.look_ahead([known.task for known in tasks])
         with self._changed:
             if self._closed.is_set():
                 raise RayjobsError("this TaskCoordinator is closed")

@@ -27,7 +27,7 @@ def check_dependencies(new: Mapping[str, Iterable[str]], known: Collection[str])
                 needed_by.setdefault(other, []).append(task_id)
             elif other not in known:
                 raise RayjobsError(f"task {task_id} depends on {other}, which is unknown; submit it before, or with it")
-    free = [task_id for task_id in new if task_id not in waits_for]
+    free = [task_id for task_id in needed_by if task_id not in waits_for]
     while free:
         done = free.pop()
         for later in needed_by.get(done, ()):

@@ -24,7 +24,7 @@ from actors.queue.task_graph import TaskGraph, check_dependencies, passed_on
 from actors.queue.unit_totals import UnitTotals
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
-from pipelines.resource_needs import needs_of
+from pipelines.resource_needs import Needs, needs_of
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 FORGET_S = 60.0
@@ -134,19 +134,25 @@ class TaskQueue:
         if owner not in self._owners:
             return False
         new: dict[str, Entry] = {}
+        needs: dict[int, Needs] = {}
+        """By the estimate, which the tasks of a batch have in common."""
         for task, priority in tasks:
             known = self._entries.get(task.task_id)
             if known is not None and known.owner != owner:
                 raise RayjobsError(f"task {task.task_id} was submitted by another driver; choose another id")
             if known is None and task.task_id not in new:
+                estimate = id(task.resources)
+                if estimate not in needs:
+                    needs[estimate] = needs_of(task.resources)
                 order = self._last_order + len(new) + 1
-                new[task.task_id] = Entry(task, owner, TaskPriority(priority), order, now, needs_of(task.resources))
+                new[task.task_id] = Entry(task, owner, priority, order, now, needs[estimate])
         check_dependencies({key: entry.task.depends_on for key, entry in new.items()}, self._entries)
-        first_of = {(entry.needs, entry.task.max_cpus is None): entry for entry in reversed(new.values())}
-        for entry in reversed(first_of.values()):
-            self._refuse_infeasible(entry)
+        different: dict[tuple[int, bool], Entry] = {}
         for entry in new.values():
-            self.changed[entry.task.task_id] = entry
+            different.setdefault((id(entry.needs), entry.task.max_cpus is None), entry)
+        for entry in different.values():
+            self._refuse_infeasible(entry)
+        self.changed.update(new)
         self._admit(list(new.values()), now)
         return True
 

@@ -1015,7 +1015,9 @@ class QueueMachine(RuleBasedStateMachine):
             before[kind] += 1
             assert before[kind] <= self.limits.get(kind, 10**9), "limits hold for every grant"
             for task_id in decision.task_ids:
-                assert kind_of(self.tasks[task_id]) not in self.withheld.get(decision.owner, ())
+                entry = self.queue.entry(task_id)  # one that found too little memory is of another kind
+                assert entry is not None
+                assert kind_of(entry.task) not in self.withheld.get(decision.owner, ())
                 for other in self.tasks[task_id].depends_on:
                     entry = self.queue.entry(other)
                     assert entry is None or entry.status is TaskStatus.COMPLETED
