@@ -220,9 +220,10 @@ _to_json = json.JSONEncoder(default=_plain).encode
 
 
 def _from_body(body: dict[str, Any]) -> Task:
-    lists = {key: tuple(body[key]) for key in ("depends_on", "outputs", "exclusive") if key in body}
-    needs = ResourceEstimate(**body["resources"]) if "resources" in body else ONE_CPU
-    return Task(**{**body, **lists, "resources": needs})
+    for key in ("depends_on", "outputs", "exclusive"):
+        body[key] = tuple(body.get(key, ()))
+    body["resources"] = ResourceEstimate(**body["resources"]) if "resources" in body else ONE_CPU
+    return Task(**body)
 
 
 def _from_taken(taken: list[Any]) -> Placement:

@@ -206,11 +206,11 @@ def is_fixed_name(path: str) -> bool:
 _SELECT = "SELECT path, sha256, bytes, mtime_ns, product, input, current, ctime_ns FROM files"
 
 
-def record_outputs(db: sqlite3.Connection, number: int, outputs: Iterable[Output]) -> None:
-    """Note the files of an input's products. Part of the caller's transaction."""
+def record_outputs(db: sqlite3.Connection, outputs: Iterable[tuple[int, Output]]) -> None:
+    """Note the files of products, given as (input, file). Part of the caller's transaction."""
     db.executemany(
         "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, 1, NULL, NULL)",
-        [(o.path, o.sha256, o.bytes, o.mtime_ns, number, o.product) for o in outputs],
+        [(o.path, o.sha256, o.bytes, o.mtime_ns, number, o.product) for number, o in outputs],
     )
 
 

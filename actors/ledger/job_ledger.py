@@ -231,14 +231,19 @@ class JobLedger:
 
         The first final row of an input wins: a late second one is journalled as an attempt and otherwise ignored.
         """
-        gained = Counter[str]()
         with self._lock:
             before = self.counts()
             with self.transaction() as db:
                 self.attempts.add(rows, epoch=epoch)
-                for row in rows:
-                    if row.status != "released" and _finish(db, row):
-                        gained[row.status] += 1
+                final = [row for row in rows if row.status != "released" and _finish(db, row)]
+                done = [row for row in final if row.status == "done"]
+                db.executemany(
+                    "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)",
+                    [(row.id, row.recipe, row.part, row.row) for row in done],
+                )
+                record_outputs(db, [(row.id, output) for row in done for output in row.outputs])
+                drop_work(db, [row.id for row in final if row.status != "done"])
+                gained = Counter(row.status for row in final)
             self._counts = Counts(
                 before.total,
                 before.done + gained["done"],
@@ -384,16 +389,9 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
 
 def _finish(db: sqlite3.Connection, row: ImageStatus) -> bool:
     """Make a row final; False when its input has a final row already."""
-    changed = db.execute(
+    changed: int = db.execute(
         "UPDATE inputs SET status = ?, reason = ?, message = ?, degraded = ?, width = ?, height = ?"
         " WHERE id = ? AND status IS NULL",
         (row.status, row.reason, row.message, row.degraded, row.width, row.height, row.id),
     ).rowcount
-    if not changed:
-        return False
-    if row.status == "done":
-        db.execute("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?)", (row.id, row.recipe, row.part, row.row))
-        record_outputs(db, row.id, row.outputs)
-    else:
-        drop_work(db, [row.id])
-    return True
+    return changed > 0

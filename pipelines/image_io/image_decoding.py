@@ -14,7 +14,12 @@ from pipelines.image_io.io_policies import ReadPolicy
 
 
 def decode_image(
-    data: bytes, policy: ReadPolicy, *, frame: int = 0, scale_denom: Literal[1, 2, 4, 8] | int = 1
+    data: bytes,
+    policy: ReadPolicy,
+    *,
+    frame: int = 0,
+    scale_denom: Literal[1, 2, 4, 8] | int = 1,
+    header: ImageHeader | None = None,
 ) -> DecodedImage:
     """Decode one frame.
 
@@ -29,6 +34,8 @@ def decode_image(
     scale_denom : int
         1, 2, 4 or 8: let the decoder make the picture that much smaller, for previews. Only JPEG does it, in a fraction
         of the time; every other format gives the full size.
+    header : ImageHeader or None
+        What ``probe_header`` gave for these arguments, if it is known already.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def decode_image(
     """
     if scale_denom not in (1, 2, 4, 8):
         raise ValueError(f"scale_denom is {scale_denom}; give 1, 2, 4 or 8")
-    header = probe_header(data, policy, frame=frame)
+    header = header or probe_header(data, policy, frame=frame)
     try:
         raw = reader_of(header.format).decode(data, header, frame, policy, scale_denom)
         _check(raw.pixels, header, scale_denom)

@@ -7,6 +7,7 @@ tiles with their surroundings give exactly the pixels of the whole image.
 # mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
@@ -79,6 +80,7 @@ def sharpened_bytes(image: Image, sigma: float, amount: float, threshold: float)
     return result
 
 
+@lru_cache(maxsize=16)
 def _whole_weights(sigma: float, unit: int) -> NDArray[np.uint16]:
     """Half a Gaussian, from the centre outwards, as whole multiples of 1 / unit; the whole Gaussian sums up to 1."""
     radius = int(3 * sigma + 0.5)

@@ -74,7 +74,7 @@ def decode_and_apply(
     ``decode_image`` and ``apply_operations``.
     """
     factor = decoder_reduction(header, policy, operations) if factor is None else factor
-    decoded = decode_image(data, policy, frame=frame, scale_denom=factor)
+    decoded = decode_image(data, policy, frame=frame, scale_denom=factor, header=header)
     reduction = Reduction(factor=factor, rows=header.height, columns=header.width) if factor > 1 else None
     result = apply_operations(
         decoded.pixels, operations, orientation=decoded.orientation, reduction=reduction, pixel_size=pixel_size

@@ -198,7 +198,7 @@ def make_thumbnails(
         if needed > THUMBNAIL_BYTES:
             text = f"it would take {needed:,} bytes of memory, more than {THUMBNAIL_BYTES:,}"
             raise ImageError(FailedReason.TOO_LARGE, text)
-        decoded = decode_image(data, _POLICY, scale_denom=scale)
+        decoded = decode_image(data, _POLICY, scale_denom=scale, header=header)
         return thumbnails_of(decoded.pixels, decoded.orientation, side)
 
 
@@ -214,7 +214,8 @@ def smaller(jpeg: Path | bytes, side: int) -> bytes:
         if isinstance(jpeg, Path):
             jpeg = read_bytes(bytes(jpeg), max_bytes=_OF_OURS.max_file_bytes)
         header = probe_header(jpeg, _OF_OURS)
-        decoded = decode_image(jpeg, _OF_OURS, scale_denom=_scale(max(header.width, header.height), side))
+        scale = _scale(max(header.width, header.height), side)
+        decoded = decode_image(jpeg, _OF_OURS, scale_denom=scale, header=header)
         return thumbnails_of(decoded.pixels, decoded.orientation, side).plain
 
 
