@@ -24,7 +24,7 @@ from actors.queue.task_graph import TaskGraph, check_dependencies, passed_on
 from actors.queue.unit_totals import UnitTotals
 from pipelines.errors import FailedReason, RayjobsError
 from pipelines.failure_policy import pause_before_retry
-from pipelines.resource_needs import Needs, needs_of
+from pipelines.resource_needs import needs_of
 from pipelines.tasks import QueueStatus, Task, TaskPriority, TaskStatus
 
 FORGET_S = 60.0
@@ -97,8 +97,7 @@ class TaskQueue:
             return
         self._take_back(name, owner, now)
         for entry in list(owner.tasks.values()):
-            if not entry.status.terminal:
-                self._finish(entry, TaskStatus.CANCELLED, why, now)
+            self._finish(entry, TaskStatus.CANCELLED, why, now)
         for entry in list(owner.tasks.values()):
             self._forget(entry)
         self._scheduler.withhold(name, frozenset())
@@ -134,23 +133,18 @@ class TaskQueue:
         if owner not in self._owners:
             return False
         new: dict[str, Entry] = {}
-        needs: dict[int, Needs] = {}
-        """By the estimate, which the tasks of a batch have in common."""
+        alike: dict[tuple[int, bool], Entry] = {}  # the first of those that carry one estimate, as batches do
         for task, priority in tasks:
             known = self._entries.get(task.task_id)
             if known is not None and known.owner != owner:
                 raise RayjobsError(f"task {task.task_id} was submitted by another driver; choose another id")
             if known is None and task.task_id not in new:
-                estimate = id(task.resources)
-                if estimate not in needs:
-                    needs[estimate] = needs_of(task.resources)
-                order = self._last_order + len(new) + 1
-                new[task.task_id] = Entry(task, owner, priority, order, now, needs[estimate])
+                order, kind = self._last_order + len(new) + 1, (id(task.resources), task.max_cpus is None)
+                needs = alike[kind].needs if kind in alike else needs_of(task.resources)
+                new[task.task_id] = entry = Entry(task, owner, priority, order, now, needs)
+                alike.setdefault(kind, entry)
         check_dependencies({key: entry.task.depends_on for key, entry in new.items()}, self._entries)
-        different: dict[tuple[int, bool], Entry] = {}
-        for entry in new.values():
-            different.setdefault((id(entry.needs), entry.task.max_cpus is None), entry)
-        for entry in different.values():
+        for entry in alike.values():
             self._refuse_infeasible(entry)
         self.changed.update(new)
         self._admit(list(new.values()), now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
 from actors.coordinator.coordinator_service import LEASE_S, CoordinatorService
 from actors.queue.queue_events import Finished, Grant, Outcome, Revoke, Stop, TaskReport
+from actors.queue.queue_lines import Entry
 from actors.queue.task_queue import FORGET_S
 from pipelines.errors import RayjobsError
 from pipelines.resources import ResourceEstimate
@@ -91,6 +93,33 @@ def test_a_restarted_coordinator_goes_on_where_it_was(path: Path) -> None:
     _, told = decisions(again, attached.incarnation, seen)
     assert [type(decision) for decision in told] == [Finished, Grant]
     assert again.outcomes(["rich", "nobody"]) == [(TaskStatus.COMPLETED, None, "[1]"), None]
+
+
+NUMBERS = st.floats(0, 1e6)
+PLAIN = st.recursive(st.none() | st.booleans() | st.integers() | NUMBERS | st.text(), st.lists, max_leaves=3)
+NAMES = st.lists(st.text(), max_size=2).map(tuple)
+NEEDS = st.builds(
+    ResourceEstimate, cpus=NUMBERS, memory_bytes=st.integers(0, 2**40), custom=st.dictionaries(st.text(), NUMBERS)
+)
+UNUSUAL = {
+    "job_id": st.text(), "payload": st.dictionaries(st.text(), PLAIN), "resources": NEEDS, "depends_on": NAMES,
+    "extension_data": st.dictionaries(st.text(), PLAIN), "outputs": NAMES, "exclusive": NAMES, "kept": st.booleans(),
+    "max_cpus": st.none() | NUMBERS, "preemptible": st.booleans(), "timeout_s": st.none() | NUMBERS,
+    "max_attempts": st.integers(1, 9),
+}  # fmt: skip
+
+
+@given(st.fixed_dictionaries({}, optional=UNUSUAL))
+def test_a_task_stays_what_it_is_on_its_way_and_in_the_ledger(said: dict[str, Any]) -> None:
+    assert {"task_id", "task_type", *UNUSUAL} == set(Task.__slots__)
+    sent = pickle.loads(pickle.dumps(task("t", **said)))
+    assert sent == task("t", **said)
+    ledger = ClusterLedger(Path(":memory:"))
+    ledger.put_owner("o")
+    ledger.put_tasks([(Entry(sent, "o", NORMAL, 1, 0.0, ()), None)])
+    ((kept, _),) = ledger.tasks()
+    ledger.close()
+    assert kept.task == sent
 
 
 def test_what_was_asked_of_running_tasks_is_asked_again(path: Path) -> None:
