@@ -150,12 +150,10 @@ def _scalars(field: pa.Field, values: Any) -> pa.Array:
 def _lists(field: pa.Field, values: Sequence[Any]) -> pa.Array:
     size = field.type.list_size
     dtype = field.type.value_type.to_pandas_dtype()
-    flat = np.zeros((len(values), size), dtype)
+    flat = np.empty((len(values), size), dtype)
     missing = np.array([value is None for value in values], bool)
     for row, value in enumerate(values):
-        if value is None:
-            continue
-        flat[row] = _fitting(field, value).reshape(-1)
+        flat[row] = 0 if value is None else _fitting(field, value).reshape(-1)
     mask = pa.array(missing) if missing.any() else None
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=field.type, mask=mask)
 
