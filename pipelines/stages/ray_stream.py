@@ -30,7 +30,6 @@ from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
 from pipelines.stages.ray_unit_gate import UnitGate, close_gates, look_at_gates
 from pipelines.stages.recipe import Recipe
-from pipelines.stages.rehearsal import rehearse
 from pipelines.stages.unit_leases import UnitLeases
 from pipelines.stages.worker_journal import CHARGED
 from pipelines.tables import SAVED_ROWS
@@ -298,21 +297,6 @@ def _telling(operator: Operator) -> Operator:
             raise
 
     return told
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def _rehearse(recipe: Recipe) -> None:
-    """Found in this module, so that what the operators need is imported with it."""
-    rehearse(recipe)
-
-
-def warm_up(recipe: Recipe, workers: int, name: str, memory_bytes: int) -> None:
-    """Let so many idle workers load what a stream needs, beside all that comes before it; nobody waits for them.
-
-    Each holds what a task of the stream does.
-    """
-    for _ in range(workers):
-        _rehearse.options(**ray_options(cpus=1, memory_bytes=memory_bytes, name=name)).remote(recipe)
 
 
 @_telling

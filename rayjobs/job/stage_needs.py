@@ -8,6 +8,7 @@ nodes have (GPUs too) Ray gives to each, units of a provider the coordinator. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from actors.resources.cluster_view import Node
@@ -54,6 +55,16 @@ def chosen_stages(spec: JobSpec) -> Literal["staged", "fused"]:
 def required(spec: JobSpec) -> ResourceEstimate:
     """The most that an image holds at a time: a CPU, and what its stages need."""
     return _estimate(_most(stage_needs(spec)))
+
+
+def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:
+    """What nodes are asked for; the rest is what providers offer."""
+    return replace(estimate, custom=given_by_ray(estimate.custom))
+
+
+def given_by_ray(needs: Needs) -> dict[str, float]:
+    """What nodes declare; GPUs are asked for apart, and units of providers are the coordinator's to give."""
+    return {name: units for name, units in needs.items() if name != GPU and name not in RESOURCES}
 
 
 def held_per_cpu(spec: JobSpec) -> ResourceEstimate:

@@ -1,7 +1,8 @@
 """Ends Ray's agents soon after the driver that started their cluster was killed: a small program, of Python's library.
 
 Ray's raylet and control service (GCS) end with their driver, at once. The agents see the raylet's end within 2 s, and
-then try for 60 s, which no option of Ray's shortens, to report it to the control service, which has ended as well.
+then try for 60 s, which no option of Ray's shortens, to report it to the control service, which has ended as well. So
+does a worker that was just starting: it wants to connect to both.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 GRACE_S = 3.0
@@ -22,7 +24,8 @@ LOOK_S = 1.0
 def watch_children(raylet: int) -> subprocess.Popen[bytes] | None:
     """Start a watchdog over the processes that a raylet has started; None where the system has no such means.
 
-    It ends with them. Closing its standard input tells it that they have to end now.
+    It ends with them. A line on its standard input tells it that they have to end now; that it ends without one, that
+    the driver was killed.
     """
     import psutil
 
@@ -32,7 +35,7 @@ def watch_children(raylet: int) -> subprocess.Popen[bytes] | None:
             with suppress(ProcessLookupError):
                 watched.append(os.pidfd_open(child.pid))
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, str(os.getpid()), *map(str, watched)],
+            [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(raylet), *map(str, watched)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -49,26 +52,46 @@ def watch_children(raylet: int) -> subprocess.Popen[bytes] | None:
 def end_children(watchdog: subprocess.Popen[bytes]) -> None:
     """The raylet was ended: return once its processes have, a little later."""
     assert watchdog.stdin is not None
+    with suppress(BrokenPipeError):  # they have ended before
+        os.write(watchdog.stdin.fileno(), b"\n")
     watchdog.stdin.close()
     with suppress(subprocess.TimeoutExpired):
         watchdog.wait(GRACE_S + 2 * LOOK_S)
 
 
-def watch(driver: int, watched: set[int]) -> None:
-    """Wait until processes (by descriptor) have ended; those that outlive the driver for too long are killed."""
+def watch(driver: int, raylet: int, watched: set[int]) -> None:
+    """Wait until processes (by descriptor) have ended; those that outlive the driver for too long are killed.
+
+    So are, when it was killed, workers that the raylet has started.
+    """
     told = {sys.stdin.fileno()}
-    deadline: float | None = None
-    while watched:
+    deadline, killed = float("inf"), False
+    while watched or killed:
         ready, _, _ = select.select(watched | told, [], [], LOOK_S)
         watched = watched - set(ready)
-        if deadline is None and (told & set(ready) or os.getppid() != driver):
+        if deadline == float("inf") and (told & set(ready) or os.getppid() != driver):
+            killed = os.getppid() != driver or not os.read(sys.stdin.fileno(), 1)
             told, deadline = set(), time.monotonic() + GRACE_S
-        if deadline is not None and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             for descriptor in watched:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            for process in workers_of(raylet) if killed else ():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, signal.SIGKILL)
             return
 
 
+def workers_of(raylet: int) -> Iterator[int]:
+    """Workers of a raylet that have no title yet: by a variable of Ray's, over which that is written."""
+    mark = f"RAY_RAYLET_PID={raylet}".encode()
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdigit():
+                with open(f"/proc/{name}/environ", "rb") as environment:
+                    if mark in environment.read().split(b"\0"):
+                        yield int(name)
+
+
 if __name__ == "__main__":
-    watch(int(sys.argv[1]), {int(word) for word in sys.argv[2:]})
+    watch(int(sys.argv[1]), int(sys.argv[2]), {int(word) for word in sys.argv[3:]})

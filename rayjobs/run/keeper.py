@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 from actors.home import rayjobs_home
 from pipelines.errors import JobError
@@ -25,10 +26,15 @@ from rayjobs.run.kept_ray import ANSWER_S, MESSAGE_BYTES, KeptRay, process_at, s
 from rayjobs.run.last_words import explained
 from rayjobs.run.signals import stopping_on_signals
 
+if TYPE_CHECKING:
+    from rayjobs.run.ray_ready_workers import ReadyWorkers
+
 LOOK_S = 1.0
-"""How often it is looked whether Ray still answers, and whether it has been idle for long enough."""
+"""How often it is looked whether Ray still answers, has workers for the next job, and has been idle for long enough."""
 SHORT_OF_FILES_S = 0.1
 """How long it waits for a descriptor before it looks again."""
+REST_S = 1.0
+"""How long nobody has used Ray when workers for the next job begin: the last one has left it, and writes its tables."""
 
 
 def main() -> None:
@@ -63,6 +69,7 @@ def keep(idle_s: float, *, ready: Callable[[], None]) -> list[socket.socket]:
 
     with stopping_on_signals(stopping), ray_session(name="rayjobs up", own=True) as cluster:
         from rayjobs.run.ray_disconnect import answers, gcs_address
+        from rayjobs.run.ray_ready_workers import ReadyWorkers, raylet_here
 
         host, port = gcs_address()
         kept = KeptRay(
@@ -74,8 +81,9 @@ def keep(idle_s: float, *, ready: Callable[[], None]) -> list[socket.socket]:
             idle_s=idle_s,
             environment=here,
         )
+        workers = ReadyWorkers(raylet_here(), cluster.cpus)
         ready()
-        return Keeper(kept, listener).serve(over=lambda: stopping.is_set() or not answers((host, port)))
+        return Keeper(kept, listener, workers).serve(over=lambda: stopping.is_set() or not answers((host, port)))
 
 
 def listen() -> socket.socket:
@@ -116,9 +124,10 @@ def _taken() -> str:
 class Keeper:
     """Answers for one Ray, in one thread: what it was told comes before what it decides."""
 
-    def __init__(self, kept: KeptRay, listener: socket.socket) -> None:
+    def __init__(self, kept: KeptRay, listener: socket.socket, workers: ReadyWorkers | None = None) -> None:
         self._kept = kept
         self._listener = listener
+        self._workers = workers
         self._asking: set[socket.socket] = set()
         self._holders: dict[socket.socket, str] = {}
         self._idle_since = time.monotonic()
@@ -132,6 +141,8 @@ class Keeper:
         with selectors.DefaultSelector() as selector, self._listener:
             selector.register(self._listener, selectors.EVENT_READ)
             while not (self._enders or over() or self._idle_s() > self._kept.idle_s):
+                if self._workers is not None and self._idle_s() > REST_S:
+                    self._workers.replenish()
                 for key, _ in selector.select(LOOK_S):
                     line: socket.socket | None = key.data
                     if line is None:
@@ -184,6 +195,8 @@ class Keeper:
     def _forget(self, line: socket.socket) -> None:
         if self._holders.pop(line, None) is not None and not self._holders:
             self._idle_since = time.monotonic()
+            if self._workers is not None:
+                self._workers.used()
         self._asking.discard(line)
         line.close()
 

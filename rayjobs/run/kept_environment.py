@@ -10,7 +10,9 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 OF_OTHERS = (
@@ -59,6 +61,7 @@ def environment() -> dict[str, str]:
         "Python": f"{'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}",
         "Ray": _version("ray"),
         "rayjobs": f"{_version('rayjobs-app')} in {place}",
+        "installation": f"of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(_last_change(place)))}",
         "umask": _umask(),
         **{
             f"${name}": hashlib.sha256(os.fsencode(value)).hexdigest()[:16]
@@ -104,6 +107,18 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # a checkout that is on the path
         return "unknown"
+
+
+@cache
+def _last_change(place: Path) -> float:
+    """Unix seconds of the last change of installed packages, or of a file of ours: workers may have imported both."""
+    installed = (entry for entry in sys.path if entry.endswith("-packages") and os.path.isdir(entry))
+    newest = max((os.stat(directory).st_mtime for directory in installed), default=0.0)
+    for package in ("rayjobs", "actors", "pipelines"):
+        for directory, _, files in os.walk(place / package):
+            sources = (f"{directory}/{file}" for file in files if file.endswith(".py"))
+            newest = max(newest, *(os.stat(source).st_mtime for source in sources), 0.0)
+    return newest
 
 
 def _umask() -> str:

@@ -16,12 +16,10 @@ from actors.cache.disk_cache import DiskCache
 from actors.resources.cluster_view import Node, able_nodes
 from actors.resources.memory_manager import MemoryManager, lighter
 from actors.resources.ray_cluster import RayCluster
-from pipelines.contracts import RESOURCES
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_bounded_tasks import BoundedTasks
 from pipelines.resource_needs import GPU, ray_options
-from pipelines.resources import ResourceEstimate
 from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
 from pipelines.stages.block_task import Workspace, seal
 from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
@@ -29,7 +27,15 @@ from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
-from rayjobs.job.stage_needs import chosen_stages, most_at_once, rendering_has_all, required, stage_needs
+from rayjobs.job.stage_needs import (
+    chosen_stages,
+    given_by_ray,
+    most_at_once,
+    of_nodes,
+    rendering_has_all,
+    required,
+    stage_needs,
+)
 from rayjobs.run.ray_data_alone import spare_actors
 from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks, Outcome
 from rayjobs.run.ray_session import Cluster
@@ -170,16 +176,6 @@ class RayEngine:
                     waiting += tasks.end_all()
 
 
-def of_nodes(estimate: ResourceEstimate) -> ResourceEstimate:
-    """What nodes are asked for; the rest is what providers offer."""
-    return replace(estimate, custom=_of_nodes(estimate.custom))
-
-
-def memory_per_cpu(spec: JobSpec) -> int:
-    """Bytes that each task of a job's streams reserves, one per CPU; 0 where nodes don't say what memory they have."""
-    return MemoryManager(able_nodes(RayCluster().nodes(), of_nodes(required(spec))), 1).task_bytes or 0
-
-
 def shard_engines(
     spec: JobSpec,
     root: Path,
@@ -238,15 +234,10 @@ def shard_engines(
 def _shares(spec: JobSpec, nodes: Sequence[Node], units: Mapping[str, float]) -> dict[str, StageShare]:
     """Stage -> what its tasks hold besides CPUs, of those whose number that bounds."""
     return {
-        stage: StageShare(needs.get(GPU, 0.0), _of_nodes(needs), most)
+        stage: StageShare(needs.get(GPU, 0.0), given_by_ray(needs), most)
         for stage, needs in stage_needs(spec).items()
         if (most := most_at_once(needs, nodes, units)) is not None
     }
-
-
-def _of_nodes(needs: Mapping[str, float]) -> dict[str, float]:
-    """What Ray gives; units of providers are the coordinator's to give."""
-    return {name: units for name, units in needs.items() if name != GPU and name not in RESOURCES}
 
 
 def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:

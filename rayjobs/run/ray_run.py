@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -22,20 +21,20 @@ from pipelines.errors import JobError
 from pipelines.models import ImageStatus
 from pipelines.resource_needs import InfeasibleError
 from pipelines.resources import ResourceConfig, ResourceEstimate
-from pipelines.stages.ray_stream import warm_up
 from pipelines.stages.work_meter import AT_ONCE
 from pipelines.tasks import TaskPriority
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.recipes import JobRecipes
-from rayjobs.job.stage_needs import held_per_cpu, required
+from rayjobs.job.stage_needs import held_per_cpu, of_nodes, required
 from rayjobs.results.job_usage import WorkSpent
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.able_nodes import AbleNodes
 from rayjobs.run.progress import Display
-from rayjobs.run.ray_engine import memory_per_cpu, of_nodes, shard_engines
+from rayjobs.run.ray_engine import shard_engines
+from rayjobs.run.ray_get_ready import memory_per_cpu
 from rayjobs.run.ray_health import RayHealth
-from rayjobs.run.ray_session import Cluster, first_use, ray_session
+from rayjobs.run.ray_session import Cluster, ray_session
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.run_end import RunEnd
 from rayjobs.run.run_loop import RunLoop
@@ -74,8 +73,6 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
     recipes = JobRecipes(spec, wanted, ledger, output.root)
     # Within the caller's session: Ray Data has been imported since that began, and only now its logger can be silenced.
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
-        if first_use():
-            _warm_up(spec, ledger, recipes, cluster)
         spent = WorkSpent()
         with (
             nullcontext(resources) if resources else ResourceManager(ResourceConfig(output=output.root)) as manager,
@@ -119,20 +116,6 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
             finally:
                 if not health.answers():
                     coordinator.give_up()
-
-
-def _warm_up(spec: JobSpec, ledger: JobLedger, recipes: JobRecipes, cluster: Cluster) -> None:
-    """Beside the coordinator's start, let workers get ready for the first image.
-
-    Not for plug-ins, nor for what asks for more than processors and memory, which the coordinator has to grant.
-    """
-    needs = required(spec)
-    if spec.plugins or needs.custom or needs.gpus:
-        return
-    inputs = ledger.open_inputs(0, sys.maxsize, min(spec.limits.cpus or cluster.cpus, cluster.cpus))
-    if inputs:
-        item = recipes.items(inputs[:1])[0]
-        warm_up(recipes.by_number[item.recipe], len(inputs), f"{spec.name}: get ready", memory_per_cpu(spec))
 
 
 def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskCoordinator) -> ShardGrants:

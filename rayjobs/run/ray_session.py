@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ EMBEDDED_STORE_BYTES = 2 * 2**30
 WARM_WORKERS_PER_CPU = 2
 """Workers that Ray keeps warm. By default one per CPU in all: a driver whose neighbour is busy loses its own after a
 second, and an urgent task then waits 1.5 s for a fresh one."""
+READY = "pipelines.stages.ray_ready_worker"
+"""What workers of a kept Ray import before they belong to a job."""
 CONNECT_S = 10.0
 """How long a cluster may take to answer at all."""
 
@@ -123,7 +126,7 @@ def ray_session(
     dashboard
         Whether an embedded cluster serves Ray's dashboard; the one that ``rayjobs up`` keeps has none, and isn't used.
     own
-        Whether the one that ``rayjobs up`` keeps is left alone in any case.
+        Whether it is to be kept for other programs, and the one that ``rayjobs up`` keeps is left alone in any case.
     meanwhile
         Called while an embedded cluster starts, for imports that are needed after that; what it raises is passed over.
 
@@ -137,7 +140,7 @@ def ray_session(
         if _CONNECTION.cluster is None:
             try:
                 _CONNECTION.hold = None if own or dashboard or _program_is_connected() else hold(name)
-                _CONNECTION.ours, directory = _connect(name, workers, dashboard, meanwhile)
+                _CONNECTION.ours, directory = _connect(name, partial(_start, name, workers, dashboard, own, meanwhile))
                 kept = _CONNECTION.hold
                 _CONNECTION.alone = kept is not None or (directory is not None and not dashboard)
                 _CONNECTION.unused = _CONNECTION.alone and (kept is None or len(kept.ray.holders) <= 1)
@@ -199,9 +202,7 @@ def _program_is_connected() -> bool:
     return bool(ray.is_initialized())
 
 
-def _connect(
-    name: str, workers: int | None, dashboard: bool, meanwhile: Callable[[], object] | None
-) -> tuple[bool, Path | None]:
+def _connect(name: str, start: Callable[[], Path]) -> tuple[bool, Path | None]:
     """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
     if _program_is_connected():
         return False, None
@@ -222,7 +223,7 @@ def _connect(
         try:
             with own_sigterm_handler():
                 if embedded:
-                    return True, _start(name, workers, dashboard, meanwhile)
+                    return True, start()
                 ray.init(address, **_of_a_driver(name))  # without an address, as Ray itself decides
                 return True, None
         except BaseException as error:
@@ -255,7 +256,13 @@ def own_sigterm_handler() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-def _start(name: str, workers: int | None, dashboard: bool, meanwhile: Callable[[], object] | None) -> Path:
+def _start(
+    name: str,
+    workers: int | None,
+    dashboard: bool,
+    own: bool,
+    meanwhile: Callable[[], object] | None,
+) -> Path:
     """Start Ray; its session directory."""
     import ray
 
@@ -269,7 +276,10 @@ def _start(name: str, workers: int | None, dashboard: bool, meanwhile: Callable[
             resources=dict.fromkeys(STAGE_RESOURCES, cpus),
             object_store_memory=EMBEDDED_STORE_BYTES,
             include_dashboard=dashboard,
-            _system_config={"num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus},
+            _system_config={
+                "num_workers_soft_limit": WARM_WORKERS_PER_CPU * cpus + 1,  # the coordinator's is counted
+                "preload_python_modules": [READY] if own else [],
+            },
             **_of_a_driver(name),
         )
     return Path(context.address_info["session_dir"])

@@ -27,11 +27,7 @@ from actors.resources.disk_space import check_room
 from pipelines.errors import JobError, RayjobsError
 from pipelines.extensions.extension_manager import process_extensions
 from pipelines.stages.publish import NO_SPACE
-from pipelines.storage.local_files import (
-    discard_directory,
-    discard_runs,
-    remove_own,
-)
+from pipelines.storage.local_files import discard_directory, discard_runs, remove_own
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_state import COMPLETE, JobState, JobStatus, state_of
 from rayjobs.job.job_tasks import PlannedTask, completed, planned_tasks, task_files
@@ -85,7 +81,11 @@ def _on_ray(resources: ResourceManager | None, spec: JobSpec, *what: Any) -> Run
     # Ray is imported here alone: a job with nothing left to do never waits for it.
     from rayjobs.run.ray_session import ray_session
 
-    with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=partial(import_module, "rayjobs.run.ray_run")):
+    to_import = partial(import_module, "rayjobs.run.ray_run")
+    with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=to_import) as cluster:
+        from rayjobs.run.ray_get_ready import get_ready
+
+        get_ready(cluster, spec, *what)
         from rayjobs.run.ray_run import run_on_ray
 
         return run_on_ray(spec, *what, resources=resources)

@@ -77,17 +77,23 @@ def test_jobs_use_one_ray_until_it_is_ended(place: Place) -> None:
     (session,) = place.sessions()
     assert not_on_the_loopback(place.ray) == []
 
+    ready: set[int] = set()
     for output in ("out", "again"):
+        ready = new_ones_ready(place, ready)
         done = place.run("run", "job.yaml", "--output", output, "--json")
         assert (done.code, done.json["done"], done.err) == (0, COUNT, "")
         check_outputs(place.base / output, manifest(place.base / output))
     assert golden_tree(place.base / "out") == golden_tree(place.base / "again")
     assert place.sessions() == [session]
 
+    ready = new_ones_ready(place, ready)
     write_photographs(place.base / "photos", MANY, size=(480, 320), seed=1)
     write_job(place.base, name="slow", operations=SLOW, output="slow")
     process = place.begin("run", "job.yaml")
     wait_until(lambda: final_rows(place.base / "slow") > 0 or process.poll() is not None, timeout_s=120)
+    at_work = {number for number, line in processes(place.ray).items() if "render_analyze_export" in line}
+    assert at_work
+    assert at_work <= ready
     refused = place.run("down")
     assert (refused.code, refused.out) == (1, "")
     assert f"in use by slow (process {process.pid})" in refused.err
@@ -121,6 +127,30 @@ def test_a_killed_keeper_leaves_nothing_that_stands_in_the_way(place: Place) -> 
     place.ended(failed=1)
 
 
+def new_ones_ready(place: Place, before: set[int]) -> set[int]:
+    """Wait for the next job's workers, one per CPU and the coordinator's; others than were there before the last."""
+    wait_until(lambda: len(ready_workers(place.ray)) >= 3 and len(ready_workers(place.ray) - before) >= 2, timeout_s=60)
+    return ready_workers(place.ray)
+
+
+def ready_workers(directory: Path) -> set[int]:
+    """Workers that do nothing, and have loaded what images need."""
+    idle = {number for number, line in processes(directory).items() if "ray::IDLE" in line}
+    return {number for number in idle if {"cv2", "llvmlite", "pandas"} <= loaded_libraries(number)}
+
+
+def processes(directory: Path) -> dict[int, str]:
+    return {int(line.split(":")[0].split()[1]): line for line in processes_left(directory)}
+
+
+def loaded_libraries(number: int) -> set[str]:
+    try:
+        paths = {Path(mapped.path) for mapped in psutil.Process(number).memory_maps()}
+    except psutil.Error:
+        return set()
+    return {part for path in paths for part in path.parts}
+
+
 def is_keeper(process: psutil.Process, home: Path) -> bool:
     try:
         is_ours = process.environ().get("RAYJOBS_HOME") == str(home)
@@ -131,7 +161,7 @@ def is_keeper(process: psutil.Process, home: Path) -> bool:
 
 def not_on_the_loopback(directory: Path) -> list[str]:
     """Where Ray's processes listen for other machines."""
-    numbers = {int(line.split(":")[0].split()[1]) for line in processes_left(directory)}
+    numbers = processes(directory)
     found = []
     for connection in psutil.net_connections("inet"):
         listens = connection.pid in numbers and connection.status == psutil.CONN_LISTEN
