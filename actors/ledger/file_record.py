@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pipelines.models import Output
@@ -84,10 +85,15 @@ class FileRecord:
         rows = self._all(f"{_SELECT} WHERE path = ?", (path,))
         return _recorded(rows[0]) if rows else None
 
+    def find_all(self, paths: Iterable[str]) -> Iterator[RecordedFile]:
+        """The entries of those of the paths that have one."""
+        stream = iter(paths)
+        while some := list(islice(stream, _PAGE)):
+            yield from map(_recorded, self._all(f"{_SELECT} WHERE path IN ({','.join('?' * len(some))})", some))
+
     def known(self, paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Which of the paths the job wrote, with the sha256 of what it wrote: its own while they are so."""
-        found = (self.find(path) for path in paths)
-        return tuple((file.path, file.sha256) for file in found if file is not None)
+        return tuple((file.path, file.sha256) for file in self.find_all(paths))
 
     def known_below(self, prefixes: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """As ``known``, of all paths that begin with one of the prefixes."""

@@ -146,11 +146,6 @@ class Publisher:
         finally:
             remove_own(temporary)
 
-    def left(self, name: str) -> Path | None:
-        """A file that a worker left for the driver."""
-        path = self._temporary / name
-        return path if path.is_file() else None
-
     def _appear(
         self,
         product: str,

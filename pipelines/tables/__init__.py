@@ -8,7 +8,7 @@ schema.py     which columns, types and units        batches.py   results -> reco
 parts.py      crash-safe files between the workers   assemble.py  parts -> batches in final order
 cells.py      names and texts made harmless          formats.py   TABLE_FORMATS, write_table
 manifest.py   what happened to every input           *_table.py   one file per format
-sealing.py    final files of one range each          values.py    Arrow arrays as Python values
+sealing.py    final files of one range each          values.py    Arrow arrays as Python values, or numpy's
 column_chunks.py   encoded columns, taken over       thrift_compact.py   the footers of Parquet files
 group_statistics.py   numbers per group of inputs   input_fields.py   columns of inputs
 
@@ -34,6 +34,7 @@ from pipelines.tables.schema import (
     scopes_schemas,
 )
 from pipelines.tables.sealing import ObjectsSeal, SealRequest, seal_part
+from pipelines.tables.values import numbers_of
 from pipelines.tables.xlsx_table import Sheet, check_xlsx, write_xlsx
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "label_of",
     "manifest_batch",
     "manifest_schema",
+    "numbers_of",
     "object_schemas",
     "objects_part",
     "part_of",

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.tables.schema import described, described_schema
+from pipelines.tables.values import numbers_of
 
 QUANTILES: Mapping[str, float] = {"q05": 0.05, "q25": 0.25, "q75": 0.75, "q95": 0.95}
 """Interpolated linearly between the two nearest values (pandas' default, Hyndman and Fan's definition 7)."""
@@ -152,8 +153,6 @@ def _text(field: pa.Field, key: bytes) -> str:
 
 def _columns(table: MeasuredTable, rows: int) -> Iterator[tuple[pa.Field, NDArray[np.float64]]]:
     """Each column of numbers as floats, NaN for a null; as many are read at once as ``BLOCK_BYTES`` hold."""
-    import pyarrow.compute as pc
-
     step = max(BLOCK_BYTES // (8 * max(rows, 1)), 1)
     for first in range(0, len(table.fields), step):
         fields = table.fields[first : first + step]
@@ -161,8 +160,8 @@ def _columns(table: MeasuredTable, rows: int) -> Iterator[tuple[pa.Field, NDArra
         row = 0
         for batch in table.read([field.name for field in fields]):
             for place, field in enumerate(fields):
-                column = batch.column(batch.schema.get_field_index(field.name)).cast(pa.float64(), safe=False)
-                block[place, row : row + len(column)] = pc.fill_null(column, float("nan")).to_numpy()
+                column = batch.column(batch.schema.get_field_index(field.name))
+                block[place, row : row + len(column)] = numbers_of(column)
             row += batch.num_rows
         yield from zip(fields, block, strict=True)
 

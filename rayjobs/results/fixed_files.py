@@ -117,7 +117,7 @@ class FixedFiles:
         self._top = top
         self._before_each = before_each
         self.root = output.root
-        self._kept = output.thumbnails
+        self._left_in = (directory, output.thumbnails)
         self._publisher = Publisher(output.root, directory, journal, durable=durable)
         self._written: list[str] = []
 
@@ -149,8 +149,11 @@ class FixedFiles:
 
     def left(self, name: str) -> Path | None:
         """A thumbnail that a worker left under that name in this run, or in one before that wasn't finished."""
-        kept = self._kept / name
-        return self._publisher.left(name) or (kept if kept.is_file() else None)
+        for directory in self._left_in:
+            path = os.path.join(directory, name)  # of very many, none of which may be there: pathlib takes its time
+            if os.path.isfile(path):
+                return Path(path)
+        return None
 
     def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
         """A file of these bytes; ``same_again``: the same job makes the same bytes, so they need not be kept."""
@@ -195,14 +198,14 @@ class FixedFiles:
         """Count a file that is there as it was written to the run's results."""
         self._written.append(self._top + relative)
 
-    def is_there(self, relative: str) -> bool:
-        """Whether a file is there as the job wrote it."""
-        relative = self._top + relative
-        entry = self._ledger.files.find(relative)
-        if entry is None:
-            return False
-        path = f"{self.root}/{relative}"
-        return seems_as_written(path, entry.bytes, entry.mtime_ns) or compare(path, entry)[0] is Standing.AS_WRITTEN
+    def there(self, names: Iterable[str]) -> set[str]:
+        """Which of some files are there as the job wrote them."""
+        return {
+            entry.path.removeprefix(self._top)
+            for entry in self._ledger.files.find_all(self._top + name for name in names)
+            if seems_as_written(path := f"{self.root}/{entry.path}", entry.bytes, entry.mtime_ns)
+            or compare(path, entry)[0] is Standing.AS_WRITTEN
+        }
 
     def remove_parts(self, table: str, but: Sequence[str] = ()) -> None:
         """A table of several parts is replaced as a whole: remove those of its parts that it hasn't any more."""

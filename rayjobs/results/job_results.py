@@ -7,13 +7,12 @@ on when and where the job ran.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from pipelines.tables import (
     analyses_schema,
     manifest_batch,
     manifest_schema,
+    numbers_of,
     printable,
     readable_path,
     write_manifest,
@@ -108,6 +108,7 @@ class _ReportRows:
         self._store = store
         self._white = [name for name in (WHITE,) if name in analyses_schema(store.requests).names]
         self._columns = [measure.name for measure in shown] + self._white
+        self._shown = shown
         self._twins = find_duplicates(store, store.all_ranges()).get(TABLE)
 
     def __iter__(self) -> Iterator[ReportRow]:
@@ -116,14 +117,10 @@ class _ReportRows:
             if final.status != "done":
                 yield _row_without_results(final)
                 continue
-            values, twins = next(measured, (None, 0))
-            row = _report_row(final, twins, self._pixels, self._changes)
-            if values is not None and self._white:
-                row = replace(row, values=values[:-1], white=float(values[-1]))
-            yield row if values is None or self._white else replace(row, values=values)
+            yield _report_row(final, next(measured, _NOTHING), self._pixels, self._changes)
 
-    def _measured(self) -> Iterator[tuple[NDArray[np.float64], int]]:
-        """Of every done input in order its numbers and its group of duplicates; nothing when no number was measured."""
+    def _measured(self) -> Iterator[_Measured]:
+        """Of every done input in order; nothing when no number was measured."""
         if not self._columns:
             return
         for number in self._store.all_ranges():
@@ -133,15 +130,24 @@ class _ReportRows:
             place = 0 if self._twins is None else self._twins.starts[number]
             with pq.ParquetFile(sealed[0]) as file:
                 for batch in file.iter_batches(_BATCH_ROWS, columns=self._columns, use_threads=False):
-                    columns = [_numbers(batch.column(name)) for name in self._columns]
-                    for values in np.column_stack(columns):
-                        yield values, 0 if self._twins is None else int(self._twins.numbers[place])
+                    numbers = np.column_stack([numbers_of(batch.column(name)) for name in self._columns])
+                    whites = numbers[:, -1].tolist() if self._white else [math.nan] * len(numbers)
+                    for values, white in zip(numbers[:, : len(self._shown)], whites, strict=True):
+                        twins = 0 if self._twins is None else int(self._twins.numbers[place])
+                        yield _Measured(values, white, twins)
                         place += 1
 
 
-def _numbers(column: pa.Array) -> NDArray[np.float64]:
-    numbers: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return numbers
+class _Measured(NamedTuple):
+    """What was measured of a done input."""
+
+    values: NDArray[np.float64] | None = None
+    white: float = math.nan
+    twins: int = 0
+    """Number of its group of duplicates; 0 for none."""
+
+
+_NOTHING = _Measured()
 
 
 def _row_without_results(final: FinalInput) -> ReportRow:
@@ -155,7 +161,7 @@ def _row_without_results(final: FinalInput) -> ReportRow:
     )
 
 
-def _report_row(final: FinalInput, twins: int, pixels: str, changes: bool) -> ReportRow:
+def _report_row(final: FinalInput, measured: _Measured, pixels: str, changes: bool) -> ReportRow:
     image = shown_image(final.outputs)
     outputs = sorted(final.outputs, key=lambda output: len(output.path), reverse=True)  # the first image's come last
     charts = {e.product.removeprefix("chart:"): e.path for e in outputs if e.product.startswith("chart:")}
@@ -170,7 +176,9 @@ def _report_row(final: FinalInput, twins: int, pixels: str, changes: bool) -> Re
         image_sha256=image.sha256 if image else None,
         charts=charts,
         cells=final.cells,
-        twins=twins,
+        values=measured.values,
+        white=measured.white,
+        twins=measured.twins,
         width=final.width,
         height=final.height,
         degraded=final.degraded,

@@ -30,9 +30,9 @@ from rayjobs.results.report_files import (
     file_link,
     output_link,
 )
-from rayjobs.results.report_measures import Kinds, Measure, card_lines, compared, described
-from rayjobs.results.report_numbers import Outliers
-from rayjobs.results.report_rows import ReportGroups, ReportRow, ReportSummary, cell_text
+from rayjobs.results.report_measures import Kinds, Measure, card_lines, described
+from rayjobs.results.report_numbers import Outlier, Outliers
+from rayjobs.results.report_rows import MeasuredRows, ReportGroups, ReportRow, ReportSummary, cell_text
 from rayjobs.results.report_survey import Survey
 from rayjobs.results.report_texts import chart_frame, charts_in_order, facts_of, page_values
 
@@ -63,6 +63,9 @@ class _Picture(NamedTuple):
     """Why there is none."""
 
 
+_NONE = _Picture()
+
+
 def write_report(
     files: FixedFiles,
     summary: ReportSummary,
@@ -80,7 +83,8 @@ def write_report(
     measures
         What the values of the rows are.
     rows
-        All inputs in order. Read twice (first for the medians), so an iterable that starts anew, not an iterator.
+        All inputs in order. More than a block are read twice (first for the medians), so an iterable that starts anew,
+        not an iterator.
     charts
         How charts were drawn, so that a card can show a plot without what is around it.
 
@@ -91,32 +95,30 @@ def write_report(
     """
     if isinstance(rows, Iterator):
         raise TypeError("rows are read twice: give an iterable that starts anew, not an iterator")
+    if summary.done + summary.failed + summary.skipped <= BLOCK_ROWS:
+        rows = list(rows)
     kinds = Kinds(measures)
-    survey = Survey.of(rows, kinds, compared(measures), summary.done)
+    survey = Survey.of(_groups(rows), kinds, measures, summary.done)
     columns, charted = survey.cells, charts_in_order(survey, summary)
-    outliers = Outliers(survey.distributions, survey.columns)
-    pages = ReportFiles(files)
+    critic, pages = _Critic(survey, kinds, len(measures)), ReportFiles(files)
     with ThreadPoolExecutor(max_workers=_thread_count()) as threads:
         studio = _Studio(files.root, pages, make_thumbnails, threads)
-        block = _Block(survey, kinds, len(measures))
+        block = _Block(survey, len(measures))
         number, done = 0, 0
-        for chunk, some in enumerate(_groups(iter(rows), CHUNK_ROWS)):
-            pictures, originals = studio.pictures(some), studio.originals(some)
+        for chunk, some in enumerate(_groups(rows)):
+            marks, pictures, originals = critic.marks(some), studio.pictures(some), studio.originals(some)
             told = []
-            for place, row in enumerate(some, start=chunk * CHUNK_ROWS):
-                block.add(row, pictures[place % CHUNK_ROWS])
-                if row.values is not None:
-                    outliers.see(place, kinds.kind(row.values, row.white), kinds.compared(row.values))
+            for row, mark, picture, original in zip(some, marks, pictures, originals, strict=True):
+                block.add(row, mark, picture)
                 done += row.status == "done"
-                at = place % CHUNK_ROWS
-                told.append(_told(row, done, charted, columns, pictures[at].fault, originals[at]))
+                told.append(_told(row, done, charted, columns, picture.fault, original))
             pages.write_rows(chunk, told)
             if block.is_full or len(some) < CHUNK_ROWS:
                 pages.write_block(number, *block.emptied())
                 number += 1
         if block.names:
             pages.write_block(number, *block.emptied())
-    far, survey.unlike = outliers.found(), outliers.count
+    far = critic.farthest()
     lines = card_lines(measures)
     job = facts_of(summary, measures, survey, far) | {
         "block": BLOCK_ROWS,
@@ -157,13 +159,43 @@ def _told(
     ]
 
 
-class _Block:
-    """Gathers what the page needs of the inputs of a block."""
+class _Critic:
+    """Tells what is special about inputs by their numbers, and counts it in the survey."""
 
     def __init__(self, survey: Survey, kinds: Kinds, measures: int) -> None:
         self._survey = survey
         self._kinds = kinds
         self._measures = measures
+        self._outliers = Outliers(survey.distributions, survey.columns)
+        self._seen = 0
+
+    def marks(self, rows: Sequence[ReportRow]) -> list[int]:
+        """``CLIPPED`` and ``SOFT`` of each of the next rows."""
+        measured = MeasuredRows.of(rows, self._measures)
+        of_kinds = self._kinds.of(measured.values, measured.whites)
+        scaled = self._kinds.compared(measured.values)
+        clipped = self._kinds.are_clipped(measured.values)
+        soft = self._kinds.are_soft(scaled, of_kinds, self._survey.distributions)
+        self._survey.clipped += int(clipped.sum())
+        self._survey.soft += int(soft.sum())
+        self._outliers.see(self._seen + measured.rows, of_kinds, scaled)
+        self._seen += len(rows)
+        marks = np.zeros(len(rows), np.int64)
+        marks[measured.rows] = CLIPPED * clipped | SOFT * soft
+        return marks.tolist()
+
+    def farthest(self) -> list[Outlier]:
+        """Of all rows, now that they were seen."""
+        self._survey.unlike = self._outliers.count
+        return self._outliers.found()
+
+
+class _Block:
+    """Gathers what the page needs of the inputs of a block."""
+
+    def __init__(self, survey: Survey, measures: int) -> None:
+        self._survey = survey
+        self._nothing = np.full(measures, np.nan)
         self._choices = survey.groups
         self._codes = {reason: code for code, reason in enumerate(survey.reason_codes)}
         self._clear()
@@ -187,8 +219,8 @@ class _Block:
     def is_full(self) -> bool:
         return len(self.names) >= BLOCK_ROWS
 
-    def add(self, row: ReportRow, picture: _Picture) -> None:
-        """The next input."""
+    def add(self, row: ReportRow, marks: int, picture: _Picture) -> None:
+        """The next input, with what its numbers mark it with."""
         folder, _, name = row.input.rpartition("/")
         if not self._folders or self._folders[-1] != folder:
             self._folders.append(folder)
@@ -198,24 +230,14 @@ class _Block:
         self._status.append(row.status[0])
         self._reasons.append(self._codes.get((row.status, row.reason), -1))
         self._keys.append(picture.key)
-        self._marks.append(self._marked(row, picture))
+        self._marks.append(marks | LESSER * (row.degraded is not None) | STRETCHED * picture.is_stretched)
         self._sizes += [row.width or 0, row.height or 0]
         self._twins.append(row.twins)
         self._whites.append(row.white if math.isfinite(row.white) else 0)
         self._charts.append(_chart_stem(row) if len(row.charts) == len(self._survey.charted) else None)
         for codes, (column, texts) in zip(self._groups, self._choices.items(), strict=True):
             codes.append(texts.get(cell_text(row.cells.get(column)), -1))
-        nothing = np.full(self._measures, np.nan)
-        self._values.append(nothing if row.values is None else row.values)
-
-    def _marked(self, row: ReportRow, picture: _Picture) -> int:
-        marks = LESSER * (row.degraded is not None) | STRETCHED * picture.is_stretched
-        if row.values is None:
-            return marks
-        like = self._survey.distributions.get(self._kinds.kind(row.values, row.white), {})
-        found = CLIPPED * self._kinds.is_clipped(row.values) | SOFT * self._kinds.is_soft(row.values, like)
-        self._survey.count(clipped=bool(found & CLIPPED), soft=bool(found & SOFT))
-        return marks | found
+        self._values.append(self._nothing if row.values is None else row.values)
 
     def emptied(self) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """What was gathered, and its numbers; from here on another block."""
@@ -233,7 +255,7 @@ class _Block:
             "charts": self._charts if any(self._charts) else [],
             "groups": self._groups,
         }
-        values = np.array(self._values, np.float64).reshape(len(self.names), self._measures).astype(np.float32)
+        values = np.array(self._values, np.float64).reshape(len(self.names), self._nothing.size).astype(np.float32)
         self._clear()
         return facts, values
 
@@ -256,12 +278,18 @@ class _Studio:
     def pictures(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row."""
         by_key = {row.key: row for row in rows if row.status == "done"}  # same pictures have one thumbnail
-        found = dict(zip(by_key, self._threads.map(self._picture, by_key.values()), strict=True))
-        return [found[row.key] if row.status == "done" else _Picture() for row in rows]
+        found = self._kept(by_key)
+        lacking = [row for key, row in by_key.items() if key not in found]
+        found |= zip((row.key for row in lacking), self._threads.map(self._picture, lacking), strict=True)
+        return [found[row.key] if row.status == "done" else _NONE for row in rows]
 
     def originals(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row's original, where browsers can't show that itself."""
-        return list(self._threads.map(self._original, rows))
+        by_key = {row.original_key: row for row in rows if row.status == "done" and row.original_key}
+        found = self._kept(by_key)
+        lacking = [row for key, row in by_key.items() if key not in found and self._lacks_original(row)]
+        found |= zip((row.original_key for row in lacking), self._threads.map(self._original, lacking), strict=True)
+        return [found.get(row.original_key, _NONE) for row in rows]
 
     def _picture(self, row: ReportRow) -> _Picture:
         found = self._found(row.key)
@@ -275,20 +303,22 @@ class _Studio:
         return original if original.key else self._made_of_source(row.original_key, row)
 
     def _original(self, row: ReportRow) -> _Picture:
-        if row.status != "done" or not row.original_key:
-            return _Picture()
         found = self._found(row.original_key)
         if found.key or browsers_show(os.fsdecode(row.source)):
             return found
         return self._made_of_source(row.original_key, row)
 
+    def _lacks_original(self, row: ReportRow) -> bool:
+        return self._pages.is_left(row.original_key) or not browsers_show(os.fsdecode(row.source))
+
     def _found(self, key: str) -> _Picture:
         """What workers left, or an earlier report has."""
-        for found in (self._pages.place_left_thumbnails, self._pages.keep_thumbnails):
-            is_there, is_stretched = found(key)
-            if is_there:
-                return _Picture(key, is_stretched)
-        return _Picture()
+        is_there, is_stretched = self._pages.place_left_thumbnails(key)
+        return _Picture(key, is_stretched) if is_there else self._kept([key]).get(key, _NONE)
+
+    def _kept(self, keys: Iterable[str]) -> dict[str, _Picture]:
+        """Those that an earlier report has."""
+        return {key: _Picture(key, is_stretched) for key, is_stretched in self._pages.keep_thumbnails(keys).items()}
 
     def _made_of_source(self, key: str, row: ReportRow) -> _Picture:
         """Not of a file that is another one by now: the key promises the one that the job took."""
@@ -303,6 +333,7 @@ class _Studio:
         return _Picture(key, is_stretched) if is_written else _Picture(fault="a file that isn't the job's has its name")
 
 
-def _groups(rows: Iterator[ReportRow], size: int) -> Iterator[list[ReportRow]]:
-    while group := list(islice(rows, size)):
+def _groups(rows: Iterable[ReportRow]) -> Iterator[list[ReportRow]]:
+    stream = iter(rows)
+    while group := list(islice(stream, CHUNK_ROWS)):
         yield group

@@ -15,7 +15,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -105,19 +105,23 @@ class ReportFiles:
         """The rest of the inputs of a chunk."""
         self._files.write(_rows(number), _script("rows", number, rows), same_again=True)
 
-    def keep_thumbnails(self, key: str) -> tuple[bool, bool]:
-        """Whether an earlier report has the thumbnail of that digest in hexadecimal, and the stretched one."""
-        plain, stretched = _thumbnails(key)
-        if not self._files.is_there(plain):
-            return False, False
-        self._files.keep(plain)
-        is_there = self._files.is_there(stretched)
-        if is_there:
-            self._files.keep(stretched)
-        return True, is_there
+    def keep_thumbnails(self, keys: Iterable[str]) -> dict[str, bool]:
+        """Of which of these digests in hexadecimal an earlier report has the thumbnail; whether the stretched one, too.
+
+        But for those of which a worker has left another: it does where one isn't whole.
+        """
+        names = {key: _thumbnails(key) for key in keys}
+        there = self._files.there([name for key, both in names.items() if not self.is_left(key) for name in both])
+        for name in there:
+            self._files.keep(name)
+        return {key: stretched in there for key, (plain, stretched) in names.items() if plain in there}
+
+    def is_left(self, key: str) -> bool:
+        """Whether a worker has left the thumbnail of that digest."""
+        return self._files.left(thumbnail_name(key)) is not None
 
     def place_left_thumbnails(self, key: str) -> tuple[bool, bool]:
-        """As ``keep_thumbnails``, of what a worker has left, which gets its name."""
+        """Give what a worker has left its name: whether there is the thumbnail, and the stretched one."""
         plain, stretched = _thumbnails(key)
         return (True, self._place(stretched)) if self._place(plain) else (False, False)
 

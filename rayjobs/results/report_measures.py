@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines.models import AnalysisRequest
 from pipelines.tables import analyses_schema
 from rayjobs.results.duplicates import GROUP_COLUMN
-from rayjobs.results.report_numbers import OUTLIER_SCORE, Distribution, Number, number_text
+from rayjobs.results.report_numbers import OUTLIER_SCORE, Distributions, OfKinds, number_text
 
 CARD_LINES = 4
 CLIPPED_SHARE = 0.05
@@ -160,7 +160,7 @@ def words(measure: Measure, white: float | None) -> Words:
 
 
 class Kinds:
-    """Tells gray images from those in colour, and soft and clipped ones, by their measures."""
+    """Tells gray images from those in colour, and soft and clipped ones, by their measures, a row per image."""
 
     def __init__(self, shown: Sequence[Measure]) -> None:
         self._places = {measure.name: place for place, measure in enumerate(shown)}
@@ -170,40 +170,54 @@ class Kinds:
     def compared(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """The values by which images are compared; casts in tenths, so that rounding in gray ones isn't any."""
         scaled = values.copy()
-        scaled[self._casts] = np.round(values[self._casts], 1)
-        scaled[self._logs] = np.log10(np.maximum(values[self._logs], _LEAST))
+        scaled[:, self._casts] = np.round(values[:, self._casts], 1)
+        scaled[:, self._logs] = np.log10(np.maximum(values[:, self._logs], _LEAST))
         return scaled
 
-    def kind(self, values: NDArray[np.float64], white: float) -> str:
-        """``gray`` or ``colour`` (where nothing tells, too), with its bits, or its level of white, unless it has 8."""
-        kind = "gray" if self._is_gray(values) else "colour"
-        if white == 255 or math.isnan(white):
-            return kind
-        bits = math.log2(white + 1) if white > 255 else 0.0
-        return f"{bits:.0f}-bit {kind}" if bits and bits.is_integer() else f"{kind} (white {number_text(white)})"
+    def of(self, values: NDArray[np.float64], whites: NDArray[np.float64]) -> OfKinds:
+        """The kinds of images, and which are of each.
 
-    def _is_gray(self, values: NDArray[np.float64]) -> bool:
-        achromatic = self._value(values, ACHROMATIC)
-        if achromatic is not None:
-            return achromatic > GRAY_SHARE
-        cast = [self._value(values, name) for name in CAST]
-        return all(each is not None and abs(each) < _NEUTRAL for each in cast)
+        They are ``gray`` or ``colour`` (where nothing tells, too), with its bits, or its level of white, unless it has
+        8.
+        """
+        found: dict[str, list[int]] = {}
+        for place, (is_gray, white) in enumerate(zip(self._are_gray(values).tolist(), whites.tolist(), strict=True)):
+            found.setdefault(_kind(is_gray, white), []).append(place)
+        return {kind: np.array(places) for kind, places in found.items()}
 
-    def is_clipped(self, values: NDArray[np.float64]) -> bool:
-        return any((self._value(values, name) or 0) > CLIPPED_SHARE for name in CLIPPED)
+    def _are_gray(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        achromatic = self._finite(values, ACHROMATIC)
+        casts = np.abs([self._finite(values, name) for name in CAST])
+        return np.where(np.isnan(achromatic), (casts < _NEUTRAL).all(axis=0), achromatic > GRAY_SHARE)
 
-    def is_soft(self, values: NDArray[np.float64], like: Mapping[int, Distribution]) -> bool:
-        """Whether it is so much less sharp than those of its kind that it is an outlier among them."""
+    def are_clipped(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Of which images much is clipped."""
+        clipped: NDArray[np.bool_] = np.any([self._finite(values, name) > CLIPPED_SHARE for name in CLIPPED], axis=0)
+        return clipped
+
+    def are_soft(self, compared: NDArray[np.float64], of_kinds: OfKinds, known: Distributions) -> NDArray[np.bool_]:
+        """Which are so much less sharp than those of their kind that they are outliers among them."""
+        soft = np.zeros(len(compared), bool)
         place = self._places.get(SHARPNESS)
-        if place is None or place not in like:
-            return False
-        return like[place].score(float(self.compared(values)[place])) <= -OUTLIER_SCORE
+        for kind, rows in of_kinds.items():
+            if place is not None and place in known.get(kind, {}):
+                soft[rows] = known[kind][place].scores(compared[rows, place]) <= -OUTLIER_SCORE
+        return soft
 
-    def _value(self, values: NDArray[np.float64], name: str) -> Number:
+    def _finite(self, values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+        """A column; NaN for what isn't finite, or not measured."""
         place = self._places.get(name)
-        if place is None or not math.isfinite(values[place]):
-            return None
-        return float(values[place])
+        if place is None:
+            return np.full(len(values), np.nan)
+        return np.where(np.isfinite(values[:, place]), values[:, place], np.nan)
+
+
+def _kind(is_gray: bool, white: float) -> str:
+    kind = "gray" if is_gray else "colour"
+    if white == 255 or math.isnan(white):
+        return kind
+    bits = math.log2(white + 1) if white > 255 else 0.0
+    return f"{bits:.0f}-bit {kind}" if bits and bits.is_integer() else f"{kind} (white {number_text(white)})"
 
 
 def described(shown: Sequence[Measure], white: float | None, *, is_mixed: bool = False) -> Iterator[dict[str, Any]]:

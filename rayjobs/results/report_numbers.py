@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -47,46 +46,54 @@ class Distribution:
     spread: float
     """Robust standard deviation; 0 when all values are the same."""
 
-    def score(self, value: float) -> float:
-        """How many robust standard deviations a value lies above the median.
+    def scores(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How many robust standard deviations each value lies above the median.
 
         0 for not finite ones, among few, and where the difference is next to nothing.
         """
-        if not math.isfinite(value) or self.spread == 0 or self.count < LIKE:
-            return 0.0
-        if abs(value - self.median) < NEXT_TO_NOTHING:
-            return 0.0
-        return (value - self.median) / self.spread
+        if self.spread == 0 or self.count < LIKE:
+            return np.zeros(values.shape)
+        differences = values - self.median
+        tells = np.isfinite(values) & (np.abs(differences) >= NEXT_TO_NOTHING)
+        return np.where(tells, differences / self.spread, 0.0)
 
 
 Distributions = Mapping[str, Mapping[int, Distribution]]
 """Kind of image -> column -> its distribution."""
+OfKinds = Mapping[str, NDArray[np.intp]]
+"""Kind of image -> which rows of an array are of it."""
 
 
 def distributions(
-    rows: Iterable[tuple[str, NDArray[np.float64]]], columns: Sequence[int], expected_rows: int
+    groups: Iterable[tuple[OfKinds, NDArray[np.float64]]], columns: Sequence[int], expected_rows: int
 ) -> Distributions:
-    """Of (kind, values) of every image; memory is bounded by ``SAMPLE``.
+    """Of the values of all images, a row each, given in groups with their kinds; memory is bounded by ``SAMPLE``.
 
     Images of a larger job are chosen at random, not by their places: plates, channels and cameras recur. The choice
     is the same each time, and so are the pages that come of it.
     """
     share = SAMPLE / max(expected_rows, SAMPLE)
     chance = Random(SAMPLE)
-    found: dict[str, dict[int, array[float]]] = {}
-    for kind, values in rows:
-        if share == 1 or chance.random() < share:
+    found: dict[str, dict[int, list[NDArray[np.float64]]]] = {}
+    for of_kinds, values in groups:
+        chosen = np.array([share == 1 or chance.random() < share for _ in values], bool)
+        for kind, rows in of_kinds.items():
             of_kind = found.setdefault(kind, {})
+            some = values[rows[chosen[rows]]]
             for column in columns:
-                if math.isfinite(values[column]):
-                    of_kind.setdefault(column, array("d")).append(values[column])
+                numbers = some[:, column]
+                of_kind.setdefault(column, []).append(numbers[np.isfinite(numbers)])
     return {
-        kind: {column: distribution(values, is_sample=share < 1) for column, values in of_kind.items()}
+        kind: {
+            column: distribution(numbers, is_sample=share < 1)
+            for column, lists in of_kind.items()
+            if (numbers := np.concatenate(lists)).size
+        }
         for kind, of_kind in found.items()
     }
 
 
-def distribution(values: array[float], *, is_sample: bool = False) -> Distribution:
+def distribution(values: NDArray[np.float64], *, is_sample: bool = False) -> Distribution:
     """Centre and spread of finite values, at least one.
 
     The spread is the median absolute deviation / 0.6745, and the mean absolute deviation * 1.2533 where the former is
@@ -94,13 +101,12 @@ def distribution(values: array[float], *, is_sample: bool = False) -> Distributi
     thousandth of the latter counts as zero: most images being the same but for rounding doesn't make outliers of all
     others.
     """
-    numbers = np.frombuffer(values)
-    median = float(np.median(numbers))
-    deviations = np.abs(numbers - median)
+    median = float(np.median(values))
+    deviations = np.abs(values - median)
     spread, mean_spread = float(np.median(deviations)) / 0.6745, float(deviations.mean()) * 1.2533
     if spread < NEGLIGIBLE_SHARE * mean_spread:
         spread = mean_spread
-    return Distribution(count=numbers.size, is_sample=is_sample, median=median, spread=spread)
+    return Distribution(count=values.size, is_sample=is_sample, median=median, spread=spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,22 +134,30 @@ class Outliers:
         self._farthest: list[tuple[float, int, Outlier]] = []
         self.count = 0
 
-    def see(self, row: int, kind: str, values: NDArray[np.float64]) -> None:
-        """One image."""
-        known = self._known.get(kind, {})
-        scores = {column: known[column].score(float(values[column])) for column in self._columns if column in known}
-        far = sorted((c for c in scores if abs(scores[c]) >= OUTLIER_SCORE), key=lambda c: -abs(scores[c]))
-        if not far:
-            return
+    def see(self, rows: NDArray[np.intp], of_kinds: OfKinds, values: NDArray[np.float64]) -> None:
+        """Some images: their rows in the job, and their values as they are compared."""
+        for kind, places in of_kinds.items():
+            known = self._known.get(kind, {})
+            columns = np.array([column for column in self._columns if column in known], np.intp)
+            scores = np.zeros((places.size, columns.size))
+            for number, column in enumerate(columns.tolist()):
+                scores[:, number] = known[column].scores(values[places, column])
+            are_far = np.abs(scores) >= OUTLIER_SCORE
+            for each in np.flatnonzero(are_far.any(axis=1)):
+                farthest = np.argsort(-np.abs(scores[each]), kind="stable")[: are_far[each].sum()]
+                self._keep(
+                    Outlier(
+                        row=int(rows[places[each]]),
+                        kind=kind,
+                        columns=tuple(columns[farthest].tolist()),
+                        values=tuple(values[places[each], columns[farthest]].tolist()),
+                        scores=tuple(scores[each, farthest].tolist()),
+                    )
+                )
+
+    def _keep(self, outlier: Outlier) -> None:
         self.count += 1
-        outlier = Outlier(
-            row=row,
-            kind=kind,
-            columns=tuple(far),
-            values=tuple(float(values[c]) for c in far),
-            scores=tuple(scores[c] for c in far),
-        )
-        entry = (abs(scores[far[0]]), -row, outlier)  # the row decides between equals, the earlier image stays
+        entry = (abs(outlier.scores[0]), -outlier.row, outlier)  # of equals the earlier image stays
         if len(self._farthest) < MAX_OUTLIERS:
             heapq.heappush(self._farthest, entry)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +71,24 @@ class ReportRow:
     width: int | None = None
     height: int | None = None
     degraded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRows:
+    """Those of some rows that have numbers."""
+
+    rows: NDArray[np.intp]
+    """Which they are."""
+    values: NDArray[np.float64]
+    """(rows, measures)"""
+    whites: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Sequence[ReportRow], measures: int) -> MeasuredRows:
+        """Of rows with so many measures."""
+        places = [place for place, row in enumerate(rows) if row.values is not None]
+        values = np.array([rows[place].values for place in places], np.float64).reshape(-1, measures)
+        return cls(np.array(places, np.intp), values, np.array([rows[place].white for place in places], np.float64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

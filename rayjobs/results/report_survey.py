@@ -6,7 +6,6 @@ but for the numbers of duplicates.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from rayjobs.results.report_measures import Kinds
-from rayjobs.results.report_numbers import Distributions, distributions
-from rayjobs.results.report_rows import ReportRow, cell_text
+from rayjobs.results.report_measures import Kinds, Measure, compared
+from rayjobs.results.report_numbers import Distributions, OfKinds, distributions
+from rayjobs.results.report_rows import MeasuredRows, ReportRow, cell_text
 
 MAX_VALUES = 100
 """A column of the inputs with more values than these is nothing to choose by."""
@@ -48,29 +47,38 @@ class Survey:
     _whites: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, rows: Iterable[ReportRow], kinds: Kinds, columns: Sequence[int], expected: int) -> Survey:
-        """From all rows, read once."""
-        survey = cls(columns)
-        survey.distributions = distributions(survey._watched(rows, kinds), columns, expected)
+    def of(
+        cls, groups: Iterable[Sequence[ReportRow]], kinds: Kinds, measures: Sequence[Measure], expected: int
+    ) -> Survey:
+        """From all rows, read once, in groups."""
+        survey = cls(compared(measures))
+        watched = survey._watched(groups, kinds, len(measures))
+        survey.distributions = distributions(watched, survey.columns, expected)
         return survey
 
-    def _watched(self, rows: Iterable[ReportRow], kinds: Kinds) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        for row in rows:
-            folder = row.input.rpartition("/")[0]
-            self.root = folder if self.total == 0 else _common(self.root, folder)
-            self.total += 1
-            if row.status != "done":
-                self.reasons[row.status, row.reason] += 1
-            self.charted |= dict.fromkeys(row.charts)
-            self.lesser += row.degraded is not None
-            if row.twins:
-                self.twins[row.twins] += 1
-            for name, cell in row.cells.items():
-                self._see_cell(name, cell_text(cell))
-            if row.values is not None:
-                if math.isfinite(row.white):
-                    self._whites = [min([row.white, *self._whites]), max([row.white, *self._whites])]
-                yield kinds.kind(row.values, row.white), kinds.compared(row.values)
+    def _watched(
+        self, groups: Iterable[Sequence[ReportRow]], kinds: Kinds, measures: int
+    ) -> Iterator[tuple[OfKinds, NDArray[np.float64]]]:
+        for rows in groups:
+            for row in rows:
+                self._see(row)
+            measured = MeasuredRows.of(rows, measures)
+            whites = [*measured.whites[np.isfinite(measured.whites)].tolist(), *self._whites]
+            self._whites = [min(whites), max(whites)] if whites else []
+            yield kinds.of(measured.values, measured.whites), kinds.compared(measured.values)
+
+    def _see(self, row: ReportRow) -> None:
+        folder = row.input.rpartition("/")[0]
+        self.root = folder if self.total == 0 else _common(self.root, folder)
+        self.total += 1
+        if row.status != "done":
+            self.reasons[row.status, row.reason] += 1
+        self.charted |= dict.fromkeys(row.charts)
+        self.lesser += row.degraded is not None
+        if row.twins:
+            self.twins[row.twins] += 1
+        for name, cell in row.cells.items():
+            self._see_cell(name, cell_text(cell))
 
     def _see_cell(self, name: str, text: str) -> None:
         known = self.values.setdefault(name, {})
@@ -78,11 +86,6 @@ class Survey:
             known[text] = known.get(text, 0) + 1
             if len(known) > MAX_VALUES:
                 self.values[name] = None
-
-    def count(self, *, clipped: bool, soft: bool) -> None:
-        """One more image was looked at."""
-        self.clipped += clipped
-        self.soft += soft
 
     @property
     def white(self) -> float | None:
