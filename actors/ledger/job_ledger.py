@@ -312,12 +312,12 @@ class JobLedger:
             seq = page[-1][0]
             yield from ((path, json.loads(cells) if cells else {}) for _, path, cells in page)
 
-    def results(self, first_seq: int, end_seq: int) -> list[ResultRow]:
-        """Where the results of the done inputs of a range lie, ordered by input and recipe."""
+    def results(self, first_seq: int, end_seq: int, most: int = -1) -> list[ResultRow]:
+        """Where the results of the done inputs of a range lie, by input and recipe; the first ``most``, or all."""
         rows = self._all(
             "SELECT inputs.id, seq, path, recipe, part, row FROM inputs JOIN work ON work.input = inputs.id"
-            " WHERE status = 'done' AND part IS NOT NULL AND seq >= ? AND seq < ? ORDER BY seq, recipe",
-            (first_seq, end_seq),
+            " WHERE status = 'done' AND part IS NOT NULL AND seq >= ? AND seq < ? ORDER BY seq, recipe LIMIT ?",
+            (first_seq, end_seq, most),
         )
         return [
             ResultRow(input=i, seq=s, path=p, recipe=recipe, part=part, row=row) for i, s, p, recipe, part, row in rows

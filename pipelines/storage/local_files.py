@@ -141,8 +141,8 @@ def appear(
 ) -> None:
     """Give a finished file its name: complete or not at all, and never in the place of what isn't the job's.
 
-    The same bytes are adopted: an earlier attempt was killed between publishing and reporting. ``written``: what the
-    record says of the file that has the name now; if that is untouched, it need not be read.
+    The same bytes are adopted: an earlier attempt was killed between publishing and reporting. They need not be read
+    of a file that has the name already, or is untouched since it was ``written``, as the record says of it.
 
     Raises
     ------
@@ -152,6 +152,8 @@ def appear(
     try:
         _create(temporary, final)
     except FileExistsError:
+        if _is_same(temporary, final):
+            return
         present = look(final)
         untouched = written is not None and is_untouched(present, written)
         found = written.sha256 if written is not None and untouched else sha256_of(final)
@@ -160,6 +162,14 @@ def appear(
         if not may_replace(present, found, known, overwrite=overwrite):
             raise TakenError(errno.EEXIST, "exists and is not this job's", str(final)) from None
         os.replace(temporary, final)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are those of one file."""
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except FileNotFoundError:
+        return False
 
 
 def _create(temporary: Path, final: Path) -> None:

@@ -87,7 +87,7 @@ class MeasuredRows:
     def of(cls, rows: Sequence[ReportRow], measures: int) -> MeasuredRows:
         """Of rows with so many measures."""
         places = [place for place, row in enumerate(rows) if row.values is not None]
-        values = np.array([rows[place].values for place in places], np.float64).reshape(-1, measures)
+        values = np.array([rows[place].values for place in places], np.float64).reshape(len(places), measures)
         return cls(np.array(places, np.intp), values, np.array([rows[place].white for place in places], np.float64))
 
 

@@ -185,7 +185,7 @@ class ResultsStore:
 
     def sealed_part(self, number: int) -> tuple[Path, tuple[AnalysisRequest, ...]] | None:
         """The sealed part of a range and its analyses, in order of its columns; None when no input of it is done."""
-        rows = self._rows(number)
+        rows = self._rows(number, most=1)
         if not rows:
             return None
         part = rows[0].part
@@ -219,8 +219,8 @@ class ResultsStore:
                     if _PART_NAME.match(path.name) and part_of(path.name) not in used:
                         remove_own(path)  # a worker that outlived its driver removes its own
 
-    def _rows(self, number: int) -> list[ResultRow]:
-        return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows)
+    def _rows(self, number: int, most: int = -1) -> list[ResultRow]:
+        return self._ledger.results(number * self.range_rows, (number + 1) * self.range_rows, most)
 
     def _is_sealed(self, rows: Sequence[ResultRow]) -> bool:
         """Whether one sealed part holds the rows of exactly these inputs."""

@@ -257,6 +257,13 @@ def test_an_even_job_is_said_to_be_one(tmp_path: Path) -> None:
     assert "Nothing failed, and no image stands out." in page.text
 
 
+def test_a_job_without_measures_has_a_report_as_well(tmp_path: Path) -> None:
+    page = write(tmp_path, [report_row(tmp_path, b"a.jpg", values=None), failure(0)], measures=[])
+    assert "1 input failed: corrupt." in sentences(page)
+    assert data(tmp_path, "block-00000")["names"] == ["a.jpg", "broken_0.jpg"]
+    assert [row[7] for row in data(tmp_path, "rows-00000")] == ["", ""]
+
+
 def test_gray_images_are_no_outliers_among_those_in_colour(tmp_path: Path) -> None:
     rows = [
         report_row(tmp_path, b"%02d.jpg" % i, values=values(**{LUMA: 100 + i % 5, "statistics_achromatic": i >= 20}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -222,6 +224,19 @@ def test_damaged_results_open_just_their_inputs(place: Place) -> None:
     assert len(pq.read_table(place.out / "data/analyses.parquet")) == 5
     assert data != place.data()
     assert place.run().unchanged
+
+
+def test_other_tables_and_the_report_are_written_without_waiting_for_pandas_or_ray(place: Place) -> None:
+    place.run()
+    job = {"name": "quick", "output": "out", **JOB, "export": {**JOB["export"], "data": ["json", "parquet"]}}
+    (place.base / "job.yaml").write_text(json.dumps(job))
+    code = "import sys; from rayjobs.command_line.cli import main; assert main(['run', 'job.yaml']) == 0"
+    code += "; print({'pandas', 'ray'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=place.base, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "set()"
+    assert len(json.loads((place.out / "data/analyses.json").read_bytes())) == 4
+    assert place.run(job=job).unchanged
 
 
 def test_a_touched_file_is_compared_by_content_once(place: Place) -> None:
