@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from actors.ledger.file_record import FIXED, FileRecord
 from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
 from pipelines.stages.publish import Publisher
+from pipelines.stages.thumbnails import SUFFIX as THUMBNAIL_SUFFIX
 from pipelines.stages.worker_journal import WorkerJournal
 from pipelines.storage.custody import Kind, Standing
 from pipelines.storage.local_files import (
@@ -117,7 +119,7 @@ class FixedFiles:
         self._top = top
         self._before_each = before_each
         self.root = output.root
-        self._left_in = (directory, output.thumbnails)
+        self._directories = (directory, output.thumbnails)
         self._publisher = Publisher(output.root, directory, journal, durable=durable)
         self._written: list[str] = []
 
@@ -149,11 +151,12 @@ class FixedFiles:
 
     def left(self, name: str) -> Path | None:
         """A thumbnail that a worker left under that name in this run, or in one before that wasn't finished."""
-        for directory in self._left_in:
-            path = os.path.join(directory, name)  # of very many, none of which may be there: pathlib takes its time
-            if os.path.isfile(path):
-                return Path(path)
-        return None
+        return next((path for path in (directory / name for directory in self._left_in) if path.is_file()), None)
+
+    @cached_property
+    def _left_in(self) -> list[Path]:
+        """Where workers have left thumbnails, now that their work is done; nowhere when no image was worked on."""
+        return [each for each in self._directories if any(each.glob(f"*{THUMBNAIL_SUFFIX}"))]
 
     def write(self, relative: str, data: bytes, *, same_again: bool = False) -> None:
         """A file of these bytes; ``same_again``: the same job makes the same bytes, so they need not be kept."""
