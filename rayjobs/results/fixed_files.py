@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from actors.ledger.file_record import FIXED, FileRecord
+from actors.ledger.file_record import FIXED, FileRecord, RecordedFile
 from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
 from pipelines.stages.publish import Publisher
@@ -172,24 +172,35 @@ class FixedFiles:
         JobError
             What bears the name isn't as the job wrote it, and isn't merely cut off.
         """
-        relative = self._top + relative
-        entry = self._ledger.files.find(relative)
-        self._free_of_cut_off(relative, temporary)
-        try:
-            output = self._publisher.publish_file(FIXED, relative, temporary, sha256=sha256, written=entry)
-        except ImageError as error:
-            raise JobError(f"output {self.root}: {error}") from error
-        self._ledger.files.put_job_files([output], [content], [look(self.root / relative).ctime_ns])
-        self._written.append(relative)
+        name = self._top + relative
+        entry = self._ledger.files.find(name)
+        self._free_of_cut_off(name, entry, temporary)
+        self._place(name, entry, temporary, content, sha256)
 
     def place_if_free(self, relative: str, temporary: Path) -> bool:
         """As ``place``, but what isn't the job's, or may not be, keeps the name: False then."""
         name = self._top + relative
-        self._free_of_cut_off(name, temporary)
+        entry = self._ledger.files.find(name)
+        self._free_of_cut_off(name, entry, temporary)
         if any(_taken(self.root, [name], self._ledger.files, will_change=True)):
             return False
-        self.place(relative, temporary)
+        self._place(name, entry, temporary)
         return True
+
+    def _place(
+        self,
+        name: str,
+        entry: RecordedFile | None,
+        temporary: Path,
+        content: bytes | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        try:
+            output = self._publisher.publish_file(FIXED, name, temporary, sha256=sha256, written=entry)
+        except ImageError as error:
+            raise JobError(f"output {self.root}: {error}") from error
+        self._ledger.files.put_job_files([output], [content], [look(self.root / name).ctime_ns])
+        self._written.append(name)
 
     def write_if_free(self, relative: str, data: bytes) -> bool:
         """A file of these bytes, which the same job makes again, as ``place_if_free``."""
@@ -247,11 +258,13 @@ class FixedFiles:
         """These are the job's fixed files now; others that it wrote are kept."""
         self._ledger.files.keep_others(FIXED, self._written)
 
-    def _free_of_cut_off(self, relative: str, fresh: Path) -> None:
+    def _free_of_cut_off(self, relative: str, entry: RecordedFile | None, fresh: Path) -> None:
         """Remove a file of ours that was cut off: there is nothing in it that isn't in what the job writes."""
-        entry, path = self._ledger.files.find(relative), self.root / relative
+        if entry is None:
+            return
+        path = self.root / relative
         present = look(path)
-        if entry is None or present.kind is not Kind.FILE or present.bytes >= entry.bytes:
+        if present.kind is not Kind.FILE or present.bytes >= entry.bytes:
             return
         content = self._ledger.files.content(relative)
         whole = fresh
