@@ -70,7 +70,8 @@ def sha256_of(path: str | Path) -> str | None:
 
 def digest_of(descriptor: int) -> str:
     """sha256 of an open file, from where it stands."""
-    digest, buffer = hashlib.sha256(), bytearray(_BLOCK_BYTES)
+    size = os.fstat(descriptor).st_size + 1  # Python clears a buffer first: 8 MiB take longer than most files
+    digest, buffer = hashlib.sha256(), bytearray(min(size, _BLOCK_BYTES))
     view = memoryview(buffer)
     while count := os.readv(descriptor, [buffer]):
         digest.update(view[:count])
