@@ -50,7 +50,8 @@ def check_free(
     JobError
         With the list of what is in the way, and what to do.
     """
-    found = list(dict.fromkeys([*_blocked(output.root, directories), *_taken(output.root, names, record, will_change)]))
+    blocked = _blocked(output.root, (output.root / directory for directory in directories))
+    found = list(dict.fromkeys([*blocked, *_taken(output.root, names, record, will_change)]))
     if found:
         more = f"\n  ... and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
         listed = "".join(f"\n  {line}" for line in found[:SHOWN])
@@ -60,16 +61,16 @@ def check_free(
         )
 
 
-def _blocked(root: Path, directories: Iterable[str]) -> Iterator[str]:
-    for relative in directories:
-        kind = look(root / relative).kind
+def _blocked(root: Path, directories: Iterable[Path]) -> Iterator[str]:
+    for directory in directories:
+        kind = look(directory).kind
         if kind not in (Kind.NOTHING, Kind.DIRECTORY):
-            yield f"{relative}: is {kind}, not a directory"
+            yield f"{directory.relative_to(root)}: is {kind}, not a directory"
 
 
 def _taken(root: Path, names: Iterable[str], record: FileRecord, will_change: bool = False) -> Iterator[str]:
     for relative in names:
-        yield from _blocked(root, (str(parent.relative_to(root)) for parent in way_to(root, relative)))
+        yield from _blocked(root, way_to(root, relative))
         present = look(root / relative)
         if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
             yield from _strangers_below(root, relative, record, will_change)
@@ -151,7 +152,8 @@ class FixedFiles:
 
     def left(self, name: str) -> Path | None:
         """A thumbnail that a worker left under that name in this run, or in one before that wasn't finished."""
-        return next((path for path in (directory / name for directory in self._left_in) if path.is_file()), None)
+        found = (path for directory in self._left_in if os.path.isfile(path := f"{directory}/{name}"))
+        return next(map(Path, found), None)
 
     @cached_property
     def _left_in(self) -> list[Path]:
