@@ -166,6 +166,24 @@ def test_a_file_that_nobody_touched_is_known_without_reading_and_any_touch_is_se
     assert final.read_bytes() == b"moi"
 
 
+def test_another_name_of_the_same_file_is_there_already_and_needs_no_reading(tmp_path: Path) -> None:
+    temporary, final, other = tmp_path / "t", tmp_path / "f", tmp_path / "o"
+    temporary.write_bytes(b"old")
+    os.link(temporary, final)
+    appear(temporary, final, digest(b"not read"))
+    assert os.path.samefile(temporary, final)
+    other.write_bytes(b"old")
+    with pytest.raises(TakenError):
+        appear(other, final, digest(b"not read"))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**23 - 1, 2**23, 2**23 + 1])
+def test_a_digest_is_that_of_the_whole_file(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "file").write_bytes(data)
+    assert sha256_of(tmp_path / "file") == digest(data)
+
+
 def test_no_link_is_followed_on_the_way(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
