@@ -13,7 +13,7 @@ resource_needs, provider_units, admission how much of what is asked for, and lea
 errors, failure_policy, retry_rules, memory_ladder, machine_faults   what goes wrong, and what follows
 cache_keys, result_cache, result_codec    when two results are one, and how they are kept
 alpha_rules, quantity_texts, text_encoding, lazy_names, closing   small rules of which there is one
-ray_bounded_tasks   Ray tasks of which so many run at a time
+ray_bounded_tasks, ray_end   Ray tasks of which so many run at a time, and the end of Ray under who waits for them
 cpu_threads, freed_memory, kernel_cache, kernel_cache_locator, worker_process   the process that the work is done in
 """
 

@@ -325,6 +325,7 @@ ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     ),
     "refusals for want of resources": ("asks for \\{", {"pipelines/resource_needs.py", "actors/queue/capacity.py"}),
     "the loop over Ray tasks of which so many run at a time": (r"\bray\.wait\(", {"pipelines/ray_bounded_tasks.py"}),
+    "Ray's end under a thread that waits for it": (r"except \(?SystemExit", {"pipelines/ray_end.py"}),
     "what a step is called": (r"\(\[self\.name, dict\(", {"pipelines/models.py"}),
 }
 """What there is once -> how it looks in code, and the files that it is in."""

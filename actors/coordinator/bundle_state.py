@@ -38,7 +38,7 @@ class End(StrEnum):
     DIED = "died"
     """With its process, or interrupted by somebody else."""
     LOST = "lost"
-    """With its node, or it found none."""
+    """With its node, it found none, or the connection to Ray was closed."""
     FAILED = "failed"
     """By an error around the handlers, such as one that can't be imported."""
 

@@ -15,6 +15,7 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 
 from actors.coordinator.ray_coordinator import find_or_create, home_of_head
 from pipelines.errors import RayjobsError
+from pipelines.ray_end import ray_may_end
 from pipelines.retry_rules import COORDINATOR_CALL
 
 
@@ -37,6 +38,7 @@ class CoordinatorLink:
         """Make a call that changes something, with a request id, so that it may be made again."""
         return self.call(method, uuid.uuid4().hex, *args)
 
+    @ray_may_end()
     def call(self, method: str, *args: Any) -> Any:
         """Make a call; it may arrive more than once.
 

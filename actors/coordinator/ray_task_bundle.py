@@ -32,6 +32,7 @@ from pipelines.contracts import TaskHandler
 from pipelines.cpu_threads import limit_threads
 from pipelines.errors import RayjobsError, is_out_of_memory
 from pipelines.kernel_cache import keep_kernels
+from pipelines.ray_end import RayEndedError, ray_may_end
 from pipelines.resource_needs import ray_options
 from pipelines.tasks import ExtensibleTask, Task, TaskStatus
 
@@ -90,10 +91,13 @@ class Bundle:
         """Every task leaves, however this ends: one that didn't would seem to run for ever."""
         how, error = End.OVER, "its process stopped without a word about it"
         try:
-            for ref in self._reports:  # may block for as long as the process doesn't end: others look at the time
-                self._take(ray.get(ref))
+            with ray_may_end():
+                for ref in self._reports:  # may block for as long as the process doesn't end: others look at the time
+                    self._take(ray.get(ref))
         except (NodeDiedError, LocalRayletDiedError, TaskUnschedulableError) as raised:
             how, error = End.LOST, one_line(raised)
+        except RayEndedError as raised:  # its process ends with this one's connection, through no fault of the tasks
+            how, error = End.LOST, str(raised)
         except OutOfMemoryError:
             how, error = End.STARVED, "its process needed more memory than the node had"
         except TaskCancelledError:  # or the handler raised KeyboardInterrupt, which Ray takes for it

@@ -43,6 +43,7 @@ from pipelines.processor.ray_tasks import (
 )
 from pipelines.provider_units import ProviderError, ProviderUnits
 from pipelines.ray_bounded_tasks import BoundedTasks
+from pipelines.ray_end import RayEndedError, ray_may_end
 from pipelines.resource_needs import ResourcesBusyError
 
 log = logging.getLogger(__name__)
@@ -169,7 +170,10 @@ class RayPool:
     def _run(self) -> None:
         try:
             try:
-                self._serve()
+                with ray_may_end():
+                    self._serve()
+            except RayEndedError as error:
+                log.info("no image is rendered any more: %s", error)
             finally:
                 if self._admission is not None:
                     self._admission.close()

@@ -19,6 +19,7 @@ from actors.resources.ray_cluster import RayCluster
 from pipelines.errors import FailedReason, JobError
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_bounded_tasks import BoundedTasks
+from pipelines.ray_end import ray_may_end
 from pipelines.resource_needs import GPU, ray_options
 from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
 from pipelines.stages.block_task import Workspace, seal
@@ -82,7 +83,7 @@ class RayEngine:
         self.watch.open_stream(exit, {item.id for item in items})
         recipes = recipes_needed(items, self.recipes)
         try:
-            with ExitStack() as opened:
+            with ray_may_end(), ExitStack() as opened:
                 leases = {s: opened.enter_context(closing(units())) for s, units in self.units.items() if s != ALONE}
                 for rows in stream_statuses(items, recipes, self.workspace, self.options, exit, leases):
                     self.watch.heard_of(exit)
@@ -139,7 +140,7 @@ class RayEngine:
         return self.watch.crashes(numbers)
 
     def _alone(self, name: str, images: Sequence[LoneImage], at_once: int) -> Iterator[tuple[LoneImage, Outcome]]:
-        with ExitStack() as opened:
+        with ray_may_end(), ExitStack() as opened:
             units = opened.enter_context(closing(self.units[ALONE]())) if ALONE in self.units else None
             tasks = LoneTasks(name, self.job, self.workspace, self.options, self.watch, self._look_around, units)
             yield from tasks.run(images, at_once)
@@ -149,6 +150,7 @@ class RayEngine:
         if nodes:  # with none, the run's loop ends the job
             self.memory.set_nodes(nodes)
 
+    @ray_may_end()
     def seal(self, requests: Sequence[SealRequest]) -> None:
         """Write sealed parts, as many at a time as the shard has slots."""
         task = _seal.options(name=f"{self.job}: seal results")

@@ -428,3 +428,19 @@ def test_the_coordinator_leaves_after_the_last_driver_and_is_created_once_by_the
     with pytest.raises(RayjobsError, match="closed"):
         made[0].submit_tasks([])
     wait_until(lambda: ray.available_resources().get("CPU") == 2.0)
+
+
+def test_ray_that_ends_while_tasks_run_lets_them_go_and_ends_no_thread_with_an_error(desk: Desk) -> None:
+    """The last one: it ends this module's Ray. What leaves a thread fails a test."""
+    import ray
+
+    from actors.coordinator.task_coordinator import TaskCoordinator
+
+    coordinator = TaskCoordinator()
+    coordinator.register_handler(Diary())
+    (handle,) = coordinator.submit_tasks([desk.task("runs", until="never")])
+    wait_until(lambda: desk.written() == ["runs"])
+    ray.shutdown()
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("rayjobs-grant-")])
+    assert coordinator.get_task_status(handle) is TaskStatus.PENDING
+    coordinator.close()
