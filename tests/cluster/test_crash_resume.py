@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from rayjobs.job.output_directory import OutputDirectory
+from tests.gate import GATED, Gate
 from tests.leaks import wait_until
 from tests.ray_clusters import end_daemon
 from tests.runs import (
+    Done,
     attempts,
     check_outputs,
     command,
@@ -27,55 +29,77 @@ from tests.runs import (
     write_photographs,
 )
 
-COUNT = 200
+COUNT = 160
+SOME = 24
+"""Images that pass the gate at once in a run that is to be stopped: some of them are final soon."""
+
+
+class Place:
+    """A home with a job whose images go through a gate."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.gate = Gate(root / "gate")
+
+    def rayjobs(self, *arguments: str | Path) -> Done:
+        return rayjobs(*arguments, home=self.root, **self.gate.variables)
+
+    def resume(self, output: Path) -> dict[str, str]:
+        """Bring a job to its end; what it gave."""
+        self.gate.open()
+        done = self.rayjobs("resume", output, "--json")
+        assert done.code == 0, done.err
+        return golden_tree(output)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """A run that gets no further than the middle for now."""
+        self.gate.shut(after=SOME)
+        return subprocess.Popen(
+            command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(self.root, **self.gate.variables),
+            cwd=self.root,
+        )
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     root = tmp_path_factory.mktemp("crash")
-    write_photographs(root / "photos", COUNT, size=(900, 600))  # long enough to be stopped in the middle
-    write_job(root)
-    return root
+    write_photographs(root / "photos", COUNT)
+    write_job(root, **GATED)
+    return Place(root)
 
 
 @pytest.fixture(scope="module")
-def golden(place: Path) -> dict[str, str]:
-    done = rayjobs("run", place / "job.yaml", "--output", place / "golden", "--json", home=place)
+def golden(place: Place) -> dict[str, str]:
+    done = place.rayjobs("run", "job.yaml", "--output", "golden", "--json")
     assert done.code == 0, done.err
-    tree = golden_tree(place / "golden")
+    tree = golden_tree(place.root / "golden")
     assert len(tree) == 1 + 2 + 2 + 3 * COUNT  # manifest, tables in two formats, of two scopes, products
     return tree
 
 
-def start(place: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(place),
-        cwd=place,
-    )
-
-
-def stop_at(process: subprocess.Popen[str], output: Path, rows: int, number: signal.Signals) -> tuple[str, str]:
-    """Send a signal to the driver alone once so many inputs are final; return what it said."""
+def in_the_middle(process: subprocess.Popen[str], output: Path, rows: int) -> None:
+    """Wait until so many inputs are final."""
     wait_until(lambda: final_rows(output) >= rows or process.poll() is not None, timeout_s=120)
     assert process.poll() is None, process.communicate()[1]
-    os.kill(process.pid, number)
-    return process.communicate(timeout=90)
 
 
-def test_a_driver_killed_three_times_loses_nothing_and_repeats_nothing(place: Path, golden: dict[str, str]) -> None:
-    output = place / "killed"
-    process = start(place, "run", "job.yaml", "--output", output)
-    for rows in (20, 90, 160):
-        stop_at(process, output, rows, signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
-        state = rayjobs("status", output, "--json", home=place).json
+def test_a_driver_killed_three_times_loses_nothing_and_repeats_nothing(place: Place, golden: dict[str, str]) -> None:
+    output = place.root / "killed"
+    process = place.start("run", "job.yaml", "--output", output)
+    for _ in range(3):
+        before = final_rows(output)
+        in_the_middle(process, output, before + 1)
+        os.kill(process.pid, signal.SIGKILL)  # the driver alone
+        process.communicate(timeout=60)
+        state = place.rayjobs("status", output, "--json").json
         assert state["status"] == "interrupted"
-        assert state["done"] >= rows
-        process = start(place, "resume", output)
+        assert before < state["done"] < COUNT
+        process = place.start("resume", output)
+    place.gate.open()
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert golden_tree(output) == golden
@@ -92,62 +116,59 @@ def test_a_driver_killed_three_times_loses_nothing_and_repeats_nothing(place: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_stops_cleanly_keeps_what_is_done_and_says_how_to_go_on(
-    place: Path, golden: dict[str, str], number: signal.Signals
+    place: Place, golden: dict[str, str], number: signal.Signals
 ) -> None:
-    output = place / f"stopped {number.name}"
-    process = start(place, "run", "job.yaml", "--output", output)
-    out, _ = stop_at(process, output, 30, number)
-    assert process.returncode == 130
+    output = place.root / f"stopped {number.name}"
+    process = place.start("run", "job.yaml", "--output", output)
+    in_the_middle(process, output, 10)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
     assert f"rayjobs resume '{output}'" in out
-    state = rayjobs("status", output, "--json", home=place).json
+    state = place.rayjobs("status", output, "--json").json
     assert state["status"] == "interrupted"
-    assert 30 <= state["done"] < COUNT
-    resumed = rayjobs("resume", output, "--json", home=place)
-    assert resumed.code == 0, resumed.err
-    assert golden_tree(output) == golden
+    assert 10 <= state["done"] < COUNT
+    assert place.resume(output) == golden
 
 
-def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place: Path, golden: dict[str, str]) -> None:
-    output = place / "paused"
-    process = start(place, "run", "job.yaml", "--output", output, "--json")
-    wait_until(lambda: final_rows(output) >= 20, timeout_s=120)
-    assert rayjobs("pause", output, "--json", home=place).json["status"] == "paused"
+def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place: Place, golden: dict[str, str]) -> None:
+    output = place.root / "paused"
+    process = place.start("run", "job.yaml", "--output", output, "--json")
+    in_the_middle(process, output, 1)
+    assert place.rayjobs("pause", output, "--json").json["status"] == "paused"
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert json.loads(said.strip().splitlines()[-1])["status"] == "paused"
-    process = start(place, "resume", output, "--json")
+    process = place.start("resume", output, "--json")
     wait_until(lambda: OutputDirectory(output).running, timeout_s=120)
-    second = rayjobs("run", place / "job.yaml", "--output", output, home=place)
+    second = place.rayjobs("run", "job.yaml", "--output", output)
     assert (second.code, "another run is writing here" in second.err) == (1, True)
-    assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
+    assert place.rayjobs("cancel", output, "--json").json["status"] == "cancelled"
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
-    resumed = rayjobs("resume", output, "--json", home=place)
-    assert resumed.code == 0, resumed.err
-    assert golden_tree(output) == golden
+    assert place.rayjobs("cancel", output, "--json").json["status"] == "cancelled"
+    assert place.resume(output) == golden
 
 
-def test_staged_and_one_worker_give_the_same_bytes(place: Path, golden: dict[str, str]) -> None:
-    write_job(place, stages="staged", limits={"workers": 1})
+def test_staged_and_one_worker_give_the_same_bytes(place: Place, golden: dict[str, str]) -> None:
+    place.gate.open()
+    write_job(place.root, **GATED | {"limits": {"workers": 1}}, stages="staged")
     try:
-        done = rayjobs("run", place / "job.yaml", "--output", place / "staged", "--json", home=place)
+        done = place.rayjobs("run", "job.yaml", "--output", "staged", "--json")
     finally:
-        write_job(place)
+        write_job(place.root, **GATED)
     assert done.code == 0, done.err
-    assert golden_tree(place / "staged") == golden
+    assert golden_tree(place.root / "staged") == golden
 
 
-def test_a_job_whose_raylet_dies_ends_with_a_line_and_resumes(place: Path, golden: dict[str, str]) -> None:
+def test_a_job_whose_raylet_dies_ends_with_a_line_and_resumes(place: Place, golden: dict[str, str]) -> None:
     """It ends within 45 s."""
-    output = place / "no raylet"
-    process = start(place, "run", "job.yaml", "--output", output)
-    wait_until(lambda: final_rows(output) >= 20 or process.poll() is not None, timeout_s=120)
+    output = place.root / "no raylet"
+    process = place.start("run", "job.yaml", "--output", output)
+    in_the_middle(process, output, 1)
     end_daemon(process, "raylet")
     _, err = process.communicate(timeout=45)
     assert process.returncode == 1, err
     (line,) = [line for line in err.splitlines() if line.startswith("rayjobs: ")]
     assert "raylet on this machine has ended; run it again, it goes on" in line
-    resumed = rayjobs("resume", output, "--json", home=place)
-    assert resumed.code == 0, resumed.err
-    assert golden_tree(output) == golden
+    assert place.resume(output) == golden

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rayjobs.job.output_directory import OutputDirectory
+from tests.gate import GATED, Gate
 from tests.leaks import output_left, wait_until
 from tests.ray_clusters import HeadNode, head_node, head_of_cluster_yaml, in_checkout
 from tests.runs import (
@@ -23,6 +24,9 @@ from tests.runs import (
     write_job,
     write_photographs,
 )
+
+COUNT, SOME = 120, 32
+"""Images of a job that is to be stopped, and those of them that pass the gate at once."""
 
 
 def ray_job(cluster: HeadNode, command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -37,8 +41,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(home: Path) -> Iterator[HeadNode]:
-    with head_node(home) as node:
+def gate(home: Path) -> Gate:
+    return Gate(home / "gate")
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path, gate: Gate) -> Iterator[HeadNode]:
+    with head_node(home, **gate.variables) as node:
         yield node
 
 
@@ -106,39 +115,41 @@ def test_rayjobs_submit_makes_paths_absolute_names_the_job_and_shows_the_three_s
     assert images == {p: d for p, d in golden_tree(local).items() if p.startswith(("images", "charts"))}
 
 
-def submit_and_wait_until_under_way(cluster: HeadNode, output: Path, submission_id: str) -> None:
-    """A job of 200 photographs beside `output`, given to `ray job submit`, with 10 final rows or more."""
+def submit_and_wait_until_under_way(cluster: HeadNode, gate: Gate, output: Path, submission_id: str) -> None:
+    """A job beside `output`, given to `ray job submit`, with 10 final rows or more, that is held up from then on."""
     base = output.parent
-    write_photographs(base / "photos", 200, size=(900, 600))
-    job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False})
+    write_photographs(base / "photos", COUNT)
+    job = write_job(base, export={"images": {"format": "jpeg"}, "data": ["parquet"], "charts": False}, **GATED)
+    gate.shut(after=SOME)
     run = ("python", "-m", "rayjobs", "run", job, "--output", output)
     submitted = ray_job(cluster, "submit", "--no-wait", "--submission-id", submission_id, "--", *run)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     wait_until(lambda: final_rows(output) >= 10, timeout_s=120)
 
 
-def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNode, home: Path) -> None:
+def test_a_job_that_ray_job_stop_ends_leaves_nothing_and_resumes(cluster: HeadNode, home: Path, gate: Gate) -> None:
     output = home / "stopped/out"
-    submit_and_wait_until_under_way(cluster, output, "stopped")
+    submit_and_wait_until_under_way(cluster, gate, output, "stopped")
     stop = ray_job(cluster, "stop", "stopped")
     assert stop.returncode == 0, stop.stdout + stop.stderr
     wait_until(lambda: not OutputDirectory(output).running, timeout_s=60)
     state = rayjobs("status", output, "--json", home=home).json
     assert state["status"] == "interrupted"
-    assert state["done"] < 200
+    assert 10 <= state["done"] < COUNT
     wait_until(lambda: output_left(output) == [], timeout_s=15)
-    resumed = rayjobs("resume", output, "--json", home=home)
+    gate.open()
+    resumed = rayjobs("resume", output, "--json", home=home, **gate.variables)
     assert resumed.code == 0, resumed.err
-    assert resumed.json["done"] == 200
+    assert resumed.json["done"] == COUNT
     assert output_left(output) == []
 
 
-def test_a_submitted_job_that_is_cancelled_is_stopped_in_ray_as_well(cluster: HeadNode, home: Path) -> None:
+def test_a_submitted_job_that_is_cancelled_is_stopped_in_ray_as_well(cluster: HeadNode, home: Path, gate: Gate) -> None:
     output = home / "cancelled/out"
-    submit_and_wait_until_under_way(cluster, output, "cancelled")
+    submit_and_wait_until_under_way(cluster, gate, output, "cancelled")
     cancelled = rayjobs("cancel", output, "--json", home=home)
     assert (cancelled.code, cancelled.json["status"]) == (0, "cancelled"), cancelled.err
-    assert 10 <= cancelled.json["done"] < 200
+    assert 10 <= cancelled.json["done"] < COUNT
 
     def in_ray() -> str:
         return ray_job(cluster, "status", "cancelled").stdout

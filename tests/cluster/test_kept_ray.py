@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.gate import GATED, Gate
 from tests.leaks import files_left, processes_left, wait_until
 from tests.runs import (
     Done,
@@ -28,9 +29,7 @@ from tests.runs import (
     write_photographs,
 )
 
-COUNT = 24
-MANY = 600
-SLOW = [{"denoise": {"method": "nl_means"}}]
+COUNT, MANY = 24, 80
 KEEPER_S = 15.0
 """How long Ray's processes may outlive a killed keeper."""
 
@@ -40,12 +39,14 @@ class Place:
 
     def __init__(self, base: Path, ray: str) -> None:
         self.base, self.ray = base, Path(ray)
+        self.gate = Gate(base / "gate")
 
     def run(self, *words: str | Path, **more: str) -> Done:
-        return rayjobs(*words, home=self.base, cwd=self.base, RAY_TMPDIR=str(self.ray), **more)
+        variables = self.gate.variables | {"RAY_TMPDIR": str(self.ray)} | more
+        return rayjobs(*words, home=self.base, cwd=self.base, **variables)
 
     def begin(self, *words: str | Path) -> subprocess.Popen[str]:
-        variables = environment(self.base, RAY_TMPDIR=str(self.ray))
+        variables = environment(self.base, RAY_TMPDIR=str(self.ray), **self.gate.variables)
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command(*words), text=True, env=variables, cwd=self.base, **streams)
 
@@ -87,8 +88,9 @@ def test_jobs_use_one_ray_until_it_is_ended(place: Place) -> None:
     assert place.sessions() == [session]
 
     ready = new_ones_ready(place, ready)
-    write_photographs(place.base / "photos", MANY, size=(480, 320), seed=1)
-    write_job(place.base, name="slow", operations=SLOW, output="slow")
+    write_job(place.base, name="slow", output="slow", **GATED)
+    write_photographs(place.base / "photos", MANY)
+    place.gate.shut(after=COUNT)
     process = place.begin("run", "job.yaml")
     wait_until(lambda: final_rows(place.base / "slow") > 0 or process.poll() is not None, timeout_s=120)
     at_work = {number for number, line in processes(place.ray).items() if "render_analyze_export" in line}
@@ -102,6 +104,7 @@ def test_jobs_use_one_ray_until_it_is_ended(place: Place) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
 
+    place.gate.open()
     other = place.run("run", "job.yaml", "--output", "other", PYTHONDONTWRITEBYTECODE="1", LD_LIBRARY_PATH="/none")
     assert "isn't used: its LD_LIBRARY_PATH is not set, here it is" in other.err
     looked = place.run("doctor")

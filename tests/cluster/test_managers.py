@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,17 +28,35 @@ from rayjobs.managers.analysis_export_service import AnalysisExportService
 from rayjobs.managers.enhanced_job_manager import EnhancedJobManager
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.ray_session import ray_session
+from tests.gate import Gate
 from tests.leaks import wait_until
 from tests.runs import ROOT, check_outputs, manifest, write_photographs
 
 # Ray Data warns of its own settings when it copies its context.
 pytestmark = pytest.mark.filterwarnings("ignore:`:DeprecationWarning:ray.data", "ignore:`ray_remote_args`")
-IMAGES = 240
+IMAGES = 80
+SOME = 16
+"""Images that pass the gate at once in a job that is to be stopped."""
+GATED: dict[str, Any] = {"operations": ["gate", "autocontrast"], "analyses": ["statistics"], "plugins": ["gate"]}
 WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchProcessingHandler]:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    gate = Gate(tmp_path_factory.mktemp("gate"))
+    with gate.in_this_process():
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("photos")
+    write_photographs(directory, IMAGES)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def handler(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchProcessingHandler]:
     home = tmp_path_factory.mktemp("managers")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYJOBS_HOME", str(home))
@@ -49,11 +68,11 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchProcessin
             yield handler
 
 
-def test_a_paused_job_goes_on_with_another_priority(handler: BatchProcessingHandler, tmp_path: Path) -> None:
-    write_photographs(tmp_path / "photos", IMAGES, size=(480, 320))
-    job = handler.create_job(
-        "paused", [tmp_path / "photos"], ["autocontrast"], output=tmp_path / "out", analyses=["statistics"]
-    )
+def test_a_paused_job_goes_on_with_another_priority(
+    handler: BatchProcessingHandler, gate: Gate, photos: Path, tmp_path: Path
+) -> None:
+    job = handler.create_job("paused", [photos], output=tmp_path / "out", **GATED)
+    gate.shut(after=SOME)
     begun = threading.Event()
 
     def watch(snapshot: Snapshot) -> None:
@@ -73,6 +92,7 @@ def test_a_paused_job_goes_on_with_another_priority(handler: BatchProcessingHand
     assert handler.set_priority(job.job_id, "low").options["priority"] == "low"
     with pytest.raises(JobError, match=r"priority: give urgent, high, normal or low, not 'first'"):
         handler.set_priority(job.job_id, "first")
+    gate.open()
     handler.start(job.job_id)
     assert handler.wait(job.job_id, WAIT_S).status is JobStatus.COMPLETED
     rows = manifest(tmp_path / "out")
@@ -223,9 +243,9 @@ def test_what_a_handler_says_of_its_task_is_seen_while_it_runs_and_kept(
 
 
 def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
-    handler: BatchProcessingHandler, tmp_path: Path
+    handler: BatchProcessingHandler, gate: Gate, photos: Path, tmp_path: Path
 ) -> None:
-    write_photographs(tmp_path / "photos", IMAGES, size=(480, 320))
+    gate.shut(after=SOME)
     limits = ResourceLimits(max_cpus=1)
     with (
         ResourceManager(ResourceConfig(limits=limits)) as resources,
@@ -233,7 +253,7 @@ def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
         ResourceManager() as somebody,
     ):
         manager.register_task_handler("wait", Waits())
-        job = manager.create_job("held", [tmp_path / "photos"], output=tmp_path / "out", analyses=["statistics"])
+        job = manager.create_job("held", [photos], output=tmp_path / "out", **GATED)
         export = manager.create_analysis_export_task(job.job_id, ExportConfig(charts=False))
         wait_until(lambda: export.resource_allocation is not None, timeout_s=WAIT_S)
         held = export.resource_allocation
@@ -241,6 +261,7 @@ def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
         assert held.amounts["cpu"] == 1
         memory = somebody.get_available_resources("memory")
         assert 0 < held.amounts["memory"] <= memory.total["memory"] - memory.available["memory"]
+        gate.open()
         manager.wait_for_task(job.job_id, export.task_id, WAIT_S)
         assert (export.status, export.resource_allocation) == (TaskStatus.COMPLETED, None)
         stages = resources.get_performance_metrics().stages
@@ -260,10 +281,10 @@ def test_exports_and_tasks_keep_to_the_managers_limits_and_say_what_they_hold(
 
 
 def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_waiting_one(
-    handler: BatchProcessingHandler, tmp_path: Path
+    handler: BatchProcessingHandler, gate: Gate, photos: Path, tmp_path: Path
 ) -> None:
-    write_photographs(tmp_path / "photos", IMAGES, size=(480, 320))
-    job = handler.create_job("stopped", [tmp_path / "photos"], output=tmp_path / "out", analyses=["statistics"])
+    job = handler.create_job("stopped", [photos], output=tmp_path / "out", **GATED)
+    gate.shut(after=SOME)
     with (
         AnalysisExportService(max_concurrent=1) as exports,
         EnhancedJobManager(export_service=exports) as manager,
@@ -292,6 +313,7 @@ def test_another_process_stops_a_running_export_and_says_that_it_cannot_stop_a_w
         assert not list(control.glob("request-*"))
         assert manager.resume_tasks(job.job_id) == []
     assert waits.status is TaskStatus.PENDING
+    gate.open()
     with EnhancedJobManager() as manager:
         (resumed,) = manager.resume_tasks(job.job_id)
         assert resumed.task_id == waits.task_id

@@ -33,6 +33,8 @@ from pipelines.processor.ray_pool import LENT_SHARE, RayPool
 from pipelines.resources import ResourceAllocation, ResourceEstimate, ResourceInfo
 from pipelines.tasks import Task, TaskPriority
 from rayjobs.run.ray_session import ray_session
+from tests.gate import Gate
+from tests.gate_plugin import GateOperation
 from tests.leaks import wait_until
 from tests.strategies import example_image
 
@@ -110,6 +112,17 @@ def cluster() -> Iterator[None]:
 def shared(cluster: None) -> Iterator[ExtensibleImageProcessor]:
     with ExtensibleImageProcessor() as processor:
         yield processor
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+def held_up(gate: Gate, **more: float) -> tuple[dict[str, Any], list[ImageOperation]]:
+    """Settings of a processor, and operations that are held up at a gate."""
+    steps = [ImageOperation("gate", {"place": str(gate.place), **more}), *LOOK]
+    return {"extension_config": {"processors": {"gate": GateOperation()}}}, steps
 
 
 def pictures(count: int, shape: tuple[int, int] = LARGE) -> list[Image]:
@@ -367,13 +380,16 @@ def test_equal_images_of_a_batch_are_rendered_once(hint: str) -> None:
         assert list(caught.value.errors) == [0]
 
 
-def test_one_of_equal_images_may_be_cancelled() -> None:
+def test_one_of_equal_images_may_be_cancelled(gate: Gate) -> None:
     image = pictures(1)[0]
-    with ExtensibleImageProcessor(1, cache_size=0) as processor:
-        busy = [processor.render_pipeline_async(each, LOOK) for each in pictures(6)[1:]]
+    settings, slow = held_up(gate)
+    gate.shut(after=0)
+    with ExtensibleImageProcessor(1, cache_size=0, **settings) as processor:
+        busy = [processor.render_pipeline_async(each, slow) for each in pictures(6)[1:]]
         first, second, third = processor._submit([image, image.copy(), image.copy()], LOOK, "default")
         assert third.cancel()
         cancelled = first.cancel()  # unless it runs already
+        gate.open()
         np.testing.assert_array_equal(result(second), expected(image))
         assert first.cancelled() == cancelled
         wait(busy)
@@ -511,9 +527,11 @@ def test_many_threads_share_a_processor(shared: ExtensibleImageProcessor) -> Non
         list(threads.map(use, range(6)))
 
 
-def test_waiting_images_can_be_cancelled_and_shutdown_cancels_them() -> None:
-    processor = ExtensibleImageProcessor(1)
-    futures = [processor.render_pipeline_async(image, LOOK, "low_memory") for image in pictures(30)]
+def test_waiting_images_can_be_cancelled_and_shutdown_cancels_them(gate: Gate) -> None:
+    settings, slow = held_up(gate)
+    gate.shut(after=1)
+    processor = ExtensibleImageProcessor(1, **settings)
+    futures = [processor.render_pipeline_async(image, slow, "low_memory") for image in pictures(30)]
     result(futures[0])
     assert futures[-1].cancel()
     processor.shutdown()
@@ -590,10 +608,11 @@ def test_wrong_settings_are_refused(arguments: dict[str, Any], message: str) -> 
         ExtensibleImageProcessor(**arguments)
 
 
-def test_images_wait_for_leave_and_a_more_urgent_task_gets_the_cpus_in_the_middle_of_a_batch() -> None:
+def test_images_wait_for_leave_and_a_more_urgent_task_gets_the_cpus_in_the_middle_of_a_batch(gate: Gate) -> None:
+    settings, slow = held_up(gate, seconds=0.2)  # a task of several images isn't interrupted
     with (
         closing(TaskCoordinator()) as coordinator,
-        ExtensibleImageProcessor(cache_size=0) as processor,
+        ExtensibleImageProcessor(cache_size=0, **settings) as processor,
     ):
         granted = threading.Event()
         coordinator.set_concurrency_limits(TASK_TYPE, 0)
@@ -604,7 +623,8 @@ def test_images_wait_for_leave_and_a_more_urgent_task_gets_the_cpus_in_the_middl
         finally:
             coordinator.set_concurrency_limits(TASK_TYPE, None)
         result(held)
-        futures = [processor.render_pipeline_async(image, LOOK) for image in pictures(200)]
+        gate.shut(after=20)
+        futures = [processor.render_pipeline_async(image, slow) for image in pictures(80)]
         result(futures[0])
         urgent = Task(task_id="urgent", task_type="look", resources=ResourceEstimate(cpus=2))
         coordinator.request_grant(
@@ -613,7 +633,8 @@ def test_images_wait_for_leave_and_a_more_urgent_task_gets_the_cpus_in_the_middl
         assert granted.wait(TIMEOUT_S)
         done = sum(future.done() for future in futures)
         assert done < len(futures), "it came after the batch"
+        gate.open()
         coordinator.end_grant("urgent", Outcome.COMPLETED)
         wait(futures, TIMEOUT_S)
-        assert all(np.array_equal(f.result(), expected(image)) for f, image in zip(futures, pictures(200), strict=True))
+        assert all(np.array_equal(f.result(), expected(image)) for f, image in zip(futures, pictures(80), strict=True))
         wait_until(lambda: coordinator.get_queue_status().running == 0, timeout_s=TIMEOUT_S)

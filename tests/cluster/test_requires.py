@@ -32,14 +32,23 @@ def note(log, begun):
     with open(log, "a") as file:
         file.write(f"{{begun}} {{time.monotonic()}}\\n")
 
+def wait_for(until, begun):
+    """Say that one is under way, and wait for a file."""
+    if not os.path.exists(until):
+        with open(until + ".begun", "a") as file:
+            file.write("begun\\n")
+    while not os.path.exists(until) and time.monotonic() < begun + 120:
+        time.sleep(0.02)
+
 class Watched(ProcessorExtension):
     """Leaves the image as it is, and notes when it was worked on; ends its process once if it finds a file."""
     def get_name(self):
         return "watched"
     def get_supported_configs(self):
-        return ["log", "seconds", "poison"]
+        return ["log", "seconds", "poison", "until"]
     def process(self, image, config):
         begun = time.monotonic()
+        wait_for(config.get("until", "/"), begun)
         time.sleep(config["seconds"])
         try:
             os.unlink(config.get("poison", "/nowhere"))
@@ -52,8 +61,7 @@ class Watched(ProcessorExtension):
 def looked(image, *, log: str = "/dev/null", until: str = "/") -> dict:
     """Looks at the image until a file exists, and notes when."""
     begun = time.monotonic()
-    while not os.path.exists(until) and time.monotonic() < begun + 120:
-        time.sleep(0.02)
+    wait_for(until, begun)
     time.sleep(0.05)
     note(log, begun)
     return {{"seen": 1}}
@@ -108,11 +116,21 @@ def cluster(place: Path) -> Iterator[HeadNode]:
         yield node
 
 
-def job(place: Path, name: str, log: Path, *, seconds: float = 0.05, images: int = IMAGES, **changes: object) -> Path:
-    """A job whose every image takes ``seconds`` and leaves a line in ``log``."""
+def job(
+    place: Path,
+    name: str,
+    log: Path,
+    *,
+    seconds: float = 0.05,
+    images: int = IMAGES,
+    until: Path = Path("/"),
+    **changes: object,
+) -> Path:
+    """A job whose every image takes ``seconds``, once ``until`` exists, and leaves a line in ``log``."""
     (place / name).mkdir()
     write_photographs(place / name / "photos", images)
-    steps = {"operations": [{"watched": {"log": str(log), "seconds": seconds}}], "analyses": []}
+    watched = {"log": str(log), "seconds": seconds, "until": str(until)}
+    steps = {"operations": [{"watched": watched}], "analyses": []}
     keys = {**steps, "export": {"images": {"format": "png"}}, "plugins": ["watched", "seat"], **changes}
     return write_job(place / name, name=name, **keys)
 
@@ -143,10 +161,20 @@ def most_at_once(*logs: Path) -> int:
     return max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans)
 
 
+def when_so_many_are_under_way(until: Path, count: int) -> None:
+    """Let images that wait for a file go on."""
+    begun = until.with_name(f"{until.name}.begun")
+    try:
+        wait_until(lambda: begun.exists() and begun.read_text().count("\n") >= count, timeout_s=120)
+    finally:
+        until.touch()
+
+
 def test_two_jobs_share_the_units_of_a_provider(cluster: HeadNode, place: Path) -> None:
-    log = place / "shared.log"
-    files = [job(place, name, log, seconds=0.1, requires={"seat": 1}) for name in ("one", "two")]
+    log, go = place / "shared.log", place / "go-shared"
+    files = [job(place, name, log, until=go, requires={"seat": 1}) for name in ("one", "two")]
     processes = [start(cluster, file) for file in files]
+    when_so_many_are_under_way(go, SEATS)
     for process, file in zip(processes, files, strict=True):
         finish(process, file.parent / "out")
     assert most_at_once(log) == SEATS
@@ -155,8 +183,11 @@ def test_two_jobs_share_the_units_of_a_provider(cluster: HeadNode, place: Path) 
 
 def test_without_requires_all_cpus_work(cluster: HeadNode, place: Path) -> None:
     """What the other tests would see if nothing bounded them."""
-    file = job(place, "free", place / "free.log", seconds=0.2, plugins=["watched"])
-    finish(start(cluster, file), file.parent / "out")
+    go = place / "go-free"
+    file = job(place, "free", place / "free.log", until=go, plugins=["watched"])
+    process = start(cluster, file)
+    when_so_many_are_under_way(go, SEATS + 1)
+    finish(process, file.parent / "out")
     assert most_at_once(place / "free.log") > SEATS
 
 

@@ -9,7 +9,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.gate import Gate
+from tests.leaks import wait_until
 from tests.runs import command, environment, final_rows, manifest, rayjobs, write_job
 
 PLACES = ("photos", "photos/trip", "photos/images", "images", "out/images", "data", "out/data")
@@ -56,6 +57,7 @@ def test_nothing_of_the_users_is_lost_and_every_row_is_true(
 ) -> None:
     random, base, home = Random(seed), tmp_path / "project", tmp_path / "home"
     home.mkdir()
+    gate = Gate(tmp_path / "gate")
     for number in range(24):
         picture(base / random.choice(PLACES[:3]) / f"p{number:02d}.{random.choice(['jpg', 'png'])}", 10 * number)
     for number, place in enumerate(random.sample(PLACES, 5)):
@@ -66,25 +68,25 @@ def test_nothing_of_the_users_is_lost_and_every_row_is_true(
     keys: dict[str, Any] = {
         "inputs": ["photos/"],
         "output": output,
-        "operations": [{"median": {"radius": 5}}],
+        "operations": ["gate", {"median": {"radius": 5}}],
+        "plugins": ["gate"],
         "analyses": ["statistics"],
     }
     job = write_job(base, **keys, export={"images": images, "data": ["parquet", "csv"], "charts": True})
     mine = tree(base)
     root = Path(os.path.normpath(base / output))
 
-    driver = subprocess.Popen(
-        command("run", job), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 60
-    while driver.poll() is None and final_rows(root) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    gate.shut(after=6)
+    variables = environment(home, **gate.variables)
+    driver = subprocess.Popen(command("run", job), env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: driver.poll() is not None or final_rows(root) >= 3, timeout_s=120)
     driver.send_signal(signal.SIGKILL)
-    driver.wait()
+    assert driver.wait() == -signal.SIGKILL
+    gate.open()
     now = tree(base)
     assert {name: now[name] for name in mine} == mine
 
-    assert rayjobs("run", job, home=home).code == 0
+    assert rayjobs("run", job, home=home, **gate.variables).code == 0
     check(root, base, mine)
     assert rayjobs("verify", root, "--deep", home=home).code == 0
 
@@ -97,7 +99,7 @@ def test_nothing_of_the_users_is_lost_and_every_row_is_true(
     left.unlink()
     del mine[str(left.relative_to(base))]
     assert rayjobs("verify", root, home=home).code == 2
-    assert rayjobs("run", job, home=home).code == 0
+    assert rayjobs("run", job, home=home, **gate.variables).code == 0
     check(root, base, mine)
     assert gone.exists() or seed == 2
 
@@ -106,5 +108,5 @@ def test_nothing_of_the_users_is_lost_and_every_row_is_true(
     assert tree(base) == before
     assert rayjobs("prune", root, "--yes", home=home).code == 0
     check(root, base, mine)
-    again = rayjobs("run", job, home=home)
+    again = rayjobs("run", job, home=home, **gate.variables)
     assert "nothing to do; 23 were done before" in again.out

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.gate import GATED, Gate
 from tests.leaks import files_left, processes_left, wait_until
 from tests.runs import (
     command,
@@ -30,18 +31,23 @@ from tests.runs import (
     write_photographs,
 )
 
-COUNT = 320
-SLOW = [{"denoise": {"method": "nl_means"}}]
-"""Some 0.06 s per image: a command that stops a run takes a second to start, and there are five of them."""
+COUNT = 240
+SOME = 24
+"""Images that a run gets through before it is held up: it is stopped soon after that, five times."""
 AGENTS_S = 15.0
 """How long Ray's processes may outlive a killed driver."""
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_photographs(tmp_path / "photos", COUNT, size=(480, 320))
-    write_job(tmp_path, operations=SLOW)
+    write_photographs(tmp_path / "photos", COUNT)
+    write_job(tmp_path, **GATED)
     return tmp_path
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
 
 
 @pytest.fixture
@@ -52,21 +58,29 @@ def ray() -> Iterator[str]:
     shutil.rmtree(directory)
 
 
-def started(place: Path, ray: str, *arguments: str | Path) -> tuple[subprocess.Popen[str], int]:
-    """A run that has made some progress, and how many rows were final before."""
+def started(place: Path, ray: str, gate: Gate, *arguments: str | Path) -> subprocess.Popen[str]:
+    """A run that has made some progress, and won't make much more."""
     before = final_rows(place / "out")
-    process = begun(place, ray, *arguments)
+    gate.shut(after=SOME)
+    process = begun(place, ray, gate, *arguments)
     wait_for(process, lambda: final_rows(place / "out") > before)
-    return process, before
+    return process
 
 
-def begun(place: Path, ray: str, *arguments: str | Path) -> subprocess.Popen[str]:
+def go_on(process: subprocess.Popen[str], place: Path, gate: Gate) -> None:
+    """Let a run that is held up make some more progress."""
+    before = final_rows(place / "out")
+    gate.shut(after=SOME)
+    wait_for(process, lambda: final_rows(place / "out") > before)
+
+
+def begun(place: Path, ray: str, gate: Gate, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(place, RAY_TMPDIR=ray),
+        env=environment(place, RAY_TMPDIR=ray, **gate.variables),
         cwd=place,
     )
 
@@ -77,52 +91,54 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
     assert process.poll() is None, process.communicate()
 
 
-def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
+def test_nothing_is_left_whatever_ends_a_run(place: Path, gate: Gate, ray: str) -> None:
     output = place / "out"
 
     def check(*, failed: int = 0) -> None:
         assert files_left(output, place, Path(ray), failed=failed) == []
         assert processes_left(Path(ray)) == []
 
-    process, _ = started(place, ray, "run", "job.yaml", "--json")
+    process = started(place, ray, gate, "run", "job.yaml", "--json")
     asked = rayjobs("results", output, "--json", home=place)
     assert (asked.code, asked.json["complete"]) == (0, False), asked.err
     so_far = len(manifest(output / "partial"))
     assert so_far == pq.read_metadata(output / "partial/data/analyses.parquet").num_rows > 0
     assert process.poll() is None
     assert not (output / "manifest.parquet").exists()
+    go_on(process, place, gate)
     assert rayjobs("pause", output, home=place).code == 0
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert so_far < len(manifest(output / "partial")) == final_rows(output)
     check()
 
-    process, _ = started(place, ray, "resume", output)
+    process = started(place, ray, gate, "resume", output)
     assert rayjobs("cancel", output, home=place).code == 0
     process.communicate(timeout=60)
     assert process.returncode == 130
     check()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        process, _ = started(place, ray, "resume", output)
+        process = started(place, ray, gate, "resume", output)
         os.kill(process.pid, number)
         process.communicate(timeout=60)
         assert process.returncode == 130
         check()
 
-    process = begun(place, ray, "resume", output, "--json")
+    process = begun(place, ray, gate, "resume", output, "--json")
     wait_for(process, lambda: any(Path(ray).glob("ray/session_*/logs/raylet.out")))  # Ray is starting
     os.kill(process.pid, signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted")
     check()
 
-    process, _ = started(place, ray, "resume", output)
+    process = started(place, ray, gate, "resume", output)
     process.kill()
     process.communicate(timeout=60)
     wait_until(lambda: processes_left(Path(ray)) == [], timeout_s=AGENTS_S)
 
-    process = begun(place, ray, "resume", output)
+    gate.open()
+    process = begun(place, ray, gate, "resume", output)
     assert process.stderr is not None
     assert any("writing tables" in line for line in iter(process.stderr.readline, ""))
     os.kill(process.pid, signal.SIGTERM)
@@ -130,7 +146,7 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, ray: str) -> None:
     assert process.returncode in (0, 130), out + err
     check(failed=1)
 
-    ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray)
+    ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray, **gate.variables)
     assert ended.code == 0, ended.err
     assert {row["status"] for row in manifest(output)} == {"done"}
     assert not (output / "partial").exists()

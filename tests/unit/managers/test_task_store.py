@@ -49,7 +49,7 @@ def waits(store: TaskStore, then: Callable[[], None]) -> bool:
     waiter.join(0.05)
     assert waiter.is_alive()
     then()
-    waiter.join(5)
+    waiter.join(30)
     return not waiter.is_alive()
 
 

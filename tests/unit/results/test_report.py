@@ -408,11 +408,15 @@ def test_pictures_are_made_by_no_more_threads_than_memory_has_room_for(
     monkeypatch.setattr(host_usage, "cpu_count", lambda: cpus)
     monkeypatch.setattr(host_usage, "memory_use", lambda: (2**33, 2**33 + int(free_gib * 2**30)))
     lock, at_work, most = threading.Lock(), [0], [0]
+    together = threading.Event()
 
     def make(path: Path, **promised: Any) -> Thumbnails:
         with lock:
             at_work[0] += 1
             most[0] = max(most[0], at_work[0])
+        if most[0] >= min(threads, 2):
+            together.set()
+        together.wait(30)
         time.sleep(0.01)
         with lock:
             at_work[0] -= 1
