@@ -1,8 +1,10 @@
-"""Killed at any point, a job continues where it stopped and ends with the bytes of an unbroken run."""
+"""Killed at any point, a job continues where it stopped and ends with the bytes of an unbroken run.
+
+What else stops a run: ``test_ways_to_end``.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from rayjobs.job.output_directory import OutputDirectory
 from tests.gate import GATED, Gate
 from tests.leaks import wait_until
 from tests.ray_clusters import end_daemon
@@ -112,42 +113,6 @@ def test_a_driver_killed_three_times_loses_nothing_and_repeats_nothing(place: Pl
         assert [outcome for _, outcome in tries].count("done") == 1
         assert tries[-1][1] == "done"  # nothing was tried again after its row was committed
     assert not list((output / ".rayjobs").glob("tmp/*"))
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_stops_cleanly_keeps_what_is_done_and_says_how_to_go_on(
-    place: Place, golden: dict[str, str], number: signal.Signals
-) -> None:
-    output = place.root / f"stopped {number.name}"
-    process = place.start("run", "job.yaml", "--output", output)
-    in_the_middle(process, output, 10)
-    os.kill(process.pid, number)
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 130, err
-    assert f"rayjobs resume '{output}'" in out
-    state = place.rayjobs("status", output, "--json").json
-    assert state["status"] == "interrupted"
-    assert 10 <= state["done"] < COUNT
-    assert place.resume(output) == golden
-
-
-def test_pause_and_cancel_by_another_process_stop_a_job_that_then_resumes(place: Place, golden: dict[str, str]) -> None:
-    output = place.root / "paused"
-    process = place.start("run", "job.yaml", "--output", output, "--json")
-    in_the_middle(process, output, 1)
-    assert place.rayjobs("pause", output, "--json").json["status"] == "paused"
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert json.loads(said.strip().splitlines()[-1])["status"] == "paused"
-    process = place.start("resume", output, "--json")
-    wait_until(lambda: OutputDirectory(output).running, timeout_s=120)
-    second = place.rayjobs("run", "job.yaml", "--output", output)
-    assert (second.code, "another run is writing here" in second.err) == (1, True)
-    assert place.rayjobs("cancel", output, "--json").json["status"] == "cancelled"
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert place.rayjobs("cancel", output, "--json").json["status"] == "cancelled"
-    assert place.resume(output) == golden
 
 
 def test_staged_and_one_worker_give_the_same_bytes(place: Place, golden: dict[str, str]) -> None:

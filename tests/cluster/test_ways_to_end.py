@@ -25,6 +25,7 @@ from tests.runs import (
     command,
     environment,
     final_rows,
+    golden_tree,
     manifest,
     rayjobs,
     write_job,
@@ -34,6 +35,8 @@ from tests.runs import (
 COUNT = 240
 SOME = 24
 """Images that a run gets through before it is held up: it is stopped soon after that, five times."""
+OUT = "the output"
+"""With a space, so that it has to be quoted."""
 AGENTS_S = 15.0
 """How long Ray's processes may outlive a killed driver."""
 
@@ -41,7 +44,7 @@ AGENTS_S = 15.0
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     write_photographs(tmp_path / "photos", COUNT)
-    write_job(tmp_path, **GATED)
+    write_job(tmp_path, **GATED, output=OUT)
     return tmp_path
 
 
@@ -60,18 +63,18 @@ def ray() -> Iterator[str]:
 
 def started(place: Path, ray: str, gate: Gate, *arguments: str | Path) -> subprocess.Popen[str]:
     """A run that has made some progress, and won't make much more."""
-    before = final_rows(place / "out")
+    before = final_rows(place / OUT)
     gate.shut(after=SOME)
     process = begun(place, ray, gate, *arguments)
-    wait_for(process, lambda: final_rows(place / "out") > before)
+    wait_for(process, lambda: final_rows(place / OUT) > before)
     return process
 
 
 def go_on(process: subprocess.Popen[str], place: Path, gate: Gate) -> None:
     """Let a run that is held up make some more progress."""
-    before = final_rows(place / "out")
+    before = final_rows(place / OUT)
     gate.shut(after=SOME)
-    wait_for(process, lambda: final_rows(place / "out") > before)
+    wait_for(process, lambda: final_rows(place / OUT) > before)
 
 
 def begun(place: Path, ray: str, gate: Gate, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -91,46 +94,21 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
     assert process.poll() is None, process.communicate()
 
 
-def test_nothing_is_left_whatever_ends_a_run(place: Path, gate: Gate, ray: str) -> None:
-    output = place / "out"
+def check(output: Path, place: Path, ray: str, *, failed: int = 0) -> None:
+    """Nothing is left of a run; the logs of those that failed stay."""
+    assert files_left(output, place, Path(ray), failed=failed) == []
+    assert processes_left(Path(ray)) == []
 
-    def check(*, failed: int = 0) -> None:
-        assert files_left(output, place, Path(ray), failed=failed) == []
-        assert processes_left(Path(ray)) == []
 
-    process = started(place, ray, gate, "run", "job.yaml", "--json")
-    asked = rayjobs("results", output, "--json", home=place)
-    assert (asked.code, asked.json["complete"]) == (0, False), asked.err
-    so_far = len(manifest(output / "partial"))
-    assert so_far == pq.read_metadata(output / "partial/data/analyses.parquet").num_rows > 0
-    assert process.poll() is None
-    assert not (output / "manifest.parquet").exists()
-    go_on(process, place, gate)
-    assert rayjobs("pause", output, home=place).code == 0
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert so_far < len(manifest(output / "partial")) == final_rows(output)
-    check()
+def test_whatever_ends_a_run_leaves_nothing_and_it_resumes_to_the_bytes_of_an_unbroken_one(
+    place: Path, gate: Gate, ray: str
+) -> None:
+    output = place / OUT
+    golden = rayjobs("run", "job.yaml", "--output", "golden", home=place, RAY_TMPDIR=ray, **gate.variables)
+    assert golden.code == 0, golden.err
 
-    process = started(place, ray, gate, "resume", output)
-    assert rayjobs("cancel", output, home=place).code == 0
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    check()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        process = started(place, ray, gate, "resume", output)
-        os.kill(process.pid, number)
-        process.communicate(timeout=60)
-        assert process.returncode == 130
-        check()
-
-    process = begun(place, ray, gate, "resume", output, "--json")
-    wait_for(process, lambda: any(Path(ray).glob("ray/session_*/logs/raylet.out")))  # Ray is starting
-    os.kill(process.pid, signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted")
-    check()
+    stop_by_commands(place, gate, ray)
+    stop_by_signals(place, gate, ray)
 
     process = started(place, ray, gate, "resume", output)
     process.kill()
@@ -144,13 +122,65 @@ def test_nothing_is_left_whatever_ends_a_run(place: Path, gate: Gate, ray: str) 
     os.kill(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode in (0, 130), out + err
-    check(failed=1)
+    check(output, place, ray, failed=1)
 
     ended = rayjobs("resume", output, home=place, RAY_TMPDIR=ray, **gate.variables)
     assert ended.code == 0, ended.err
     assert {row["status"] for row in manifest(output)} == {"done"}
+    assert golden_tree(output) == golden_tree(place / "golden")
     assert not (output / "partial").exists()
-    check(failed=1)  # the killed run's logs stay
+    check(output, place, ray, failed=1)  # the killed run's logs stay
+
+
+def stop_by_commands(place: Path, gate: Gate, ray: str) -> None:
+    """Results so far, a pause and a cancellation, asked for by other processes; and a second run, which is refused."""
+    output = place / OUT
+    process = started(place, ray, gate, "run", "job.yaml", "--json")
+    asked = rayjobs("results", output, "--json", home=place)
+    assert (asked.code, asked.json["complete"]) == (0, False), asked.err
+    so_far = len(manifest(output / "partial"))
+    assert so_far == pq.read_metadata(output / "partial/data/analyses.parquet").num_rows > 0
+    assert process.poll() is None
+    assert not (output / "manifest.parquet").exists()
+    go_on(process, place, gate)
+    assert rayjobs("pause", output, "--json", home=place).json["status"] == "paused"
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out.strip().splitlines()[-1])["status"] == "paused"
+    assert so_far < len(manifest(output / "partial")) == final_rows(output)
+    check(output, place, ray)
+
+    process = started(place, ray, gate, "resume", output)
+    second = rayjobs("run", "job.yaml", home=place, RAY_TMPDIR=ray, **gate.variables)
+    assert (second.code, "another run is writing here" in second.err) == (1, True)
+    assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert rayjobs("cancel", output, "--json", home=place).json["status"] == "cancelled"
+    check(output, place, ray)
+
+
+def stop_by_signals(place: Path, gate: Gate, ray: str) -> None:
+    """In the middle, when it says how to go on, and while Ray is starting."""
+    output = place / OUT
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = final_rows(output)
+        process = started(place, ray, gate, "resume", output)
+        os.kill(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert f"rayjobs resume '{output}'" in out
+        state = rayjobs("status", output, "--json", home=place).json
+        assert state["status"] == "interrupted"
+        assert before < state["done"] < COUNT
+        check(output, place, ray)
+
+    process = begun(place, ray, gate, "resume", output, "--json")
+    wait_for(process, lambda: any(Path(ray).glob("ray/session_*/logs/raylet.out")))  # Ray is starting
+    os.kill(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["status"]) == (130, "interrupted")
+    check(output, place, ray)
 
 
 def test_a_library_that_cannot_be_imported_ends_the_job_once_and_before_any_row(tmp_path: Path, ray: str) -> None:
