@@ -71,7 +71,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(place: Path) -> Iterator[HeadNode]:
     path = f"{place / 'site'}{os.pathsep}{ROOT}"
-    with head_node(place, cpus=2, memory=2 * GIB, PYTHONPATH=path, FATE_RAYLET=str(place / "raylet")) as node:
+    variables = {"PYTHONPATH": path, "FATE_RAYLET": str(place / "raylet")}
+    with head_node(place, cpus=2, memory=2 * GIB, takes_jobs=False, **variables) as node:
         yield node
 
 

@@ -112,7 +112,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(place: Path) -> Iterator[HeadNode]:
-    with head_node(place, cpus=CPUS, PYTHONPATH=f"{place / 'site'}:{ROOT}") as node:
+    with head_node(place, cpus=CPUS, takes_jobs=False, PYTHONPATH=f"{place / 'site'}:{ROOT}") as node:
         yield node
 
 
@@ -247,13 +247,15 @@ def test_what_nodes_declare_is_held_per_image_too(cluster: HeadNode, place: Path
 
 
 def test_a_killed_driver_gives_its_units_back(cluster: HeadNode, place: Path) -> None:
-    held = job(place, "held", place / "held.log", seconds=0.5, requires={"render": {"seat": SEATS}})
+    go = place / "go-held"
+    held = job(place, "held", place / "held.log", until=go, requires={"render": {"seat": SEATS}})
     killed = start(cluster, held)
-    wait_until(lambda: final_rows(held.parent / "out") > 0 or killed.poll() is not None, timeout_s=120)
+    wait_until(go.with_name("go-held.begun").exists, timeout_s=120)  # it has all seats, and keeps them
     waiting = job(place, "waiting", place / "waiting.log", images=2, requires={"seat": 1})
     other = start(cluster, waiting)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
+    go.touch()
     finish(other, waiting.parent / "out", 2)
     finish(start(cluster, held), held.parent / "out")
     assert [outcome for _, _, outcome in attempts(held.parent / "out")].count("done") == IMAGES
