@@ -16,18 +16,20 @@ def disconnect() -> None:
     """End the connection, and the cluster that was started for it.
 
     Ray says goodbye to its control service (GCS) first. Where that is dead, it would wait, and end this process after
-    60 s; so what belongs to an embedded cluster is ended without a word then. Ray's library doesn't survive the
-    interpreter's own end in that state, so this process ends without it, with 1. Nothing is left to do where the
-    program has ended the connection itself.
+    60 s; where the raylet is, threads of Ray Data's still wait for it, and Ray's library ends the process at once when
+    they use it after the goodbye. So what belongs to an embedded cluster is ended without a word then. Ray's library
+    doesn't survive the interpreter's own end in that state, so this process ends without it, with 1. Nothing is left
+    to do where the program has ended the connection itself.
     """
     if not ray.is_initialized():
         return
-    if answers(gcs_address()):
+    node = ray._private.worker._global_node
+    raylet_answers = node is None or answers((node.node_ip_address, node.node_manager_port))
+    if raylet_answers and answers(gcs_address()):
         ray.shutdown()
         return
     atexit.unregister(ray.shutdown)
     atexit.register(_leave_at_once)
-    node = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
 

@@ -127,12 +127,12 @@ def test_staged_and_one_worker_give_the_same_bytes(place: Place, golden: dict[st
 
 
 def test_a_job_whose_raylet_dies_ends_with_a_line_and_resumes(place: Place, golden: dict[str, str]) -> None:
-    """It ends within 45 s."""
+    """It ends within 60 s, however loaded the machine is."""
     output = place.root / "no raylet"
     process = place.start("run", "job.yaml", "--output", output)
     in_the_middle(process, output, 1)
     end_daemon(process, "raylet")
-    _, err = process.communicate(timeout=45)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     (line,) = [line for line in err.splitlines() if line.startswith("rayjobs: ")]
     assert "raylet on this machine has ended; run it again, it goes on" in line
