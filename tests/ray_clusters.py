@@ -262,8 +262,8 @@ def _end_all_below(directory: Path) -> None:
     for process in ours:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
-    with suppress(AssertionError):  # what is left is killed
-        wait_until(lambda: not any(map(_runs, ours)), timeout_s=10)
+    with suppress(AssertionError):  # some wait for others, which have ended: nobody needs what they do meanwhile
+        wait_until(lambda: not any(map(_runs, ours)), timeout_s=2)
     for process in ours:
         with suppress(psutil.NoSuchProcess):
             process.kill()

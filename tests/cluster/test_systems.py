@@ -68,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(place: Path) -> Iterator[HeadNode]:
     """One node with a single grading desk."""
     variables = {"PYTHONPATH": f"{place / 'site'}:{ROOT}", "STUDIO_LOG": str(place / "log")}
-    with head_node(place, cpus=CPUS, resources={"desk": 1}, **variables) as node:
+    with head_node(place, cpus=CPUS, resources={"desk": 1}, takes_jobs=False, **variables) as node:
         yield node
 
 
