@@ -143,7 +143,7 @@ def appear(
     """Give a finished file its name: complete or not at all, and never in the place of what isn't the job's.
 
     The same bytes are adopted: an earlier attempt was killed between publishing and reporting. They need not be read
-    of a file that has the name already, or is untouched since it was ``written``, as the record says of it.
+    of a file that is untouched since it was ``written``, as the record says of it.
 
     Raises
     ------
@@ -153,10 +153,12 @@ def appear(
     try:
         _create(temporary, final)
     except FileExistsError:
-        if _is_same(temporary, final):
-            return
         present = look(final)
-        untouched = written is not None and is_untouched(present, written)
+        untouched = written is not None and (
+            is_untouched(present, written)
+            # to give a file another name, as was just done to this one, changes nothing but the time of that
+            or (_is_same(temporary, final) and standing(present, written) is Standing.AS_WRITTEN)
+        )
         found = written.sha256 if written is not None and untouched else sha256_of(final)
         if present.kind is Kind.FILE and found == sha256:
             return

@@ -42,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         program.begin_again()
         program.open_streams()
         waiting.show_waiting(sys.argv[1:])
-    return _guarded(argv)
+    code = _guarded(argv)
+    if argv is None and "rayjobs.run.ray_disconnect" in sys.modules:
+        from rayjobs.run.ray_disconnect import leave_with
+
+        leave_with(code)
+    return code
 
 
 def _guarded(argv: Sequence[str] | None) -> int:

@@ -117,8 +117,9 @@ class ReportFiles:
         return {key: stretched in there for key, (plain, stretched) in names.items() if plain in there}
 
     def is_left(self, key: str) -> bool:
-        """Whether a worker has left the thumbnail of that digest."""
-        return self._files.left(thumbnail_name(key)) is not None
+        """Whether a worker has left the thumbnail of that digest, whole."""
+        left = self._files.left(thumbnail_name(key))
+        return left is not None and is_whole(left)
 
     def place_left_thumbnails(self, key: str) -> tuple[bool, bool]:
         """Give what a worker has left its name: whether there is the thumbnail, and the stretched one."""

@@ -19,6 +19,8 @@ from contextlib import suppress
 GRACE_S = 3.0
 """How long they may take to end by themselves."""
 LOOK_S = 1.0
+_WORKER = b"default_worker.py"
+"""Ray's program of a worker of Python's."""
 
 
 def watch_children(raylet: int) -> subprocess.Popen[bytes] | None:
@@ -83,14 +85,21 @@ def watch(driver: int, raylet: int, watched: set[int]) -> None:
 
 
 def workers_of(raylet: int) -> Iterator[int]:
-    """Workers of a raylet that have no title yet: by a variable of Ray's, over which that is written."""
-    mark = f"RAY_RAYLET_PID={raylet}".encode()
-    for name in os.listdir("/proc"):
+    """Workers of a raylet that have no title yet: by a variable of Ray's, over which that is written.
+
+    What a task has started inherits the variable, and a container may have a process of that number as well.
+    """
+    mark, ours = f"RAY_RAYLET_PID={raylet}".encode(), os.readlink("/proc/self/ns/pid")
+    for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            if name.isdigit():
-                with open(f"/proc/{name}/environ", "rb") as environment:
-                    if mark in environment.read().split(b"\0"):
-                        yield int(name)
+            is_worker = _WORKER in _words(name, "cmdline") and mark in _words(name, "environ")
+            if is_worker and os.readlink(f"/proc/{name}/ns/pid") == ours:
+                yield int(name)
+
+
+def _words(process: str, what: str) -> list[bytes]:
+    with open(f"/proc/{process}/{what}", "rb") as file:
+        return [word.rpartition(b"/")[2] if what == "cmdline" else word for word in file.read().split(b"\0")]
 
 
 if __name__ == "__main__":

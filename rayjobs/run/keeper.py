@@ -11,12 +11,14 @@ import json
 import os
 import selectors
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.home import rayjobs_home
@@ -59,6 +61,7 @@ def keep(idle_s: float, *, ready: Callable[[], None]) -> list[socket.socket]:
     listener = listen()
     here = environment()
     os.environ.update(absolute_paths())
+    let_workers_find_this_code()
     home = rayjobs_home()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir(home)  # where it was started may go away
@@ -84,6 +87,16 @@ def keep(idle_s: float, *, ready: Callable[[], None]) -> list[socket.socket]:
         workers = ReadyWorkers(raylet_here(), cluster.cpus)
         ready()
         return Keeper(kept, listener, workers).serve(over=lambda: stopping.is_set() or not answers((host, port)))
+
+
+def let_workers_find_this_code() -> None:
+    """Workers import it before a job tells them its path; another checkout may be what the installation leads to."""
+    asked = "import importlib.util; found = importlib.util.find_spec('pipelines'); print(found.origin if found else '')"
+    found = subprocess.run([sys.executable, "-P", "-c", asked], capture_output=True, text=True, check=False)
+    place = Path(__file__).resolve().parents[2]
+    if Path(found.stdout.strip()).resolve() != place / "pipelines/__init__.py":
+        path = (str(place), os.environ.get("PYTHONPATH"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
 
 
 def listen() -> socket.socket:

@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -52,6 +53,9 @@ _HARMLESS_BEGINNINGS = (
     *("PYTEST_", "JPY_", "JUPYTER", "PYDEVD_"),
 )
 
+_NOTES = (".dist-info", ".egg-info", ".egg-link", ".pth")
+"""Endings of what installers write beside packages."""
+
 
 def environment() -> dict[str, str]:
     """What counts, by name; of variables, which are called ``$NAME``, a digest: their values may be secrets."""
@@ -61,7 +65,7 @@ def environment() -> dict[str, str]:
         "Python": f"{'.'.join(map(str, sys.version_info[:3]))} in {sys.prefix}",
         "Ray": _version("ray"),
         "rayjobs": f"{_version('rayjobs-app')} in {place}",
-        "installation": f"of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(_last_change(place)))}",
+        "installation": f"of {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(last_change(place)))}",
         "umask": _umask(),
         **{
             f"${name}": hashlib.sha256(os.fsencode(value)).hexdigest()[:16]
@@ -110,15 +114,26 @@ def _version(package: str) -> str:
 
 
 @cache
-def _last_change(place: Path) -> float:
+def last_change(place: Path) -> float:
     """Unix seconds of the last change of installed packages, or of a file of ours: workers may have imported both."""
-    installed = (entry for entry in sys.path if entry.endswith("-packages") and os.path.isdir(entry))
-    newest = max((os.stat(directory).st_mtime for directory in installed), default=0.0)
+    newest = 0.0
+    for path in (*_notes_of_installers(), *_sources(place)):
+        with suppress(OSError):  # it has just gone away
+            newest = max(newest, os.lstat(path).st_mtime)
+    return newest
+
+
+def _notes_of_installers() -> Iterator[str]:
+    """What only those who install change: the directories themselves Python changes as well, for what it compiles."""
+    for directory in sys.path:
+        if directory.endswith("-packages") and os.path.isdir(directory):
+            yield from (entry.path for entry in os.scandir(directory) if entry.name.endswith(_NOTES))
+
+
+def _sources(place: Path) -> Iterator[str]:
     for package in ("rayjobs", "actors", "pipelines"):
         for directory, _, files in os.walk(place / package):
-            sources = (f"{directory}/{file}" for file in files if file.endswith(".py"))
-            newest = max(newest, *(os.stat(source).st_mtime for source in sources), 0.0)
-    return newest
+            yield from (f"{directory}/{file}" for file in files if file.endswith(".py"))
 
 
 def _umask() -> str:

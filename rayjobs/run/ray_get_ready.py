@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import ray
 
 from actors.coordinator.ray_coordinator import find_or_create, home_of_head
 from actors.ledger.job_ledger import JobLedger
-from actors.ledger.output_lock import OutputLock
 from actors.resources.cluster_view import able_nodes
 from actors.resources.memory_manager import MemoryManager
 from actors.resources.ray_cluster import RayCluster
@@ -17,25 +17,15 @@ from pipelines.resource_needs import ray_options
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.rehearsal import rehearse
 from rayjobs.job.job_spec import JobSpec
-from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.job.recipes import JobRecipes
 from rayjobs.job.stage_needs import of_nodes, required
 from rayjobs.run.ray_session import Cluster, first_use
 
 
-def get_ready(
-    cluster: Cluster,
-    spec: JobSpec,
-    output: OutputDirectory,
-    ledger: JobLedger,
-    _lock: OutputLock,
-    wanted: Mapping[str, str],
-    *_rest: object,
-) -> None:
+def get_ready(cluster: Cluster, spec: JobSpec, root: Path, ledger: JobLedger, wanted: Mapping[str, str]) -> None:
     """Let the coordinator begin, and workers load what the first image needs, where they are ours alone.
 
-    Not for plug-ins, nor for what asks for more than processors and memory, which the coordinator has to grant. It is
-    told what the run is.
+    Not for plug-ins, nor for what asks for more than processors and memory, which the coordinator has to grant.
     """
     find_or_create(home_of_head())
     needs = required(spec)
@@ -43,7 +33,7 @@ def get_ready(
         return
     inputs = ledger.open_inputs(0, sys.maxsize, min(spec.limits.cpus or cluster.cpus, cluster.cpus))
     if inputs:
-        recipes = JobRecipes(spec, wanted, ledger, output.root)
+        recipes = JobRecipes(spec, wanted, ledger, root)
         recipe = recipes.by_number[recipes.items(inputs[:1])[0].recipe]
         asked = ray_options(cpus=1, memory_bytes=memory_per_cpu(spec), name=f"{spec.name}: get ready")
         for _ in inputs:

@@ -21,7 +21,10 @@ MOST = 8
 """Tasks of a job that find a worker ready, on a machine with more CPUs: each holds memory while nobody works."""
 STARTING_S = 10.0
 """How long a worker may take until Ray counts it."""
-ANSWER_S = 5.0
+ANSWER_S = 1.0
+"""How long the raylet may take to answer: the keeper does nothing else meanwhile."""
+ROUNDS = 5
+"""Of asking, after which those that are missing are left to the next job: they may die as they begin."""
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +43,18 @@ class ReadyWorkers:
         self._at_a_time = cpus  # Ray starts no more
         self._wanted = min(cpus, MOST) + 1  # the coordinator is one of them
         self._all_there = False
-        self._expected, self._patience_ends = 0, 0.0
+        self._expected, self._patience_ends, self._rounds = 0, 0.0, 0
 
     def used(self) -> None:
         """A job has taken some of them."""
-        self._all_there, self._expected = False, 0
+        self._all_there, self._expected, self._rounds = False, 0, 0
 
     def replenish(self) -> None:
         """Let Ray start those that are missing; for when no job runs, again and again.
 
-        More than twice the CPUs it ends by itself, whoever has asked for them.
+        More than its soft limit it ends by itself, whoever has asked for them.
         """
-        if self._all_there:
+        if self._all_there or self._rounds >= ROUNDS:
             return
         try:
             ready, now = self._ready(), time.monotonic()
@@ -60,7 +63,7 @@ class ReadyWorkers:
                 return
             asked = min(self._wanted - ready, self._at_a_time)
             self._raylet.PrestartWorkers(PrestartWorkersRequest(num_workers=asked), timeout=ANSWER_S)
-            self._expected, self._patience_ends = ready + asked, now + STARTING_S
+            self._expected, self._patience_ends, self._rounds = ready + asked, now + STARTING_S, self._rounds + 1
         except grpc.RpcError as error:  # the next job starts its own
             log.warning("no workers are started in advance: %s", error)
 

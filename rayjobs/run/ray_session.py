@@ -205,6 +205,10 @@ def _program_is_connected() -> bool:
 def _connect(name: str, start: Callable[[], Path]) -> tuple[bool, Path | None]:
     """Connect unless the program has; (whether we did, the session directory of an embedded cluster)."""
     if _program_is_connected():
+        from rayjobs.run.ray_disconnect import is_abandoned
+
+        if is_abandoned():
+            raise JobError("Ray has died under this program, which can't use it again; start the program anew")
         return False, None
     kept = _CONNECTION.hold.ray if _CONNECTION.hold else None
     address, embedded = kept.address if kept else cluster_address(), kept is None and starts_embedded()

@@ -85,7 +85,8 @@ def _on_ray(resources: ResourceManager | None, spec: JobSpec, *what: Any) -> Run
     with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=to_import) as cluster:
         from rayjobs.run.ray_get_ready import get_ready
 
-        get_ready(cluster, spec, *what)
+        output, ledger, _lock, wanted, *_ = what
+        get_ready(cluster, spec, output.root, ledger, wanted)
         from rayjobs.run.ray_run import run_on_ray
 
         return run_on_ray(spec, *what, resources=resources)

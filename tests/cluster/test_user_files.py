@@ -70,6 +70,7 @@ def test_nothing_of_the_users_is_lost_and_every_row_is_true(
         "output": output,
         "operations": ["gate", {"median": {"radius": 5}}],
         "plugins": ["gate"],
+        "limits": {"workers": 2},
         "analyses": ["statistics"],
     }
     job = write_job(base, **keys, export={"images": images, "data": ["parquet", "csv"], "charts": True})

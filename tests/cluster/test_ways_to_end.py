@@ -32,7 +32,7 @@ from tests.runs import (
     write_photographs,
 )
 
-COUNT = 240
+COUNT = 480
 SOME = 24
 """Images that a run gets through before it is held up: it is stopped soon after that, five times."""
 OUT = "the output"

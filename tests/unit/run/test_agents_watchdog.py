@@ -20,12 +20,16 @@ code = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, f
 raylet = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 child = raylet.stdout.readline().strip()
 watchdog = watch_children(raylet.pid)
-# a "worker" that it starts later, and that doesn't get to know its end
-worker = subprocess.Popen(["sleep", "600"], env={**os.environ, "RAY_RAYLET_PID": str(raylet.pid)})
-print(child, watchdog.pid, raylet.pid, worker.pid, flush=True)
+# a "worker" that it starts later, and that doesn't get to know its end; one of another raylet's; what a task started
+def start(raylet, *words):
+    wait = [sys.executable, "-c", "import time; time.sleep(600)", *words]
+    marked = {**os.environ, "RAY_RAYLET_PID": str(raylet)}
+    return subprocess.Popen(wait, env=marked, stdout=subprocess.DEVNULL).pid
+program = "ray/_private/workers/default_worker.py"
+others = start(os.getpid(), program), start(raylet.pid, "of-a-task")
+print(child, watchdog.pid, raylet.pid, start(raylet.pid, program), *others, flush=True)
 sys.stdin.readline()
 raylet.kill()
-worker.kill()  # as a raylet does that was told to end
 end_children(watchdog)
 print("ended", flush=True)
 """
@@ -37,7 +41,8 @@ def test_children_of_a_raylet_end_with_the_driver(killed: bool) -> None:
         [sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     assert driver.stdout is not None
-    child, watchdog, raylet, worker = (psutil.Process(int(word)) for word in driver.stdout.readline().split())
+    processes = [psutil.Process(int(word)) for word in driver.stdout.readline().split()]
+    child, watchdog, _, worker, *others = processes
     try:
         assert child.is_running()
         assert watchdog.is_running()
@@ -46,10 +51,14 @@ def test_children_of_a_raylet_end_with_the_driver(killed: bool) -> None:
             driver.communicate()
         else:
             driver.communicate("\n", timeout=30)
-        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout_s=15)
-        wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, timeout_s=15)
-        wait_until(lambda: not watchdog.is_running() or watchdog.status() == psutil.STATUS_ZOMBIE, timeout_s=15)
+        for ended in (child, watchdog, *([worker] if killed else [])):
+            wait_until(lambda ended=ended: not _runs(ended), timeout_s=15)
+        assert all(map(_runs, others))
     finally:
-        for process in (child, raylet, worker):
+        for process in processes:
             if process.is_running():
                 os.kill(process.pid, signal.SIGKILL)
+
+
+def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -26,7 +26,7 @@ from rayjobs.run import ray_session
 from rayjobs.run.dry_run import taken_cpus
 from rayjobs.run.embedded_sessions import EmbeddedSession
 from rayjobs.run.keeper import Keeper, listen
-from rayjobs.run.kept_environment import absolute_paths, difference, environment
+from rayjobs.run.kept_environment import absolute_paths, difference, environment, last_change
 from rayjobs.run.kept_ray import (
     KeptRay,
     end,
@@ -39,6 +39,7 @@ from rayjobs.run.kept_ray import (
     usable_ray,
 )
 from tests.leaks import wait_until
+from tests.runs import ROOT
 
 HOLDER = "import sys; from rayjobs.run.kept_ray import hold; held = hold('photos'); print('held'); sys.stdin.read()"
 
@@ -265,6 +266,33 @@ def test_a_keeper_takes_relative_paths_along_to_its_home_which_need_not_be_there
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
     home = f"{tmp_path}/new/home"
     assert (done.stdout.split(), done.stderr) == ([f"{tmp_path}/src", home, home], "")
+
+
+def test_workers_that_belong_to_no_job_yet_find_the_code_of_their_keeper(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines/__init__.py").touch()  # of another checkout, which the installation leads to
+    program = f"""
+import os, subprocess, sys
+before = os.environ.get("PYTHONPATH")
+sys.path.insert(0, {str(ROOT)!r})
+from rayjobs.run.keeper import let_workers_find_this_code
+let_workers_find_this_code()
+subprocess.run([sys.executable, "-P", "-c", "import pipelines; print(pipelines.__file__)"])
+print(os.environ.get("PYTHONPATH") == before)
+"""
+    for there, same in (({"PYTHONPATH": str(tmp_path)}, "False"), ({}, "True")):
+        given = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | there
+        done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True)
+        assert sorted(done.stdout.split()) == sorted([str(ROOT / "pipelines/__init__.py"), same])
+
+
+def test_a_change_of_the_code_is_seen_and_names_that_lead_nowhere_do_no_harm(tmp_path: Path) -> None:
+    code = tmp_path / "actors/one.py"
+    code.parent.mkdir()
+    code.touch()
+    (tmp_path / "actors/.#one.py").symlink_to("somebody@machine.1234")  # as an editor leaves it
+    os.utime(code, (4e9, 4e9))
+    assert last_change(tmp_path) == 4e9
 
 
 def test_it_ends_when_nobody_has_held_it_for_so_long(keep: Keep) -> None:

@@ -166,15 +166,18 @@ def test_a_file_that_nobody_touched_is_known_without_reading_and_any_touch_is_se
     assert final.read_bytes() == b"moi"
 
 
-def test_another_name_of_the_same_file_is_there_already_and_needs_no_reading(tmp_path: Path) -> None:
-    temporary, final, other = tmp_path / "t", tmp_path / "f", tmp_path / "o"
-    temporary.write_bytes(b"old")
-    os.link(temporary, final)
-    appear(temporary, final, digest(b"not read"))
+def test_another_name_of_a_file_needs_no_reading_unless_that_was_changed(tmp_path: Path) -> None:
+    temporary, final = tmp_path / "t", tmp_path / "f"
+    final.write_bytes(b"old")
+    written = Written(path="f", sha256=digest(b"not read"), bytes=3, mtime_ns=look(final).mtime_ns, ctime_ns=0)
+    os.link(final, temporary)
+    appear(temporary, final, digest(b"not read"), written=written)
     assert os.path.samefile(temporary, final)
-    other.write_bytes(b"old")
-    with pytest.raises(TakenError):
-        appear(other, final, digest(b"not read"))
+    final.write_bytes(b"somebody's own")
+    for record in (written, None):
+        with pytest.raises(TakenError):
+            appear(temporary, final, digest(b"not read"), written=record)
+    assert final.read_bytes() == b"somebody's own"
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**23 - 1, 2**23, 2**23 + 1])
