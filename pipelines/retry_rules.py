@@ -103,6 +103,13 @@ RAY_START = RetryRule(
     tries=2,
     then="exit code 1",
 )
+READY_WORKERS = RetryRule(
+    what="asking Ray for workers that a kept Ray has ready for the next job; they may die as they begin",
+    by="rayjobs/run/ray_ready_workers.py",
+    tries=5,
+    patience_s=10.0,
+    then="the next job starts its own",
+)
 COORDINATOR_CALL = RetryRule(
     what="a call to the coordinator that can't be reached or doesn't answer",
     by="actors/coordinator/ray_coordinator_link.py",
@@ -170,6 +177,7 @@ RETRY_RULES = (
     SEALING,
     HELPER,
     RAY_START,
+    READY_WORKERS,
     COORDINATOR_CALL,
     COORDINATOR_WORD,
     RESOURCES_HELD,

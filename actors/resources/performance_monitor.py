@@ -1,8 +1,8 @@
 """How a driver's work goes: samples of the machine, and counts of what the stages did.
 
 A bounded history in memory, no time-series store: whoever wants curves scrapes the metrics that the sink publishes
-(``ray_metrics``: Ray's own Prometheus endpoint, on a cluster with a dashboard). Doesn't decide anything;
-``driver_resources`` listens to the samples.
+(``ray_metrics``: Ray's own Prometheus endpoint, which a run's own Ray and a kept one don't have). Doesn't decide
+anything; ``driver_resources`` listens to the samples.
 """
 
 from __future__ import annotations

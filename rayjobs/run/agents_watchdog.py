@@ -19,7 +19,7 @@ from contextlib import suppress
 GRACE_S = 3.0
 """How long they may take to end by themselves."""
 LOOK_S = 1.0
-_WORKER = b"default_worker.py"
+_WORKER = b"default_worker."
 """Ray's program of a worker of Python's."""
 
 
@@ -92,7 +92,9 @@ def workers_of(raylet: int) -> Iterator[int]:
     mark, ours = f"RAY_RAYLET_PID={raylet}".encode(), os.readlink("/proc/self/ns/pid")
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            is_worker = _WORKER in _words(name, "cmdline") and mark in _words(name, "environ")
+            is_worker = any(word.startswith(_WORKER) for word in _words(name, "cmdline")) and mark in _words(
+                name, "environ"
+            )
             if is_worker and os.readlink(f"/proc/{name}/ns/pid") == ours:
                 yield int(name)
 

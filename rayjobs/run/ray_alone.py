@@ -4,7 +4,7 @@
 begin, just when workers want to; the dashboard is waited for even where it shows nothing, so is the agent that tells
 it of this node (which then looks at everything every few seconds), and the autoscaler when all ends, since it doesn't
 hear that it shall. No option of Ray's leaves them out, so this takes the place of what starts them. A cluster with a
-dashboard, and one that is joined, have them all.
+dashboard, and one that is joined, have them all; one of a program's own session has the agent.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ NO_SERVICE = -1
 
 
 @contextmanager
-def starting_alone(meanwhile: Callable[[], object] | None) -> Iterator[None]:
+def starting_alone(meanwhile: Callable[[], object] | None, *, agent: bool) -> Iterator[None]:
     """Let ``ray.init`` start the control service, the raylet and what makes environments for workers, and nothing else.
 
     Parameters
     ----------
+    agent
+        Whether the agent is started as well, at which Ray's metrics can be read.
     meanwhile
         Called while the raylet starts, which takes longer than importing what a job needs. What it raises is passed
         over: whoever needs it will import it again.
@@ -46,7 +48,7 @@ def starting_alone(meanwhile: Callable[[], object] | None) -> Iterator[None]:
 
     def start_raylet(*given: Any, **named: Any) -> Any:
         of_raylet = inspect.signature(of_ray[2]).bind(*given, **named).arguments
-        for port in PORTS_OF_AGENT:
+        for port in () if agent else PORTS_OF_AGENT:
             persist_port(of_raylet["session_dir"], of_raylet["node_id"], port, NO_SERVICE)
         started = of_ray[2](*given, **named)
         if meanwhile is not None:
@@ -57,7 +59,10 @@ def starting_alone(meanwhile: Callable[[], object] | None) -> Iterator[None]:
     parameter.RayParams = partial(of_ray[0], no_monitor=True, include_log_monitor=False)
     services.start_api_server = lambda *_, **__: ("", None)
     services.start_raylet = start_raylet
-    services.start_ray_process = lambda command, *given, **named: of_ray[3](_without_agent(command), *given, **named)
+    if not agent:
+        services.start_ray_process = lambda command, *given, **named: of_ray[3](
+            _without_agent(command), *given, **named
+        )
     try:
         yield
     finally:

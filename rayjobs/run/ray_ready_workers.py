@@ -17,14 +17,12 @@ from ray.core.generated.common_pb2 import WorkerType
 from ray.core.generated.node_manager_pb2 import GetNodeStatsRequest, PrestartWorkersRequest
 from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 
+from pipelines.retry_rules import READY_WORKERS
+
 MOST = 8
 """Tasks of a job that find a worker ready, on a machine with more CPUs: each holds memory while nobody works."""
-STARTING_S = 10.0
-"""How long a worker may take until Ray counts it."""
 ANSWER_S = 1.0
 """How long the raylet may take to answer: the keeper does nothing else meanwhile."""
-ROUNDS = 5
-"""Of asking, after which those that are missing are left to the next job: they may die as they begin."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ class ReadyWorkers:
 
         More than its soft limit it ends by itself, whoever has asked for them.
         """
-        if self._all_there or self._rounds >= ROUNDS:
+        if self._all_there or self._rounds >= READY_WORKERS.tries:
             return
         try:
             ready, now = self._ready(), time.monotonic()
@@ -63,7 +61,8 @@ class ReadyWorkers:
                 return
             asked = min(self._wanted - ready, self._at_a_time)
             self._raylet.PrestartWorkers(PrestartWorkersRequest(num_workers=asked), timeout=ANSWER_S)
-            self._expected, self._patience_ends, self._rounds = ready + asked, now + STARTING_S, self._rounds + 1
+            self._expected, self._patience_ends = ready + asked, now + READY_WORKERS.patience_s
+            self._rounds += 1
         except grpc.RpcError as error:  # the next job starts its own
             log.warning("no workers are started in advance: %s", error)
 

@@ -129,6 +129,7 @@ def ray_session(
         Whether it is to be kept for other programs, and the one that ``rayjobs up`` keeps is left alone in any case.
     meanwhile
         Called while an embedded cluster starts, for imports that are needed after that; what it raises is passed over.
+        Such a cluster is of one run: like one that is kept, it has no agent, which serves Ray's metrics.
 
     Raises
     ------
@@ -273,7 +274,7 @@ def _start(
     from rayjobs.run.ray_alone import starting_alone
 
     cpus = workers or os.cpu_count() or 1
-    with nullcontext() if dashboard else starting_alone(meanwhile):
+    with nullcontext() if dashboard else starting_alone(meanwhile, agent=not (own or meanwhile)):
         context = ray.init(
             address="local",
             num_cpus=cpus,

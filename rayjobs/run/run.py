@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from rayjobs.job.job_spec import JobSpec
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
-
 NO_SPACE_TEXT = "the output's disk is nearly full; make room, then `rayjobs resume` goes on"
 
 _STATUS_OF_END = {
