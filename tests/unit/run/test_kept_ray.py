@@ -283,7 +283,7 @@ print(os.environ.get("PYTHONPATH") == before)
     for there, same in (({"PYTHONPATH": str(tmp_path)}, "False"), ({}, "True")):
         given = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | there
         done = subprocess.run([sys.executable, "-c", program], env=given, capture_output=True, text=True, check=True)
-        assert sorted(done.stdout.split()) == sorted([str(ROOT / "pipelines/__init__.py"), same])
+        assert sorted(done.stdout.splitlines()) == sorted([str(ROOT / "pipelines/__init__.py"), same])
 
 
 def test_a_change_of_the_code_is_seen_and_names_that_lead_nowhere_do_no_harm(tmp_path: Path) -> None:
