@@ -40,6 +40,8 @@ MAX_THREADS = 8
 """That make pictures: beside them the program goes on."""
 _DIGITS = "%.5g "
 """More than anybody reads; numbers go as one text, since a job of 100,000 images has millions of them."""
+HELD_ROWS = 4_096
+"""Inputs that are read from the ledger once, and held: 6 KB each, so that memory doesn't grow with the job."""
 CLIPPED, SOFT, LESSER, STRETCHED = 1, 2, 4, 8
 """Bits of what a row is marked with; the page's script knows them."""
 
@@ -83,8 +85,8 @@ def write_report(
     measures
         What the values of the rows are.
     rows
-        All inputs in order. More than a block are read twice (first for the medians), so an iterable that starts anew,
-        not an iterator.
+        All inputs in order. More than ``HELD_ROWS`` are read twice (first for the medians), so an iterable that starts
+        anew, not an iterator.
     charts
         How charts were drawn, so that a card can show a plot without what is around it.
 
@@ -95,7 +97,7 @@ def write_report(
     """
     if isinstance(rows, Iterator):
         raise TypeError("rows are read twice: give an iterable that starts anew, not an iterator")
-    if summary.done + summary.failed + summary.skipped <= BLOCK_ROWS:
+    if summary.done + summary.failed + summary.skipped <= HELD_ROWS:
         rows = list(rows)
     kinds = Kinds(measures)
     survey = Survey.of(_groups(rows), kinds, measures, summary.done)

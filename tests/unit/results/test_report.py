@@ -299,6 +299,7 @@ def test_large_jobs_have_blocks_and_chunks_as_planned(tmp_path: Path, monkeypatc
     for module in ("report", "report_files"):
         monkeypatch.setattr(f"rayjobs.results.{module}.BLOCK_ROWS", 6)
         monkeypatch.setattr(f"rayjobs.results.{module}.CHUNK_ROWS", 3)
+    monkeypatch.setattr("rayjobs.results.report.HELD_ROWS", 6)
     for total in (0, 1, 3, 6, 7, 12, 25):
         output = tmp_path / str(total)
         write(output, [report_row(output, b"%03d.jpg" % number) for number in range(total)])
