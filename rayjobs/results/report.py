@@ -280,7 +280,7 @@ class _Studio:
     def pictures(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row."""
         by_key = {row.key: row for row in rows if row.status == "done"}  # same pictures have one thumbnail
-        found = self._kept(by_key)
+        found = self._settled(by_key)
         lacking = [row for key, row in by_key.items() if key not in found]
         found |= zip((row.key for row in lacking), self._threads.map(self._picture, lacking), strict=True)
         return [found[row.key] if row.status == "done" else _NONE for row in rows]
@@ -288,7 +288,7 @@ class _Studio:
     def originals(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row's original, where browsers can't show that itself."""
         by_key = {row.original_key: row for row in rows if row.status == "done" and row.original_key}
-        found = self._kept(by_key)
+        found = self._settled(by_key)
         lacking = [row for key, row in by_key.items() if key not in found and self._lacks_original(row)]
         found |= zip((row.original_key for row in lacking), self._threads.map(self._original, lacking), strict=True)
         return [found.get(row.original_key, _NONE) for row in rows]
@@ -317,6 +317,10 @@ class _Studio:
         """What workers left, or an earlier report has."""
         is_there, is_stretched = self._pages.place_left_thumbnails(key)
         return _Picture(key, is_stretched) if is_there else self._kept([key]).get(key, _NONE)
+
+    def _settled(self, keys: Iterable[str]) -> dict[str, _Picture]:
+        """Those that an earlier report has, and no worker has left anew."""
+        return self._kept(key for key in keys if not self._pages.is_left(key))
 
     def _kept(self, keys: Iterable[str]) -> dict[str, _Picture]:
         """Those that an earlier report has."""

@@ -106,20 +106,16 @@ class ReportFiles:
         self._files.write(_rows(number), _script("rows", number, rows), same_again=True)
 
     def keep_thumbnails(self, keys: Iterable[str]) -> dict[str, bool]:
-        """Of which of these digests in hexadecimal an earlier report has the thumbnail; whether the stretched one, too.
-
-        But for those of which a worker has left another: it does where one isn't whole.
-        """
+        """Of which of these hexadecimal digests an earlier report has the thumbnail; whether the stretched one, too."""
         names = {key: _thumbnails(key) for key in keys}
-        there = self._files.there([name for key, both in names.items() if not self.is_left(key) for name in both])
+        there = self._files.there([name for both in names.values() for name in both])
         for name in there:
             self._files.keep(name)
         return {key: stretched in there for key, (plain, stretched) in names.items() if plain in there}
 
     def is_left(self, key: str) -> bool:
-        """Whether a worker has left the thumbnail of that digest, whole."""
-        left = self._files.left(thumbnail_name(key))
-        return left is not None and is_whole(left)
+        """Whether a worker has left the thumbnail of that digest, whole or not."""
+        return self._files.left(thumbnail_name(key)) is not None
 
     def place_left_thumbnails(self, key: str) -> tuple[bool, bool]:
         """Give what a worker has left its name: whether there is the thumbnail, and the stretched one."""

@@ -92,16 +92,14 @@ def workers_of(raylet: int) -> Iterator[int]:
     mark, ours = f"RAY_RAYLET_PID={raylet}".encode(), os.readlink("/proc/self/ns/pid")
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
-            is_worker = any(word.startswith(_WORKER) for word in _words(name, "cmdline")) and mark in _words(
-                name, "environ"
-            )
-            if is_worker and os.readlink(f"/proc/{name}/ns/pid") == ours:
+            is_worker = any(word.rpartition(b"/")[2].startswith(_WORKER) for word in _words(name, "cmdline"))
+            if is_worker and mark in _words(name, "environ") and os.readlink(f"/proc/{name}/ns/pid") == ours:
                 yield int(name)
 
 
 def _words(process: str, what: str) -> list[bytes]:
     with open(f"/proc/{process}/{what}", "rb") as file:
-        return [word.rpartition(b"/")[2] if what == "cmdline" else word for word in file.read().split(b"\0")]
+        return file.read().split(b"\0")
 
 
 if __name__ == "__main__":
