@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
@@ -118,7 +118,7 @@ class Publisher:
         sha256: str | None = None,
         written: Written | None = None,
     ) -> Output:
-        """Make a finished file of ``new_path`` appear; as ``publish``.
+        """Make a finished file of ``new_path`` appear; as ``publish``, but its name is left to ``sync_names``.
 
         ``sha256`` where it is known already; ``written``: the record of a file of the job that may be replaced.
         """
@@ -129,9 +129,15 @@ class Publisher:
                 if self._durable:
                     os.fsync(file.fileno())
             known = () if written is None else (written.sha256,)
-            output = self._appear(product, relative, temporary, sha256, known, overwrite=False, written=written)
+            output = self._appear(product, relative, temporary, sha256, known, written=written, sync=False)
             remove_own(temporary)  # now: taking a name away is a change that the system notes
             return output
+
+    def sync_names(self, relatives: Iterable[str]) -> None:
+        """Put the names of published files on disk, if they are to outlive a power cut: once for each directory."""
+        if self._durable:
+            for directory in {(self.root / relative).parent for relative in relatives}:
+                _sync(directory)
 
     def new_path(self) -> Path:
         """A temporary name of its own."""
@@ -153,14 +159,16 @@ class Publisher:
         temporary: Path,
         sha256: str,
         known: Collection[str],
-        overwrite: bool,
+        overwrite: bool = False,
         written: Written | None = None,
+        *,
+        sync: bool = True,
     ) -> Output:
         final = self.root / relative
         self._journal.publishing(relative, sha256)
         appear(temporary, final, sha256, known=known, overwrite=overwrite, written=written)
-        if self._durable:
-            _sync(final.parent)
+        if sync:
+            self.sync_names([relative])
         present = look(final)
         return Output(product=product, path=relative, sha256=sha256, bytes=present.bytes, mtime_ns=present.mtime_ns)
 

@@ -6,7 +6,7 @@ Covers which ones a job needs, whether something that isn't the job's is in thei
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from actors.ledger.file_record import FIXED, FileRecord, RecordedFile
 from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import ImageError, JobError
+from pipelines.models import Output
 from pipelines.stages.publish import Publisher
 from pipelines.stages.thumbnails import SUFFIX as THUMBNAIL_SUFFIX
 from pipelines.stages.worker_journal import WorkerJournal
@@ -71,11 +72,16 @@ def _blocked(root: Path, directories: Iterable[Path]) -> Iterator[str]:
 def _taken(root: Path, names: Iterable[str], record: FileRecord, will_change: bool = False) -> Iterator[str]:
     for relative in names:
         yield from _blocked(root, way_to(root, relative))
-        present = look(root / relative)
-        if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
-            yield from _strangers_below(root, relative, record, will_change)
-        elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record, will_change)):
-            yield f"{relative}: {why}"
+        yield from _borne(root, relative, record, will_change)
+
+
+def _borne(root: Path, relative: str, record: FileRecord, will_change: bool) -> Iterator[str]:
+    """What bears the name itself and isn't the job's, or may not be."""
+    present = look(f"{root}/{relative}")
+    if present.kind is Kind.DIRECTORY and record.known_below([f"{relative}/"]):  # a table of several parts
+        yield from _strangers_below(root, relative, record, will_change)
+    elif present.kind is not Kind.NOTHING and (why := _not_ours(root, relative, record, will_change)):
+        yield f"{relative}: {why}"
 
 
 def _strangers_below(root: Path, relative: str, record: FileRecord, will_change: bool) -> Iterator[str]:
@@ -177,38 +183,44 @@ class FixedFiles:
         name = self._top + relative
         entry = self._ledger.files.find(name)
         self._free_of_cut_off(name, entry, temporary)
-        self._place(name, entry, temporary, content, sha256)
+        self._note([self._published(name, entry, temporary, sha256)], [content])
 
-    def place_if_free(self, relative: str, temporary: Path) -> bool:
-        """As ``place``, but what isn't the job's, or may not be, keeps the name: False then."""
-        name = self._top + relative
-        entry = self._ledger.files.find(name)
-        self._free_of_cut_off(name, entry, temporary)
-        if any(_taken(self.root, [name], self._ledger.files, will_change=True)):
-            return False
-        self._place(name, entry, temporary)
-        return True
+    def place_free(self, files: Mapping[str, Path]) -> set[str]:
+        """As ``place``, noted all at once, but what isn't the job's, or may not be, keeps its name.
 
-    def _place(
-        self,
-        name: str,
-        entry: RecordedFile | None,
-        temporary: Path,
-        content: bytes | None = None,
-        sha256: str | None = None,
-    ) -> None:
+        Returns which of the names are those of the files now.
+        """
+        names = {self._top + relative: relative for relative in files}
+        ways = {os.path.dirname(name): way_to(self.root, name) for name in names}
+        blocked = {directory for directory, way in ways.items() if any(_blocked(self.root, way))}
+        entries = {entry.path: entry for entry in self._ledger.files.find_all(names)}
+        placed = []
+        for name, relative in names.items():
+            entry, temporary = entries.get(name), files[relative]
+            self._free_of_cut_off(name, entry, temporary)
+            if os.path.dirname(name) not in blocked and not any(_borne(self.root, name, self._ledger.files, True)):
+                placed.append(self._published(name, entry, temporary))
+        self._note(placed)
+        return {names[output.path] for output in placed}
+
+    def _published(self, name: str, entry: RecordedFile | None, temporary: Path, sha256: str | None = None) -> Output:
         try:
-            output = self._publisher.publish_file(FIXED, name, temporary, sha256=sha256, written=entry)
+            return self._publisher.publish_file(FIXED, name, temporary, sha256=sha256, written=entry)
         except ImageError as error:
             raise JobError(f"output {self.root}: {error}") from error
-        self._ledger.files.put_job_files([output], [content], [look(self.root / name).ctime_ns])
-        self._written.append(name)
+
+    def _note(self, outputs: Sequence[Output], contents: Sequence[bytes | None] = ()) -> None:
+        """Files that have their names now; of those that a kill leaves unnoted the journal knows."""
+        self._publisher.sync_names(output.path for output in outputs)
+        ctimes_ns = [look(f"{self.root}/{output.path}").ctime_ns for output in outputs]
+        self._ledger.files.put_job_files(outputs, contents, ctimes_ns)
+        self._written.extend(output.path for output in outputs)
 
     def write_if_free(self, relative: str, data: bytes) -> bool:
-        """A file of these bytes, which the same job makes again, as ``place_if_free``."""
+        """A file of these bytes, which the same job makes again, as ``place_free``; whether it has the name."""
         temporary = self.new_path()
         temporary.write_bytes(data)
-        return self.place_if_free(relative, temporary)
+        return bool(self.place_free({relative: temporary}))
 
     def keep(self, relative: str) -> None:
         """Count a file that is there as it was written to the run's results."""

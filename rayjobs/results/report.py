@@ -280,7 +280,7 @@ class _Studio:
     def pictures(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row."""
         by_key = {row.key: row for row in rows if row.status == "done"}  # same pictures have one thumbnail
-        found = self._settled(by_key)
+        found = self._found(by_key)
         lacking = [row for key, row in by_key.items() if key not in found]
         found |= zip((row.key for row in lacking), self._threads.map(self._picture, lacking), strict=True)
         return [found[row.key] if row.status == "done" else _NONE for row in rows]
@@ -288,43 +288,26 @@ class _Studio:
     def originals(self, rows: Sequence[ReportRow]) -> list[_Picture]:
         """The thumbnail of each row's original, where browsers can't show that itself."""
         by_key = {row.original_key: row for row in rows if row.status == "done" and row.original_key}
-        found = self._settled(by_key)
-        lacking = [row for key, row in by_key.items() if key not in found and self._lacks_original(row)]
-        found |= zip((row.original_key for row in lacking), self._threads.map(self._original, lacking), strict=True)
+        found = self._found(by_key)
+        lacking = {
+            key: row for key, row in by_key.items() if key not in found and not browsers_show(os.fsdecode(row.source))
+        }
+        found |= zip(lacking, self._threads.map(self._made_of_source, lacking, lacking.values()), strict=True)
         return [found.get(row.original_key, _NONE) for row in rows]
 
     def _picture(self, row: ReportRow) -> _Picture:
-        found = self._found(row.key)
-        if found.key:
-            return found
         if row.image is not None:
             return self._made(row.key, row.image, sha256=row.image_sha256)
         if not row.original_key:
             return self._made_of_source(row.key, row)
-        original = self._found(row.original_key)  # of what was measured nothing is left
-        return original if original.key else self._made_of_source(row.original_key, row)
+        original = self._found([row.original_key])  # of what was measured nothing is left
+        return original.get(row.original_key) or self._made_of_source(row.original_key, row)
 
-    def _original(self, row: ReportRow) -> _Picture:
-        found = self._found(row.original_key)
-        if found.key or browsers_show(os.fsdecode(row.source)):
-            return found
-        return self._made_of_source(row.original_key, row)
-
-    def _lacks_original(self, row: ReportRow) -> bool:
-        return self._pages.is_left(row.original_key) or not browsers_show(os.fsdecode(row.source))
-
-    def _found(self, key: str) -> _Picture:
+    def _found(self, keys: Iterable[str]) -> dict[str, _Picture]:
         """What workers left, or an earlier report has."""
-        is_there, is_stretched = self._pages.place_left_thumbnails(key)
-        return _Picture(key, is_stretched) if is_there else self._kept([key]).get(key, _NONE)
-
-    def _settled(self, keys: Iterable[str]) -> dict[str, _Picture]:
-        """Those that an earlier report has, and no worker has left anew."""
-        return self._kept(key for key in keys if not self._pages.is_left(key))
-
-    def _kept(self, keys: Iterable[str]) -> dict[str, _Picture]:
-        """Those that an earlier report has."""
-        return {key: _Picture(key, is_stretched) for key, is_stretched in self._pages.keep_thumbnails(keys).items()}
+        found = self._pages.place_left_thumbnails(keys)
+        found |= self._pages.keep_thumbnails(key for key in keys if key not in found)
+        return {key: _Picture(key, is_stretched) for key, is_stretched in found.items()}
 
     def _made_of_source(self, key: str, row: ReportRow) -> _Picture:
         """Not of a file that is another one by now: the key promises the one that the job took."""

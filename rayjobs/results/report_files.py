@@ -113,18 +113,17 @@ class ReportFiles:
             self._files.keep(name)
         return {key: stretched in there for key, (plain, stretched) in names.items() if plain in there}
 
-    def is_left(self, key: str) -> bool:
-        """Whether a worker has left the thumbnail of that digest, whole or not."""
-        return self._files.left(thumbnail_name(key)) is not None
+    def place_left_thumbnails(self, keys: Iterable[str]) -> dict[str, bool]:
+        """Give what workers have left its name: of which digests the thumbnail; whether the stretched one, too."""
+        names = {key: _thumbnails(key) for key in keys}
+        placed = self._place_left(plain for plain, _ in names.values())
+        names = {key: both for key, both in names.items() if both[0] in placed}
+        placed = self._place_left(stretched for _, stretched in names.values())
+        return {key: stretched in placed for key, (_, stretched) in names.items()}
 
-    def place_left_thumbnails(self, key: str) -> tuple[bool, bool]:
-        """Give what a worker has left its name: whether there is the thumbnail, and the stretched one."""
-        plain, stretched = _thumbnails(key)
-        return (True, self._place(stretched)) if self._place(plain) else (False, False)
-
-    def _place(self, name: str) -> bool:
-        left = self._files.left(Path(name).name)
-        return left is not None and is_whole(left) and self._files.place_if_free(name, left)
+    def _place_left(self, names: Iterable[str]) -> set[str]:
+        left = ((name, self._files.left(os.path.basename(name))) for name in names)
+        return self._files.place_free({name: path for name, path in left if path is not None and is_whole(path)})
 
     def write_thumbnails(self, key: str, files: Mapping[str, bytes]) -> tuple[bool, bool]:
         """Write what was made now, by file name; not where somebody else's file is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from actors.ledger.file_record import FileRecord
 from pipelines.models import ImageStatus
+from pipelines.stages.publish import Publisher
+from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results import job_results
+from rayjobs.results.published import verify
 from rayjobs.run.run_loop import RunEnd
 from tests.places import Place, picture
 from tests.quick_runs import Killed
@@ -73,6 +78,50 @@ def test_previews_outlive_a_run_that_was_stopped_or_killed(place: Place, images:
         assert found is not None
         assert found.reshape(-1, 3).mean(axis=0) == pytest.approx((255 - 40 * number, 40 * number, 165), abs=4)
     assert sorted(path.name for path in (place.out / ".rayjobs").iterdir() if "thumb" in path.name) == []
+
+
+def dies_at(owner: type, name: str, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the n-th call that is about a preview be the process's last."""
+    original, seen = getattr(owner, name), []
+
+    def dying(self: Any, *arguments: Any, **named: Any) -> Any:
+        if "report/thumbnails/" in repr(arguments):
+            seen.append(name)
+            if len(seen) == call:
+                raise Killed
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, dying)
+
+
+def made(output: Path) -> dict[str, bytes]:
+    """All that a finished job leaves, but for what tells times."""
+    told = ("job.json", "report/index.html", "report/data/job.js")
+    files = {path.relative_to(output).as_posix(): path for path in output.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name[0] != "." and name not in told}
+
+
+@pytest.mark.parametrize(("where", "call"), [("naming", 3), ("noting", 1)])
+@pytest.mark.usefixtures("nothing_made_again")
+def test_a_job_that_dies_while_previews_get_their_names_ends_with_the_same_files(
+    place: Place, where: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run(job={"output": "undisturbed"})
+    undisturbed = made(place.base / "undisturbed")
+    assert sum("thumbnails" in name for name in undisturbed) == 4
+    with monkeypatch.context() as dying:
+        dies_at(*((Publisher, "publish_file") if where == "naming" else (FileRecord, "put_job_files")), call, dying)
+        with pytest.raises(Killed):
+            place.run()
+    assert not (place.out / "manifest.parquet").exists()
+    named = len(list((place.out / "report/thumbnails").iterdir()))
+    assert named == (2 if where == "naming" else 4)
+    place.run()
+    assert place.rows == []
+    assert made(place.out) == undisturbed
+    assert verify(OutputDirectory(place.out), deep=True) == []
+    with closing(OutputDirectory(place.out).read_ledger()) as ledger:
+        assert {file.path for file in ledger.files.current()} >= undisturbed.keys()  # nothing of it would be pruned
 
 
 def test_of_an_input_that_was_done_anew_the_old_preview_goes(place: Place) -> None:
