@@ -10,7 +10,7 @@ import gc
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.result_cache import ResultCache
 from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.publish import NO_SPACE, Publisher
+from pipelines.stages.read_ahead import ReadAhead
 from pipelines.stages.recipe import Recipe, result_schemas
 from pipelines.stages.work_meter import peak_memory_bytes
 from pipelines.stages.worker_journal import WorkerJournal
@@ -80,13 +81,14 @@ class Workspace:
 
 
 def render_analyze_export(
-    items: Iterable[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
+    items: Sequence[WorkItem], recipes: Mapping[int, Recipe], workspace: Workspace
 ) -> Iterator[list[ImageStatus]]:
     """Exactly one row per item, in order, in groups; ``released`` ones weren't begun."""
     worker = open_worker(workspace)
     rows = RowBuffer(workspace)
+    ahead = ReadAhead(items, recipes, workspace.stop)
     with worker.journal.block():
-        for item in items:
+        for item in ahead:
             if os.path.exists(workspace.stop):
                 rows.add(item, ImageStatus(id=item.id, status="released", recipe=item.recipe, worker=worker.name))
                 continue
@@ -100,6 +102,7 @@ def render_analyze_export(
                 budget_bytes=workspace.budget_bytes,
                 alive=alive,
                 cache=worker.cache,
+                read=ahead.read,
             )
             status, results = process(work, worker=worker.name)
             rows.add(item, status, results, recipes[item.recipe])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -54,8 +54,23 @@ class Rendered:
         return self.geometry.orientation
 
 
+def read_input(item: WorkItem, recipe: Recipe) -> bytes:
+    """The file as it was planned. Raises ImageError: ``missing``, ``changed``, ``permission``, ..."""
+    return read_bytes(
+        item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
+    )
+
+
+Read = Callable[[WorkItem, Recipe], bytes]
+"""``read_input``, or what calls it at another time."""
+
+
 def render(
-    item: WorkItem, recipe: Recipe, budget_bytes: int | None = None, cache: ResultCache | None = None
+    item: WorkItem,
+    recipe: Recipe,
+    budget_bytes: int | None = None,
+    cache: ResultCache | None = None,
+    read: Read = read_input,
 ) -> Rendered:
     """Read, decode and process one input; with a ``cache``, also look for what is known of it.
 
@@ -70,7 +85,7 @@ def render(
     """
     if recipe.memory_per_image is not None and item.size > recipe.memory_per_image:
         raise BeyondMemoryError(f"{item.size:,} bytes of file, above limits.memory_per_image")
-    data = read_input(item, recipe)
+    data = read(item, recipe)
     if recipe.read.frames == "all" and probe_header(data, recipe.read).frame_count > 1:
         raise SeveralFramesError(f"{item.title} holds several images")
     known = NOTHING if cache is None or recipe.kept is None else look_up(cache, recipe.kept, content_of(data))
@@ -79,13 +94,6 @@ def render(
 
 class SeveralFramesError(RayjobsError):
     """A file of several images, all of which the job wants: it goes through ``produce_frames``."""
-
-
-def read_input(item: WorkItem, recipe: Recipe) -> bytes:
-    """The file as it was planned. Raises ImageError: ``missing``, ``changed``, ``permission``, ..."""
-    return read_bytes(
-        item.path, max_bytes=recipe.read.max_file_bytes, expected_size=item.size, expected_mtime_ns=item.mtime_ns
-    )
 
 
 def render_frame(

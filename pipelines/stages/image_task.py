@@ -20,6 +20,7 @@ from pipelines.result_cache import ResultCache
 from pipelines.stages.cached_analyses import NOTHING, content_of, look_up
 from pipelines.stages.image_rows import already_there, done_status, failed_status
 from pipelines.stages.image_stages import (
+    Read,
     Rendered,
     SeveralFramesError,
     analyze,
@@ -58,6 +59,7 @@ class ImageWork:
     alive: Callable[[], None] = lambda: None
     """Called again and again while one that takes long makes progress."""
     cache: ResultCache | None = None
+    read: Read = read_input
 
 
 def produce_frames(work: ImageWork) -> tuple[Rendered, Results, list[Output]]:
@@ -66,7 +68,7 @@ def produce_frames(work: ImageWork) -> tuple[Rendered, Results, list[Output]]:
     The outputs of the first image bear the item's name, those of the others ``frame_name``. Raises as the stages.
     """
     item, recipe, cache = work.item, work.recipe, work.cache
-    data = read_input(item, recipe)
+    data = work.read(item, recipe)
     content = "" if cache is None or recipe.kept is None else content_of(data)
     first: Rendered | None = None
     results: list[Results] = []
@@ -166,7 +168,7 @@ def process(work: ImageWork, *, worker: str = "") -> tuple[ImageStatus, Results]
         produce: Produce | None = None
         try:
             with meter.stage("render"):
-                rendered = render(item, recipe, work.budget_bytes, cache)
+                rendered = render(item, recipe, work.budget_bytes, cache, work.read)
         except (BeyondMemoryError, SeveralFramesError) as error:
             produce = produce_of(error)  # called only now, with the file's bytes gone from the error's frames
         if produce is not None:

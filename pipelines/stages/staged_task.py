@@ -29,6 +29,7 @@ from pipelines.stages.block_task import RowBuffer, Worker, Workspace, open_worke
 from pipelines.stages.cached_analyses import Known, known_in
 from pipelines.stages.image_stages import Rendered, SeveralFramesError
 from pipelines.stages.memory_need import BeyondMemoryError
+from pipelines.stages.read_ahead import ReadAhead
 from pipelines.stages.recipe import Recipe, Results, own_recipe
 from pipelines.stages.thumbnails import leave_original, leave_thumbnails
 from pipelines.stages.work_meter import AT_ONCE, WorkMeter
@@ -51,9 +52,10 @@ def render(
 ) -> Iterator[pa.Table]:
     """Items -> pixels, one table of one row per image."""
     worker = open_worker(workspace)
+    ahead = ReadAhead(items, recipes, workspace.stop)
     with worker.journal.block():
-        for index, item in enumerate(items):
-            joined = _joined(table, index, _render(item, recipes[item.recipe], workspace, worker))
+        for index, item in enumerate(ahead):
+            joined = _joined(table, index, _render(item, recipes[item.recipe], workspace, worker, ahead.read))
             worker.journal.idle()  # whoever takes the pixels may take longer than an image may
             yield joined
 
@@ -93,7 +95,9 @@ def export(
         yield ready
 
 
-def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker) -> dict[str, Any]:
+def _render(
+    item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker, read: image_stages.Read
+) -> dict[str, Any]:
     if os.path.exists(workspace.stop):
         return _released(item, worker)
     alive = partial(worker.journal.started, item.id, workspace.item_timeout_s)
@@ -106,7 +110,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
     produce: image_task.Produce | None = None
     try:
         with meter.stage("render"):
-            rendered = image_stages.render(item, recipe, workspace.budget_bytes, worker.cache)
+            rendered = image_stages.render(item, recipe, workspace.budget_bytes, worker.cache, read)
     except (BeyondMemoryError, SeveralFramesError) as error:
         produce = image_task.produce_of(error)
     except Exception as error:  # noqa: BLE001 - whatever one image causes must never reach another
@@ -121,6 +125,7 @@ def _render(item: WorkItem, recipe: Recipe, workspace: Workspace, worker: Worker
             budget_bytes=workspace.budget_bytes,
             alive=alive,
             cache=worker.cache,
+            read=read,
         )
         return _at_once(produce, work, worker.name)
     leave_original(item, rendered, recipe, worker.publisher)
