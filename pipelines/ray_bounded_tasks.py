@@ -81,8 +81,9 @@ class BoundedTasks(Generic[T]):
 
 
 def is_over(ref: ray.ObjectRef) -> bool:
-    """Whether a task has ended, well or badly."""
-    return bool(ray.wait([ref], timeout=0)[0])
+    """Whether a task has ended, well or badly; one whose results stream isn't over with the first of them."""
+    end = ref.completed() if isinstance(ref, ray.ObjectRefGenerator) else ref
+    return bool(ray.wait([end], timeout=0)[0])
 
 
 def _cancel(ref: ray.ObjectRef) -> None:

@@ -7,13 +7,10 @@ store. Both do the same to an image. Which inputs, and what to do about rows tha
 from __future__ import annotations
 
 import json
-import threading
-import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import wraps
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -23,30 +20,27 @@ from ray.data import DataContext, Dataset, ExecutionResources
 # What Ray Data calls at each step of its loop; the one way into a stream that waits, and it has no other name.
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from pipelines.machine_faults import fault_in, note_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.resource_needs import ray_options
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
+from pipelines.stages.ray_blocks import (
+    SCARCE_BLOCK_ROWS,
+    StageShare,
+    StreamExit,
+    StreamOptions,
+    blocks_of,
+    here,
+    telling,
+)
 from pipelines.stages.ray_unit_gate import UnitGate, close_gates, look_at_gates
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.unit_leases import UnitLeases
-from pipelines.stages.worker_journal import CHARGED
 from pipelines.tables import SAVED_ROWS
 
 # Ray Data retries a crashing task forever unless `max_retries` says otherwise, and Ray 2.60 takes it in no other way.
 warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated", module="pipelines.stages.ray_stream")
 
-BLOCK_ROWS = 512
-STAGED_BLOCK_ROWS = 128
-"""Inputs per task at most."""
-FAIR_SHARE = 0.8
-"""How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.05 to
-0.2 s pass between two tasks of a slot, and the last ones small, so that all slots end together."""
-LAST_ROUND_ROWS = 4 * SAVED_ROWS
-"""What is left for each slot when the rest is dealt out at once: a further round would cost more than it evens out."""
-SCARCE_BLOCK_ROWS = SAVED_ROWS
-"""The same where a stage holds what others wait for: its tasks are short, and wait for nobody while they hold it."""
 STAGED_BLOCKS_AHEAD = 2
 """Images that a staged task may be ahead of whoever takes its pixels."""
 SCARCE_BLOCKS_AHEAD = 2 * SCARCE_BLOCK_ROWS
@@ -57,8 +51,6 @@ _GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
 """Stage -> blocks that make a task; None: each does."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
-
-Operator = Callable[[pa.Table, Mapping[int, Recipe], Workspace], Iterator[pa.Table]]
 
 _ITEMS = pa.schema(
     [
@@ -75,60 +67,6 @@ _ITEMS = pa.schema(
         ("known", pa.list_(pa.list_(pa.string()))),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StageShare:
-    """What each task of one staged operator holds beside its CPU, and gives back between two tasks."""
-
-    gpus: float = 0.0
-    requires: Mapping[str, float] = field(default_factory=dict)
-    """Units of what nodes declare; those of providers a lease is for (``unit_leases``)."""
-    most: int | None = None
-    """Tasks at a time: more than the nodes have units for would wait in Ray, and count as running meanwhile."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """How a shard runs; none of it changes a byte of the outputs."""
-
-    name: str
-    """Of the dataset, as the dashboard shows it."""
-    slots: int
-    """CPUs that the shard was granted."""
-    stages: Literal["fused", "staged"] = "fused"
-    declared: frozenset[str] = frozenset()
-    """Which of the resources ``render``, ``analyze`` and ``export_io`` the cluster's nodes have."""
-    memory_per_task: int | None = None
-    """Bytes of memory that Ray reserves for each task."""
-    gpus: float = 0
-    requires: Mapping[str, float] = field(default_factory=dict)
-    """Units of resources that nodes declare, held by each fused task, and GPUs."""
-    shares: Mapping[str, StageShare] = field(default_factory=dict)
-    """Of the staged operators that hold more than a CPU: ``render``, ``analyze``, ``export``."""
-
-    @property
-    def block_rows(self) -> int:
-        """Inputs per task at most."""
-        if self.stages == "fused":
-            return BLOCK_ROWS
-        return SCARCE_BLOCK_ROWS if self.shares else STAGED_BLOCK_ROWS
-
-
-class StreamExit:
-    """A way out of a stream for another thread, while the one that takes its rows waits for the next."""
-
-    def __init__(self) -> None:
-        self.id = uuid.uuid4().hex
-        self._leaving = threading.Event()
-
-    def leave(self) -> None:
-        """End the stream as if its workers had died, with all of their tasks; a stopped process is ended as well."""
-        self._leaving.set()
-
-    @property
-    def left(self) -> bool:
-        return self._leaving.is_set()
 
 
 class _StreamLeftError(Exception):
@@ -162,11 +100,6 @@ class _Steps(ExecutionCallback):  # type: ignore[misc]
             for task in operator.get_active_tasks():
                 ray.cancel(task.get_waitable(), force=True)
         raise _StreamLeftError
-
-
-def here(workspace: Workspace) -> Workspace:
-    """The same for a worker on this node."""
-    return replace(workspace, node=ray.get_runtime_context().get_node_id())
 
 
 def stream_statuses(
@@ -221,32 +154,6 @@ def _statuses(
             return  # the stream would look for more for another tenth of a second, and somebody waits for the CPUs
 
 
-def blocks_of(items: Sequence[WorkItem], slots: int, most: int = BLOCK_ROWS) -> list[Sequence[WorkItem]]:
-    """Cut a shard into blocks: rounds of one block per slot, which become smaller towards the end.
-
-    Neighbours whose rows are saved together stay together.
-    """
-    blocks: list[Sequence[WorkItem]] = []
-    start = 0
-    while start < len(items):
-        left = len(items) - start
-        fair = left * FAIR_SHARE if left > slots * LAST_ROUND_ROWS else left
-        rows = min(max(int(fair / slots / SAVED_ROWS + 0.5), 1) * SAVED_ROWS, most)
-        for _ in range(slots):
-            end = _end_of_group(items, start + rows)
-            if end > start:
-                blocks.append(items[start:end])
-            start = end
-    return blocks
-
-
-def _end_of_group(items: Sequence[WorkItem], end: int) -> int:
-    """The first place from ``end`` on where rows that are saved together end."""
-    while end < len(items) and items[end].seq // SAVED_ROWS == items[end - 1].seq // SAVED_ROWS:
-        end += 1
-    return min(end, len(items))
-
-
 def _context(options: StreamOptions) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1  # what a running task yields leaves it at once, as one block
@@ -270,9 +177,7 @@ def _operators(
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
-        resources = {**dict.fromkeys(sorted(options.declared), 1), **options.requires}
-        asked = ray_options(cpus=1, gpus=options.gpus, memory_bytes=options.memory_per_task, resources=resources)
-        return dataset.map_batches(render_analyze_export, batch_size=None, **common, **asked)
+        return dataset.map_batches(render_analyze_export, batch_size=None, **common, **options.of_fused_task())
     for number, (function, resource) in enumerate(((render, "render"), (analyze, "analyze"), (export, "export_io"))):
         rows = _GATHERED[function.__name__]
         share = options.shares.get(function.__name__, StageShare())
@@ -284,22 +189,7 @@ def _operators(
     return dataset
 
 
-def _telling(operator: Operator) -> Operator:
-    """An operator whose errors the driver hears of, unless an input is charged with them: Ray Data passes them over."""
-
-    @wraps(operator)
-    def told(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
-        try:
-            yield from operator(table, recipes, workspace)
-        except Exception as error:
-            if fault_in(error) is not None or CHARGED not in getattr(error, "__notes__", ()):
-                note_fault(workspace.temporary, error)
-            raise
-
-    return told
-
-
-@_telling
+@telling
 def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """The fused operator."""
     for rows in block_task.render_analyze_export(_to_items(table), recipes, here(workspace)):
@@ -307,19 +197,19 @@ def render_analyze_export(table: pa.Table, recipes: Mapping[int, Recipe], worksp
             yield _from_statuses(rows)
 
 
-@_telling
+@telling
 def render(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """First staged operator: inputs -> pixels."""
     return staged_task.render(table, _to_items(table), recipes, here(workspace))
 
 
-@_telling
+@telling
 def analyze(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Second staged operator: pixels -> pixels and results."""
     return staged_task.analyze(table, _to_items(table), recipes, here(workspace))
 
 
-@_telling
+@telling
 def export(table: pa.Table, recipes: Mapping[int, Recipe], workspace: Workspace) -> Iterator[pa.Table]:
     """Third staged operator: pixels and results -> files and rows."""
     for rows in staged_task.export(table, _to_items(table), recipes, here(workspace)):

@@ -19,6 +19,7 @@ from pipelines.resource_needs import GPU
 from pipelines.resources import ResourceEstimate
 from rayjobs.job.job_spec import STAGES, JobSpec
 
+FEW_INPUTS = 512
 Needs = Mapping[str, float]
 """Resource -> units that an image holds."""
 
@@ -50,6 +51,14 @@ def chosen_stages(spec: JobSpec) -> Literal["staged", "fused"]:
         return spec.stages
     first, *others = stage_needs(spec).values()
     return "staged" if any(other != first for other in others) else "fused"
+
+
+def takes_ray_data(stages: str, inputs: int) -> bool:
+    """Whether a stream of so many inputs runs on Ray Data, which takes longer to begin and end than a few to be done.
+
+    Apart, only Ray Data runs stages side by side.
+    """
+    return stages != "fused" or inputs > FEW_INPUTS
 
 
 def required(spec: JobSpec) -> ResourceEstimate:

@@ -16,7 +16,10 @@ from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
 from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.interfaces import ExecutionResources
 
+from pipelines.stages.ray_stream import stream_statuses
 from rayjobs.run.ray_session import is_alone
+
+__all__ = ("spare_actors", "stream_statuses")
 
 _stats_actor = stats.get_or_create_stats_actor
 _autoscaler = streaming_executor.create_cluster_autoscaler
@@ -55,3 +58,6 @@ def spare_actors() -> None:
     streaming_executor.create_cluster_autoscaler = lambda *given, **named: (
         _AllOfIt() if is_alone() else _autoscaler(*given, **named)
     )
+
+
+spare_actors()

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -23,7 +24,7 @@ from pipelines.ray_end import ray_may_end
 from pipelines.resource_needs import GPU, ray_options
 from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
 from pipelines.stages.block_task import Workspace, seal
-from pipelines.stages.ray_stream import StageShare, StreamExit, StreamOptions, stream_statuses
+from pipelines.stages.ray_blocks import StageShare, StreamExit, StreamOptions, few_statuses
 from pipelines.stages.recipe import Recipe
 from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
@@ -36,8 +37,8 @@ from rayjobs.job.stage_needs import (
     rendering_has_all,
     required,
     stage_needs,
+    takes_ray_data,
 )
-from rayjobs.run.ray_data_alone import spare_actors
 from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks, Outcome
 from rayjobs.run.ray_session import Cluster
 from rayjobs.run.ray_workers import WorkerWatch, has_room
@@ -46,8 +47,6 @@ from rayjobs.run.stage_units import ALONE, LeaseMaker, StageUnits
 from rayjobs.run.worker_watch import Crash
 
 log = logging.getLogger(__name__)
-
-spare_actors()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +84,9 @@ class RayEngine:
         try:
             with ray_may_end(), ExitStack() as opened:
                 leases = {s: opened.enter_context(closing(units())) for s, units in self.units.items() if s != ALONE}
-                for rows in stream_statuses(items, recipes, self.workspace, self.options, exit, leases):
+                stream = items, recipes, self.workspace, self.options, exit
+                by_ray_data = takes_ray_data(self.options.stages, len(items))
+                for rows in _by_ray_data(*stream, leases) if by_ray_data else few_statuses(*stream):
                     self.watch.heard_of(exit)
                     large += [row for row in rows if row.needs_bytes is not None]
                     yield [row for row in rows if row.needs_bytes is None]
@@ -244,6 +245,12 @@ def _shares(spec: JobSpec, nodes: Sequence[Node], units: Mapping[str, float]) ->
 
 def _failed(item: WorkItem, reason: FailedReason, message: str) -> ImageStatus:
     return ImageStatus(id=item.id, status="failed", reason=reason, message=message, recipe=item.recipe)
+
+
+def _by_ray_data(*stream: Any) -> Iterator[list[ImageStatus]]:
+    from rayjobs.run.ray_data_alone import stream_statuses
+
+    return stream_statuses(*stream)
 
 
 _NO_MEMORY = "its process needed more memory than the node has, alone as well"

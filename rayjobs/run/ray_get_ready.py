@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import ray
@@ -22,12 +23,22 @@ from rayjobs.job.stage_needs import of_nodes, required
 from rayjobs.run.ray_session import Cluster, first_use
 
 
-def get_ready(cluster: Cluster, spec: JobSpec, root: Path, ledger: JobLedger, wanted: Mapping[str, str]) -> None:
+def get_ready(
+    cluster: Cluster,
+    spec: JobSpec,
+    root: Path,
+    ledger: JobLedger,
+    wanted: Mapping[str, str],
+    *,
+    by_ray_data: bool,
+) -> None:
     """Let the coordinator begin, and workers load what the first image needs, where they are ours alone.
 
     Not for plug-ins, nor for what asks for more than processors and memory, which the coordinator has to grant.
     """
     find_or_create(home_of_head())
+    if not (by_ray_data or cluster.embedded):  # images come at once, and workers are ready
+        return
     needs = required(spec)
     if not first_use() or spec.plugins or needs.custom or needs.gpus:
         return
@@ -37,14 +48,13 @@ def get_ready(cluster: Cluster, spec: JobSpec, root: Path, ledger: JobLedger, wa
         recipe = recipes.by_number[recipes.items(inputs[:1])[0].recipe]
         asked = ray_options(cpus=1, memory_bytes=memory_per_cpu(spec), name=f"{spec.name}: get ready")
         for _ in inputs:
-            _rehearse.options(**asked).remote(recipe)
+            _rehearse.options(**asked).remote(recipe, by_ray_data=by_ray_data)
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _rehearse(recipe: Recipe) -> None:
+def _rehearse(recipe: Recipe, *, by_ray_data: bool) -> None:
     """Holds what a task of the stream does, so that Ray runs that in the same process."""
-    from pipelines.stages import ray_stream  # noqa: F401 - what the operators need is imported with it
-
+    import_module("pipelines.stages.ray_stream" if by_ray_data else "pipelines.stages.ray_blocks")
     rehearse(recipe)
 
 

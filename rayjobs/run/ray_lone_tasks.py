@@ -23,7 +23,7 @@ from pipelines.models import ImageStatus, WorkItem
 from pipelines.ray_bounded_tasks import BoundedTasks, is_over
 from pipelines.resource_needs import ray_options
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from pipelines.stages.ray_stream import StreamOptions, here
+from pipelines.stages.ray_blocks import StreamOptions, here
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.unit_leases import UnitLeases
 from rayjobs.run import ray_workers

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.resources.ray_cluster import RayCluster
 from pipelines.resource_needs import CPU, ray_options
 from pipelines.retry_rules import HELPER
-from pipelines.stages.ray_stream import StreamExit
+from pipelines.stages.ray_blocks import StreamExit
 from pipelines.stages.worker_journal import SUFFIX, InHand, in_hand_of, inputs_in_hand
 from pipelines.worker_process import Ending, WorkerProcess, end_process, oom_kills
 from rayjobs.run.worker_watch import Crash, Evidence, Stalled, crash_of, patience_s

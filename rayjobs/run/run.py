@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +43,7 @@ from rayjobs.results.published import remove_of_failed
 from rayjobs.results.report_rows import ReportSummary
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.asked_results import answering, write_at_end
+from rayjobs.run.connected_run import connect_and_run
 from rayjobs.run.last_words import explained
 from rayjobs.run.planning import RunPlan, plan_run, planned_elsewhere
 from rayjobs.run.progress import Display, Snapshot
@@ -54,7 +54,6 @@ from rayjobs.run.stopped_run import clear_temporary
 
 if TYPE_CHECKING:
     from actors.coordinator.resource_manager import ResourceManager
-    from rayjobs.job.job_spec import JobSpec
 
 PROVENANCE_PACKAGES = ("rayjobs-app", "ray", "pyarrow", *DECIDING_PACKAGES)
 NO_SPACE_TEXT = "the output's disk is nearly full; make room, then `rayjobs resume` goes on"
@@ -74,21 +73,6 @@ class InterruptedBySignalError(JobError):
 
 Work = Callable[..., RunEnd]
 """Brings every open input of a planned job to its final row, as ``ray_run.run_on_ray`` does and is called."""
-
-
-def _on_ray(resources: ResourceManager | None, spec: JobSpec, *what: Any) -> RunEnd:
-    # Ray is imported here alone: a job with nothing left to do never waits for it.
-    from rayjobs.run.ray_session import ray_session
-
-    to_import = partial(import_module, "rayjobs.run.ray_run")
-    with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=to_import) as cluster:
-        from rayjobs.run.ray_get_ready import get_ready
-
-        output, ledger, _lock, wanted, *_ = what
-        get_ready(cluster, spec, output.root, ledger, wanted)
-        from rayjobs.run.ray_run import run_on_ray
-
-        return run_on_ray(spec, *what, resources=resources)
 
 
 def run_job(
@@ -118,7 +102,7 @@ def run_job(
     output = OutputDirectory(request.output)
     check_possible(output.root)
     display.show(Snapshot(name=request.spec.name, phase="planning"))
-    work = work or partial(_on_ray, resources)
+    work = work or partial(connect_and_run, resources)
     if output.exists:
         return _run_locked(request, output, display, interrupted, work, None)
     with planned_elsewhere(request) as (ledger, plan):

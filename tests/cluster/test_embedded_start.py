@@ -8,10 +8,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.runs import command, environment, manifest, write_job, write_photographs
 
-CPUS, IMAGES = 2, 40
+CPUS = 2
 OF_NO_USE = (
     "/monitor.py",
     "/log_monitor.py",
@@ -22,18 +23,23 @@ OF_NO_USE = (
 )
 
 
-def test_only_what_a_job_needs_is_started_and_ready_workers_are_used(tmp_path: Path) -> None:
-    write_photographs(tmp_path / "photos", IMAGES, size=(640, 427))
+@pytest.mark.parametrize(("images", "size", "task"), [(40, (640, 427), ".run-"), (520, (64, 43), "MapBatches")])
+def test_only_what_a_job_needs_is_started_and_ready_workers_are_used(
+    tmp_path: Path, images: int, size: tuple[int, int], task: str
+) -> None:
+    """Of few inputs by Ray's own tasks, of more by Ray Data's."""
+    write_photographs(tmp_path / "photos", images, size=size)
     job = write_job(tmp_path, limits={"workers": CPUS})
     names = _names_while_running(command("run", job, "--json"), tmp_path)
     everything = " ".join(name for names_of in names.values() for name in names_of)
-    assert [row["status"] for row in manifest(tmp_path / "out")] == ["done"] * IMAGES
+    assert [row["status"] for row in manifest(tmp_path / "out")] == ["done"] * images
     assert "raylet" in everything
     assert "gcs_server" in everything
     assert [name for name in OF_NO_USE if name in everything] == []
     ready = {pid for pid, of_process in names.items() if any("get ready" in name for name in of_process)}
     assert ready
-    worked = {pid for pid, of_process in names.items() if any("MapBatches" in name for name in of_process)}
+    worked = {pid for pid, of_process in names.items() if any(task in name for name in of_process)}
+    assert worked
     assert worked <= ready
 
 

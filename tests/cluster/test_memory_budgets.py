@@ -63,7 +63,7 @@ def items(tmp_path: Path) -> list[WorkItem]:
 @pytest.fixture
 def engine(tmp_path: Path) -> RayEngine:
     from actors.resources.ray_cluster import RayCluster
-    from pipelines.stages.ray_stream import StreamOptions
+    from pipelines.stages.ray_blocks import StreamOptions
     from rayjobs.run.ray_engine import RayEngine
 
     workspace = prepared(Workspace(root=tmp_path / "out", epoch=1, stop=tmp_path / "stop", budget_bytes=BUDGET))

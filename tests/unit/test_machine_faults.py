@@ -17,7 +17,7 @@ from pipelines.errors import FailedReason, ImageError, JobError, RayjobsError
 from pipelines.kernel_cache import private_directory, unusual_place
 from pipelines.machine_faults import MachineFaultError, fault_in, note_fault, noted_fault, without_traceback
 from pipelines.stages.block_task import Workspace, render_analyze_export
-from pipelines.stages.ray_stream import _telling
+from pipelines.stages.ray_blocks import telling
 from pipelines.stages.worker_journal import WorkerJournal, inputs_in_hand
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.run.last_words import explained
@@ -130,7 +130,7 @@ def test_an_error_that_an_input_is_charged_with_is_no_fault_of_the_machine(tmp_p
         yield
 
     with pytest.raises(MemoryError):
-        list(_telling(operator)(None, {}, workspace))
+        list(telling(operator)(None, {}, workspace))
     assert (noted_fault(workspace.temporary) is None) == in_hand
     assert [(found.input, found.out_of_memory) for found in inputs_in_hand(workspace.temporary)] == [
         (7, True)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.models import WorkItem
-from pipelines.stages.ray_stream import BLOCK_ROWS, StreamOptions, _context, blocks_of
+from pipelines.stages.ray_blocks import BLOCK_ROWS, StreamOptions, blocks_of
+from pipelines.stages.ray_stream import _context
 from pipelines.tables import SAVED_ROWS
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipelines.stages.ray_stream import SCARCE_BLOCK_ROWS, SCARCE_BLOCKS_AHEAD
+from pipelines.stages.ray_blocks import SCARCE_BLOCK_ROWS
+from pipelines.stages.ray_stream import SCARCE_BLOCKS_AHEAD
 from pipelines.stages.unit_leases import IDLE_S, TURN_S, OpenLeases, Step, tasks_ready
 from pipelines.tables import SAVED_ROWS
 
