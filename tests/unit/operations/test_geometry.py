@@ -17,6 +17,8 @@ from skimage import transform as reference
 from pipelines.errors import FailedReason, ImageError
 from pipelines.operations.geometry import auto_orient, crop, flip, pad, resize, rotate
 from pipelines.operations.registry import OPERATIONS
+from pipelines.operations.resampling_kernels import Kernel, _weights, resample
+from pipelines.operations.samples import stored
 from tests.strategies import example_image, images
 
 DTYPES = ("uint8", "uint16", "float32")
@@ -138,6 +140,27 @@ def test_lanczos_equals_pillow(size: tuple[int, int]) -> None:
     colours = example_image("uint8", 3) // 2 + 64  # Pillow clips overshoot between its two passes
     expected = np.asarray(Pillow.fromarray(colours).resize((columns, rows), Pillow.Resampling.LANCZOS))
     assert distance(resize(colours, width=columns, height=rows, mode="exact"), expected) <= 1
+
+
+@settings(deadline=None)
+@given(images(), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["lanczos", "area"]))
+def test_sums_are_made_term_by_term_whatever_goes_side_by_side(
+    image: NDArray[Any], rows: int, columns: int, kernel: Kernel
+) -> None:
+    pixels = image if image.ndim == 2 else image[..., :3]
+    values = pixels
+    for length, count in zip(pixels.shape, (rows, columns), strict=False):
+        if length == count:  # every sample as it is
+            values = values.swapaxes(0, 1)
+            continue
+        first, weights = _weights(length, count, (0.0, float(length)), kernel, (0.0, float(length)))
+        sums = np.zeros((count, *values.shape[1:]), np.float32)
+        for row, tap in np.ndindex(weights.shape):
+            if weights[row, tap]:
+                sums[row] += weights[row, tap] * values[first[row] + tap].astype(np.float32)
+        values = sums.swapaxes(0, 1)
+    spans = ((0.0, float(pixels.shape[0])), (0.0, float(pixels.shape[1])))
+    np.testing.assert_array_equal(resample(pixels, (rows, columns), spans, kernel), stored(values, pixels.dtype))
 
 
 def test_fill_shows_the_middle_as_pillow_does() -> None:
