@@ -273,12 +273,12 @@ def _shrunk(pixels: Image, side: int) -> Image:
     """
     import cv2
 
+    from pipelines.operations.block_means import MOST_HALVINGS, block_means
+
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         return apply_operations(pixels, (ImageOperation("resize", {"max_side": side}),)).pixels
-    while max(pixels.shape[:2]) >= 2 * side and min(pixels.shape[:2]) >= 2:
-        rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
-        even = pixels[: rows * 2, : columns * 2]  # of an odd number the last one goes
-        pixels = cv2.resize(even, (columns, rows), interpolation=cv2.INTER_AREA)
+    while halvings := min(_halvings(pixels.shape, side), MOST_HALVINGS):
+        pixels = block_means(pixels, halvings)
     times = max(pixels.shape[:2]) / side
     if times <= 1:
         return pixels
@@ -286,6 +286,12 @@ def _shrunk(pixels: Image, side: int) -> Image:
     kernel = cv2.INTER_CUBIC if times < _CUBIC_UP_TO else cv2.INTER_LINEAR
     small: Image = cv2.resize(pixels, (columns, rows), interpolation=kernel)
     return small
+
+
+def _halvings(shape: tuple[int, ...], side: int) -> int:
+    """How often a picture can be halved that its longer side is still ``side``, and none of them gone."""
+    longer, shorter = max(shape[:2]), min(shape[:2])
+    return max(0, min((longer // side).bit_length(), shorter.bit_length()) - 1)
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
