@@ -10,8 +10,10 @@ import numpy as np
 from pipelines.cpu_threads import limit_threads
 from pipelines.kernel_cache import keep_kernels
 from pipelines.models import ImageOperation, WorkItem
+from pipelines.operations.chain import RESIZE
 from pipelines.stages.image_stages import analyze, produced_files, render_frame
 from pipelines.stages.recipe import Recipe
+from pipelines.stages.thumbnails import thumbnails_of
 
 SIDE_PX = 64
 LARGEST_PX = 2 * SIDE_PX
@@ -35,9 +37,11 @@ def rehearse(recipe: Recipe) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
         rendered = render_frame(cv2.imencode(".jpg", noise)[1].tobytes(), recipe, None)
         produced_files(_ITEM, rendered, analyze(rendered, recipe), recipe)
+        thumbnails_of(noise, 1, SIDE_PX // 3)
 
 
 def _small(operation: ImageOperation) -> ImageOperation:
     given = operation.params.items()
-    sizes = {key: min(value, LARGEST_PX) for key, value in given if key in SIZES and isinstance(value, int | float)}
+    largest = SIDE_PX // 2 if operation.name == RESIZE else LARGEST_PX  # what is asked to be no smaller stays as it is
+    sizes = {key: min(value, largest) for key, value in given if key in SIZES and isinstance(value, int | float)}
     return replace(operation, params={**operation.params, **sizes})

@@ -18,12 +18,15 @@ from pipelines.image_io import EncodeOptions, ReadPolicy
 from pipelines.models import AnalysisRequest, ImageOperation
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.rehearsal import rehearse
-rehearse(Recipe(id=0, operations=(ImageOperation("hue_saturation", {"saturation": 1.2}),), read=ReadPolicy(),
+OPERATIONS = (ImageOperation("resize", {"max_side": 1024}), ImageOperation("hue_saturation", {"saturation": 1.2}))
+rehearse(Recipe(id=0, operations=OPERATIONS, read=ReadPolicy(),
                 image=EncodeOptions(format="jpeg"), image_suffixes=(".jpg",),
                 analyses=(AnalysisRequest("color_histogram", {}),)))
-from pipelines.operations import colour_kernels
+from pipelines.operations import block_means, colour_kernels, resampling_kernels
 from pipelines.analyses import scope_kernels
 assert colour_kernels._saturate.signatures, "the operation wasn't done"
+assert resampling_kernels._resample.signatures, "nothing was resized"
+assert block_means._block_means.signatures, "no thumbnail was made"
 assert any(getattr(k, "signatures", None) for k in vars(scope_kernels).values()), "nothing was counted"
 """
 
