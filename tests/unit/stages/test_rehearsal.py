@@ -27,6 +27,7 @@ from pipelines.analyses import scope_kernels
 assert colour_kernels._saturate.signatures, "the operation wasn't done"
 assert resampling_kernels._resample.signatures, "nothing was resized"
 assert block_means._block_means.signatures, "no thumbnail was made"
+assert "scipy.linalg" not in sys.modules, "numba imported what no kernel needs"
 assert any(getattr(k, "signatures", None) for k in vars(scope_kernels).values()), "nothing was counted"
 """
 
