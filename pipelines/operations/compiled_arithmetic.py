@@ -93,3 +93,42 @@ def put_lanes(_: Any, total: Any, samples: Any, place: Any) -> Generated:
 def _lanes_at(context: Any, builder: ir.IRBuilder, kind: Any, samples: Any, place: Any) -> Any:
     data = context.make_array(kind)(context, builder, samples).data
     return builder.bitcast(builder.gep(data, [place]), _LANES.as_pointer())
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def can_look_up_64(_: Any) -> Generated:
+    """Whether what is compiled for has ``look_up_64``: a constant, so that the other way costs nothing."""
+
+    def generate(context: Any, *_: Any) -> Any:
+        return ir.Constant(ir.IntType(1), int(_has_vbmi(context)))
+
+    return numba.types.boolean(), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def look_up_64(_: Any, table: Any, samples: Any, place: Any, result: Any) -> Generated:
+    """The byte of the table for each of 64 neighbouring bytes, by AVX-512 VBMI; nothing where that isn't there."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        if not _has_vbmi(context):
+            return context.get_dummy_value()
+        bytes_64 = ir.VectorType(ir.IntType(8), 64)
+
+        def at(number: int, offset: Any) -> Any:
+            data = context.make_array(signature.args[number])(context, builder, arguments[number]).data
+            return builder.bitcast(builder.gep(data, [offset]), bytes_64.as_pointer())
+
+        parts = [builder.load(at(0, ir.Constant(ir.IntType(64), 64 * part)), align=1) for part in range(4)]
+        given = builder.load(at(1, arguments[2]), align=1)
+        kind = ir.FunctionType(bytes_64, [bytes_64] * 3)
+        chosen = builder.module.declare_intrinsic("llvm.x86.avx512.vpermi2var.qi.512", (), kind)  # by the low 7 bits
+        low, high = (builder.call(chosen, [parts[half], given, parts[half + 1]]) for half in (0, 2))
+        is_high = builder.icmp_signed("<", given, ir.Constant(bytes_64, None))
+        builder.store(builder.select(is_high, high, low), at(3, arguments[2]), align=1)
+        return context.get_dummy_value()
+
+    return numba.types.void(table, samples, numba.types.intp, result), generate
+
+
+def _has_vbmi(context: Any) -> bool:
+    return "+avx512vbmi" in context.codegen().magic_tuple()[2].split(",")

@@ -21,7 +21,7 @@ Curve = Callable[..., Values]
 channels for one: a gray value counts as R = G = B."""
 
 COMPILED_SAMPLES = 1 << 20
-"""From here on a uint8 image is looked up four samples at a time, by compiled code; for less it isn't loaded."""
+"""From here on a uint8 image is looked up by compiled code; for less it isn't loaded."""
 
 
 def tabulated(curve: Curve) -> Table:
@@ -49,23 +49,19 @@ def look_up(image: Image, table: NDArray[Any]) -> Image:
     import cv2
 
     if table.ndim == 1:
-        if image.size >= COMPILED_SAMPLES and _is_of_fours(image):
-            return _look_up_fours(image, table)
+        if image.size >= COMPILED_SAMPLES and image.dtype == np.uint8:
+            return _look_up_bytes(image, table)
         return np.asarray(cv2.LUT(image, table))
     rgb = image if image.ndim == 3 else cv2.merge([image, image, image])
     return np.asarray(cv2.LUT(rgb, table[None]))
 
 
-def _is_of_fours(image: Image) -> bool:
-    return bool(image.dtype == np.uint8 and image.flags.c_contiguous and image.size % 4 == 0)
-
-
-def _look_up_fours(image: Image, table: NDArray[np.uint8]) -> Image:
-    from pipelines.operations.lookup_kernels import bytes_of_fours, look_up_bytes
+def _look_up_bytes(image: Image, table: NDArray[np.uint8]) -> Image:
+    from pipelines.operations.lookup_kernels import look_up_bytes
     from pipelines.operations.planes import flat
 
     result = np.empty(image.shape, np.uint8)
-    look_up_bytes(flat(image).view(np.uint32), bytes_of_fours(table), result.reshape(-1).view(np.uint32))
+    look_up_bytes(flat(image), flat(table), result.reshape(-1))
     return result
 
 

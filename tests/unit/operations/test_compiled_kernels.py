@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from pipelines.operations.compiled_arithmetic import fused, plus_high_product
-from pipelines.operations.lookup_kernels import bytes_of_fours, floats_of_pairs, look_up_bytes, look_up_floats
+from pipelines.operations.lookup_kernels import _look_up_fours, floats_of_pairs, look_up_bytes, look_up_floats
 from pipelines.operations.planes import flat, put_together, rgb_planes, take_apart
 
 
@@ -52,13 +52,21 @@ def test_high_products_are_those_of_32_bits(size: int) -> None:
     assert_array_equal(result, (a.astype(np.uint32) * b >> 16) + 1)
 
 
-@given(hnp.arrays(np.uint8, st.integers(0, 9).map(lambda fours: 4 * fours)), st.integers(0, 2**32 - 1))
-def test_four_bytes_are_looked_up_as_one_is(samples: NDArray[np.uint8], seed: int) -> None:
-    random = np.random.default_rng(seed)
-    table = random.integers(0, 256, 256).astype(np.uint8)
-    result = np.empty(samples.size, np.uint8)
-    look_up_bytes(samples.view(np.uint32), bytes_of_fours(table), result.view(np.uint32))
+@given(hnp.arrays(np.uint8, st.integers(0, 200)), st.integers(0, 2**32 - 1))
+def test_bytes_are_looked_up_together_as_one_is(samples: NDArray[np.uint8], seed: int) -> None:
+    table = np.random.default_rng(seed).integers(0, 256, 256).astype(np.uint8)
+    result = np.zeros(samples.size, np.uint8)
+    look_up_bytes(samples, table, result)
     assert_array_equal(result, table[samples])
+    fours = samples[: samples.size // 4 * 4].view(np.uint32)  # as where no processor looks up 64
+    result = np.zeros(fours.size, np.uint32)
+    _look_up_fours(fours, table, result)
+    assert_array_equal(result.view(np.uint8), table[fours.view(np.uint8)])
+
+
+@given(hnp.arrays(np.uint8, st.integers(0, 9).map(lambda fours: 4 * fours)), st.integers(0, 2**32 - 1))
+def test_floats_of_four_bytes_are_looked_up_as_of_one(samples: NDArray[np.uint8], seed: int) -> None:
+    random = np.random.default_rng(seed)
     values = random.normal(size=256).astype(np.float32)
     floats = np.empty(samples.size, np.float32)
     look_up_floats(samples.view(np.uint32), floats_of_pairs(values), floats.view(np.uint64))
