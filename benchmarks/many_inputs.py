@@ -26,6 +26,7 @@ from benchmarks import standard_work
 from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, Output, WorkItem
 from pipelines.stages.block_task import Workspace
+from pipelines.storage.custody import Written
 from pipelines.tables import SAVED_ROWS, SealRequest
 from pipelines.tasks import TaskPriority
 from rayjobs.job.naming import naming
@@ -60,8 +61,9 @@ class InstantEngine:
     def crashes(self, numbers: Iterable[int]) -> dict[int, Crash | None]:
         return {}
 
-    def seal(self, requests: Sequence[SealRequest]) -> None:
+    def seal(self, requests: Sequence[SealRequest]) -> list[tuple[Written, ...]]:
         """There are no results."""
+        return []
 
 
 def done_row(item: WorkItem) -> ImageStatus:

@@ -18,6 +18,7 @@ from pipelines.errors import FailedReason
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.worker_journal import HUNG_SUFFIX, WorkerJournal, inputs_in_hand
+from pipelines.storage.custody import Written
 from pipelines.tables import SealRequest, seal_part
 from rayjobs.inputs.discovery import Discovery
 from rayjobs.job.job_file import parse_job
@@ -131,10 +132,9 @@ class FakeEngine:
         crashes = self.outcomes.get(item.id, [])
         return crashes.pop(0) if crashes else [row for rows in self._work(item) for row in rows]
 
-    def seal(self, requests: Sequence[SealRequest]) -> None:
+    def seal(self, requests: Sequence[SealRequest]) -> list[tuple[Written, ...]]:
         self.sealed += requests
-        for request in requests:
-            seal_part(request)
+        return [seal_part(request) for request in requests]
 
     def _work(self, item: WorkItem) -> Iterator[list[ImageStatus]]:
         for rows in render_analyze_export([item], self.job.recipes.by_number, self.workspace):

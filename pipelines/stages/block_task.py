@@ -32,6 +32,7 @@ from pipelines.stages.read_ahead import ReadAhead
 from pipelines.stages.recipe import Recipe, result_schemas
 from pipelines.stages.work_meter import peak_memory_bytes
 from pipelines.stages.worker_journal import WorkerJournal
+from pipelines.storage.custody import Written
 from pipelines.tables import (
     SAVED_ROWS,
     SealRequest,
@@ -123,10 +124,10 @@ def _spare_the_collector() -> None:
     gc.freeze()
 
 
-def seal(request: SealRequest, extensions: Mapping[str, str]) -> None:
+def seal(request: SealRequest, extensions: Mapping[str, str]) -> tuple[Path, tuple[Written, ...]]:
     """``tables.seal_part`` in a worker, which may not have had a block: the columns of plug-ins have to be known."""
     load_extensions(extensions)
-    seal_part(request)
+    return request.target, seal_part(request)
 
 
 @dataclass(frozen=True, slots=True)

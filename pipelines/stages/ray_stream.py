@@ -10,12 +10,13 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.data import DataContext, Dataset, ExecutionResources
+from ray.data import DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 
 # What Ray Data calls at each step of its loop; the one way into a stream that waits, and it has no other name.
 from ray.data._internal.execution.execution_callback import ExecutionCallback
@@ -157,6 +158,10 @@ def _statuses(
 def _context(options: StreamOptions) -> DataContext:
     context = DataContext.get_current().copy()
     context.target_max_block_size = 1  # what a running task yields leaves it at once, as one block
+    # One operator has nobody to share a budget with, and working it out took half of the loop's time.
+    context.op_resource_reservation_enabled = options.stages != "fused"
+    # Nobody is told of issues that it finds; and a worker imports Ray's state API just to know how it is configured.
+    context.issue_detectors_config = SimpleNamespace(detectors=[])
     # Rows are small, and a worker that waits until the driver has taken the last ones is a worker idle; pixels are not.
     ahead = SCARCE_BLOCKS_AHEAD if options.shares else STAGED_BLOCKS_AHEAD
     context._max_num_blocks_in_streaming_gen_buffer = None if options.stages == "fused" else ahead
@@ -177,7 +182,8 @@ def _operators(
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
-        return dataset.map_batches(render_analyze_export, batch_size=None, **common, **options.of_fused_task())
+        at_once, asked = TaskPoolStrategy(size=options.slots), options.of_fused_task()
+        return dataset.map_batches(render_analyze_export, batch_size=None, compute=at_once, **common, **asked)
     for number, (function, resource) in enumerate(((render, "render"), (analyze, "analyze"), (export, "export_io"))):
         rows = _GATHERED[function.__name__]
         share = options.shares.get(function.__name__, StageShare())
@@ -185,7 +191,8 @@ def _operators(
         # Ray fuses neighbours that ask for the same; where no resources are declared, a hair of a CPU keeps them apart.
         cpus = 1 - number * CPU_GRAIN
         asked = ray_options(cpus=cpus, gpus=share.gpus, memory_bytes=options.memory_per_task, resources=resources)
-        dataset = dataset.map_batches(function, batch_size=rows, concurrency=share.most, **common, **asked)
+        at_once = TaskPoolStrategy(size=share.most)
+        dataset = dataset.map_batches(function, batch_size=rows, compute=at_once, **common, **asked)
     return dataset
 
 

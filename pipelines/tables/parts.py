@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import RayjobsError
-from pipelines.storage.local_files import own_file, replace_own
+from pipelines.storage.custody import Written
+from pipelines.storage.local_files import look, own_file, replace_own, sha256_of
 from pipelines.tables.parquet_table import write_parquet
 from pipelines.tables.schema import INPUT
 
@@ -63,6 +64,18 @@ def appearing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         replace_own(temporary, path)
         if durable:
             _sync(path.parent)
+
+
+def files_as_written(directory: Path, names: Iterable[str]) -> tuple[Written, ...]:
+    """Those of a sealed part's files that are there, as they are, by name."""
+    listed = []
+    for name in names:
+        path = directory / name
+        sha256 = sha256_of(path)
+        if sha256 is not None:
+            present = look(path)
+            listed.append(Written(path=name, sha256=sha256, bytes=present.bytes, mtime_ns=present.mtime_ns))
+    return tuple(listed)
 
 
 class PartFile:

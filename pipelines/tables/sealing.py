@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines.models import AnalysisRequest
+from pipelines.storage.custody import Written
 from pipelines.storage.local_files import link_or_copy
 from pipelines.tables.assemble import InputParts, PartReader, assemble
 from pipelines.tables.column_chunks import (
@@ -27,7 +28,7 @@ from pipelines.tables.column_chunks import (
     write_row_groups,
 )
 from pipelines.tables.parquet_table import SAVED_ROWS, has_wide_rows, write_parquet
-from pipelines.tables.parts import appearing, scopes_part, write_part
+from pipelines.tables.parts import appearing, files_as_written, scopes_part, write_part
 from pipelines.tables.schema import analyses_schema, object_schemas, saved_schema, scopes_schemas
 
 OPEN_FILES = 256
@@ -58,8 +59,8 @@ class SealRequest:
     """Wait until the file would survive a power cut."""
 
 
-def seal_part(request: SealRequest) -> None:
-    """Write a sealed part; it appears under its name only when it is whole, and the same request gives the same bytes.
+def seal_part(request: SealRequest) -> tuple[Written, ...]:
+    """Write a sealed part, whose files it returns; it appears only when it is whole, always with the same bytes.
 
     Its objects and arrays are there before it. Row groups of arrays that a worker has encoded are taken over as they
     are, and files of arrays that hold just these rows stay what they are.
@@ -87,6 +88,9 @@ def seal_part(request: SealRequest) -> None:
                 write_parquet(temporary, schema, assemble(inputs, schema))
     schema = analyses_schema(request.requests)
     write_part(request.target, schema, assemble(request.inputs, schema), durable=request.durable)
+    names = [request.target.name, *(seal.target.name for seal in request.objects)]
+    names += [scopes_part(request.target.name, analysis.name) for analysis in scopes_schemas(request.requests)]
+    return files_as_written(request.target.parent, names)  # here, where it is done side by side
 
 
 def _with_arrays(

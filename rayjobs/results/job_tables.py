@@ -127,8 +127,7 @@ def seal_results(store: ResultsStore, begin: Callable[[str], None] = lambda part
         seal = store.to_seal(number)
         if seal is not None:
             begin(seal.part)
-            seal_part(seal.request)
-            store.record(seal)
+            store.record(seal, seal_part(seal.request))
 
 
 def write_tables(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipelines.stages.worker_journal import published_files
 from pipelines.storage.custody import Kind, Standing, Written
 from pipelines.storage.local_files import compare, look, remove, remove_empty, seems_as_written, sha256_of
 from pipelines.tables import PartFile, part_of
+from pipelines.tables.parts import files_as_written
 from rayjobs.job.output_directory import OutputDirectory
 
 TABLE = "analyses"
@@ -163,18 +164,6 @@ def _written_by(task: Mapping[str, Any]) -> set[str]:
     return {entry["sha256"] for entry in files if isinstance(entry, Mapping) and "sha256" in entry}
 
 
-def sealed_files(output: OutputDirectory, names: Iterable[str]) -> tuple[Written, ...]:
-    """Those of a sealed part's files that are there, as they are, by name."""
-    listed = []
-    for name in names:
-        path = output.store / name
-        sha256 = sha256_of(path)
-        if sha256 is not None:
-            present = look(path)
-            listed.append(Written(path=name, sha256=sha256, bytes=present.bytes, mtime_ns=present.mtime_ns))
-    return tuple(listed)
-
-
 def adopt_published(ledger: JobLedger, output: OutputDirectory, directory: Path) -> None:
     """Note what processes published, by their journals, that were ended before they could report it."""
     for published in published_files(directory):
@@ -223,7 +212,7 @@ def adopt_older(ledger: JobLedger, output: OutputDirectory) -> None:
         sealed = ledger.facts.part(part)
         if sealed is not None and sealed.files is None:
             names = [path.name for path in output.store.glob("*") if part_of(path.name) == part]
-            ledger.facts.write_part(part, replace(sealed, files=sealed_files(output, sorted(names))))
+            ledger.facts.write_part(part, replace(sealed, files=files_as_written(output.store, sorted(names))))
             if part not in names:
                 ledger.lost_results(part)
     spec = ledger.facts.spec()

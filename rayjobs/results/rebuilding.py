@@ -40,6 +40,7 @@ from pipelines.storage.local_files import look, replace_own, sha256_of, time_of
 from pipelines.tables import analyses_schema, manifest_schema, part_of
 from pipelines.tables.cell_types import as_cell
 from pipelines.tables.input_fields import columns_of
+from pipelines.tables.parts import files_as_written
 from rayjobs.job.column_uses import ColumnUses
 from rayjobs.job.job_check import check_job
 from rayjobs.job.job_spec import JobSpec
@@ -48,7 +49,7 @@ from rayjobs.job.options import deciding_extensions
 from rayjobs.job.output_directory import OutputDirectory, make_directory
 from rayjobs.job.product_keys import DECIDING_PACKAGES, table_requests, versions, wanted_products
 from rayjobs.job.quantities import most_failures
-from rayjobs.results.published import adopt_older, product_of, sealed_files
+from rayjobs.results.published import adopt_older, product_of
 
 _BATCH_ROWS = 2_000
 UNNAMED = "\1"
@@ -343,7 +344,7 @@ def _sealed_results(ledger: JobLedger, output: OutputDirectory, spec: JobSpec) -
             continue
         names = sorted(each.name for each in output.store.glob("*") if part_of(each.name) == path.name)
         analyses = tuple(request.canonical() for request in requests)
-        sealed = SealedPart(analyses=analyses, rows=len(inputs), files=sealed_files(output, names))
+        sealed = SealedPart(analyses=analyses, rows=len(inputs), files=files_as_written(output.store, names))
         ledger.facts.write_part(path.name, sealed)
         twice |= places.keys() & set(inputs)
         places |= {name: (path.name, row) for row, name in enumerate(inputs)}

@@ -23,6 +23,7 @@ from actors.ledger.product_plan import ANALYSIS
 from pipelines.analyses.frames import FRAMES, TABLED
 from pipelines.column_models import Cell, InputColumn
 from pipelines.models import AnalysisRequest
+from pipelines.storage.custody import Written
 from pipelines.storage.local_files import remove_own
 from pipelines.tables import (
     FILE_BYTES,
@@ -49,7 +50,6 @@ from pipelines.tables import (
 from pipelines.tables.parquet_table import WIDE_BYTES
 from rayjobs.job.output_directory import OutputDirectory
 from rayjobs.results.input_cells import InputCells
-from rayjobs.results.published import sealed_files
 
 SEALED_SUFFIX = ".parquet"
 _PART_NAME = re.compile(r"\.?(\d{6,}-)?[0-9a-f]{32}\.")
@@ -174,12 +174,9 @@ class ResultsStore:
         target = self._output.store / objects_part(part, request.name)
         return ObjectsSeal(target=target, request=request, inputs=tuple(inputs))
 
-    def record(self, seal: RangeSeal) -> None:
-        """Take a written part over: from now on the results of its inputs are there."""
+    def record(self, seal: RangeSeal, files: tuple[Written, ...]) -> None:
+        """Take a written part over, in these files: from now on the results of its inputs are there."""
         analyses = tuple(request.canonical() for request in seal.request.requests)
-        names = [seal.part, *(objects.target.name for objects in seal.request.objects)]
-        names += [scopes_part(seal.part, request.name) for request in scopes_schemas(seal.request.requests)]
-        files = sealed_files(self._output, names)
         self._ledger.facts.write_part(seal.part, SealedPart(analyses=analyses, rows=len(seal.rows), files=files))
         self._ledger.move_results(seal.part, seal.rows)
 

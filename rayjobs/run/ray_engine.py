@@ -26,6 +26,7 @@ from pipelines.retry_rules import MOST_ATTEMPTS, SEALING
 from pipelines.stages.block_task import Workspace, seal
 from pipelines.stages.ray_blocks import StageShare, StreamExit, StreamOptions, few_statuses
 from pipelines.stages.recipe import Recipe
+from pipelines.storage.custody import Written
 from pipelines.tables import SealRequest
 from rayjobs.job.job_spec import JobSpec
 from rayjobs.job.options import deciding_extensions
@@ -152,10 +153,11 @@ class RayEngine:
             self.memory.set_nodes(nodes)
 
     @ray_may_end()
-    def seal(self, requests: Sequence[SealRequest]) -> None:
+    def seal(self, requests: Sequence[SealRequest]) -> list[tuple[Written, ...]]:
         """Write sealed parts, as many at a time as the shard has slots."""
         task = _seal.options(name=f"{self.job}: seal results")
         waiting, tries = list(requests), 1
+        written: dict[Path, tuple[Written, ...]] = {}
         with BoundedTasks[SealRequest](self.options.slots) as tasks:
             while waiting or tasks:
                 while waiting and tasks.has_room:
@@ -163,7 +165,7 @@ class RayEngine:
                     tasks.begin(task.remote(request, self.workspace.extensions), request)
                 done = tasks.wait(SEALING.patience_s)
                 try:
-                    ray.get(done)
+                    written |= dict(ray.get(done))
                 except RayError as error:
                     cause = error.cause if isinstance(error, RayTaskError) else type(error).__name__
                     raise JobError(
@@ -177,6 +179,7 @@ class RayEngine:
                         raise JobError(f"{self.job}: {text}; run it again, it goes on")
                     tries += 1
                     waiting += tasks.end_all()
+        return [written[request.target] for request in requests]
 
 
 def shard_engines(

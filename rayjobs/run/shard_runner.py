@@ -24,6 +24,7 @@ from pipelines.machine_faults import MachineFaultError, noted_fault
 from pipelines.models import ImageStatus, WorkItem
 from pipelines.stages.block_task import Workspace
 from pipelines.stages.recipe import Recipe
+from pipelines.storage.custody import Written
 from pipelines.tables import SealRequest
 from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.worker_watch import Crash, nodes_died
@@ -67,8 +68,8 @@ class ShardEngine(Protocol):
         """Of inputs without a row, those that a worker had in hand; None: its machine failed, not the input."""
         ...
 
-    def seal(self, requests: Sequence[SealRequest]) -> None:
-        """Write sealed parts of results."""
+    def seal(self, requests: Sequence[SealRequest]) -> list[tuple[Written, ...]]:
+        """Write sealed parts of results; the files of each."""
         ...
 
 
@@ -123,9 +124,9 @@ def run_shard(
                 "`rayjobs doctor` and the logs of Ray's session tell why"
             )
     seals = [seal for n in context.store.ranges(first_seq, end_seq) if (seal := context.store.to_seal(n)) is not None]
-    engine.seal([seal.request for seal in seals])
-    for seal in seals:
-        context.store.record(seal)
+    written = engine.seal([seal.request for seal in seals])
+    for seal, files in zip(seals, written, strict=True):
+        context.store.record(seal, files)
     return True
 
 
