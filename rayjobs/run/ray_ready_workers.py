@@ -39,7 +39,8 @@ class ReadyWorkers:
     def __init__(self, raylet: NodeManagerServiceStub, cpus: int) -> None:
         self._raylet = raylet
         self._at_a_time = cpus  # Ray starts no more
-        self._wanted = min(cpus, MOST) + 1  # the coordinator is one of them
+        # The coordinator is one of them; and where fewer are idle than tasks wait, Ray starts another, as one is taken.
+        self._wanted = min(cpus, MOST) + 2
         self._all_there = False
         self._expected, self._patience_ends, self._rounds = 0, 0.0, 0
 
