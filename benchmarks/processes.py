@@ -68,7 +68,7 @@ def watch(process: subprocess.Popen[bytes]) -> tuple[list[Life], float]:
             alive |= set(root.children(recursive=True)) - ended
         for each in list(alive):
             try:
-                _look(each, lives.setdefault(each, Life(each.pid, each.create_time())))
+                _look(each, lives.setdefault(each, Life(each.pid, _start_of(each))))
             except psutil.NoSuchProcess:
                 alive.remove(each)
                 ended.add(each)
@@ -82,6 +82,12 @@ def watch(process: subprocess.Popen[bytes]) -> tuple[list[Life], float]:
     own = next(life for life in lives.values() if life.pid == process.pid)
     own.name, own.end = "rayjobs run", prompt
     return sorted(lives.values(), key=lambda life: life.start), prompt
+
+
+def _start_of(process: psutil.Process) -> float:
+    """Seconds since the epoch, by the clock of the spans; psutil knows only to the second when the system began."""
+    since_boot = process.create_time() - psutil.boot_time()
+    return since_boot + time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _look(process: psutil.Process, life: Life) -> None:

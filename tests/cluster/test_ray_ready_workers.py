@@ -44,8 +44,8 @@ class Raylet:
         return self.jobs.count(NOBODY)
 
 
-@pytest.mark.parametrize(("cpus", "wanted"), [(1, 2), (2, 3), (64, MOST + 1)])
-def test_there_are_as_many_as_a_job_takes_and_never_more(cpus: int, wanted: int) -> None:
+@pytest.mark.parametrize(("cpus", "wanted"), [(1, 3), (2, 4), (64, MOST + 2)])
+def test_there_are_as_many_as_a_job_takes_and_one_and_never_more(cpus: int, wanted: int) -> None:
     raylet = Raylet()
     workers = ReadyWorkers(raylet, cpus)
     for _ in range(3):
