@@ -44,17 +44,20 @@ class ReadAhead:
         """Files to read ahead until one is slow again."""
 
     def __iter__(self) -> Iterator[WorkItem]:
-        for item, following in zip(self._items, [*self._items[1:], None], strict=True):
+        for item, following in zip(self._items, [*self._items[1:], None], strict=False):  # of none there is no next
             self._next = following
             yield item
 
     def read(self, item: WorkItem, recipe: Recipe) -> bytes:
         """As ``read_input``, of the item in hand; then the next one's may begin."""
-        reading = self._ahead
-        if reading is None or reading.item is not item:
-            reading = _Reading(item)
-            reading.run(recipe)
-        data, seconds = reading.taken.result()
+        if self._ahead is not None and self._ahead.item is item:
+            taken, self._ahead = self._ahead.taken, None
+            try:
+                data, seconds = taken.result()
+            finally:
+                del taken  # an error's traceback would hold it, and it the error with all that was read
+        else:
+            data, seconds = _timed(item, recipe)
         if seconds > SLOW_S + len(data) / QUICK_BYTES_PER_S:
             self._left = AFTER_SLOW
         if self._ahead is None or self._ahead.item is not self._next:  # it is, when a file is read twice
@@ -83,13 +86,17 @@ class ReadAhead:
 class _Reading:
     item: WorkItem
     taken: Future[tuple[bytes, float]] = field(default_factory=Future)
-    """Its bytes and the seconds that they took, or the error."""
+    """What ``_timed`` gave, or the error."""
 
     def run(self, recipe: Recipe) -> None:
-        started = time.perf_counter()
         try:
-            data = read_input(self.item, recipe)
+            self.taken.set_result(_timed(self.item, recipe))
         except BaseException as error:  # noqa: BLE001 - it is raised to whoever takes it
             self.taken.set_exception(error)
-        else:
-            self.taken.set_result((data, time.perf_counter() - started))
+            del self  # likewise
+
+
+def _timed(item: WorkItem, recipe: Recipe) -> tuple[bytes, float]:
+    """The file's bytes, and the seconds that they took."""
+    started = time.perf_counter()
+    return read_input(item, recipe), time.perf_counter() - started

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,11 +23,13 @@ from PIL import Image
 
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.registry import Analysis, Column
+from pipelines.errors import ImageError
 from pipelines.image_io import EncodeOptions, ReadPolicy, read_bytes
 from pipelines.models import AnalysisRequest, ImageStatus, WorkItem
 from pipelines.registry import parameters_of
 from pipelines.stages import image_stages, read_ahead, staged_task
 from pipelines.stages.block_task import Workspace, render_analyze_export
+from pipelines.stages.read_ahead import ReadAhead
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import inputs_in_hand
 from tests.workspaces import prepared
@@ -254,6 +258,33 @@ def test_a_file_of_several_images_is_read_again_and_the_one_ahead_is_not(
     work[1] = planned(tmp_path / "1.tif", 1)
     assert [row.status for row in fused(work, RECIPE, workspace)] == ["done"] * 4
     assert Counter(number for what, number in events.noted if what == "read") == {0: 1, 1: 2, 2: 1, 3: 1}
+
+
+def test_of_no_items_there_are_no_rows(workspace: Workspace) -> None:
+    assert fused([], RECIPE, workspace) == []
+
+
+def test_an_error_goes_with_all_that_was_read_once_it_is_told(
+    tmp_path: Path, workspace: Workspace, events: Events
+) -> None:
+    work = [item(tmp_path, number) for number in range(3)]
+    for gone in work[1:]:  # one is read ahead, and after its error the other in its turn
+        os.unlink(gone.path)
+    ahead, errors = ReadAhead(work, {1: RECIPE}, workspace.stop), []
+    gc.disable()
+    try:
+        for one in ahead:
+            try:
+                ahead.read(one, RECIPE)
+            except ImageError as error:
+                errors.append(weakref.ref(error))
+        assert len(errors) == 2
+        deadline = time.monotonic() + WITHIN_S
+        while any(error() for error in errors):
+            assert time.monotonic() < deadline, "something holds it that only the collector would find"
+            time.sleep(0.001)  # its thread may not have ended
+    finally:
+        gc.enable()
 
 
 def test_after_a_stop_no_reading_begins(tmp_path: Path, workspace: Workspace, events: Events) -> None:
