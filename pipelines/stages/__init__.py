@@ -5,5 +5,6 @@ WorkItem + Recipe -> image_task -> image_stages: render -> analyze -> export -> 
                          `-> image_rows: ImageStatus, the row for the ledger
 block_task: many images in one process, journal first    staged_task: the three stages apart
 cached_analyses: what was measured of the same content before
-ray_stream: blocks on Ray Data                           worker_journal: the input in hand
+ray_blocks: blocks in Ray's tasks; ray_stream: on Ray Data
+worker_journal: the input in hand
 """

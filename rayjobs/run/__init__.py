@@ -1,8 +1,8 @@
 """One run of a job: plan, session, grants, shards, work on Ray, results, and only then the announcement.
 
     run_request (what is asked for)
-    run -> planning (one transaction) -> ray_run -> run_loop -> shard_runner -> ray_engine -> rows
-                `-> dry_run (`plan`)        |            `- shard_grants: the coordinator's turn
+    run -> planning (one transaction) -> connected_run -> ray_run -> run_loop -> shard_runner -> ray_engine -> rows
+                `-> dry_run (`plan`)        |                          `- shard_grants: the coordinator's turn
                                             `- ray_session: a cluster to work on
 
 ``run_end`` says how a run ends, ``stopped_run`` clears up after one that was stopped. ``ray_address`` says which Ray is

@@ -71,7 +71,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
     facts = ledger.facts.read()
     epoch = facts.epoch
     recipes = JobRecipes(spec, wanted, ledger, output.root)
-    # Within the caller's session: Ray Data has been imported since that began, and only now its logger can be silenced.
+    # Within the caller's session: Ray Data may have been imported since, and only now its logger can be silenced.
     with ray_session(name=spec.name, workers=spec.limits.cpus) as cluster, stopping_on_signals(interrupted):
         spent = WorkSpent()
         with (
