@@ -79,15 +79,20 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**clean, "RAYJOBS_HOME": str(home), "PYTHONPATH": str(ROOT), **more}
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "rayjobs", *map(str, arguments)]
+PROGRAM = ("-m", "rayjobs")
 
 
-def rayjobs(*arguments: str | Path, home: Path, cwd: Path | None = None, **more: str) -> Done:
-    """Run ``rayjobs`` as a process of its own."""
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, env=environment(home, **more), cwd=cwd or home
-    )
+def command(*arguments: str | Path, program: Sequence[str] = PROGRAM) -> list[str]:
+    return [sys.executable, *program, *map(str, arguments)]
+
+
+def rayjobs(
+    *arguments: str | Path, home: Path, cwd: Path | None = None, program: Sequence[str] = PROGRAM, **more: str
+) -> Done:
+    """Run ``rayjobs``, or a program that calls it, as a process of its own."""
+    begin = command(*arguments, program=program)
+    variables = environment(home, **more)
+    done = subprocess.run(begin, capture_output=True, text=True, check=False, env=variables, cwd=cwd or home)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -60,7 +60,7 @@ class StreamOptions:
     """How a shard runs; none of it changes a byte of the outputs."""
 
     name: str
-    """Of the dataset, as the dashboard shows it."""
+    """Of the dataset, or before that of its tasks, as the dashboard shows it."""
     slots: int
     """CPUs that the shard was granted."""
     stages: Literal["fused", "staged"] = "fused"
@@ -177,6 +177,6 @@ def few_statuses(
                 try:
                     rows: list[ImageStatus] = ray.get(next(task))
                 except (StopIteration, RayError):  # the caller finds out whose rows are missing
-                    tasks.forget(task)
+                    tasks.end(task)  # it may go on after a row was lost on its way, and others get its inputs now
                 else:
                     yield rows

@@ -116,14 +116,9 @@ class ReportFiles:
     def place_left_thumbnails(self, keys: Iterable[str]) -> dict[str, bool]:
         """Give what workers have left its name: of which digests the thumbnail; whether the stretched one, too."""
         names = {key: _thumbnails(key) for key in keys}
-        placed = self._place_left(plain for plain, _ in names.values())
-        names = {key: both for key, both in names.items() if both[0] in placed}
-        placed = self._place_left(stretched for _, stretched in names.values())
-        return {key: stretched in placed for key, (_, stretched) in names.items()}
-
-    def _place_left(self, names: Iterable[str]) -> set[str]:
-        left = ((name, self._files.left(os.path.basename(name))) for name in names)
-        return self._files.place_free({name: path for name, path in left if path is not None and is_whole(path)})
+        left = ((name, self._files.left(os.path.basename(name))) for both in names.values() for name in both)
+        placed = self._files.place_free({name: path for name, path in left if path is not None and is_whole(path)})
+        return {key: stretched in placed for key, (plain, stretched) in names.items() if plain in placed}
 
     def write_thumbnails(self, key: str, files: Mapping[str, bytes]) -> tuple[bool, bool]:
         """Write what was made now, by file name; not where somebody else's file is."""

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.runs import ROOT, attempts, check_outputs, golden_tree, manifest, rayjobs, write_job, write_photographs
+from tests.runs import (
+    PROGRAM,
+    ROOT,
+    attempts,
+    check_outputs,
+    golden_tree,
+    manifest,
+    rayjobs,
+    write_job,
+    write_photographs,
+)
 
 COUNT = 40
 ALLOWED = ("--allow-plugin", "poison", "--allow-plugin", "glutton")
@@ -52,6 +62,15 @@ def glutton(image):
 COLUMNS = [Column("mean", "float64", "level", "Mean of all samples")]
 GLUTTON = Analysis("glutton", "measurements", glutton, Parameters, lambda **_: COLUMNS)
 """
+BY_RAY_DATA = """
+import sys
+from rayjobs.command_line.cli import main
+from rayjobs.job import stage_needs
+
+stage_needs.FEW_INPUTS = 0  # as if these were many
+code = main()
+sys.exit(code if "pipelines.stages.ray_stream" in sys.modules else "Ray Data had no part in it")
+"""
 POISON = {
     "red-abort": ((255, 0, 0), "crashed"),
     "green-hang": ((0, 255, 0), "timeout"),
@@ -79,8 +98,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("stages", ["fused", "staged"])
-def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stages: str) -> None:
+@pytest.mark.parametrize(("stages", "output"), [("fused", "fused"), ("fused", "many"), ("staged", "staged")])
+def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stages: str, output: str) -> None:
+    """As few inputs run, as many do, and stage by stage."""
     job = write_job(
         place,
         plugins=["poison", "glutton"],
@@ -90,24 +110,25 @@ def test_exactly_the_poisoned_inputs_fail_each_with_its_reason(place: Path, stag
         limits={"item_timeout": "4s", "attempts": 2},
         stages=stages,
         max_failures=len(POISON),
-        output=stages,
+        output=output,
     )
     path = f"{place / 'site'}{os.pathsep}{ROOT}"
-    done = rayjobs("run", job, "--json", *ALLOWED, home=place, PYTHONPATH=path)
+    program = ("-c", BY_RAY_DATA) if output == "many" else PROGRAM
+    done = rayjobs("run", job, "--json", *ALLOWED, home=place, program=program, PYTHONPATH=path)
     assert done.code == 0, done.err
     assert done.json["done"] == COUNT + 1
-    rows = manifest(place / stages)
+    rows = manifest(place / output)
     failed = {Path(row["input"]).stem.removeprefix("photo-0020-"): row["reason"] for row in rows if row["reason"]}
     assert failed == {name: reason for name, (_, reason) in POISON.items()}
     assert all(row["message"] for row in rows if row["reason"])
     degraded = {Path(row["input"]).stem: row["degraded"] for row in rows if row["degraded"]}
     assert degraded == {"photo-0020-gray-lighter": "out of memory: analyses and charts left out"}
-    check_outputs(place / stages, rows)
+    check_outputs(place / output, rows)
     tries = defaultdict(Counter[str])
-    for number, _, outcome in attempts(place / stages):
+    for number, _, outcome in attempts(place / output):
         tries[number][outcome] += 1
     assert max(sum(counts.values()) for counts in tries.values()) <= 3
-    assert not list((place / stages / ".rayjobs").glob("tmp/*/*"))
+    assert not list((place / output / ".rayjobs").glob("tmp/*/*"))
 
 
 def test_retry_failed_tries_those_of_a_reason_and_no_others(place: Path) -> None:

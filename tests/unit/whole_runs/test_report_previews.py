@@ -101,21 +101,22 @@ def made(output: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in files.items() if name[0] != "." and name not in told}
 
 
-@pytest.mark.parametrize(("where", "call"), [("naming", 3), ("noting", 1)])
+@pytest.mark.parametrize(("where", "call", "named"), [("naming", 3, 2), ("noting", 1, 5), ("noting", 2, 7)])
 @pytest.mark.usefixtures("nothing_made_again")
 def test_a_job_that_dies_while_previews_get_their_names_ends_with_the_same_files(
-    place: Place, where: str, call: int, monkeypatch: pytest.MonkeyPatch
+    place: Place, where: str, call: int, named: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ramp = np.tile(np.linspace(2_000, 3_000, 60).astype(np.uint16), (40, 1))
+    Image.fromarray(ramp).save(place.base / "in/p1.png")  # has two more of its original, and both are stretched as well
     place.run(job={"output": "undisturbed"})
     undisturbed = made(place.base / "undisturbed")
-    assert sum("thumbnails" in name for name in undisturbed) == 4
+    assert sum("thumbnails" in name for name in undisturbed) == 7
     with monkeypatch.context() as dying:
         dies_at(*((Publisher, "publish_file") if where == "naming" else (FileRecord, "put_job_files")), call, dying)
         with pytest.raises(Killed):
             place.run()
     assert not (place.out / "manifest.parquet").exists()
-    named = len(list((place.out / "report/thumbnails").iterdir()))
-    assert named == (2 if where == "naming" else 4)
+    assert len(list((place.out / "report/thumbnails").iterdir())) == named
     place.run()
     assert place.rows == []
     assert made(place.out) == undisturbed
