@@ -86,7 +86,7 @@ def watch(process: subprocess.Popen[bytes]) -> tuple[list[Life], float]:
 
 def _start_of(process: psutil.Process) -> float:
     """Seconds since the epoch, by the clock of the spans; psutil knows only to the second when the system began."""
-    since_boot = process.create_time() - psutil.boot_time()
+    since_boot: float = process.create_time() - psutil.boot_time()
     return since_boot + time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

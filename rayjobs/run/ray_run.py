@@ -104,6 +104,7 @@ def run_on_ray(  # noqa: PLR0913 - the parts of a run
                 shortage=lambda: shortage(disk_space(output.root)),
                 held=manager.admission,
                 look_after=watch.look,
+                leave=watch.leave_streams,
                 trouble=partial(_trouble, health, coordinator),
                 per_cpu=grants.per_cpu,
                 shard_rows=stream_rows(cluster.cpus),

@@ -100,6 +100,11 @@ class WorkerWatch:
                 log.warning("nobody works on what a stream still has; it begins anew")
                 stream.exit.leave()
 
+    def leave_streams(self) -> None:
+        """Leave all that are open."""
+        for stream in list(self._streams.values()):
+            stream.exit.leave()
+
     def _sizes(self) -> dict[str, int]:
         try:
             with os.scandir(self._directory) as entries:

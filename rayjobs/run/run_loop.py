@@ -28,7 +28,9 @@ POLL_S = 0.2
 REVOKED_POLL_S = 0.02
 """While a shard releases its CPUs, because somebody more urgent waits for them."""
 GRACE_S = 10.0
-"""How long shards may take to release their inputs before the driver leaves them to their end."""
+"""How long shards may take to release their inputs before they are left."""
+LEAVE_S = 2.0
+"""How long a shard that is left may take to notice; its processes are ended anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class RunLoop:
     """Why this machine takes no further shard for now, whatever its turn; None: it does."""
     look_after: Callable[[], None] = lambda: None
     """Looks after the workers; called again and again."""
+    leave: Callable[[], None] = lambda: None
+    """Ends the work of shards that haven't stopped when they were asked to, with their processes."""
     trouble: Callable[[], str | None] = lambda: None
     """Why the run can't go on at all; None: it can."""
     per_cpu: ResourceEstimate = field(default_factory=ResourceEstimate)
@@ -150,6 +154,7 @@ class RunLoop:
                 raise error
             self._beat()
             if end is not None and time.monotonic() - stopped_at > GRACE_S:
+                self._leave_all()
                 break
         self._show("running")
         return end or RunEnd.FINISHED
@@ -189,6 +194,13 @@ class RunLoop:
                 del self._shards[shard.name]
             else:
                 shard.stop.touch()
+
+    def _leave_all(self) -> None:
+        """Ray ends this process if a thread still waits for a task's rows when it is told goodbye."""
+        self.leave()
+        for shard in self._shards.values():
+            if shard.thread is not None:
+                shard.thread.join(LEAVE_S)
 
     def _follow(self, decision: Granted | Revoked, *, stopping: bool) -> None:
         shard = self._shards.get(decision.shard)

@@ -14,6 +14,7 @@ from pipelines.errors import JobError
 from pipelines.models import WorkItem
 from pipelines.tasks import TaskPriority
 from rayjobs.job.output_directory import CANCEL, PAUSE
+from rayjobs.run import run_loop
 from rayjobs.run.progress import Snapshot
 from rayjobs.run.run_loop import Granted, Revoked, RunEnd, RunLoop
 from rayjobs.run.shard_runner import ShardEngine
@@ -92,6 +93,8 @@ class Setting:
     before: Callable[[str, WorkItem], None] = lambda shard, item: None
     broken: bool = False
     held: Callable[[], str | None] = lambda: None
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set when the streams of shards are to be left."""
 
     def engine(self, shard: str, cpus: int, stop: Path) -> ShardEngine:
         engine = FakeEngine(
@@ -113,6 +116,7 @@ class Setting:
             most_failures=most_failures,
             shortage=lambda: shortage,
             held=self.held,
+            leave=self.left.set,
             shard_rows=3,
             ahead=1,  # in this process, workers of two shards would share one journal
         ).run()
@@ -200,6 +204,20 @@ def test_an_interrupted_run_keeps_what_is_done(setting: Setting) -> None:
     setting.before = lambda shard, item: None
     assert setting.run() is RunEnd.FINISHED
     assert setting.job.ledger.counts().done == COUNT
+
+
+def test_no_thread_of_a_shard_that_does_not_stop_goes_on_when_the_run_is_over(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_loop, "GRACE_S", 0.3)
+
+    def hang(shard: str, item: WorkItem) -> None:
+        setting.interrupted.set()
+        assert setting.left.wait(60)
+
+    setting.before = hang
+    assert setting.run() is RunEnd.INTERRUPTED
+    assert [thread for thread in threading.enumerate() if thread.name in setting.grants.requested] == []
 
 
 def test_too_many_failures_end_the_run_early(setting: Setting) -> None:
