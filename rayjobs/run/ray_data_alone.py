@@ -19,7 +19,7 @@ from ray.data._internal.execution.interfaces import ExecutionResources
 from pipelines.stages.ray_stream import stream_statuses
 from rayjobs.run.ray_session import is_alone
 
-__all__ = ("spare_actors", "stream_statuses")
+__all__ = ("stream_statuses",)
 
 _stats_actor = stats.get_or_create_stats_actor
 _autoscaler = streaming_executor.create_cluster_autoscaler
@@ -52,12 +52,12 @@ class _AllOfIt(ClusterAutoscaler):  # type: ignore[misc]
         return self._total
 
 
-def spare_actors() -> None:
-    """Let Ray Data ask whether the cluster is ours alone before it makes an actor; may be called again."""
+def _spare_actors() -> None:
+    """Let Ray Data ask whether the cluster is ours alone before it makes an actor."""
     stats.get_or_create_stats_actor = lambda: _Nobody() if is_alone() else _stats_actor()
     streaming_executor.create_cluster_autoscaler = lambda *given, **named: (
         _AllOfIt() if is_alone() else _autoscaler(*given, **named)
     )
 
 
-spare_actors()
+_spare_actors()

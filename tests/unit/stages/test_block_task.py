@@ -23,7 +23,7 @@ from pipelines.stages.block_task import RowBuffer, Workspace, render_analyze_exp
 from pipelines.stages.recipe import Recipe
 from pipelines.tables import SAVED_ROWS, check_results, objects_part, part_of, readable_path, rows_schema
 from pipelines.tables.schema import column_field, columns_schema
-from tests.workspaces import prepared
+from tests.workspaces import planned, prepared
 
 NOISE, TEXTURE, WAVEFORM = AnalysisRequest("noise"), AnalysisRequest("texture"), AnalysisRequest("luma_waveform")
 OBJECTS = AnalysisRequest("objects", {"properties": ["area"], "minimum_area": 1, "smoothing": 0})
@@ -47,17 +47,7 @@ def item(directory: Path, number: int, squares: int = 1, recipe: int = 1) -> Wor
     Image.fromarray(image).save(path)
     if squares < 0:
         path.write_bytes(b"no image")
-    status = path.stat()
-    return WorkItem(
-        id=number,
-        path=bytes(path),
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        name=str(number),
-        title=path.name,
-        recipe=recipe,
-        seq=number,
-    )
+    return planned(path, number, recipe)
 
 
 def entry(place: int) -> WorkItem:

@@ -32,7 +32,7 @@ from pipelines.stages.block_task import Workspace, render_analyze_export
 from pipelines.stages.read_ahead import ReadAhead
 from pipelines.stages.recipe import Recipe
 from pipelines.stages.worker_journal import inputs_in_hand
-from tests.workspaces import prepared
+from tests.workspaces import planned, prepared
 
 ROOT = Path(__file__).resolve().parents[3]
 WITHIN_S = 60
@@ -110,20 +110,6 @@ def item(directory: Path, number: int) -> WorkItem:
     path = directory / f"{number}.png"
     Image.fromarray(np.full((12, 60), number, np.uint8)).save(path)
     return planned(path, number)
-
-
-def planned(path: Path, number: int) -> WorkItem:
-    status = path.stat()
-    return WorkItem(
-        id=number,
-        path=bytes(path),
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        name=path.stem,
-        title=path.name,
-        recipe=1,
-        seq=number,
-    )
 
 
 def fused(work: list[WorkItem], recipe: Recipe, workspace: Workspace) -> list[ImageStatus]:
