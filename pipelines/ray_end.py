@@ -4,16 +4,23 @@ Ray 2.60 tells whoever waits in ``ray.get``, ``ray.wait`` or a stream that the c
 SystemExit. In a worker that is right, whose process ends with it. In a driver the process goes on: a thread that waits
 would end in the middle of what it does, past its ladder of errors. Every thread of ours that waits for Ray waits within
 ``ray_may_end``.
+
+And who lets go of a reference or a stream while Ray's library is being taken down asks something of it: it ends the
+whole process then, at once. So what the thread waited for is held until the library is gone.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
 from pipelines.errors import RayjobsError
+
+TAKEN_DOWN_S = 10.0
+"""How long a thread waits at most for Ray's library to be taken down."""
 
 
 class RayEndedError(RayjobsError):
@@ -33,4 +40,7 @@ def ray_may_end() -> Iterator[None]:
     except (SystemExit, Exception) as error:
         if ray.is_initialized():
             raise
+        until = time.monotonic() + TAKEN_DOWN_S
+        while hasattr(ray._private.worker.global_worker, "core_worker") and time.monotonic() < until:
+            time.sleep(0.01)  # the error's traceback holds what it waited for
         raise RayEndedError("Ray has ended in this process") from error

@@ -131,8 +131,14 @@ class RunLoop:
         Raises
         ------
         RayjobsError
-            A shard can't be run; the others have stopped.
+            A shard can't be run; the others have stopped, or are left.
         """
+        try:
+            return self._run_shards()
+        finally:
+            self._leave_all()
+
+    def _run_shards(self) -> RunEnd:
         ranges = self._ranges()
         end: RunEnd | None = None
         stopped_at = 0.0
@@ -154,7 +160,6 @@ class RunLoop:
                 raise error
             self._beat()
             if end is not None and time.monotonic() - stopped_at > GRACE_S:
-                self._leave_all()
                 break
         self._show("running")
         return end or RunEnd.FINISHED
@@ -197,10 +202,11 @@ class RunLoop:
 
     def _leave_all(self) -> None:
         """Ray ends this process if a thread still waits for a task's rows when it is told goodbye."""
-        self.leave()
-        for shard in self._shards.values():
-            if shard.thread is not None:
-                shard.thread.join(LEAVE_S)
+        threads = [shard.thread for shard in self._shards.values() if shard.thread is not None]
+        if threads:
+            self.leave()
+        for thread in threads:
+            thread.join(LEAVE_S)
 
     def _follow(self, decision: Granted | Revoked, *, stopping: bool) -> None:
         shard = self._shards.get(decision.shard)

@@ -455,11 +455,9 @@ with ray_session(name="ends", workers=1):
 
 
 def test_ray_that_ends_while_tasks_run_lets_them_go_and_ends_no_thread_with_an_error(tmp_path: Path) -> None:
-    """In a process of its own: Ray ends it where one of its own threads, or ours, was just about to use it."""
+    """In a process of its own, which Ray's library ends where a thread asks something of it as it is taken down."""
     command = [sys.executable, "-c", ENDS, str(tmp_path)]
     ended = subprocess.run(
         command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=LONG_S, check=False
     )
-    assert "a thread ended with" not in ended.stdout
-    if "core worker has already been shutdown" not in ended.stderr:
-        assert ended.stdout.split("\n") == ["pending", "closed", ""], ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "pending\nclosed\n"), ended.stderr

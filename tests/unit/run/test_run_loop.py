@@ -93,6 +93,7 @@ class Setting:
     before: Callable[[str, WorkItem], None] = lambda shard, item: None
     broken: bool = False
     held: Callable[[], str | None] = lambda: None
+    trouble: str | None = None
     left: threading.Event = field(default_factory=threading.Event)
     """Set when the streams of shards are to be left."""
 
@@ -117,6 +118,7 @@ class Setting:
             shortage=lambda: shortage,
             held=self.held,
             leave=self.left.set,
+            trouble=lambda: self.trouble,
             shard_rows=3,
             ahead=1,  # in this process, workers of two shards would share one journal
         ).run()
@@ -217,6 +219,17 @@ def test_no_thread_of_a_shard_that_does_not_stop_goes_on_when_the_run_is_over(
 
     setting.before = hang
     assert setting.run() is RunEnd.INTERRUPTED
+    assert [thread for thread in threading.enumerate() if thread.name in setting.grants.requested] == []
+
+
+def test_no_thread_of_a_shard_goes_on_when_the_run_ends_with_an_error(setting: Setting) -> None:
+    def hang(shard: str, item: WorkItem) -> None:
+        setting.trouble = "Ray has ended"
+        assert setting.left.wait(60)
+
+    setting.before = hang
+    with pytest.raises(JobError, match="Ray has ended"):
+        setting.run()
     assert [thread for thread in threading.enumerate() if thread.name in setting.grants.requested] == []
 
 
