@@ -7,9 +7,10 @@ store. Both do the same to an image. Which inputs, and what to do about rows tha
 from __future__ import annotations
 
 import json
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,8 @@ STAGED_ROWS = SAVED_ROWS
 """Images per task between the staged operators; they lie in the object store meanwhile."""
 _GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
 """Stage -> blocks that make a task; None: each does."""
+QUIET_S = 1.0
+"""After so long without rows, Ray Data's own way of waiting for them is good enough."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
 
@@ -74,33 +77,64 @@ class _StreamLeftError(Exception):
     """Raised in Ray Data's loop to end it."""
 
 
-_exits: dict[str, StreamExit] = {}
-"""Of the streams that run now: Ray Data makes its callbacks itself, and sends their class to the workers."""
-_gates: dict[str, Mapping[str, UnitGate]] = {}
-"""By the same: what stands before the operators of their stages."""
-_EXIT = "rayjobs_stream_exit"
+@dataclass(slots=True)
+class _Stream:
+    """A stream of ours, between Ray Data's loop and who takes its rows."""
+
+    exit: StreamExit
+    gates: Mapping[str, UnitGate]
+    """Stage -> what stands before its operator."""
+    arrived: Collection[Any] = ()
+    """Blocks of rows that nobody has taken yet."""
+    changed: threading.Event = field(default_factory=threading.Event)
+    """Rows have come, or the stream ends."""
+
+    def wait(self) -> None:
+        """Until there are rows to take, or the stream ends.
+
+        Ray Data looks a hundred times a second whether there are, and takes time from the workers.
+        """
+        self.changed.clear()
+        if not self.arrived:
+            self.changed.wait(QUIET_S)
+
+
+_streams: dict[str, _Stream] = {}
+"""Those that run now: Ray Data makes its callbacks itself, and sends their class to the workers."""
+_STREAM = "rayjobs_stream"
 
 
 class _Steps(ExecutionCallback):  # type: ignore[misc]
     """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do."""
 
     def before_execution_starts(self, executor: Any) -> None:
-        close_gates(executor, _gates.get(executor._data_context.get_config(_EXIT, ""), {}))
+        stream = _stream_of(executor)
+        if stream is not None:
+            _, last = executor._output_node
+            stream.arrived = last.output_queue
+            close_gates(executor, stream.gates)
 
     def on_execution_step(self, executor: Any) -> None:
-        """Look after leases, and end a stream that is to be left.
+        """Look after leases, tell of rows, and end a stream that is to be left.
 
         What runs is cancelled by force: that ends even a stopped process, which does not hear anything else.
         """
-        stream = executor._data_context.get_config(_EXIT, "")
-        look_at_gates(executor, _gates.get(stream, {}))
-        exit = _exits.get(stream)
-        if exit is None or not exit.left:
+        stream = _stream_of(executor)
+        if stream is None:
             return
-        for operator in executor._topology:
-            for task in operator.get_active_tasks():
-                ray.cancel(task.get_waitable(), force=True)
-        raise _StreamLeftError
+        look_at_gates(executor, stream.gates)
+        last, _ = executor._output_node
+        if stream.arrived or stream.exit.left or last.has_completed():
+            stream.changed.set()
+        if stream.exit.left:
+            for operator in executor._topology:
+                for task in operator.get_active_tasks():
+                    ray.cancel(task.get_waitable(), force=True)
+            raise _StreamLeftError
+
+
+def _stream_of(executor: Any) -> _Stream | None:
+    return _streams.get(executor._data_context.get_config(_STREAM, ""))
 
 
 def stream_statuses(
@@ -117,17 +151,17 @@ def stream_statuses(
     ``leases`` are what each task of a staged operator needs beside what Ray gives.
     """
     exit = exit or StreamExit()
-    _exits[exit.id] = exit
-    _gates[exit.id] = {
+    gates = {
         stage: UnitGate(of_stage, _GATHERED[stage] or 1, workspace.stop) for stage, of_stage in (leases or {}).items()
     }
+    _streams[exit.id] = stream = _Stream(exit, gates)
     try:
-        yield from _statuses(items, recipes, workspace, options, exit)
+        yield from _statuses(items, recipes, workspace, options, stream)
     except Exception:
         if not exit.left:
             raise
     finally:
-        del _exits[exit.id], _gates[exit.id]
+        del _streams[exit.id]
 
 
 def _statuses(
@@ -135,10 +169,10 @@ def _statuses(
     recipes: Mapping[int, Recipe],
     workspace: Workspace,
     options: StreamOptions,
-    exit: StreamExit,
+    stream: _Stream,
 ) -> Iterator[list[ImageStatus]]:
     context = _context(options)
-    context.set_config(_EXIT, exit.id)
+    context.set_config(_STREAM, stream.exit.id)
     context.custom_execution_callback_classes.append(_Steps)
     blocks = [_to_table(block) for block in blocks_of(items, options.slots, options.block_rows)]
     with DataContext.current(context):
@@ -147,10 +181,16 @@ def _statuses(
         dataset = _operators(dataset, recipes, workspace, options)
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
     left = len(items)
-    for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        rows = _to_statuses(table)
-        left -= len(rows)
-        yield rows
+    bundles = dataset.iter_internal_ref_bundles()
+    while True:
+        stream.wait()
+        bundle = next(bundles, None)
+        if bundle is None:
+            return
+        for table in ray.get(list(bundle.block_refs)):
+            rows = _to_statuses(table)
+            left -= len(rows)
+            yield rows
         if not left and workspace.stop.exists():
             return  # the stream would look for more for another tenth of a second, and somebody waits for the CPUs
 
