@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from functools import cache
+from types import ModuleType
 from typing import Any
 
-from numba.core.caching import IndexDataCacheFile, UserWideCacheLocator
+from numba.core.caching import IndexDataCacheFile, UserWideCacheLocator, _SourceFileBackedLocatorMixin
 
 from pipelines.kernel_cache import private_directory
 
@@ -36,4 +39,34 @@ def _save(self: Any, key: Any, data: Any) -> None:
     self._save_index({**self._load_index(), key: name})
 
 
+def _source_stamp(self: Any) -> tuple[Any, ...]:
+    """``get_source_stamp`` with the files that a kernel's module takes functions from: they are compiled into it.
+
+    numba looks at the module's own file only, and would go on with what it compiled before another one changed.
+    """
+    return tuple(_of_own_file(_OtherFile(path)) for path in (self._py_file, *_taken_from(self._py_file)))
+
+
+class _OtherFile:
+    def __init__(self, path: str) -> None:
+        self._py_file = path
+
+
+@cache
+def _taken_from(py_file: str) -> tuple[str, ...]:
+    """Files of the same package as the module of a file, of all that it has imported from."""
+    modules = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == py_file]
+    found: dict[str, ModuleType] = {}
+    while modules:
+        module = modules.pop()
+        package = module.__name__.partition(".")[0]
+        for name in {getattr(value, "__module__", None) or "" for value in vars(module).values()}:
+            if name.partition(".")[0] == package and name in sys.modules and name not in found:
+                found[name] = sys.modules[name]
+                modules.append(sys.modules[name])
+    return tuple(sorted({str(module.__file__) for module in found.values()} - {py_file}))
+
+
+_of_own_file = _SourceFileBackedLocatorMixin.get_source_stamp
+_SourceFileBackedLocatorMixin.get_source_stamp = _source_stamp
 IndexDataCacheFile.save = _save

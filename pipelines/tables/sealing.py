@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -77,7 +77,8 @@ def seal_part(request: SealRequest) -> tuple[Written, ...]:
     is_wide = has_wide_rows(saved_schema(request.requests))
     for analysis, schema in scopes_schemas(request.requests).items():
         target = request.target.with_name(scopes_part(request.target.name, analysis.name))
-        inputs = [_with_arrays(entry, analysis.name, schema, opened) for entry in request.inputs]
+        file_with = lru_cache(OPEN_FILES)(partial(_file_with, analysis.name, frozenset(schema.names[1:]), opened))
+        inputs = [_with_arrays(entry, file_with) for entry in request.inputs]
         whole = _one_file(inputs, opened)
         with appearing(target, durable=request.durable) as temporary:
             if whole is not None and whole.fields == fields_of(schema):
@@ -93,19 +94,29 @@ def seal_part(request: SealRequest) -> tuple[Written, ...]:
     return files_as_written(request.target.parent, names)  # here, where it is done side by side
 
 
-def _with_arrays(
-    entry: InputParts, analysis: str, schema: pa.Schema, opened: Callable[[Path], EncodedFile]
-) -> InputParts:
+def _with_arrays(entry: InputParts, file_with: Callable[[Path, frozenset[str] | None], Path | None]) -> InputParts:
     """The input with the one part that has its arrays of an analysis: the latest, and of a sealed one its own file."""
-    names = set(schema.names[1:])
     for part in reversed(entry.parts):
-        if part.columns is not None and not names <= part.columns:
-            continue
-        beside = part.path.with_name(scopes_part(part.path.name, analysis))
-        path = beside if beside.exists() else part.path
-        if names <= opened(path).fields.keys():
-            return replace(entry, parts=(replace(part, path=path),))
+        path = file_with(part.path, part.columns)
+        if path is not None:
+            alone = path == part.path and len(entry.parts) == 1
+            return entry if alone else replace(entry, parts=(replace(part, path=path),))
     return entry
+
+
+def _file_with(
+    analysis: str,
+    names: frozenset[str],
+    opened: Callable[[Path], EncodedFile],
+    part: Path,
+    columns: frozenset[str] | None,
+) -> Path | None:
+    """Where the arrays of an analysis lie that belong to a part: in it, or in a file beside it; None: nowhere."""
+    if columns is not None and not names <= columns:
+        return None
+    beside = part.with_name(scopes_part(part.name, analysis))
+    path = beside if beside.exists() else part
+    return path if names <= opened(path).fields.keys() else None
 
 
 def _one_file(inputs: Sequence[InputParts], opened: Callable[[Path], EncodedFile]) -> EncodedFile | None:

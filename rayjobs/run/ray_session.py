@@ -282,7 +282,7 @@ def _start(
             object_store_memory=EMBEDDED_STORE_BYTES,
             include_dashboard=dashboard,
             _system_config={
-                "num_workers_soft_limit": 0 if meanwhile else WARM_WORKERS_PER_CPU * cpus + 1,  # the coordinator's
+                "num_workers_soft_limit": 0 if meanwhile else WARM_WORKERS_PER_CPU * cpus + 1,  # idle ones that stay
                 "preload_python_modules": [READY] if own else [],
             },
             **_of_a_driver(name),
