@@ -71,6 +71,11 @@ def fact(name: str, holds: bool) -> Measure:
     return Measure(name=name, value=float(holds), bar=1.0)
 
 
+def weakest(measures: Iterable[Measure]) -> Measure:
+    """The one that decides: a missed one before all; a fact, which only holds, says less than a number."""
+    return min(measures, key=lambda measure: (measure.ok, measure.value == measure.bar, measure.margin))
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One figure of the design: met when all of its measures are."""
@@ -84,8 +89,7 @@ class Figure:
 
     def to_json(self) -> dict[str, Any]:
         """The figure with the value and the bar of its weakest measure; all of them when there are several."""
-        weakest = min(self.measures, key=lambda measure: measure.margin)
-        line = {"figure": self.name, **weakest.to_json(), "ok": self.ok}
+        line = {"figure": self.name, **weakest(self.measures).to_json(), "ok": self.ok}
         if len(self.measures) > 1:
             line["measures"] = [measure.to_json() for measure in self.measures]
         return line

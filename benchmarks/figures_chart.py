@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.__main__ import FIGURES, RESULTS
+from benchmarks.__main__ import FIGURES, NOT_YET, RESULTS
 from benchmarks.drawing import Drawing, number
-from benchmarks.figures import Measure
+from benchmarks.figures import Measure, weakest
 
 WIDTH, ROW, TOP = 880, 24, 74
 LEFT, RIGHT = 396, 664
 """Where the scale begins and ends."""
+ALL = sorted([*FIGURES, *NOT_YET], key=lambda figure: int(figure[1:]))
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
@@ -31,14 +32,9 @@ def measures_of(line: Mapping[str, Any]) -> list[Measure]:
     ]
 
 
-def weakest(measures: list[Measure]) -> Measure:
-    """The one that decides: a missed one before all; a fact, which only holds, says less than a number."""
-    return min(measures, key=lambda measure: (measure.ok, measure.value == measure.bar, measure.margin))
-
-
 def figures_chart(results: Mapping[str, Any]) -> str:
     """A row per figure: how many times better than its bar its weakest measure is, on a logarithmic scale."""
-    rows = {figure: weakest(measures_of(results[figure])) if figure in results else None for figure in FIGURES}
+    rows = {figure: weakest(measures_of(results[figure])) if figure in results else None for figure in ALL}
     found = {figure: measure for figure, measure in rows.items() if measure is not None}
     missed = [figure for figure, measure in found.items() if not measure.ok]
     open_ = [figure for figure, measure in rows.items() if measure is None]
@@ -64,7 +60,7 @@ def figures_chart(results: Mapping[str, Any]) -> str:
         y = TOP + ROW * place
         drawing.text(16, y + 16, figure)
         if measure is None:
-            drawing.text(50, y + 16, "not recorded", "dim")
+            drawing.text(50, y + 16, NOT_YET.get(figure, "not recorded"), "dim")
             continue
         drawing.text(50, y + 16, measure.name)
         _mark(drawing, x_of(1), x_of(measure.margin), y, measure.ok)
@@ -104,9 +100,9 @@ def _machines(results: Mapping[str, Any]) -> str:
 
 def figure_rows(results: Mapping[str, Any]) -> Iterator[list[str]]:
     """Every measure as a row of a table: figure, what is measured, value, bar, whether it is met."""
-    for figure in FIGURES:
+    for figure in ALL:
         if figure not in results:
-            yield [figure, "not recorded", "", "", ""]
+            yield [figure, NOT_YET.get(figure, "not recorded"), "", "", ""]
             continue
         for measure in measures_of(results[figure]):
             sign = "≥" if measure.higher_is_better else "≤"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.bars import measure
 from benchmarks.figures import Figure, Measure, Scale, rounded, timed
-from pipelines.models import ImageOperation
+from benchmarks.standard_work import OPERATIONS
 from pipelines.operations import apply_operations
 from pipelines.processor.processor import ExtensibleImageProcessor
 from rayjobs.run.ray_session import ray_session
@@ -27,12 +27,6 @@ from rayjobs.run.ray_session import ray_session
 IMAGES = 64
 SHAPE = (1280, 1920, 3)
 TURNS = 15
-OPERATIONS = (
-    ImageOperation("curves", {"points": [[0, 0], [0.3, 0.25], [1, 1]]}),
-    ImageOperation("unsharp_mask", {"radius": 2, "amount": 0.5}),
-    ImageOperation("hue_saturation", {"saturation": 1.2}),
-)
-
 Images = list[NDArray[np.uint8]]
 
 

@@ -24,6 +24,7 @@ PACKAGES = ("mate-backgrounds", "plasma-workspace-wallpapers")
 BUNDLED = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina")
 """Colour photographs that come inside scikit-image."""
 PHOTOGRAPH = (1920, 1280)
+SMALL_PICTURE = (640, 427)
 SMALL = (480, 320)
 QUALITY = 92
 

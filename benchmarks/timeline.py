@@ -20,10 +20,9 @@ from pathlib import Path
 
 from benchmarks.command_line import run, start, write_job
 from benchmarks.drawing import Drawing, number
-from benchmarks.photographs import CACHE, photographs
+from benchmarks.photographs import CACHE, SMALL_PICTURE, photographs
 from benchmarks.processes import IDLE, Life, watch
 
-SIZE = (640, 427)
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "timeline.svg"
 WIDTH, LEFT, TOP, ROW = 1100, 176, 64, 30
 SHORTEST_S = 0.03
@@ -110,7 +109,8 @@ def draw(lives: Sequence[Life], prompt: float, folder: Path, images: int) -> str
     begin, rows = lives[0].start, list(lanes(lives, folder))
     end = max(life.end for life in lives)
     scale = (WIDTH - LEFT - 16) / (end - begin)
-    title = f"A run of {images} pictures of {SIZE[0]} x {SIZE[1]}: {prompt - begin:.1f} s from Enter to prompt"
+    width, height = SMALL_PICTURE
+    title = f"A run of {images} pictures of {width} x {height}: {prompt - begin:.1f} s from Enter to prompt"
     said = "; ".join(f"{name.strip()}: {life.start - begin:.2f} to {life.end - begin:.2f} s" for life, name, _ in rows)
     drawing = Drawing(WIDTH, TOP + ROW * len(rows) + 12, title, said)
     drawing.text(16, 24, title, size=16)
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=PICTURE, metavar="FILE", help="where the picture goes")
     arguments = parser.parse_args(argv)
     CACHE.mkdir(parents=True, exist_ok=True)
-    files = photographs(arguments.images, SIZE).files
+    files = photographs(arguments.images, SMALL_PICTURE).files
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         scratch = Path(name)
         notes, home = scratch / "notes", scratch / "home"

@@ -24,10 +24,10 @@ from benchmarks.bars import measure
 from benchmarks.baselines import BenchmarkError, pool_rate
 from benchmarks.command_line import run, write_job
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
-from benchmarks.photographs import photographs
+from benchmarks.photographs import SMALL_PICTURE, photographs
 
 MANY, FEW = 10_000, 1_000
-SMALL_JOB, SMALL = 100, (640, 427)
+SMALL_JOB = 100
 PAUSE_S = 6.0
 """Between two jobs, as somebody takes who looks at the first one's results; workers for the next begin meanwhile."""
 WEB_PX, WEB_QUALITY = 1024, 75
@@ -46,7 +46,7 @@ def _against_script(scale: Scale, photographs_of_bar: int) -> Measure:
     script = ["-m", "benchmarks.pool_script", str(listed)]
     sides: dict[str, Callable[[], float]] = {
         "job": partial(_job, scale, files, name=f"job-{count}"),
-        "script": lambda: _program(scale, [sys.executable, *script], [str(scale.workers)]),
+        "script": lambda: _program(scale, [sys.executable, *script], [str(scale.workers)], count),
     }
     taken = take_turns(sides, scale.repeat if photographs_of_bar == FEW else 1)
     detail = {"seconds": _medians(taken), "photographs": count}
@@ -60,7 +60,7 @@ def _against_script(scale: Scale, photographs_of_bar: int) -> Measure:
 
 def p12(scale: Scale) -> Figure:
     """A hundred small pictures: against Ray's own start and end; and on a Ray that is up."""
-    files = photographs(scale.share(SMALL_JOB), SMALL).files
+    files = photographs(scale.share(SMALL_JOB), SMALL_PICTURE).files
     bare = [sys.executable, "-m", "benchmarks.bare_ray_script", str(scale.workers)]
     sides: dict[str, Callable[[], float]] = {
         "job": partial(_job, scale, files, name="small"),
@@ -117,10 +117,11 @@ def p13(scale: Scale) -> Figure:
         "analyses": [],
         "export": {"images": {"format": "jpeg", "quality": WEB_QUALITY, "layout": "flat"}, "data": []},
     }
+    daft = [sys.executable, "-m", "benchmarks.daft_script"]
     sides: dict[str, Callable[[], float]] = {
         "job": partial(_job, scale, files, name="web", **web),
         "vipsthumbnail": lambda: _vipsthumbnail(scale, listed),
-        "Daft": lambda: _program(scale, [sys.executable, "-m", "benchmarks.daft_script", str(listed)], [str(WEB_PX)]),
+        "Daft": lambda: _program(scale, [*daft, str(listed)], [str(WEB_PX)], len(files)),
     }
     taken = take_turns(sides, scale.repeat)
     detail = {"seconds": _medians(taken), "photographs": len(files)}
@@ -151,19 +152,20 @@ def _vipsthumbnail(scale: Scale, listed: Path) -> float:
     one = ["vipsthumbnail", "--size", f"{WEB_PX}x{WEB_PX}>", "-o", f"{output}/%s.jpg[Q={WEB_QUALITY}]"]
     share = -(-scale.images // scale.workers)
     command = ["xargs", "-a", str(listed), "-P", str(scale.workers), "-n", str(share), "env", "VIPS_CONCURRENCY=1"]
-    return _counted(partial(_seconds, [*command, *one]), output, scale)
+    return _counted(partial(_seconds, [*command, *one]), output, scale.images)
 
 
-def _program(scale: Scale, command: Sequence[str], last: Sequence[str]) -> float:
+def _program(scale: Scale, command: Sequence[str], last: Sequence[str], images: int) -> float:
     output = scale.scratch / "other"
-    return _counted(partial(_seconds, [*command, str(output), *last]), output, scale)
+    return _counted(partial(_seconds, [*command, str(output), *last]), output, images)
 
 
-def _counted(seconds: Callable[[], float], output: Path, scale: Scale) -> float:
-    """Run, see that it wrote images, and remove them."""
+def _counted(seconds: Callable[[], float], output: Path, images: int) -> float:
+    """Run, see that it wrote all images, and remove them."""
     taken = seconds()
-    if not any(output.rglob("*.jpg")):
-        raise BenchmarkError(f"nothing was written to {output}")
+    written = sum(1 for _ in output.rglob("*.jpg"))
+    if written < images:
+        raise BenchmarkError(f"{written} of {images} images were written to {output}")
     shutil.rmtree(output)
     return taken
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 
 with suppress(Exception):
-    import numba  # noqa: F401 - before threads are limited, which its pool could never go beyond
+    from pipelines.kernel_cache import keep_kernels, load_numba
+
+    keep_kernels()
+    load_numba()  # before threads are limited, which its pool could never go beyond
     import ray.data._internal.planner  # noqa: F401 - Ray Data imports it with its first task
 
     from pipelines.image_io import EncodeOptions, ReadPolicy
