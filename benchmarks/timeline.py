@@ -109,8 +109,8 @@ def draw(lives: Sequence[Life], prompt: float, folder: Path, images: int) -> str
     begin, rows = lives[0].start, list(lanes(lives, folder))
     end = max(life.end for life in lives)
     scale = (WIDTH - LEFT - 16) / (end - begin)
-    width, height = SMALL_PICTURE
-    title = f"A run of {images} pictures of {width} x {height}: {prompt - begin:.1f} s from Enter to prompt"
+    size = " x ".join(map(str, SMALL_PICTURE))
+    title = f"A run of {images} pictures of {size}: {prompt - begin:.1f} s from Enter to prompt"
     said = "; ".join(f"{name.strip()}: {life.start - begin:.2f} to {life.end - begin:.2f} s" for life, name, _ in rows)
     drawing = Drawing(WIDTH, TOP + ROW * len(rows) + 12, title, said)
     drawing.text(16, 24, title, size=16)

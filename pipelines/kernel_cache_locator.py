@@ -54,17 +54,21 @@ class _OtherFile:
 
 @cache
 def _taken_from(py_file: str) -> tuple[str, ...]:
-    """Files of the same package as the module of a file, of all that it has imported from."""
+    """Files of the same package that the module of a file has functions and classes from, or imports; not constants."""
     modules = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == py_file]
-    found: dict[str, ModuleType] = {}
+    found: set[str] = set()
     while modules:
         module = modules.pop()
         package = module.__name__.partition(".")[0]
-        for name in {getattr(value, "__module__", None) or "" for value in vars(module).values()}:
-            if name.partition(".")[0] == package and name in sys.modules and name not in found:
-                found[name] = sys.modules[name]
+        for value in list(vars(module).values()):
+            name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if not isinstance(name, str) or name.partition(".")[0] != package or name not in sys.modules:
+                continue
+            source = getattr(sys.modules[name], "__file__", None)
+            if source is not None and source not in found and os.path.isfile(source):
+                found.add(source)
                 modules.append(sys.modules[name])
-    return tuple(sorted({str(module.__file__) for module in found.values()} - {py_file}))
+    return tuple(sorted(found - {py_file}))
 
 
 _of_own_file = _SourceFileBackedLocatorMixin.get_source_stamp

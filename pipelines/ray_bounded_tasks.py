@@ -32,7 +32,8 @@ class BoundedTasks(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.end_all()
+        if ray.is_initialized():  # else they are held until Ray's library is gone (``ray_may_end``)
+            self.end_all()
 
     def __len__(self) -> int:
         return len(self._running)

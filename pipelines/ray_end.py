@@ -40,7 +40,13 @@ def ray_may_end() -> Iterator[None]:
     except (SystemExit, Exception) as error:
         if ray.is_initialized():
             raise
-        until = time.monotonic() + TAKEN_DOWN_S
-        while hasattr(ray._private.worker.global_worker, "core_worker") and time.monotonic() < until:
+        library, until = _library(), time.monotonic() + TAKEN_DOWN_S
+        while library is not None and _library() == library and time.monotonic() < until:
             time.sleep(0.01)  # the error's traceback holds what it waited for
         raise RayEndedError("Ray has ended in this process") from error
+
+
+def _library() -> int | None:
+    """Which of Ray's library's connections is there; None: none, and whatever is let go of then asks nothing of it."""
+    worker = ray._private.worker.global_worker
+    return id(worker.core_worker) if hasattr(worker, "core_worker") else None

@@ -52,7 +52,7 @@ STAGED_ROWS = SAVED_ROWS
 _GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
 """Stage -> blocks that make a task; None: each does."""
 QUIET_S = 1.0
-"""After so long without rows, Ray Data's own way of waiting for them is good enough."""
+"""After so long without rows they are waited for in Ray Data's own way, which hears of errors in its loop as well."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
 
@@ -86,16 +86,18 @@ class _Stream:
     """Stage -> what stands before its operator."""
     arrived: Collection[Any] = ()
     """Blocks of rows that nobody has taken yet."""
+    over: bool = False
+    """Whether no more will come."""
     changed: threading.Event = field(default_factory=threading.Event)
-    """Rows have come, or the stream ends."""
+    """One of the two has changed."""
 
     def wait(self) -> None:
-        """Until there are rows to take, or the stream ends.
+        """Until there are rows to take, or the stream is over.
 
         Ray Data looks a hundred times a second whether there are, and takes time from the workers.
         """
         self.changed.clear()
-        if not self.arrived:
+        if not (self.arrived or self.over):
             self.changed.wait(QUIET_S)
 
 
@@ -124,7 +126,8 @@ class _Steps(ExecutionCallback):  # type: ignore[misc]
             return
         look_at_gates(executor, stream.gates)
         last, _ = executor._output_node
-        if stream.arrived or stream.exit.left or last.has_completed():
+        stream.over = stream.exit.left or last.has_completed()
+        if stream.arrived or stream.over:
             stream.changed.set()
         if stream.exit.left:
             for operator in executor._topology:
@@ -181,18 +184,18 @@ def _statuses(
         dataset = _operators(dataset, recipes, workspace, options)
     dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
     left = len(items)
-    bundles = dataset.iter_internal_ref_bundles()
-    while True:
-        stream.wait()
-        bundle = next(bundles, None)
-        if bundle is None:
-            return
+    for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
             rows = _to_statuses(table)
             left -= len(rows)
-            yield rows
+            try:
+                yield rows
+            except GeneratorExit:
+                stream.exit.leave()  # Ray Data only interrupts what runs when nobody takes its rows any more
+                raise
         if not left and workspace.stop.exists():
             return  # the stream would look for more for another tenth of a second, and somebody waits for the CPUs
+        stream.wait()
 
 
 def _context(options: StreamOptions) -> DataContext:

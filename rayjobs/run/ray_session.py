@@ -34,7 +34,7 @@ STAGE_RESOURCES = ("render", "analyze", "export_io")
 EMBEDDED_STORE_BYTES = 2 * 2**30
 """Fused streams pass rows only, so the object store of an embedded run can stay small."""
 WARM_WORKERS_PER_CPU = 2
-"""Workers that Ray keeps warm. By default one per CPU in all: a driver whose neighbour is busy loses its own after a
+"""Idle workers that Ray keeps. By default one per free CPU: a driver whose neighbour is busy loses its own after a
 second, and an urgent task then waits 1.5 s for a fresh one. A run that is alone has nobody so urgent."""
 READY = "pipelines.stages.ray_ready_worker"
 """What workers of a kept Ray import before they belong to a job."""
@@ -282,7 +282,7 @@ def _start(
             object_store_memory=EMBEDDED_STORE_BYTES,
             include_dashboard=dashboard,
             _system_config={
-                "num_workers_soft_limit": 0 if meanwhile else WARM_WORKERS_PER_CPU * cpus + 1,  # idle ones that stay
+                "num_workers_soft_limit": -1 if meanwhile else WARM_WORKERS_PER_CPU * cpus + 1,
                 "preload_python_modules": [READY] if own else [],
             },
             **_of_a_driver(name),

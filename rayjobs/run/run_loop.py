@@ -206,7 +206,8 @@ class RunLoop:
         if threads:
             self.leave()
         for thread in threads:
-            thread.join(LEAVE_S)
+            if thread.is_alive():
+                thread.join(LEAVE_S)
 
     def _follow(self, decision: Granted | Revoked, *, stopping: bool) -> None:
         shard = self._shards.get(decision.shard)
