@@ -83,10 +83,17 @@ def measurer(name: str) -> Callable[[Scale], Figure]:
 
 
 def record(lines: Sequence[Mapping[str, Any]], images: int, path: Path) -> None:
-    """Put figures into the file of results, in the place of earlier ones of the same name."""
+    """Put figures into the file of results, in the place of earlier ones of the same name.
+
+    What was measured the last time, on the same machine with the same packages, is kept beside the new values.
+    """
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    here = machine()
     for line in lines:
-        known[line["figure"]] = {**line, "images": images, "machine": machine()}
+        last = known.get(line["figure"], {})
+        before = {each["name"]: each["value"] for each in last.get("measures", [last])} if last else {}
+        alike = last.get("machine") == here and last.get("images") == images
+        known[line["figure"]] = {**line, "images": images, "machine": here, "before": before if alike else {}}
     ordered = {name: known[name] for name in sorted(known, key=lambda name: int(name[1:]))}
     path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 

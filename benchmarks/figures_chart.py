@@ -99,12 +99,14 @@ def _machines(results: Mapping[str, Any]) -> str:
 
 
 def figure_rows(results: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Every measure as a row of a table: figure, what is measured, value, bar, whether it is met."""
+    """Every measure as a row of a table: figure, what is measured, value, the run before, bar, whether it is met."""
     for figure in ALL:
         if figure not in results:
-            yield [figure, NOT_YET.get(figure, "not recorded"), "", "", ""]
+            yield [figure, NOT_YET.get(figure, "not recorded"), "", "", "", ""]
             continue
+        before = results[figure].get("before", {})
         for measure in measures_of(results[figure]):
             sign = "≥" if measure.higher_is_better else "≤"
             value, bar = _digits(measure.value), f"{sign} {_digits(measure.bar)}"
-            yield [figure, measure.name, value, bar, "met" if measure.ok else "**missed**"]
+            last = _digits(before[measure.name]) if measure.name in before else ""
+            yield [figure, measure.name, value, last, bar, "met" if measure.ok else "**missed**"]

@@ -450,7 +450,7 @@ def others_table() -> str:
 
 def figures_table() -> str:
     """Every measure of the last recorded benchmarks with its bar, for ``performance.md``."""
-    return table(["figure", "measure", "value", "bar", ""], figure_rows(recorded()))
+    return table(["figure", "measure", "value", "run before", "bar", ""], figure_rows(recorded()))
 
 
 def processes_table() -> str:

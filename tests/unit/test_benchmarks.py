@@ -164,7 +164,9 @@ def test_the_command_prints_a_line_per_figure_and_fails_when_a_bar_is_missed(
         ("P2", 24, False),
         ("P1", 24, True),
     ]
-    assert list(json.loads(results.read_text())) == ["P1", "P2"]
+    recorded = json.loads(results.read_text())
+    assert list(recorded) == ["P1", "P2"]
+    assert [line["before"] for line in recorded.values()] == [{"images": 24}, {}]
     assert list(tmp_path.iterdir()) == [results], "scratch is removed"
 
 
