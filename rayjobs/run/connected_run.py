@@ -29,9 +29,9 @@ def connect_and_run(resources: ResourceManager | None, spec: JobSpec, *what: Any
             import rayjobs.run.ray_data_alone  # noqa: F401
 
     with ray_session(name=spec.name, workers=spec.limits.cpus, meanwhile=to_import) as cluster:
-        from rayjobs.run.ray_get_ready import get_ready
+        from rayjobs.run.ray_warm_up import warm_up
 
-        get_ready(cluster, spec, output.root, ledger, wanted, by_ray_data=by_ray_data)
+        warm_up(cluster, spec, output.root, ledger, wanted, by_ray_data=by_ray_data)
         to_import()
         from rayjobs.run.ray_run import run_on_ray
 

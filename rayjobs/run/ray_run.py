@@ -32,9 +32,9 @@ from rayjobs.results.results_store import ResultsStore
 from rayjobs.run.able_nodes import AbleNodes
 from rayjobs.run.progress import Display
 from rayjobs.run.ray_engine import shard_engines
-from rayjobs.run.ray_get_ready import memory_per_cpu
 from rayjobs.run.ray_health import RayHealth
 from rayjobs.run.ray_session import Cluster, ray_session
+from rayjobs.run.ray_warm_up import memory_per_cpu
 from rayjobs.run.ray_workers import WorkerWatch
 from rayjobs.run.run_end import RunEnd
 from rayjobs.run.run_loop import RunLoop

@@ -36,7 +36,7 @@ EMBEDDED_STORE_BYTES = 2 * 2**30
 WARM_WORKERS_PER_CPU = 2
 """Idle workers that Ray keeps. By default one per free CPU: a driver whose neighbour is busy loses its own after a
 second, and an urgent task then waits 1.5 s for a fresh one. A run that is alone has nobody so urgent."""
-READY = "pipelines.stages.ray_ready_worker"
+PRELOADED = "pipelines.stages.ray_preloaded_worker"
 """What workers of a kept Ray import before they belong to a job."""
 CONNECT_S = 10.0
 """How long a cluster may take to answer at all."""
@@ -283,7 +283,7 @@ def _start(
             include_dashboard=dashboard,
             _system_config={
                 "num_workers_soft_limit": -1 if meanwhile else WARM_WORKERS_PER_CPU * cpus + 1,
-                "preload_python_modules": [READY] if own else [],
+                "preload_python_modules": [PRELOADED] if own else [],
             },
             **_of_a_driver(name),
         )

@@ -23,7 +23,7 @@ from rayjobs.job.stage_needs import of_nodes, required
 from rayjobs.run.ray_session import Cluster, first_use
 
 
-def get_ready(
+def warm_up(
     cluster: Cluster,
     spec: JobSpec,
     root: Path,
