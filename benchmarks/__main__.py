@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(figure.to_line(), flush=True)
         lines.append(figure.to_json())
     if arguments.record:
-        record(lines, arguments.images, arguments.record)
+        sizes = {name: getattr(arguments, name) for name in ("images", "repeat", "workers")}
+        record(lines, {**sizes, "machine": machine()}, arguments.record)
     return 0 if all(line["ok"] for line in lines) else 1
 
 
@@ -82,18 +83,17 @@ def measurer(name: str) -> Callable[[Scale], Figure]:
     return found
 
 
-def record(lines: Sequence[Mapping[str, Any]], images: int, path: Path) -> None:
+def record(lines: Sequence[Mapping[str, Any]], setting: Mapping[str, Any], path: Path) -> None:
     """Put figures into the file of results, in the place of earlier ones of the same name.
 
-    What was measured the last time, on the same machine with the same packages, is kept beside the new values.
+    What was measured the last time in the same setting (machine, packages, sizes) is kept beside the new values.
     """
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    here = machine()
     for line in lines:
         last = known.get(line["figure"], {})
-        before = {each["name"]: each["value"] for each in last.get("measures", [last])} if last else {}
-        alike = last.get("machine") == here and last.get("images") == images
-        known[line["figure"]] = {**line, "images": images, "machine": here, "before": before if alike else {}}
+        alike = bool(last) and all(last.get(name) == value for name, value in setting.items())
+        before = {each["name"]: each["value"] for each in last.get("measures", [last])} if alike else {}
+        known[line["figure"]] = {**line, **setting, "before": before}
     ordered = {name: known[name] for name in sorted(known, key=lambda name: int(name[1:]))}
     path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 

@@ -14,7 +14,8 @@ from benchmarks.figures import Figure, Measure, Scale, rounded, say, slope
 from benchmarks.photographs import SMALL, photographs
 
 SIZES = (1_000, 10_500, 20_000)
-"""All by Ray Data: a job of a hundred does without, and its start would be told as the cost of the images between."""
+"""All by Ray Data: one of a hundred does without, and its start would be told as the cost of the images between; so it
+is with less than 513 for ``--images``."""
 
 
 def p9(scale: Scale) -> Figure:

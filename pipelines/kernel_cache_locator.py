@@ -54,7 +54,10 @@ class _OtherFile:
 
 @cache
 def _taken_from(py_file: str) -> tuple[str, ...]:
-    """Files of the same package that the module of a file has functions and classes from, or imports; not constants."""
+    """Files of the same package that the module of a file has functions and classes from, or imports; not constants.
+
+    A package has whatever was imported of it until now, and isn't gone into.
+    """
     modules = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == py_file]
     found: set[str] = set()
     while modules:
@@ -67,7 +70,8 @@ def _taken_from(py_file: str) -> tuple[str, ...]:
             source = getattr(sys.modules[name], "__file__", None)
             if source is not None and source not in found and os.path.isfile(source):
                 found.add(source)
-                modules.append(sys.modules[name])
+                if not hasattr(sys.modules[name], "__path__"):
+                    modules.append(sys.modules[name])
     return tuple(sorted(found - {py_file}))
 
 

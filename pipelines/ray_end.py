@@ -48,5 +48,5 @@ def ray_may_end() -> Iterator[None]:
 
 def _library() -> int | None:
     """Which of Ray's library's connections is there; None: none, and whatever is let go of then asks nothing of it."""
-    worker = ray._private.worker.global_worker
-    return id(worker.core_worker) if hasattr(worker, "core_worker") else None
+    library = getattr(ray._private.worker.global_worker, "core_worker", None)
+    return None if library is None else id(library)
