@@ -7,6 +7,7 @@ tifffile or simplejpeg. The worst differences stand in ``docs/reference/trust.md
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from pipelines.errors import ImageError
 from pipelines.image_io import ReadPolicy, decode_image
 from tests.corpus import GOOD, PHOTO, saved
 from tests.decoder_samples import GRAY, GRAY16, RGB, RGB16, RGBA, SAMPLES, described, tiff_entries
+from tests.openimageio_process import OpenImageIO, openimageio
 from tests.strategies import example_image
 from tests.trust import hold
 
-oiio: Any = pytest.importorskip("OpenImageIO", reason="OpenImageIO isn't installed; decoding isn't compared with it")
+if find_spec("OpenImageIO") is None:
+    pytest.skip("OpenImageIO isn't installed; decoding isn't compared with it", allow_module_level=True)
 STRICT = ReadPolicy()
 _SUFFIXES = {"jpeg": "jpg", "png": "png", "apng": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
 _NOT_THERE = {
@@ -33,22 +36,16 @@ _NOT_THERE = {
 directory whatever it is, colours left premultiplied."""
 
 
-def by_openimageio(data: bytes, directory: Path, name: str) -> NDArray[Any] | None:
-    """(height, width, channels) with straight alpha; None if it doesn't read the file."""
+@pytest.fixture(scope="module")
+def other() -> Iterator[OpenImageIO]:
+    with openimageio() as process:
+        yield process
+
+
+def by_openimageio(other: OpenImageIO, data: bytes, directory: Path, name: str) -> NDArray[Any] | None:
     path = directory / f"a.{_SUFFIXES.get(name.split(maxsplit=1)[0], 'tif')}"
     path.write_bytes(data)
-    wanted = oiio.ImageSpec()
-    wanted["oiio:UnassociatedAlpha"] = 1
-    file = oiio.ImageInput.open(str(path), wanted)
-    if file is None:
-        oiio.geterror()
-        return None
-    try:
-        spec = file.spec()
-        pixels = file.read_image(0, 0, 0, spec.nchannels, oiio.TypeDesc(spec.format.basetype))
-        return None if file.geterror() or pixels is None else np.asarray(pixels)
-    finally:
-        file.close()
+    return other.read(path)
 
 
 def in_channels(pixels: NDArray[Any], count: int) -> NDArray[Any]:
@@ -103,10 +100,10 @@ AREAS = {
 
 
 @pytest.mark.parametrize("area", AREAS)
-def test_openimageio_decodes_the_same(area: str, tmp_path: Path) -> None:
+def test_openimageio_decodes_the_same(area: str, other: OpenImageIO, tmp_path: Path) -> None:
     differences = {}
     for number, (name, data) in enumerate(AREAS[area]()):
-        theirs = by_openimageio(data, tmp_path, name)
+        theirs = by_openimageio(other, data, tmp_path, name)
         assert theirs is not None, name
         ours = decode_image(data, STRICT).pixels
         scale = 257 if ours.dtype == np.uint16 else 1 / 255 if ours.dtype == np.float32 else 1
@@ -128,13 +125,13 @@ def _pages() -> Iterator[tuple[list[tuple[int, int, Any]], bytes]]:
     yield [*described(1, 1), *more, (339, 3, 1)], np.packbits(GRAY > 128, axis=1).tobytes()
 
 
-def test_a_missing_tag_means_what_openimageio_takes_it_to_mean(tmp_path: Path) -> None:
+def test_a_missing_tag_means_what_openimageio_takes_it_to_mean(other: OpenImageIO, tmp_path: Path) -> None:
     """Where both accept a page without one of its tags, they show the same; ours may refuse what could be anything."""
     differences = []
     for entries, strip in _pages():
         for tag, *_ in entries:
             data = tiff_entries([entry for entry in entries if entry[0] != tag], strip)
-            theirs = by_openimageio(data, tmp_path, "tiff")
+            theirs = by_openimageio(other, data, tmp_path, "tiff")
             try:
                 ours = decode_image(data, STRICT)
             except ImageError:
