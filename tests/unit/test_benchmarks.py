@@ -28,9 +28,10 @@ from benchmarks import (
     standard_work,
     vips_script,
 )
+from benchmarks.bars import AT_LEAST, AT_MOST
 from benchmarks.baselines import BenchmarkError, codec_floor, opencv_floor, run_block
 from benchmarks.figures import Figure, Measure, Scale, fact, median_ratio, slope, take_turns, weakest
-from benchmarks.figures_chart import figures_chart, measures_of
+from benchmarks.figures_chart import figures_chart, measures_of, recorded
 from benchmarks.growth import flatness, growth
 from benchmarks.photographs import TileSet, photographs
 from benchmarks.processes import Life, kind_of, name_of
@@ -314,6 +315,13 @@ def test_the_chart_of_figures_says_in_words_what_is_missed() -> None:
     assert "MISSED: 2.6, bar ≤ 2.4" in texts
     assert texts.count("not recorded") == len(command.FIGURES) - 2
     assert any("1 of 16 figures meet their bars. Missed: P3. Not recorded: P2, P4" in text for text in texts)
+
+
+@pytest.mark.parametrize("figure", list(recorded()))
+def test_what_is_recorded_is_held_to_the_bars_of_today(figure: str) -> None:
+    of_today = {bar for bars in (AT_LEAST, AT_MOST) for name, bar in bars.items() if name.split()[0] == figure}
+    facts = {fact("", True).bar}
+    assert {measure.bar for measure in measures_of(recorded()[figure])} <= of_today | facts
 
 
 def test_a_missed_measure_decides_over_all_and_a_number_over_a_fact() -> None:
