@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.pool import Pool
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import standard_work
@@ -78,30 +79,35 @@ def run_block(items: Sequence[WorkItem], recipe: Recipe, workspace: Workspace) -
     return rows
 
 
-def pool_rate(files: Sequence[Path], recipe: Recipe, root: Path, workers: int) -> float:
-    """Images per second of a pool that calls the same per-image function, once it is under way."""
-    items, workspace = standard_work.items(files), standard_work.workspace(root)
-    chunks = [(items[at : at + CHUNK], recipe, workspace) for at in range(0, len(items), CHUNK)]
-    with pool(workers, WarmUp(tuple(items), recipe, workspace)) as processes:
-        started = time.perf_counter()
-        for _ in processes.imap_unordered(_run_chunk, chunks):
-            pass
-        return len(items) / (time.perf_counter() - started)
+def pool_rate(files: Sequence[Path], recipe: Recipe, scratch: Path, workers: int) -> float:
+    """Images per second of a pool that calls the same per-image function, once it is under way.
+
+    It writes into a new directory: over the files of an earlier turn it would first have to read them.
+    """
+    items = standard_work.items(files)
+    with TemporaryDirectory(dir=scratch) as root:
+        workspace = standard_work.workspace(Path(root))
+        chunks = [(items[at : at + CHUNK], recipe, workspace) for at in range(0, len(items), CHUNK)]
+        with pool(workers, WarmUp(tuple(items), recipe, workspace)) as processes:
+            started = time.perf_counter()
+            for _ in processes.imap_unordered(_run_chunk, chunks):
+                pass
+            return len(items) / (time.perf_counter() - started)
 
 
 def _run_chunk(chunk: tuple[Sequence[WorkItem], Recipe, Workspace]) -> int:
     return len(run_block(*chunk))
 
 
-def function_rate(function: Callable[[Path, Path], Any], files: Sequence[Path], root: Path, workers: int) -> float:
-    """Images per second of a pool that calls ``function(source, target)`` for each file."""
-    root.mkdir(parents=True, exist_ok=True)
-    pairs = [(function, file, root / f"{number}.jpg") for number, file in enumerate(files)]
-    with pool(workers, _Call(*pairs[0])) as processes:
-        started = time.perf_counter()
-        for _ in processes.imap_unordered(_run_pair, pairs):
-            pass
-        return len(files) / (time.perf_counter() - started)
+def function_rate(function: Callable[[Path, Path], Any], files: Sequence[Path], scratch: Path, workers: int) -> float:
+    """Images per second of a pool that calls ``function(source, target)`` for each file, into a new directory."""
+    with TemporaryDirectory(dir=scratch) as root:
+        pairs = [(function, file, Path(root) / f"{number}.jpg") for number, file in enumerate(files)]
+        with pool(workers, _Call(*pairs[0])) as processes:
+            started = time.perf_counter()
+            for _ in processes.imap_unordered(_run_pair, pairs):
+                pass
+            return len(files) / (time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,11 +97,11 @@ def p1(scale: Scale) -> Figure:
     runs = JobRuns(tiles.files, scale.scratch, scale.workers)
     recipe = standard_work.recipe()
 
-    def of_pool() -> float:
-        with TemporaryDirectory(dir=scale.scratch) as root:
-            return pool_rate(tiles.files, recipe, Path(root), scale.workers)
-
-    taken = take_turns({"job": runs.rate, "pool": of_pool}, scale.repeat)
+    sides: dict[str, Callable[[], float]] = {
+        "job": runs.rate,
+        "pool": lambda: pool_rate(tiles.files, recipe, scale.scratch, scale.workers),
+    }
+    taken = take_turns(sides, scale.repeat)
     detail = {
         "images_per_s": {name: rounded(statistics.median(rates)) for name, rates in taken.items()},
         "ratios": [rounded(job / other) for job, other in zip(taken["job"], taken["pool"], strict=True)],
@@ -121,7 +121,7 @@ def p2(scale: Scale) -> Figure:
     script = scikit_image_script.process
     sides: dict[str, Callable[[], float]] = {
         "job": runs.rate,
-        "scikit-image": lambda: function_rate(script, sample, scale.scratch / "scikit-image", scale.workers),
+        "scikit-image": lambda: function_rate(script, sample, scale.scratch, scale.workers),
     }
     taken = take_turns(sides, scale.repeat)
     detail = {

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import standard_work
@@ -93,8 +92,7 @@ def _after_a_pause(side: Callable[[], float]) -> float:
 
 
 def _images_alone(scale: Scale, files: Sequence[Path]) -> float:
-    with TemporaryDirectory(dir=scale.scratch) as root:
-        return len(files) / pool_rate(files, standard_work.recipe(), Path(root), scale.workers)
+    return len(files) / pool_rate(files, standard_work.recipe(), scale.scratch, scale.workers)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from numba.core.caching import IndexDataCacheFile, UserWideCacheLocator, _SourceFileBackedLocatorMixin
@@ -44,12 +44,8 @@ def _source_stamp(self: Any) -> tuple[Any, ...]:
 
     numba looks at the module's own file only, and would go on with what it compiled before another one changed.
     """
-    return tuple(_of_own_file(_OtherFile(path)) for path in (self._py_file, *_taken_from(self._py_file)))
-
-
-class _OtherFile:
-    def __init__(self, path: str) -> None:
-        self._py_file = path
+    files = self._py_file, *_taken_from(self._py_file)
+    return tuple(_of_own_file(SimpleNamespace(_py_file=file)) for file in files)
 
 
 @cache

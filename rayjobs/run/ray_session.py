@@ -129,7 +129,7 @@ def ray_session(
         Whether it is to be kept for other programs, and the one that ``rayjobs up`` keeps is left alone in any case.
     meanwhile
         Called while an embedded cluster starts, for imports that are needed after that; what it raises is passed over.
-        Such a cluster is of one run: like one that is kept, it has no agent, which serves Ray's metrics.
+        Such a cluster is of one run: it has no agent, which serves Ray's metrics, and as few idle workers as Ray keeps.
 
     Raises
     ------
