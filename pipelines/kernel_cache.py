@@ -1,7 +1,7 @@
 """Where compiled kernels are kept: beside their source or in the user's cache, else in a private directory.
 
 numba refuses to compile what it can't keep anywhere. Where packages are installed read-only and nobody has a home, as
-in containers, there is still the directory for temporary files. numba itself is imported by ``load_numba`` alone.
+in containers, there is still the directory for temporary files. numba itself isn't imported here.
 """
 
 from __future__ import annotations
@@ -20,21 +20,6 @@ def keep_kernels() -> None:
     if _user_cache() is not None:  # without a home numba would make a directory of the name "~"
         usual.append("UserWideCacheLocator")
     os.environ.setdefault(_VARIABLE, ",".join([*usual, _PRIVATE]))
-
-
-def load_numba() -> None:
-    """Import numba without SciPy's linear algebra, which it imports only to see that it is there.
-
-    That is a third of what numba takes to load. A kernel that multiplies matrices imports it when it needs it.
-    """
-    from numba.np import linalg
-
-    check = linalg.ensure_blas
-    linalg.ensure_blas = lambda: None  # SciPy is always there
-    try:
-        import numba.np.arraymath  # noqa: F401
-    finally:
-        linalg.ensure_blas = check
 
 
 def private_directory() -> Path:

@@ -62,7 +62,8 @@ class Band:
         if self.values[0].dtype == np.uint8 and self.values[0].size % 4 == 0:
             sums = count_lab_of_bytes(*self.values, _paired_linear_table(), matrix, counts)
         else:
-            sums = count_lab(*self.linear(), matrix, counts)
+            red, green, blue = self.linear()
+            sums = count_lab(red, green, blue, matrix, counts)
         return sums[0], sums[1]
 
 

@@ -52,7 +52,7 @@ class ScopeCounts:
         self._columns = np.zeros((256 if self._by_level else 0, _COLUMN), np.uint32)
         self._levels = self._columns[:, : 4 * 256].reshape(-1, 4, 256)
         self._hues = np.zeros((HUES + 1 if self._by_hue else 0, 256), np.uint32)
-        self._lab = np.zeros((2 if self._by_lab else 0, 256, 256), np.uint32)
+        self._lab = np.zeros((256 if self._by_lab else 0, 256), np.uint32)
         self._lab_sums = [0, 0]
         self._pixels = 0
 
@@ -95,7 +95,7 @@ class ScopeCounts:
         if self._by_hue:
             self._hues[HUES, 0] -= count
         if self._by_lab:
-            self._lab[0, 128, 128:129] -= np.uint32(count)  # may wrap: the sum of the two tables is right again
+            self._lab[128, 128] -= np.uint32(count)
             self._lab_sums = [total - count * NEUTRAL for total in self._lab_sums]
 
     def result(self, scope: str) -> Result:
@@ -112,7 +112,7 @@ class ScopeCounts:
         if scope == "saturation_histogram":
             return {"counts": self._hues.sum(axis=0, dtype=np.uint32)}
         mean_a, mean_b = (self._mean(total) for total in self._lab_sums)
-        return {"counts": self._lab.sum(axis=0, dtype=np.uint32), "mean_a": mean_a, "mean_b": mean_b}
+        return {"counts": self._lab.copy(), "mean_a": mean_a, "mean_b": mean_b}
 
     def _mean(self, total: int) -> float | None:
         from pipelines.analyses.scope_kernels import NEUTRAL

@@ -5,15 +5,14 @@ red, green and blue hold the pixels of whole rows. What is computed per pixel go
 so that it compiles to vector instructions; counting, which can't, is a loop of its own.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.compiled_arithmetic import fused
 from pipelines.operations.lookup_kernels import look_up_floats
 
@@ -30,18 +29,36 @@ _KAPPA = np.float32(24389 / 27 / 116)
 _EPSILON = np.float32(216 / 24389)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def luma_of_integers(red: Plane, green: Plane, blue: Plane, weights: tuple[float, float, float], luma: Plane) -> None:
     """``numpy.rint(r * red + g * green + b * blue)`` in float64, in the units of the planes."""
     for i in range(luma.size):
         luma[i] = np.rint(weights[0] * red[i] + weights[1] * green[i] + weights[2] * blue[i])
 
 
+@kernel
+def count_bins(bins: Plane, counts: Counts) -> None:
+    """counts[bin] += 1 for every bin; they are unsigned and lie within ``counts``.
+
+    Four walks at once: neighbours are often in the same bin, and the count of one then waits for that of the other.
+    """
+    length = bins.size // 4
+    first, second = bins[:length], bins[length : 2 * length]
+    third, fourth = bins[2 * length : 3 * length], bins[3 * length : 4 * length]
+    for i in range(length):
+        counts[first[i]] += 1
+        counts[second[i]] += 1
+        counts[third[i]] += 1
+        counts[fourth[i]] += 1
+    for i in range(4 * length, bins.size):
+        counts[bins[i]] += 1
+
+
 _ONE = np.float32(1)
 """A sample times this is float32 for uint8 and float64 for all else: the narrowest type that is exact below."""
 
 
-@numba.njit(inline="always")
+@kernel(inline="always")
 def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: np.float32) -> np.float32:
     """HSV hue in degrees, times the chroma; ``top`` is the largest of the three."""
     zero, third, two_thirds, whole = np.float32(0), np.float32(120), np.float32(240), np.float32(360)
@@ -52,7 +69,7 @@ def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: 
     return from_red * chroma + np.float32(60) * difference
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def hue_bins(
     red: Plane, green: Plane, blue: Plane, per_degree: float, offset: float, achromatic: int, hue: NDArray[np.uint16]
 ) -> None:
@@ -71,14 +88,14 @@ def hue_bins(
         hue[i] = np.uint16(np.int32(achromatic) if chroma == 0 else place)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def count_hue_and_saturation(
     red: Plane, green: Plane, blue: Plane, achromatic: int, places: NDArray[np.uint32], counts: Counts
 ) -> None:
     """Count the pixels in the flat array [degree of hue, saturation], 256 saturations; ``places`` is written over.
 
     The degrees are those of ``hue_bins``, from 0; saturation: floor(256 * HSV saturation), at most 255, 0 where
-    R = G = B = 0. One count for both is sooner done than two, and equal neighbours wait less for each other.
+    R = G = B = 0. One count for both is sooner done than two.
     """
     bins = np.float32(256)
     for i in range(places.size):
@@ -90,11 +107,10 @@ def count_hue_and_saturation(
         hue = np.int32(achromatic) if chroma == 0 else hue
         saturation = min(np.int32(bins * chroma / (_ONE if top == 0 else top)), np.int32(255))
         places[i] = np.uint32((hue << np.int32(8)) + saturation)
-    for i in range(places.size):
-        counts[places[i]] += 1
+    count_bins(places, counts)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def look_up(samples: Plane, table: NDArray[np.float32], values: NDArray[np.float32]) -> None:
     """values[i] = table[samples[i]] for unsigned samples."""
     for i in range(samples.size):
@@ -107,7 +123,7 @@ _SERIES = tuple(np.float32(c) for c in (0.145696655, 0.174476832, 0.2222168, 0.3
 """(1 - r) ** (-1/3) for abs(r) <= 0.1024, fitted at the Chebyshev points: 1e-7 off at most."""
 
 
-@numba.njit(inline="always")
+@kernel(inline="always")
 def _lightness_root(t: np.float32) -> np.float32:
     """f(t) of CIE 1976: cube root above (6/29)**3, a line below; the root within 5e-7 of its value.
 
@@ -125,7 +141,7 @@ def _lightness_root(t: np.float32) -> np.float32:
     return root if t > _EPSILON else line
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def lab_of_linear(
     red: NDArray[np.float32],
     green: NDArray[np.float32],
@@ -156,16 +172,15 @@ def lab_of_linear(
         b[i] = np.int32(NEUTRAL) if gray else place_b
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count_places(
     a: NDArray[np.int32], b: NDArray[np.int32], places: NDArray[np.uint32], counts: Counts
 ) -> tuple[int, int]:
     """Count at most LAB_PIXELS pixels at [a, b], on the grid of whole numbers; returns the sums of a and b.
 
-    ``counts`` holds two tables, flat, that take turns: a pixel is often as the one before it, and its count would wait
-    for that. The sums of the whole and of the broken parts of a and b fit in 32 bits.
+    The sums of the whole and of the broken parts of a and b fit in 32 bits.
     """
-    fraction, row, table = np.int32((1 << FRACTION_BITS) - 1), np.int32(8), np.int32(16)
+    fraction, row = np.int32((1 << FRACTION_BITS) - 1), np.int32(8)
     high_a, low_a, high_b, low_b = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
     for i in range(a.size):
         whole_a, whole_b = a[i] >> np.int32(FRACTION_BITS), b[i] >> np.int32(FRACTION_BITS)
@@ -173,18 +188,16 @@ def _count_places(
         high_b = np.int32(high_b + whole_b)
         low_a = np.int32(low_a + (a[i] & fraction))
         low_b = np.int32(low_b + (b[i] & fraction))
-        places[i] = np.uint32((whole_a << row) + whole_b + ((np.int32(i) & np.int32(1)) << table))
-    for i in range(a.size):
-        counts[places[i]] += 1
+        places[i] = np.uint32((whole_a << row) + whole_b)
+    count_bins(places[: a.size], counts)
     return (int(high_a) << FRACTION_BITS) + int(low_a), (int(high_b) << FRACTION_BITS) + int(low_b)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
     """Count the pixels at [a*, b*], on the grid of whole numbers from -128; returns the sums of a* and b*.
 
-    ``counts``: two tables, flat, each of which gets some of the pixels. The planes hold linear light, float32 in 0..1.
-    Matrix and units: ``lab_of_linear``.
+    The planes hold linear light, float32 in 0..1. Matrix and units: ``lab_of_linear``.
     """
     lab, places = np.empty((2, LAB_PIXELS), np.int32), np.empty(LAB_PIXELS, np.uint32)
     sum_a, sum_b = 0, 0
@@ -198,7 +211,7 @@ def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, .
     return sum_a, sum_b
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_lab_of_bytes(
     red: NDArray[np.uint8],
     green: NDArray[np.uint8],
@@ -228,14 +241,7 @@ def count_lab_of_bytes(
     return sum_a, sum_b
 
 
-@numba.njit(cache=True, nogil=True)
-def count_bins(bins: Plane, counts: Counts) -> None:
-    """counts[bin] += 1 for every bin; they are unsigned and lie within ``counts``."""
-    for i in range(bins.size):
-        counts[bins[i]] += 1
-
-
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_levels(
     red: NDArray[np.uint8],
     green: NDArray[np.uint8],

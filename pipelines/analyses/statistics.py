@@ -155,7 +155,8 @@ class StatisticsAccumulator:
             if unknown:
                 planes = tuple(np.where(finite, plane, np.float32(0)) for plane in planes)
         hue = np.empty(planes[0].size, np.uint16)
-        hue_bins(*planes, float(HUES_PER_DEGREE), 0.5, HUES + 1, hue)
+        red, green, blue = planes
+        hue_bins(red, green, blue, float(HUES_PER_DEGREE), 0.5, HUES + 1, hue)
         count_bins(hue, self._hues)
         self._hues[HUES + 1] -= unknown
 

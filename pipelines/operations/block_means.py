@@ -3,15 +3,14 @@
 Imports numba: import this module inside functions only.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image
 
@@ -37,7 +36,7 @@ def block_means(image: Image, halvings: int) -> Image:
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _block_means(
     source: Samples, channels: int, halvings: int, half: np.float32, sums: Samples, result: Samples
 ) -> None:
@@ -52,7 +51,7 @@ def _block_means(
         _mean(sums[halvings % 2], share, half, result[row])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_two(a: Samples, b: Samples, is_first: bool, sums: Samples) -> None:
     if is_first:
         for i in range(sums.size):
@@ -62,7 +61,7 @@ def _add_two(a: Samples, b: Samples, is_first: bool, sums: Samples) -> None:
             sums[i] += a[i] + b[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_neighbours(sums: Samples, channels: int, target: Samples) -> None:
     if channels == 1:
         for i in range(target.size):
@@ -74,7 +73,7 @@ def _add_neighbours(sums: Samples, channels: int, target: Samples) -> None:
         target[3 * i + 2] = sums[6 * i + 2] + sums[6 * i + 5]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _mean(sums: Samples, share: np.float32, half: np.float32, row: Samples) -> None:
     for i in range(row.size):
         row[i] = np.float32(sums[i]) * share + half

@@ -4,17 +4,16 @@ Planes let the compiler use vector instructions (interleaved pixels don't), part
 Imports OpenCV and numba: import this module inside functions only.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.registry import Image
 
 BAND_PIXELS = 1 << 16
@@ -33,7 +32,7 @@ def flat(image: Image) -> NDArray[Any]:
     return samples
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def take_apart(pixels: NDArray[Any], red: Plane, green: Plane, blue: Plane) -> None:
     """The samples of as many RGB pixels, flat, as the planes hold."""
     one, two = np.uint64(1), np.uint64(2)
@@ -44,7 +43,7 @@ def take_apart(pixels: NDArray[Any], red: Plane, green: Plane, blue: Plane) -> N
         blue[i] = pixels[start + two]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def put_together(red: Plane, green: Plane, blue: Plane, pixels: NDArray[Any]) -> None:
     """The reverse of ``take_apart``."""
     one, two = np.uint64(1), np.uint64(2)

@@ -4,30 +4,30 @@ The first row says how long a sum is; those that it is added to may be longer. I
 functions only.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.kernel_compiler import kernel
 
 Row = NDArray[np.float32]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add_squares(here: Row, there: Row, total: Row) -> None:
     for i in range(here.size):
         difference = here[i] - there[i]
         total[i] += difference * difference
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add(values: Row, total: Row) -> None:
     for i in range(values.size):
         total[i] += values[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add_product(values: Row, weights: Row, total: Row) -> None:
     for i in range(values.size):
         total[i] += values[i] * weights[i]

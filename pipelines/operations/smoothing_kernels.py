@@ -4,7 +4,6 @@ Imports numba and OpenCV: import this module inside functions only. No loop depe
 tiles with their surroundings give exactly the pixels of the whole image.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from functools import lru_cache
@@ -12,10 +11,10 @@ from math import ceil
 from typing import Any
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image, Shares
@@ -37,7 +36,7 @@ def sharpened(image: Image, blurred: Image, amount: float, threshold: float) -> 
     return result
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sharpen(
     image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32, top: np.float32
 ) -> None:
@@ -50,7 +49,7 @@ def _sharpen(
         result[i] = np.int32(sharp + np.float32(0.5))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sharpen_floats(
     image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32
 ) -> None:
@@ -90,7 +89,7 @@ def _whole_weights(sigma: float, unit: int) -> NDArray[np.uint16]:
     return np.asarray(whole, np.uint16)
 
 
-@numba.njit(inline="always")
+@kernel(inline="always")
 def _mirrored(place: int, size: int) -> int:
     """Where a place outside of 0..size-1 lies when the border pixel is a mirror."""
     while place < 0 or place >= size:
@@ -104,7 +103,7 @@ def _mirrored(place: int, size: int) -> int:
 # samples, 2.8 ms instead of 7 ms for 2.4 megapixels of RGB by OpenCV's blur and a second walk.
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sharpen_rows(
     image: Samples,
     channels: int,
@@ -144,7 +143,7 @@ def _sharpen_rows(
         _sharpen_row(here, blurred, amount, threshold, result[y])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _blur_row(
     padded: NDArray[np.uint16], channels: int, weights: NDArray[np.uint16], blurred: NDArray[np.uint16]
 ) -> None:
@@ -167,7 +166,7 @@ def _blur_row(
             blurred[x] = plus_high_product(total, np.uint16(farther_left[x] + farther_right[x]), farther_weight)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sharpen_row(
     image: Samples, blurred: NDArray[np.uint16], amount: np.float32, threshold: np.float32, result: Samples
 ) -> None:
@@ -220,14 +219,14 @@ def _median_by_rank(padded: Plane, radius: int, visible: NDArray[np.uint16] | No
             target = result[row : row + step, column : column + step]
             rows, columns = target.shape
             place = np.s_[row : row + rows + 2 * radius, column : column + columns + 2 * radius]
-            values, ranks = np.unique(padded[place], return_inverse=True)
-            ranks = ranks.reshape(rows + 2 * radius, -1).astype(np.uint16)
+            values, numbers = np.unique(padded[place], return_inverse=True)
+            ranks = numbers.reshape(rows + 2 * radius, -1).astype(np.uint16)
             medians = ranks[radius : radius + rows, radius : radius + columns].copy()
             _window_median(ranks, radius, None if visible is None else visible[place].copy(), medians)
             target[:] = values[medians]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _window_median(
     padded: NDArray[np.uint16], radius: int, visible: NDArray[np.uint16] | None, result: NDArray[np.uint16]
 ) -> None:
@@ -253,7 +252,7 @@ def _window_median(
                 number += _count_column(padded, row, side, column + side, visible, counts, 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count_column(
     padded: NDArray[np.uint16],
     row: int,
@@ -277,7 +276,7 @@ def _count_column(
     return total
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@kernel(inline="always")
 def _at_rank(counts: NDArray[np.uint16], rank: int) -> int:
     place = 0
     for level in range(4):
@@ -306,7 +305,7 @@ STRIP = 512
 """Columns that are worked on together, so that the buffers of the bilateral filter stay in the processor's cache."""
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane | None, result: Plane) -> None:
     """Mean of each window, weighted by place (``weights``) and by exp(-scale * squared distance of the colours).
 
@@ -348,7 +347,7 @@ def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane |
                         result[channel, row, start + i] = total[channel, i] / norm[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _weigh(near: Plane, scale: np.float32, weight: np.float32) -> None:
     for i in range(near.size):
         t = near[i] * scale

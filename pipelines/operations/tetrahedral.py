@@ -5,15 +5,14 @@ J. Electronic Imaging 4(3), 1995: a cell of the table is cut into six tetrahedra
 corners of the one that holds the colour are weighted. Imports numba: import this module inside functions only.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.planes import Limits, Plane, as_rgb, change_by_bands, clipping
 from pipelines.operations.registry import Image
 
@@ -52,7 +51,7 @@ def interpolate(image: Image, table: NDArray[np.float32], domain: tuple[Sequence
 # three times as long. Rows are indexed one by one, since unpacking an array in numba keeps the loop scalar as well.
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _find(
     red: Plane, green: Plane, blue: Plane, size: np.int32, to_place: Weights, corners: Corners, weights: Weights
 ) -> None:
@@ -90,7 +89,7 @@ def _find(
         weight_4[i] = smallest
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _weigh(
     red: Plane, green: Plane, blue: Plane, entries: Weights, corners: Corners, weights: Weights, limits: Limits
 ) -> None:

@@ -3,15 +3,14 @@
 Imports numba and OpenCV: import this module inside functions only. Arrays are gray (M, N) or RGB (M, N, 3).
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.kernel_compiler import kernel
 from pipelines.operations.planes import Plane, change_by_bands, clipping
 from pipelines.operations.registry import Image, Shares, levels
 
@@ -27,7 +26,7 @@ def level_counts(image: Image) -> NDArray[np.int64]:
     return counts
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count(samples: Plane, counts: NDArray[np.int64]) -> None:
     for sample in samples:
         counts[sample] += 1
@@ -67,7 +66,7 @@ def with_value(image: Image, value: Image) -> Image:
     return change_by_bands(image, change)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _replace_value(red: Plane, green: Plane, blue: Plane, value: Plane, half: np.float32) -> None:
     for i in range(red.size):
         r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
@@ -127,7 +126,7 @@ def _between_centres(edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArr
     return low, (place - low).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _tile_tables(
     position: Plane, rows: NDArray[np.int64], columns: NDArray[np.int64], clip_limit: float, tables: NDArray[np.float32]
 ) -> None:
@@ -152,7 +151,7 @@ def _tile_tables(
                 tables[i, j, level] = min(reached / total, 1.0) if total else level / 255
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _blend(
     position: Plane,
     tables: NDArray[np.float32],

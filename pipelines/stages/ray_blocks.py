@@ -4,7 +4,6 @@ Ray Data (``ray_stream``) takes longer to import, to begin and to end than a few
 does, and what comes of one whose worker dies, is the same.
 """
 
-# mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
 import threading

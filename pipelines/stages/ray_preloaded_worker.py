@@ -9,12 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 with suppress(Exception):
-    from pipelines.kernel_cache import keep_kernels, load_numba
-
-    keep_kernels()
-    load_numba()  # before threads are limited, which its pool could never go beyond
     import ray.data._internal.planner  # noqa: F401 - Ray Data imports it with its first task
 
+    import pipelines.kernel_compiler  # noqa: F401 - before threads are limited, which numba's pool could never go beyond
     from pipelines.image_io import EncodeOptions, ReadPolicy
     from pipelines.models import AnalysisRequest, ImageOperation
     from pipelines.stages import ray_stream  # noqa: F401 - all that the operators need

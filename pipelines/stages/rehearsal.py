@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.cpu_threads import limit_threads
-from pipelines.kernel_cache import keep_kernels, load_numba
 from pipelines.models import ImageOperation, WorkItem
 from pipelines.operations.chain import RESIZE
 from pipelines.stages.image_stages import analyze, produced_files, render_frame
@@ -30,9 +29,7 @@ def rehearse(recipe: Recipe) -> None:
     """
     recipe = replace(recipe, operations=tuple(map(_small, recipe.operations)))
     limit_threads()
-    keep_kernels()
     with suppress(Exception):
-        load_numba()
         import cv2
 
         noise = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)

@@ -106,7 +106,8 @@ def _kernels() -> Finding:
     except Exception as error:  # noqa: BLE001 - a broken library, or no directory that numba may write
         text = fault_in(error) or f"{type(error).__name__}: {error}"
         return Finding("problem", "compiled kernels", f"{text}; or set NUMBA_CACHE_DIR to a writable directory")
-    return Finding("ok", "compiled kernels", str(scope_kernels.count_bins.stats.cache_path))
+    place = scope_kernels.count_bins.stats.cache_path  # type: ignore[attr-defined] # numba's, of what it compiles
+    return Finding("ok", "compiled kernels", str(place))
 
 
 def _broken_library() -> str | None:
