@@ -7,8 +7,8 @@ import time
 from actors.resources.cluster_view import ClusterView, Node
 from actors.resources.performance_monitor import PerformanceMonitor
 
-NODES_S = 1.0
-"""How long a look at the nodes is good for."""
+NODES_S = 2.0
+"""How long a look at the nodes is good for; it costs this process and Ray's control service some milliseconds."""
 
 
 class FreshNodes:

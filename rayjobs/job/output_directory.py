@@ -17,6 +17,7 @@ CANCEL = "cancel"
 PAUSE = "pause"
 PRIORITY = "priority"
 RESULTS = "results"
+REQUEST = "request-"
 LOOK_S = 0.1
 """How often it is looked whether a run has stopped."""
 
@@ -111,43 +112,52 @@ class OutputDirectory:
         """The ledger, for the one who holds the lock."""
         return JobLedger(self.ledger)
 
-    # Another process asks the driver for something by a file; the driver looks a few times a second.
+    # Another process asks the driver for something by a file; the driver looks a few times a second, at all at once:
+    # beside workers that have every CPU, each file that it looks for in vain costs them as much as listing them.
+
+    def _requests(self) -> list[str]:
+        """The names of those files, without ``request-``."""
+        try:
+            names = os.listdir(self.control)
+        except FileNotFoundError:
+            return []
+        return [name.removeprefix(REQUEST) for name in names if name.startswith(REQUEST)]
 
     def request(self, what: str) -> None:
         """Ask the running driver to ``cancel`` or ``pause``."""
-        (self.control / f"request-{what}").touch()
+        (self.control / f"{REQUEST}{what}").touch()
 
     def requested(self) -> str | None:
         """What somebody asked for, cancelling first."""
-        return next((what for what in (CANCEL, PAUSE) if (self.control / f"request-{what}").exists()), None)
+        requests = self._requests()
+        return next((what for what in (CANCEL, PAUSE) if what in requests), None)
 
     def request_priority(self, priority: str) -> None:
         """Ask the running driver to go on with another priority."""
-        final = self.control / f"request-{PRIORITY}"
+        final = self.control / f"{REQUEST}{PRIORITY}"
         with own_file(final) as temporary:
             temporary.write_text(priority)
             replace_own(temporary, final)
 
     def requested_priority(self) -> str | None:
         """The priority that somebody asked for since the last call."""
-        request = self.control / f"request-{PRIORITY}"
-        try:
-            priority = request.read_text()
-            remove_own(request)
-        except FileNotFoundError:
+        if PRIORITY not in self._requests():
             return None
+        request = self.control / f"{REQUEST}{PRIORITY}"
+        priority = request.read_text()
+        remove_own(request)
         return priority
 
     # Partial results are asked for by several at a time: each has a token of its own, and reads the answer to it.
 
     def request_results(self, token: str) -> None:
         """Ask the running driver for partial results."""
-        (self.control / f"request-{RESULTS}-{token}").touch()
+        (self.control / f"{REQUEST}{RESULTS}-{token}").touch()
 
     def results_requests(self) -> list[str]:
         """The tokens of those who asked and have no answer yet."""
-        paths = self.control.glob(f"request-{RESULTS}-*")
-        tokens = [path.name.removeprefix(f"request-{RESULTS}-") for path in paths]
+        asked = f"{RESULTS}-"
+        tokens = [name.removeprefix(asked) for name in self._requests() if name.startswith(asked)]
         return [token for token in tokens if not self._answer(token).exists()]
 
     def answer_results(self, token: str, error: str) -> None:
@@ -164,7 +174,7 @@ class OutputDirectory:
             return None
 
     def forget_results_request(self, token: str) -> None:
-        remove_own(self.control / f"request-{RESULTS}-{token}")
+        remove_own(self.control / f"{REQUEST}{RESULTS}-{token}")
         remove_own(self._answer(token))
 
     def _answer(self, token: str) -> Path:
@@ -186,9 +196,9 @@ class OutputDirectory:
 
     def clear_requests(self) -> None:
         for what in (CANCEL, PAUSE, PRIORITY):
-            remove_own(self.control / f"request-{what}")
+            remove_own(self.control / f"{REQUEST}{what}")
         for asked in self.control.glob(f"*-{RESULTS}-*"):
-            if asked.name.startswith((f"request-{RESULTS}-", f"answer-{RESULTS}-")):
+            if asked.name.startswith((f"{REQUEST}{RESULTS}-", f"answer-{RESULTS}-")):
                 remove_own(asked)
 
 

@@ -29,6 +29,8 @@ from rayjobs.run.stopped_run import clear_temporary
 
 ANSWER_WAIT_S = 120.0
 """How long a running job may take to write its partial results."""
+ASKED_S = 0.25
+"""How often the driver looks whether somebody asked."""
 ENDING_WAIT_S = 20.0
 """How long a run that was stopped may take for them: whoever stopped it waits for its end."""
 
@@ -138,7 +140,7 @@ def answering(ledger: JobLedger, output: OutputDirectory, spec: JobSpec) -> Iter
 def _answer(
     ledger: JobLedger, output: OutputDirectory, spec: JobSpec, ended: threading.Event, go_on: Callable[[], None]
 ) -> None:
-    while not ended.wait(LOOK_S):
+    while not ended.wait(ASKED_S):
         tokens = output.results_requests()
         if not tokens:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -133,10 +134,13 @@ def _grants(spec: JobSpec, facts: JobFacts, cluster: Cluster, coordinator: TaskC
 def _count(job: str, spent: WorkSpent, monitor: PerformanceMonitor, rows: Sequence[ImageStatus]) -> None:
     """Add committed rows to the work that the job has cost, and to the metrics."""
     spent.add(rows)
+    work: dict[tuple[str, str | None], list[float]] = defaultdict(list)
     for row in rows:
         stages = row.spent or {AT_ONCE: (row.seconds, 0.0)}
         for stage, (seconds, _) in stages.items():
-            monitor.ended(job=job, stage=stage, reason=row.reason, seconds=seconds)
+            work[stage, row.reason].append(seconds)
+    for (stage, reason), each in work.items():
+        monitor.ended(job=job, stage=stage, reason=reason, count=len(each), seconds=sum(each))
 
 
 def _trouble(health: RayHealth, coordinator: TaskCoordinator) -> str | None:

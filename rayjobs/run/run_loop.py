@@ -24,7 +24,8 @@ from rayjobs.run.progress import Display, Rate, Snapshot
 from rayjobs.run.run_end import RunEnd, stop_asked
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
 
-POLL_S = 0.2
+POLL_S = 0.5
+"""How often it is looked whether somebody wants the run to stop; decisions and ended shards are heard of at once."""
 REVOKED_POLL_S = 0.02
 """While a shard releases its CPUs, because somebody more urgent waits for them."""
 GRACE_S = 10.0
