@@ -82,12 +82,12 @@ class Task:
         return _values_of(self)
 
     def __setstate__(self, values: tuple[Any, ...]) -> None:
-        for name, value in zip(_FIELDS, values, strict=True):
-            object.__setattr__(self, name, value)
+        for put, value in zip(_PUTS, values, strict=True):
+            put(self, value)
 
 
-_FIELDS = Task.__slots__
-_values_of = attrgetter(*_FIELDS)
+_values_of = attrgetter(*Task.__slots__)
+_PUTS = tuple(getattr(Task, name).__set__ for name in Task.__slots__)
 
 
 @dataclass(frozen=True, slots=True)

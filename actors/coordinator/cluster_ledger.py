@@ -206,7 +206,7 @@ def _from_row(row: tuple[Any, ...]) -> tuple[Entry, Placement | None]:
 def _to_body(task: Task) -> dict[str, Any]:
     """What isn't as usual: every task is written, and most say little."""
     fields = zip(Task.__slots__, task.__getstate__(), _USUAL.__getstate__(), strict=True)
-    return {name: value for name, value, usual in fields if value != usual}
+    return {name: value for name, value, usual in fields if value is not usual and value != usual}
 
 
 def _plain(value: Any) -> dict[str, Any]:

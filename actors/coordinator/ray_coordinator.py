@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from actors.coordinator.cluster_ledger import ClusterLedger, ledger_path
@@ -88,7 +89,8 @@ class CoordinatorActor:
         if told is not None:
             told.set()  # its question for news is answered at once
 
-    async def submit(self, request_id: str, owner: str, tasks: Sequence[tuple[Task, TaskPriority]]) -> bool:
+    async def submit(self, request_id: str, owner: str, packed: bytes) -> bool:
+        tasks: list[tuple[Task, TaskPriority]] = cloudpickle.loads(packed)
         return self._do(lambda now: self._service.submit(request_id, owner, tasks, now))
 
     async def cancel(self, request_id: str, owner: str, task_id: str) -> bool:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
 
 from actors.coordinator.ray_coordinator import find_or_create, home_of_head
 from pipelines.errors import RayjobsError
 from pipelines.ray_end import ray_may_end
 from pipelines.retry_rules import COORDINATOR_CALL
+from pipelines.tasks import Task, TaskPriority
 
 
 class CoordinatorLink:
@@ -37,6 +40,10 @@ class CoordinatorLink:
     def change(self, method: str, *args: Any) -> Any:
         """Make a call that changes something, with a request id, so that it may be made again."""
         return self.call(method, uuid.uuid4().hex, *args)
+
+    def submit(self, owner: str, tasks: Sequence[tuple[Task, TaskPriority]]) -> bool:
+        """``submit``; the tasks go as one object, since Ray would pack those of a list one by one."""
+        return bool(self.change("submit", owner, cloudpickle.dumps(tasks)))
 
     @ray_may_end()
     def call(self, method: str, *args: Any) -> Any:

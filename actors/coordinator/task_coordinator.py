@@ -257,7 +257,7 @@ class TaskCoordinator(ClosedOnExit):
 
     def _send(self, tasks: Iterable[SubmittedTask]) -> bool:
         """Submit; False: the coordinator has forgotten this driver."""
-        return bool(self._link.change("submit", self.owner, [(known.task, known.priority) for known in tasks]))
+        return self._link.submit(self.owner, [(known.task, known.priority) for known in tasks])
 
     def _withhold(self, held: Sequence[Kind]) -> None:
         self._link.call("withhold", self.owner, list(held))

@@ -54,6 +54,9 @@ class Link:
     def change(self, method: str, *args: Any) -> Any:
         return self.call(method, uuid.uuid4().hex, *args)
 
+    def submit(self, owner: str, tasks: Any) -> bool:
+        return bool(self.change("submit", owner, tasks))
+
     def call(self, method: str, *args: Any) -> Any:
         with self._changed:
             if method == "news":
