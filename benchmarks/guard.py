@@ -3,9 +3,9 @@
     python -m benchmarks.guard               # exit code 1: something takes more than 3 % more
     python -m benchmarks.guard --record      # on purpose: the numbers as they are now become those to compare with
 
-Instructions don't depend on what else the machine does, nor on its processor: kernels are compiled for one, and
-valgrind shows libraries the same one everywhere (an EPYC and a Xeon differ by 0.2 %). Numbers of other versions aren't
-compared. They tell nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
+Instructions don't depend on what else the machine does, nor on its processor as long as it has AVX2: kernels are
+compiled for one, and valgrind shows libraries one (an EPYC and a Xeon differ by 0.3 %). Numbers of other versions
+aren't compared. They tell nothing of memory, disk and waiting: those are the figures of ``python -m benchmarks``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from benchmarks.baselines import (
 from benchmarks.figures import Figure, Measure, Scale, median_ratio, rounded, take_turns, timed
 from benchmarks.photographs import photographs
 from pipelines.charts import ChartOptions, draw_chart
-from pipelines.freed_memory import keep_freed_memory
 from pipelines.stages.image_task import ImageWork, process
 from pipelines.stages.recipe import Recipe
 
@@ -33,11 +32,9 @@ ONE_PROCESS_IMAGES, CHARTED_IMAGES, VIPS_IMAGES = 100, 10, 200
 def p3(scale: Scale) -> Figure:
     """Time per image in one process against decode + encode alone.
 
-    From file to file on both sides, in a process that keeps the memory it frees, as workers and the pools do. Ours is
-    the whole of it, with checks, sha256 and publishing; the floor reads and writes plainly, and is the faster of our
-    own codecs and OpenCV's.
+    From file to file on both sides. Ours is the whole of it, with checks, sha256 and publishing; the floor reads and
+    writes plainly, and is the faster of our own codecs and OpenCV's.
     """
-    keep_freed_memory()
     tiles = photographs(scale.share(ONE_PROCESS_IMAGES))
     full = standard_work.recipe()
     recipes = {

@@ -14,7 +14,8 @@ errors, failure_policy, retry_rules, memory_ladder, machine_faults   what goes w
 cache_keys, result_cache, result_codec    when two results are one, and how they are kept
 alpha_rules, quantity_texts, text_encoding, lazy_names, closing   small rules of which there is one
 ray_bounded_tasks, ray_end   Ray tasks of which so many run at a time, and the end of Ray under who waits for them
-cpu_threads, freed_memory, kernel_cache, kernel_cache_locator, worker_process   the process that the work is done in
+cpu_threads, freed_memory, worker_process   the process that the work is done in
+kernel_compiler, kernel_cache, kernel_cache_locator   how kernels are compiled, and where they are kept
 """
 
 from __future__ import annotations

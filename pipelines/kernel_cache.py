@@ -19,6 +19,7 @@ def keep_kernels() -> None:
     usual = ["UserProvidedCacheLocator", "InTreeCacheLocator"]
     if _user_cache() is not None:  # without a home numba would make a directory of the name "~"
         usual.append("UserWideCacheLocator")
+    usual += ["IPythonCacheLocator", "ZipCacheLocator"]
     os.environ.setdefault(_VARIABLE, ",".join([*usual, _PRIVATE]))
 
 

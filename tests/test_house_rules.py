@@ -279,6 +279,7 @@ def test_the_rule_sees_numbers_of_tries(code: str) -> None:
 
 ONE_OF_EACH: dict[str, tuple[str, set[str]]] = {
     "a parameter declares that it names a file; its own name says nothing": (r'== "path"|"lut3d"(?!: ")', set()),
+    "how kernels are compiled": (r"numba\.n?jit\(", {"pipelines/kernel_compiler.py"}),
     "what decides a step's pixels": (r"def \w*(step|operation)_key\(", {"pipelines/cache_keys.py"}),
     "values become a job by `check_job`; only a job file is a text": (
         r"\bparse_job\(|JobSpec\.model_validate\(",

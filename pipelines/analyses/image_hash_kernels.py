@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 
 BITS = 64
 
@@ -28,7 +28,7 @@ def linked(hashes: Hashes, max_distance: int) -> Parents:
     return np.asarray(_roots(parents))
 
 
-@kernel
+@compiled
 def _link_alike(hashes: Hashes, keys: Hashes, places: Parents, limit: int, parents: Parents) -> None:
     """Link all near pairs among neighbours with one key."""
     for i in range(hashes.size):
@@ -43,7 +43,7 @@ def _link_alike(hashes: Hashes, keys: Hashes, places: Parents, limit: int, paren
             j += 1
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _bits(value: np.uint64) -> np.int64:
     """How many bits are set (Warren, Hacker's Delight)."""
     value -= (value >> np.uint64(1)) & np.uint64(0x5555555555555555)
@@ -52,7 +52,7 @@ def _bits(value: np.uint64) -> np.int64:
     return np.int64((value * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@kernel
+@compiled
 def _root(parents: Parents, place: int) -> int:
     while parents[place] != place:
         parents[place] = parents[parents[place]]
@@ -60,7 +60,7 @@ def _root(parents: Parents, place: int) -> int:
     return place
 
 
-@kernel
+@compiled
 def _roots(parents: Parents) -> Parents:
     roots = np.empty(parents.size, np.int64)
     for place in range(parents.size):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.compiled_arithmetic import fused
 from pipelines.operations.lookup_kernels import look_up_floats
 
@@ -29,14 +29,14 @@ _KAPPA = np.float32(24389 / 27 / 116)
 _EPSILON = np.float32(216 / 24389)
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def luma_of_integers(red: Plane, green: Plane, blue: Plane, weights: tuple[float, float, float], luma: Plane) -> None:
     """``numpy.rint(r * red + g * green + b * blue)`` in float64, in the units of the planes."""
     for i in range(luma.size):
         luma[i] = np.rint(weights[0] * red[i] + weights[1] * green[i] + weights[2] * blue[i])
 
 
-@kernel
+@compiled
 def count_bins(bins: Plane, counts: Counts) -> None:
     """counts[bin] += 1 for every bin; they are unsigned and lie within ``counts``.
 
@@ -58,7 +58,7 @@ _ONE = np.float32(1)
 """A sample times this is float32 for uint8 and float64 for all else: the narrowest type that is exact below."""
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: np.float32) -> np.float32:
     """HSV hue in degrees, times the chroma; ``top`` is the largest of the three."""
     zero, third, two_thirds, whole = np.float32(0), np.float32(120), np.float32(240), np.float32(360)
@@ -69,7 +69,7 @@ def _turn(r: np.float32, g: np.float32, b: np.float32, top: np.float32, chroma: 
     return from_red * chroma + np.float32(60) * difference
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def hue_bins(
     red: Plane, green: Plane, blue: Plane, per_degree: float, offset: float, achromatic: int, hue: NDArray[np.uint16]
 ) -> None:
@@ -88,7 +88,7 @@ def hue_bins(
         hue[i] = np.uint16(np.int32(achromatic) if chroma == 0 else place)
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def count_hue_and_saturation(
     red: Plane, green: Plane, blue: Plane, achromatic: int, places: NDArray[np.uint32], counts: Counts
 ) -> None:
@@ -110,7 +110,7 @@ def count_hue_and_saturation(
     count_bins(places, counts)
 
 
-@kernel
+@compiled
 def look_up(samples: Plane, table: NDArray[np.float32], values: NDArray[np.float32]) -> None:
     """values[i] = table[samples[i]] for unsigned samples."""
     for i in range(samples.size):
@@ -123,7 +123,7 @@ _SERIES = tuple(np.float32(c) for c in (0.145696655, 0.174476832, 0.2222168, 0.3
 """(1 - r) ** (-1/3) for abs(r) <= 0.1024, fitted at the Chebyshev points: 1e-7 off at most."""
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _lightness_root(t: np.float32) -> np.float32:
     """f(t) of CIE 1976: cube root above (6/29)**3, a line below; the root within 5e-7 of its value.
 
@@ -141,7 +141,7 @@ def _lightness_root(t: np.float32) -> np.float32:
     return root if t > _EPSILON else line
 
 
-@kernel
+@compiled
 def lab_of_linear(
     red: NDArray[np.float32],
     green: NDArray[np.float32],
@@ -172,7 +172,7 @@ def lab_of_linear(
         b[i] = np.int32(NEUTRAL) if gray else place_b
 
 
-@kernel
+@compiled
 def _count_places(
     a: NDArray[np.int32], b: NDArray[np.int32], places: NDArray[np.uint32], counts: Counts
 ) -> tuple[int, int]:
@@ -193,7 +193,7 @@ def _count_places(
     return (int(high_a) << FRACTION_BITS) + int(low_a), (int(high_b) << FRACTION_BITS) + int(low_b)
 
 
-@kernel
+@compiled
 def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
     """Count the pixels at [a*, b*], on the grid of whole numbers from -128; returns the sums of a* and b*.
 
@@ -211,7 +211,7 @@ def count_lab(red: Plane, green: Plane, blue: Plane, matrix: tuple[np.float32, .
     return sum_a, sum_b
 
 
-@kernel
+@compiled
 def count_lab_of_bytes(
     red: NDArray[np.uint8],
     green: NDArray[np.uint8],
@@ -241,7 +241,7 @@ def count_lab_of_bytes(
     return sum_a, sum_b
 
 
-@kernel
+@compiled
 def count_levels(
     red: NDArray[np.uint8],
     green: NDArray[np.uint8],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 
 RANKS = 1 << 24
 """Bins by value: half of them for each sign, 65,536 // 2 within every doubling."""
@@ -17,7 +17,7 @@ MANTISSA_BITS = 24
 EXPONENTS = 256
 
 
-@kernel
+@compiled
 def add_floats(
     samples: NDArray[np.float32], ranks: NDArray[np.uint32], sums: NDArray[np.int64], special: NDArray[np.int64]
 ) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 
 Plane = NDArray[np.float32]
 
 
-@kernel
+@compiled
 def under_ball(padded: Plane, rises: Plane, result: Plane) -> None:
     """The least of (value + rise) over the ball's pixels: how high its top gets at each place.
 
@@ -36,7 +36,7 @@ def under_ball(padded: Plane, rises: Plane, result: Plane) -> None:
                 _lower(line[before : before + columns], line[after : after + columns], rise, lowest)
 
 
-@kernel
+@compiled
 def _lower(before: Plane, after: Plane, rise: np.float32, lowest: Plane) -> None:
     for i in range(lowest.size):
         here = before[i] + rise

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image
 
@@ -36,7 +36,7 @@ def block_means(image: Image, halvings: int) -> Image:
     return result
 
 
-@kernel
+@compiled
 def _block_means(
     source: Samples, channels: int, halvings: int, half: np.float32, sums: Samples, result: Samples
 ) -> None:
@@ -51,7 +51,7 @@ def _block_means(
         _mean(sums[halvings % 2], share, half, result[row])
 
 
-@kernel
+@compiled
 def _add_two(a: Samples, b: Samples, is_first: bool, sums: Samples) -> None:
     if is_first:
         for i in range(sums.size):
@@ -61,7 +61,7 @@ def _add_two(a: Samples, b: Samples, is_first: bool, sums: Samples) -> None:
             sums[i] += a[i] + b[i]
 
 
-@kernel
+@compiled
 def _add_neighbours(sums: Samples, channels: int, target: Samples) -> None:
     if channels == 1:
         for i in range(target.size):
@@ -73,7 +73,7 @@ def _add_neighbours(sums: Samples, channels: int, target: Samples) -> None:
         target[3 * i + 2] = sums[6 * i + 2] + sums[6 * i + 5]
 
 
-@kernel
+@compiled
 def _mean(sums: Samples, share: np.float32, half: np.float32, row: Samples) -> None:
     for i in range(row.size):
         row[i] = np.float32(sums[i]) * share + half

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.compiled_arithmetic import fused
 from pipelines.operations.planes import (
     Limits,
@@ -54,7 +54,7 @@ BLOCK_PIXELS = 2048
 """Pixels whose planes stay in the processor's first cache."""
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def _saturate(pixels: NDArray[Any], factors: Factors, limits: Limits, result: NDArray[Any]) -> None:
     planes = np.empty((3, BLOCK_PIXELS), pixels.dtype)
     for start in range(0, pixels.size // 3, BLOCK_PIXELS):
@@ -65,7 +65,7 @@ def _saturate(pixels: NDArray[Any], factors: Factors, limits: Limits, result: ND
         put_together(red, green, blue, result[3 * start :])
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def _saturate_planes(red: Plane, green: Plane, blue: Plane, factors: Factors, limits: Limits) -> None:
     value, high = factors[1], limits[1]
     if value <= 1 or high == np.inf:  # no value is clipped
@@ -78,7 +78,7 @@ def _saturate_planes(red: Plane, green: Plane, blue: Plane, factors: Factors, li
             red[i], green[i], blue[i] = _saturated(red[i], green[i], blue[i], gain, factors, limits)
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _saturated(
     red: Any, green: Any, blue: Any, gain: np.float32, factors: Factors, limits: Limits
 ) -> tuple[np.float32, np.float32, np.float32]:
@@ -95,7 +95,7 @@ def _saturated(
     )
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def _turn(red: Plane, green: Plane, blue: Plane, turn: np.float32, factors: Factors, limits: Limits) -> None:
     saturation, value = factors
     low, high, half = limits
@@ -134,7 +134,7 @@ def mix_channels(image: Image, matrix: NDArray[np.float64], offset: NDArray[np.f
     return change_by_bands(as_rgb(image), lambda red, green, blue, _: _mix(red, green, blue, rows, limits))
 
 
-@kernel
+@compiled
 def _mix(red: Plane, green: Plane, blue: Plane, rows: NDArray[np.float32], limits: Limits) -> None:
     low, high, half = limits
     for i in range(red.size):
@@ -158,7 +158,7 @@ def weighted_sum(image: Image, weights: Sequence[float]) -> Image:
     return gray
 
 
-@kernel
+@compiled
 def _weigh(red: Plane, green: Plane, blue: Plane, weights: tuple[np.uint32, ...], gray: Plane) -> None:
     for i in range(gray.size):
         total = np.uint32(red[i]) * weights[0] + np.uint32(green[i]) * weights[1] + np.uint32(blue[i]) * weights[2]

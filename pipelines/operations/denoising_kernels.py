@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.row_kernels import add, add_product, add_squares
 
 Plane = NDArray[np.float32]
@@ -26,7 +26,7 @@ HARD_LIMIT = 3
 """Wavelet coefficients below this many standard deviations of the noise become 0."""
 
 
-@kernel
+@compiled
 def total_variation(image: Plane, weight: np.float32, iterations: int) -> Plane:
     """Minimise half the squared difference to the image plus ``weight`` times the total variation (Chambolle 2004)."""
     rows, columns = image.shape
@@ -47,7 +47,7 @@ def total_variation(image: Plane, weight: np.float32, iterations: int) -> Plane:
     return result
 
 
-@kernel
+@compiled
 def _smoothed_row(image: Plane, across: Plane, down: Plane, row: int, result: Plane) -> None:
     """The image plus the divergence of the dual field, in one row."""
     line, right, lower = image[row], across[row], down[row]
@@ -58,7 +58,7 @@ def _smoothed_row(image: Plane, across: Plane, down: Plane, row: int, result: Pl
         result[i] = line[i] - (right[i] + lower[i]) + keep * upper[i] + right[i - 1]
 
 
-@kernel
+@compiled
 def _update_row(here: Plane, below: Plane, across: Plane, down: Plane, weight: np.float32) -> None:
     step = np.float32(0.25)
     last = here.size - 1
@@ -73,7 +73,7 @@ def _update_row(here: Plane, below: Plane, across: Plane, down: Plane, weight: n
     down[last] = (down[last] - step * gradient_y) / norm
 
 
-@kernel
+@compiled
 def non_local_means(padded: Plane, variance: np.float32, width: np.float32, result: Plane) -> None:
     """Mean of the pixels around, weighted by exp(-max(d - 2 variance, 0) / width ** 2).
 
@@ -88,7 +88,7 @@ def non_local_means(padded: Plane, variance: np.float32, width: np.float32, resu
             _means_of_block(padded, variance, width, result[:, top : top + high, left : left + wide], top, left)
 
 
-@kernel
+@compiled
 def _means_of_block(padded: Plane, variance: np.float32, width: np.float32, result: Plane, top: int, left: int) -> None:
     channels, rows, columns = result.shape
     squares = np.empty((rows + 2 * PATCH, columns + 2 * PATCH), np.float32)
@@ -120,7 +120,7 @@ def _means_of_block(padded: Plane, variance: np.float32, width: np.float32, resu
                 result[channel, row, column] = total[channel, row, column] / norm[row, column]
 
 
-@kernel
+@compiled
 def _weights_of_row(sums: Plane, scale: np.float32, noise: np.float32, rate: np.float32, near: Plane) -> None:
     for i in range(near.size):
         distance = (sums[i] + sums[i + 1] + sums[i + 2] + sums[i + 3] + sums[i + 4]) * scale
@@ -138,7 +138,7 @@ def _weights_of_row(sums: Plane, scale: np.float32, noise: np.float32, rate: np.
         near[i] = power * keep
 
 
-@kernel
+@compiled
 def wavelet(image: Plane, sigma: np.float32) -> Plane:
     """Undecimated Haar wavelets over SCALES levels, hard-thresholded (Coifman and Donoho 1995), and back.
 
@@ -161,7 +161,7 @@ def wavelet(image: Plane, sigma: np.float32) -> Plane:
     return mean
 
 
-@kernel
+@compiled
 def _split(image: Plane, step: int, limit: np.float32, mean: Plane, details: Plane) -> None:
     quarter = np.float32(0.25)
     for row in range(image.shape[0] - step):
@@ -175,12 +175,12 @@ def _split(image: Plane, step: int, limit: np.float32, mean: Plane, details: Pla
             both[i] = _kept(((a - b) - (c - d)) * quarter, limit)
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _kept(value: np.float32, limit: np.float32) -> np.float32:
     return np.float32(0) if abs(value) < limit else value
 
 
-@kernel
+@compiled
 def _merge(mean: Plane, details: Plane, step: int, result: Plane) -> None:
     """The mean of the four ways to get a sample back: from the squares of which it is one of the four corners."""
     quarter = np.float32(0.25)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.compiled_arithmetic import can_look_up_64, look_up_64
 
 Bytes = NDArray[np.uint8]
 Fours = NDArray[np.uint32]
 
 
-@kernel
+@compiled
 def look_up_bytes(samples: Bytes, table: Bytes, result: Bytes) -> None:
     """The byte of the table for each byte."""
     start = 0
@@ -31,7 +31,7 @@ def look_up_bytes(samples: Bytes, table: Bytes, result: Bytes) -> None:
         result[i] = table[samples[i]]
 
 
-@kernel
+@compiled
 def _look_up_fours(fours: Fours, table: Bytes, result: Fours) -> None:
     words = np.empty((4, 256), np.uint32)
     first, second, third, fourth = words[0], words[1], words[2], words[3]
@@ -52,7 +52,7 @@ def floats_of_pairs(table: NDArray[np.float32]) -> NDArray[np.uint64]:
     return np.stack([bits, bits << np.uint64(32)])
 
 
-@kernel
+@compiled
 def look_up_floats(fours: Fours, tables: NDArray[np.uint64], pairs: NDArray[np.uint64]) -> None:
     """The float of the table for each byte, two in a word; ``tables``: ``floats_of_pairs``."""
     first, second, byte = tables[0], tables[1], np.uint32(255)

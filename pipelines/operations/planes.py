@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.registry import Image
 
 BAND_PIXELS = 1 << 16
@@ -32,7 +32,7 @@ def flat(image: Image) -> NDArray[Any]:
     return samples
 
 
-@kernel
+@compiled
 def take_apart(pixels: NDArray[Any], red: Plane, green: Plane, blue: Plane) -> None:
     """The samples of as many RGB pixels, flat, as the planes hold."""
     one, two = np.uint64(1), np.uint64(2)
@@ -43,7 +43,7 @@ def take_apart(pixels: NDArray[Any], red: Plane, green: Plane, blue: Plane) -> N
         blue[i] = pixels[start + two]
 
 
-@kernel
+@compiled
 def put_together(red: Plane, green: Plane, blue: Plane, pixels: NDArray[Any]) -> None:
     """The reverse of ``take_apart``."""
     one, two = np.uint64(1), np.uint64(2)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.compiled_arithmetic import LANES, no_lanes, plus_weighted, put_lanes
 from pipelines.operations.reduction import Span
 from pipelines.operations.registry import Image
@@ -104,7 +104,7 @@ def _weights(length: int, count: int, span: Span, kernel: Kernel, extent: Span) 
 # Sums are made term by term in the order of the samples, whatever is computed side by side: the same on all processors.
 
 
-@kernel
+@compiled
 def _resample(
     source: Pixels,
     channels: int,
@@ -135,7 +135,7 @@ def _resample(
         _put(sums, top, result[band : band + LANES])
 
 
-@kernel
+@compiled
 def _weigh_rows(source: Pixels, first: int, weights: Values, nothing: Pixels, target: Values) -> None:
     """The weighted sum of some rows, four at a time; ``nothing``: a row of zeros."""
     start, stop = _weighing(weights)
@@ -150,7 +150,7 @@ def _weigh_rows(source: Pixels, first: int, weights: Values, nothing: Pixels, ta
         _add_four(rows, (weights[tap], weights[b], weights[c], weights[d]), tap == start, target)
 
 
-@kernel
+@compiled
 def _weighing(weights: Values) -> tuple[int, int]:
     """Where the first weight is that isn't 0, and where the last one has been: a NaN outside counts for nothing."""
     start, stop = 0, weights.size
@@ -161,7 +161,7 @@ def _weighing(weights: Values) -> tuple[int, int]:
     return start, stop
 
 
-@kernel
+@compiled
 def _add_four(rows: Four, weights: Four, is_first: bool, target: Values) -> None:
     a, b, c, d = rows
     of_a, of_b, of_c, of_d = weights
@@ -179,7 +179,7 @@ def _add_four(rows: Four, weights: Four, is_first: bool, target: Values) -> None
         target[i] = total + of_d * np.float32(d[i])
 
 
-@kernel
+@compiled
 def _interleave(lines: Values, across: Values) -> None:
     a, b, c, d, e, f, g, h = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5], lines[6], lines[7]
     for i in range(across.size // LANES):
@@ -188,7 +188,7 @@ def _interleave(lines: Values, across: Values) -> None:
         across[at + 4], across[at + 5], across[at + 6], across[at + 7] = e[i], f[i], g[i], h[i]
 
 
-@kernel
+@compiled
 def _weigh_columns(across: Values, channels: int, first: Places, weights: Values, sums: Values) -> None:
     step = channels * LANES
     for column in range(first.size):
@@ -202,7 +202,7 @@ def _weigh_columns(across: Values, channels: int, first: Places, weights: Values
             put_lanes(total, sums, column * step + channel * LANES)
 
 
-@kernel
+@compiled
 def _weigh_rgb(across: Values, first: Places, weights: Values, sums: Values) -> None:
     """As ``_weigh_columns``: three sums at a time don't wait for each other, in half of the time."""
     step = 3 * LANES
@@ -221,7 +221,7 @@ def _weigh_rgb(across: Values, first: Places, weights: Values, sums: Values) -> 
         put_lanes(blue, sums, column * step + 2 * LANES)
 
 
-@kernel
+@compiled
 def _put(sums: Values, top: np.float32, rows: Pixels) -> None:
     a, b, c, d, e, f, g, h = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
     if top > 0:
@@ -238,7 +238,7 @@ def _put(sums: Values, top: np.float32, rows: Pixels) -> None:
         e[i], f[i], g[i], h[i] = sums[at + 4], sums[at + 5], sums[at + 6], sums[at + 7]
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _level(value: np.float32, top: np.float32) -> np.int32:
     return np.int32(np.rint(max(np.float32(0), min(value, top))))
 
@@ -295,7 +295,7 @@ def rotate(image: Image, degrees: float, size: tuple[int, int], fill: NDArray[np
     return unpremultiplied(result.reshape(*size, *values.shape[2:]), image)
 
 
-@kernel
+@compiled
 def _rotate(pixels: Pixels, cosine: float, sine: float, outside: Values, result: Values) -> None:
     rows, columns, channels = pixels.shape
     across, down = np.empty(4, np.float32), np.empty(4, np.float32)
@@ -323,7 +323,7 @@ def _rotate(pixels: Pixels, cosine: float, sine: float, outside: Values, result:
                 result[row, column, channel] = total
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _catmull_rom(part: np.float32, weights: Values) -> None:
     """Weights of the four samples around a place between the middle two (Keys 1981, a = -1/2)."""
     half, t = np.float32(0.5), part

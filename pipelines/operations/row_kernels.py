@@ -9,25 +9,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 
 Row = NDArray[np.float32]
 
 
-@kernel
+@compiled
 def add_squares(here: Row, there: Row, total: Row) -> None:
     for i in range(here.size):
         difference = here[i] - there[i]
         total[i] += difference * difference
 
 
-@kernel
+@compiled
 def add(values: Row, total: Row) -> None:
     for i in range(values.size):
         total[i] += values[i]
 
 
-@kernel
+@compiled
 def add_product(values: Row, weights: Row, total: Row) -> None:
     for i in range(values.size):
         total[i] += values[i] * weights[i]

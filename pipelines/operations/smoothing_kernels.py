@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.compiled_arithmetic import fused, plus_high_product
 from pipelines.operations.planes import flat
 from pipelines.operations.registry import Image, Shares
@@ -36,7 +36,7 @@ def sharpened(image: Image, blurred: Image, amount: float, threshold: float) -> 
     return result
 
 
-@kernel
+@compiled
 def _sharpen(
     image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32, top: np.float32
 ) -> None:
@@ -49,7 +49,7 @@ def _sharpen(
         result[i] = np.int32(sharp + np.float32(0.5))
 
 
-@kernel
+@compiled
 def _sharpen_floats(
     image: Samples, blurred: Samples, result: Samples, amount: np.float32, threshold: np.float32
 ) -> None:
@@ -89,7 +89,7 @@ def _whole_weights(sigma: float, unit: int) -> NDArray[np.uint16]:
     return np.asarray(whole, np.uint16)
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _mirrored(place: int, size: int) -> int:
     """Where a place outside of 0..size-1 lies when the border pixel is a mirror."""
     while place < 0 or place >= size:
@@ -103,7 +103,7 @@ def _mirrored(place: int, size: int) -> int:
 # samples, 2.8 ms instead of 7 ms for 2.4 megapixels of RGB by OpenCV's blur and a second walk.
 
 
-@kernel
+@compiled
 def _sharpen_rows(
     image: Samples,
     channels: int,
@@ -143,7 +143,7 @@ def _sharpen_rows(
         _sharpen_row(here, blurred, amount, threshold, result[y])
 
 
-@kernel
+@compiled
 def _blur_row(
     padded: NDArray[np.uint16], channels: int, weights: NDArray[np.uint16], blurred: NDArray[np.uint16]
 ) -> None:
@@ -166,7 +166,7 @@ def _blur_row(
             blurred[x] = plus_high_product(total, np.uint16(farther_left[x] + farther_right[x]), farther_weight)
 
 
-@kernel
+@compiled
 def _sharpen_row(
     image: Samples, blurred: NDArray[np.uint16], amount: np.float32, threshold: np.float32, result: Samples
 ) -> None:
@@ -226,7 +226,7 @@ def _median_by_rank(padded: Plane, radius: int, visible: NDArray[np.uint16] | No
             target[:] = values[medians]
 
 
-@kernel
+@compiled
 def _window_median(
     padded: NDArray[np.uint16], radius: int, visible: NDArray[np.uint16] | None, result: NDArray[np.uint16]
 ) -> None:
@@ -252,7 +252,7 @@ def _window_median(
                 number += _count_column(padded, row, side, column + side, visible, counts, 1)
 
 
-@kernel
+@compiled
 def _count_column(
     padded: NDArray[np.uint16],
     row: int,
@@ -276,7 +276,7 @@ def _count_column(
     return total
 
 
-@kernel(inline="always")
+@compiled(inline="always")
 def _at_rank(counts: NDArray[np.uint16], rank: int) -> int:
     place = 0
     for level in range(4):
@@ -305,7 +305,7 @@ STRIP = 512
 """Columns that are worked on together, so that the buffers of the bilateral filter stay in the processor's cache."""
 
 
-@kernel
+@compiled
 def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane | None, result: Plane) -> None:
     """Mean of each window, weighted by place (``weights``) and by exp(-scale * squared distance of the colours).
 
@@ -347,7 +347,7 @@ def _bilateral(padded: Plane, weights: Plane, scale: np.float32, shares: Plane |
                         result[channel, row, start + i] = total[channel, i] / norm[i]
 
 
-@kernel
+@compiled
 def _weigh(near: Plane, scale: np.float32, weight: np.float32) -> None:
     for i in range(near.size):
         t = near[i] * scale

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.planes import Limits, Plane, as_rgb, change_by_bands, clipping
 from pipelines.operations.registry import Image
 
@@ -51,7 +51,7 @@ def interpolate(image: Image, table: NDArray[np.float32], domain: tuple[Sequence
 # three times as long. Rows are indexed one by one, since unpacking an array in numba keeps the loop scalar as well.
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def _find(
     red: Plane, green: Plane, blue: Plane, size: np.int32, to_place: Weights, corners: Corners, weights: Weights
 ) -> None:
@@ -89,7 +89,7 @@ def _find(
         weight_4[i] = smallest
 
 
-@kernel
+@compiled
 def _weigh(
     red: Plane, green: Plane, blue: Plane, entries: Weights, corners: Corners, weights: Weights, limits: Limits
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kernel_compiler import kernel
+from pipelines.kernel_compiler import compiled
 from pipelines.operations.planes import Plane, change_by_bands, clipping
 from pipelines.operations.registry import Image, Shares, levels
 
@@ -26,7 +26,7 @@ def level_counts(image: Image) -> NDArray[np.int64]:
     return counts
 
 
-@kernel
+@compiled
 def _count(samples: Plane, counts: NDArray[np.int64]) -> None:
     for sample in samples:
         counts[sample] += 1
@@ -66,7 +66,7 @@ def with_value(image: Image, value: Image) -> Image:
     return change_by_bands(image, change)
 
 
-@kernel(error_model="numpy")
+@compiled(error_model="numpy")
 def _replace_value(red: Plane, green: Plane, blue: Plane, value: Plane, half: np.float32) -> None:
     for i in range(red.size):
         r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
@@ -126,7 +126,7 @@ def _between_centres(edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArr
     return low, (place - low).astype(np.float32)
 
 
-@kernel
+@compiled
 def _tile_tables(
     position: Plane, rows: NDArray[np.int64], columns: NDArray[np.int64], clip_limit: float, tables: NDArray[np.float32]
 ) -> None:
@@ -151,7 +151,7 @@ def _tile_tables(
                 tables[i, j, level] = min(reached / total, 1.0) if total else level / 255
 
 
-@kernel
+@compiled
 def _blend(
     position: Plane,
     tables: NDArray[np.float32],

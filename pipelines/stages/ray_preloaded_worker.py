@@ -9,6 +9,9 @@ from __future__ import annotations
 from contextlib import suppress
 
 with suppress(Exception):
+    from pipelines.kernel_cache import keep_kernels
+
+    keep_kernels()
     import ray.data._internal.planner  # noqa: F401 - Ray Data imports it with its first task
 
     import pipelines.kernel_compiler  # noqa: F401 - before threads are limited, which numba's pool could never go beyond

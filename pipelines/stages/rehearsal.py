@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.cpu_threads import limit_threads
+from pipelines.kernel_cache import keep_kernels
 from pipelines.models import ImageOperation, WorkItem
 from pipelines.operations.chain import RESIZE
 from pipelines.stages.image_stages import analyze, produced_files, render_frame
@@ -29,6 +30,7 @@ def rehearse(recipe: Recipe) -> None:
     """
     recipe = replace(recipe, operations=tuple(map(_small, recipe.operations)))
     limit_threads()
+    keep_kernels()
     with suppress(Exception):
         import cv2
 

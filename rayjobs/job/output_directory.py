@@ -112,14 +112,13 @@ class OutputDirectory:
         """The ledger, for the one who holds the lock."""
         return JobLedger(self.ledger)
 
-    # Another process asks the driver for something by a file; the driver looks a few times a second, at all at once:
-    # beside workers that have every CPU, each file that it looks for in vain costs them as much as listing them.
+    # Another process asks the driver for something by a file; the driver looks a few times a second.
 
     def _requests(self) -> list[str]:
         """The names of those files, without ``request-``."""
         try:
             names = os.listdir(self.control)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [name.removeprefix(REQUEST) for name in names if name.startswith(REQUEST)]
 
@@ -141,11 +140,12 @@ class OutputDirectory:
 
     def requested_priority(self) -> str | None:
         """The priority that somebody asked for since the last call."""
-        if PRIORITY not in self._requests():
-            return None
         request = self.control / f"{REQUEST}{PRIORITY}"
-        priority = request.read_text()
-        remove_own(request)
+        try:
+            priority = request.read_text()
+            remove_own(request)
+        except FileNotFoundError:
+            return None
         return priority
 
     # Partial results are asked for by several at a time: each has a token of its own, and reads the answer to it.

@@ -1,6 +1,6 @@
 """The driver's loop: ask the coordinator for shards, run those that it grants, listen to whoever wants the job to stop.
 
-Each granted shard runs in a thread of its own; this thread only watches. It looks a few times a second for a signal,
+Each granted shard runs in a thread of its own; this thread only watches. It looks twice a second for a signal,
 for a request by another process (``rayjobs cancel``), for too many failures, and for what the coordinator decides.
 """
 
@@ -25,7 +25,9 @@ from rayjobs.run.run_end import RunEnd, stop_asked
 from rayjobs.run.shard_runner import SMALLEST_STREAM_ROWS, ShardContext, ShardEngine, run_shard
 
 POLL_S = 0.5
-"""How often it is looked whether somebody wants the run to stop; decisions and ended shards are heard of at once."""
+"""How often it is looked at what nobody tells of (requests, signals, failures, room on the disk), and progress shown.
+
+Decisions and ended shards are heard of at once. Each look takes from the workers, who have every CPU."""
 REVOKED_POLL_S = 0.02
 """While a shard releases its CPUs, because somebody more urgent waits for them."""
 GRACE_S = 10.0

@@ -13,6 +13,7 @@ from skimage import color, data
 
 from pipelines.analyses import ANALYSES
 from pipelines.analyses.scope_counts import SCOPES
+from pipelines.analyses.scope_kernels import count_bins
 from tests.strategies import example_image, images
 
 WEIGHTS = {"bt709": (0.2126, 0.7152, 0.0722), "bt601": (0.299, 0.587, 0.114)}
@@ -311,3 +312,12 @@ def test_gray_counts_as_equal_channels(name: str) -> None:
         same = measure(name, np.stack([gray] * 3, axis=-1))
         for key, value in measure(name, gray).items():
             assert_array_equal(value, same[key])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+@pytest.mark.parametrize("size", [*range(10), 4099])
+def test_every_bin_is_counted_once(size: int, dtype: str) -> None:
+    bins = np.random.default_rng(size).integers(0, 7, size).astype(dtype)  # few: neighbours are often alike
+    counts = np.ones(9, np.uint32)
+    count_bins(bins, counts)
+    assert_array_equal(counts, 1 + np.bincount(bins, minlength=9))

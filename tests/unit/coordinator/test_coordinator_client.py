@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ class Link:
         return self.call(method, uuid.uuid4().hex, *args)
 
     def submit(self, owner: str, tasks: Any) -> bool:
-        return bool(self.change("submit", owner, tasks))
+        return bool(self.change("submit", owner, pickle.loads(pickle.dumps(tasks))))
 
     def call(self, method: str, *args: Any) -> Any:
         with self._changed:
