@@ -15,8 +15,9 @@ with suppress(Exception):
     import ray.data._internal.planner  # noqa: F401 - Ray Data imports it with its first task
 
     import pipelines.kernel_compiler  # noqa: F401 - before threads are limited, which numba's pool could never go beyond
+    from pipelines.analyses import expand_analyses
     from pipelines.image_io import EncodeOptions, ReadPolicy
-    from pipelines.models import AnalysisRequest, ImageOperation
+    from pipelines.models import ImageOperation
     from pipelines.stages import ray_stream  # noqa: F401 - all that the operators need
     from pipelines.stages.recipe import Recipe
     from pipelines.stages.rehearsal import rehearse
@@ -24,8 +25,12 @@ with suppress(Exception):
     rehearse(
         Recipe(
             id=0,
-            operations=(ImageOperation("hue_saturation", {"saturation": 1.2}),),
-            analyses=(AnalysisRequest("color_histogram", {}),),
+            operations=(
+                ImageOperation("curves", {"points": [[0, 0], [0.5, 0.6], [1, 1]]}),
+                ImageOperation("unsharp_mask", {}),
+                ImageOperation("hue_saturation", {"saturation": 1.2}),
+            ),
+            analyses=tuple(expand_analyses(["scopes"])),
             read=ReadPolicy(),
             image=EncodeOptions(format="jpeg"),
             image_suffixes=(".jpg",),
