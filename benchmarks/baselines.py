@@ -88,11 +88,18 @@ def pool_rate(files: Sequence[Path], recipe: Recipe, scratch: Path, workers: int
     with TemporaryDirectory(dir=scratch) as root:
         workspace = standard_work.workspace(Path(root))
         chunks = [(items[at : at + CHUNK], recipe, workspace) for at in range(0, len(items), CHUNK)]
-        with pool(workers, WarmUp(tuple(items), recipe, workspace)) as processes:
-            started = time.perf_counter()
-            for _ in processes.imap_unordered(_run_chunk, chunks):
-                pass
-            return len(items) / (time.perf_counter() - started)
+        return len(items) / _seconds(workers, WarmUp(tuple(items), recipe, workspace), _run_chunk, chunks)
+
+
+def _seconds(
+    workers: int, warm: Callable[[], object], run: Callable[[Any], object], shares: Sequence[tuple[Any, ...]]
+) -> float:
+    """What a pool that is warm takes to ``run`` all shares of the work."""
+    with pool(workers, warm) as processes:
+        started = time.perf_counter()
+        for _ in processes.imap_unordered(run, shares):
+            pass
+        return time.perf_counter() - started
 
 
 def _run_chunk(chunk: tuple[Sequence[WorkItem], Recipe, Workspace]) -> int:
@@ -103,11 +110,7 @@ def function_rate(function: Callable[[Path, Path], Any], files: Sequence[Path], 
     """Images per second of a pool that calls ``function(source, target)`` for each file, into a new directory."""
     with TemporaryDirectory(dir=scratch) as root:
         pairs = [(function, file, Path(root) / f"{number}.jpg") for number, file in enumerate(files)]
-        with pool(workers, _Call(*pairs[0])) as processes:
-            started = time.perf_counter()
-            for _ in processes.imap_unordered(_run_pair, pairs):
-                pass
-            return len(files) / (time.perf_counter() - started)
+        return len(files) / _seconds(workers, _Call(*pairs[0]), _run_pair, pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from rayjobs.run.ray_session import ray_session
 IMAGES = 64
 SHAPE = (1280, 1920, 3)
 TURNS = 15
-
 Images = list[NDArray[np.uint8]]
 
 

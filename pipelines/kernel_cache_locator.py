@@ -1,6 +1,7 @@
 """For numba: the last of the places where it may keep compiled kernels, and how it names them there.
 
-numba imports this module by its name, before it keeps or takes the first kernel.
+``kernel_compiler`` imports this module before there is a kernel, and numba does, by its name, where that place is to
+be tried.
 """
 
 from __future__ import annotations

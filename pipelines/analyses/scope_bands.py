@@ -53,8 +53,8 @@ class Band:
         """Luma in 256 levels, rounded in the units of the samples before that."""
         return _levels(luma_of(self.values, weights))
 
-    def linear(self) -> tuple[NDArray[np.float32], ...]:
-        """Red, green and blue as linear light in 0..1."""
+    def linear(self) -> tuple[Plane, Plane, Plane]:
+        """Red, green and blue as linear light in 0..1, float32."""
         return _each_once(self.values, _linear)
 
     def count_lab(self, matrix: tuple[np.float32, ...], counts: Counts) -> tuple[int, int]:
@@ -62,8 +62,7 @@ class Band:
         if self.values[0].dtype == np.uint8 and self.values[0].size % 4 == 0:
             sums = count_lab_of_bytes(*self.values, _paired_linear_table(), matrix, counts)
         else:
-            red, green, blue = self.linear()
-            sums = count_lab(red, green, blue, matrix, counts)
+            sums = count_lab(*self.linear(), matrix, counts)
         return sums[0], sums[1]
 
 
