@@ -53,6 +53,8 @@ _GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
 """Stage -> blocks that make a task; None: each does."""
 QUIET_S = 1.0
 """After so long without rows they are waited for in Ray Data's own way, which hears of errors in its loop as well."""
+REST_S = 0.25
+"""How long Ray Data's loop rests while the tasks of a fused stream tell nothing: a round takes time from the workers."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
 
@@ -84,6 +86,8 @@ class _Stream:
     exit: StreamExit
     gates: Mapping[str, UnitGate]
     """Stage -> what stands before its operator."""
+    rests: bool = False
+    """Whether nothing is to be done between two things that its tasks tell."""
     arrived: Collection[Any] = ()
     """Blocks of rows that nobody has taken yet."""
     over: bool = False
@@ -107,7 +111,7 @@ _STREAM = "rayjobs_stream"
 
 
 class _Steps(ExecutionCallback):  # type: ignore[misc]
-    """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do."""
+    """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do, unless it rests."""
 
     def before_execution_starts(self, executor: Any) -> None:
         stream = _stream_of(executor)
@@ -129,11 +133,13 @@ class _Steps(ExecutionCallback):  # type: ignore[misc]
         stream.over = stream.exit.left or last.has_completed()
         if stream.arrived or stream.over:
             stream.changed.set()
+        running = [task.get_waitable() for operator in executor._topology for task in operator.get_active_tasks()]
         if stream.exit.left:
-            for operator in executor._topology:
-                for task in operator.get_active_tasks():
-                    ray.cancel(task.get_waitable(), force=True)
+            for task in running:
+                ray.cancel(task, force=True)
             raise _StreamLeftError
+        if stream.rests and running:
+            ray.wait(running, timeout=REST_S, fetch_local=False)
 
 
 def _stream_of(executor: Any) -> _Stream | None:
@@ -157,7 +163,7 @@ def stream_statuses(
     gates = {
         stage: UnitGate(of_stage, _GATHERED[stage] or 1, workspace.stop) for stage, of_stage in (leases or {}).items()
     }
-    _streams[exit.id] = stream = _Stream(exit, gates)
+    _streams[exit.id] = stream = _Stream(exit, gates, rests=options.stages == "fused")
     try:
         yield from _statuses(items, recipes, workspace, options, stream)
     except Exception:

@@ -108,3 +108,23 @@ def test_a_stream_that_was_left_is_not_waited_for(sides: tuple[Any, Executor], m
     with pytest.raises(ray_stream._StreamLeftError):
         ray_stream._Steps().on_execution_step(executor)
     assert not waits(stream, monkeypatch)
+
+
+def test_the_loop_of_a_fused_stream_rests_until_a_task_tells_something(
+    sides: tuple[Any, Executor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, executor = sides
+    rested: list[list[str]] = []
+    monkeypatch.setattr(ray_stream.ray, "wait", lambda tasks, **how: rested.append(tasks))
+    task = SimpleNamespace(get_waitable=lambda: "task")
+    executor._topology.append(SimpleNamespace(name="MapBatches", get_active_tasks=lambda: [task]))
+    ray_stream._Steps().on_execution_step(executor)
+    assert rested == [], "stages that run apart wait for each other"
+    stream.rests = True
+    executor.rows.append("block")
+    ray_stream._Steps().on_execution_step(executor)
+    assert rested == [["task"]]
+    assert stream.changed.is_set(), "who takes the rows doesn't wait meanwhile"
+    executor._topology.clear()
+    ray_stream._Steps().on_execution_step(executor)
+    assert len(rested) == 1, "with nothing under way the next begins at once"
