@@ -7,7 +7,7 @@ share with it: a grant's tasks are one Ray task whose reports stream (``ray_task
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -83,8 +83,12 @@ class BoundedTasks(Generic[T]):
 
 def is_over(ref: ray.ObjectRef) -> bool:
     """Whether a task has ended, well or badly; one whose results stream isn't over with the first of them."""
-    end = ref.completed() if isinstance(ref, ray.ObjectRefGenerator) else ref
-    return bool(ray.wait([end], timeout=0)[0])
+    return wait_for_one([ref.completed() if isinstance(ref, ray.ObjectRefGenerator) else ref], 0)
+
+
+def wait_for_one(refs: Sequence[ray.ObjectRef], timeout_s: float) -> bool:
+    """Wait at most so long for the first of them to end, or to give its next result; whether one has."""
+    return bool(ray.wait(list(refs), timeout=timeout_s, fetch_local=False)[0])
 
 
 def _cancel(ref: ray.ObjectRef) -> None:

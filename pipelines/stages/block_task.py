@@ -119,8 +119,11 @@ def render_analyze_export(
 
 @cache
 def _spare_the_collector() -> None:
-    """What is imported and compiled stays: each full collection took a tenth of a second to walk through it."""
-    gc.collect()
+    """What is imported and compiled stays: each full collection took a tenth of a second to walk through it.
+
+    Only what is young is collected before, where images of the first rows may be; a walk through all would be one more.
+    """
+    gc.collect(1)
     gc.freeze()
 
 

@@ -62,6 +62,8 @@ class StreamOptions:
     """Of the dataset, or before that of its tasks, as the dashboard shows it."""
     slots: int
     """CPUs that the shard was granted."""
+    takes_all: bool = False
+    """Whether those are all that Ray has, so that it runs no more tasks at a time, however many it is given."""
     stages: Literal["fused", "staged"] = "fused"
     declared: frozenset[str] = frozenset()
     """Which of the resources ``render``, ``analyze`` and ``export_io`` the cluster's nodes have."""
@@ -79,6 +81,14 @@ class StreamOptions:
         if self.stages == "fused":
             return BLOCK_ROWS
         return SCARCE_BLOCK_ROWS if self.shares else STAGED_BLOCK_ROWS
+
+    @property
+    def fused_tasks(self) -> int:
+        """How many of the fused operator's tasks Ray Data gives to Ray: it needs 0.1 s to see that one has ended.
+
+        Where one more can only wait, the worker goes on with that meanwhile.
+        """
+        return self.slots + self.takes_all
 
     def of_fused_task(self) -> dict[str, Any]:
         """What Ray is asked for each task of the fused operator."""

@@ -23,6 +23,7 @@ from ray.data import DataContext, Dataset, ExecutionResources, TaskPoolStrategy
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.models import ImageStatus, WorkItem
+from pipelines.ray_bounded_tasks import wait_for_one
 from pipelines.resource_needs import ray_options
 from pipelines.stages import block_task, staged_task
 from pipelines.stages.block_task import Workspace
@@ -54,7 +55,7 @@ _GATHERED = {"render": None, "analyze": STAGED_ROWS, "export": STAGED_ROWS}
 QUIET_S = 1.0
 """After so long without rows they are waited for in Ray Data's own way, which hears of errors in its loop as well."""
 REST_S = 0.25
-"""How long Ray Data's loop rests while the tasks of a fused stream tell nothing: a round takes time from the workers."""
+"""How long Ray Data's loop rests while a fused stream's tasks tell nothing: each round takes time from the workers."""
 CPU_GRAIN = 0.0001
 """The smallest difference that Ray sees."""
 
@@ -139,7 +140,7 @@ class _Steps(ExecutionCallback):  # type: ignore[misc]
                 ray.cancel(task, force=True)
             raise _StreamLeftError
         if stream.rests and running:
-            ray.wait(running, timeout=REST_S, fetch_local=False)
+            wait_for_one(running, REST_S)
 
 
 def _stream_of(executor: Any) -> _Stream | None:
@@ -188,7 +189,8 @@ def _statuses(
         dataset = ray.data.from_blocks(blocks)  # `from_arrow` waits for workers that tell it what it gave them
         dataset.set_name(options.name)
         dataset = _operators(dataset, recipes, workspace, options)
-    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
+    at_once = options.fused_tasks if options.stages == "fused" else options.slots
+    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=at_once)
     left = len(items)
     for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
@@ -231,7 +233,7 @@ def _operators(
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
-        at_once, asked = TaskPoolStrategy(size=options.slots), options.of_fused_task()
+        at_once, asked = TaskPoolStrategy(size=options.fused_tasks), options.of_fused_task()
         return dataset.map_batches(render_analyze_export, batch_size=None, compute=at_once, **common, **asked)
     for number, (function, resource) in enumerate(((render, "render"), (analyze, "analyze"), (export, "export_io"))):
         rows = _GATHERED[function.__name__]

@@ -41,7 +41,7 @@ from rayjobs.job.stage_needs import (
     takes_ray_data,
 )
 from rayjobs.run.ray_lone_tasks import LoneImage, LoneTasks, Outcome
-from rayjobs.run.ray_session import Cluster
+from rayjobs.run.ray_session import Cluster, is_alone
 from rayjobs.run.ray_workers import WorkerWatch, has_room
 from rayjobs.run.shard_runner import recipes_needed, stream_rows
 from rayjobs.run.stage_units import ALONE, LeaseMaker, StageUnits
@@ -197,9 +197,6 @@ def shard_engines(
     """
     per_image = of_nodes(required(spec))
 
-    def nodes() -> list[Node]:
-        return able_nodes(RayCluster().nodes(), per_image)
-
     def engine(shard: str, cpus: int, stop: Path) -> RayEngine:
         everywhere = RayCluster().nodes()
         memory = MemoryManager(able_nodes(everywhere, per_image), cpus)
@@ -221,6 +218,7 @@ def shard_engines(
             options=StreamOptions(
                 name=shard,
                 slots=cpus,
+                takes_all=is_alone() and cpus >= cluster.cpus,
                 stages=chosen_stages(spec),
                 declared=cluster.declared,
                 memory_per_task=memory.task_bytes,
@@ -229,7 +227,7 @@ def shard_engines(
                 shares=_shares(spec, everywhere, leases.totals()),
             ),
             memory=memory,
-            nodes=nodes,
+            nodes=lambda: able_nodes(RayCluster().nodes(), per_image),
             watch=watch,
             units=leases.of_shard(shard, cpus, stop),
         )

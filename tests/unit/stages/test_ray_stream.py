@@ -42,6 +42,12 @@ def test_blocks_shrink_so_that_all_slots_end_together() -> None:
     assert [len(block) for block in blocks_of(items(list(range(20))), 2)] == [8, 8, 4]
 
 
+def test_a_task_waits_behind_those_that_run_only_where_no_more_can_run() -> None:
+    some = StreamOptions(name="shard", slots=2)
+    assert some.fused_tasks == 2
+    assert replace(some, takes_all=True).fused_tasks == 3
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated")  # copying any context of Ray Data warns of its old fields
 def test_only_small_rows_may_pile_up() -> None:
     fused = StreamOptions(name="shard", slots=2)
@@ -115,7 +121,7 @@ def test_the_loop_of_a_fused_stream_rests_until_a_task_tells_something(
 ) -> None:
     stream, executor = sides
     rested: list[list[str]] = []
-    monkeypatch.setattr(ray_stream.ray, "wait", lambda tasks, **how: rested.append(tasks))
+    monkeypatch.setattr(ray_stream, "wait_for_one", lambda tasks, _: rested.append(tasks))
     task = SimpleNamespace(get_waitable=lambda: "task")
     executor._topology.append(SimpleNamespace(name="MapBatches", get_active_tasks=lambda: [task]))
     ray_stream._Steps().on_execution_step(executor)
