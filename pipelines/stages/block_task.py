@@ -121,7 +121,8 @@ def render_analyze_export(
 def _spare_the_collector() -> None:
     """What is imported and compiled stays: each full collection took a tenth of a second to walk through it.
 
-    Only what is young is collected before, where images of the first rows may be; a walk through all would be one more.
+    Only what is young is collected before, as a walk through all would be one more: what is old garbage by now, of
+    imports and compiling, stays as well.
     """
     gc.collect(1)
     gc.freeze()

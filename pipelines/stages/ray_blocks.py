@@ -33,7 +33,7 @@ STAGED_BLOCK_ROWS = 128
 """Inputs per task at most."""
 FAIR_SHARE = 0.8
 """How much of what is left the next block of every slot takes together: few blocks, because Ray Data lets 0.05 to
-0.2 s pass between two tasks of a slot, and the last ones small, so that all slots end together."""
+0.2 s pass between two tasks of a slot if none waits in Ray, and the last small, so that all slots end together."""
 LAST_ROUND_ROWS = 4 * SAVED_ROWS
 """What is left for each slot when the rest is dealt out at once: a further round would cost more than it evens out."""
 SCARCE_BLOCK_ROWS = SAVED_ROWS
@@ -86,7 +86,7 @@ class StreamOptions:
     def fused_tasks(self) -> int:
         """How many of the fused operator's tasks Ray Data gives to Ray: it needs 0.1 s to see that one has ended.
 
-        Where one more can only wait, the worker goes on with that meanwhile.
+        Where one more can only wait for a CPU, that one begins meanwhile.
         """
         return self.slots + self.takes_all
 

@@ -88,7 +88,7 @@ class _Stream:
     gates: Mapping[str, UnitGate]
     """Stage -> what stands before its operator."""
     rests: bool = False
-    """Whether nothing is to be done between two things that its tasks tell."""
+    """Whether its loop rests until a task tells something: stages that run apart wait for each other, and leases."""
     arrived: Collection[Any] = ()
     """Blocks of rows that nobody has taken yet."""
     over: bool = False
@@ -112,7 +112,7 @@ _STREAM = "rayjobs_stream"
 
 
 class _Steps(ExecutionCallback):  # type: ignore[misc]
-    """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do, unless it rests."""
+    """What is done in Ray Data's loop: ten times a second, whatever the stream's workers do; three if it rests."""
 
     def before_execution_starts(self, executor: Any) -> None:
         stream = _stream_of(executor)
@@ -131,16 +131,18 @@ class _Steps(ExecutionCallback):  # type: ignore[misc]
             return
         look_at_gates(executor, stream.gates)
         last, _ = executor._output_node
-        stream.over = stream.exit.left or last.has_completed()
+        stream.over = last.has_completed()
         if stream.arrived or stream.over:
             stream.changed.set()
         running = [task.get_waitable() for operator in executor._topology for task in operator.get_active_tasks()]
-        if stream.exit.left:
+        if stream.rests and running and not stream.exit.left:
+            wait_for_one(running, REST_S)
+        if stream.exit.left:  # told by now; after this step the loop may be over
+            stream.over = True
+            stream.changed.set()
             for task in running:
                 ray.cancel(task, force=True)
             raise _StreamLeftError
-        if stream.rests and running:
-            wait_for_one(running, REST_S)
 
 
 def _stream_of(executor: Any) -> _Stream | None:
@@ -188,9 +190,8 @@ def _statuses(
     with DataContext.current(context):
         dataset = ray.data.from_blocks(blocks)  # `from_arrow` waits for workers that tell it what it gave them
         dataset.set_name(options.name)
-        dataset = _operators(dataset, recipes, workspace, options)
-    at_once = options.fused_tasks if options.stages == "fused" else options.slots
-    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=at_once)
+        dataset = _operators(dataset, recipes, workspace, options, min(options.fused_tasks, len(blocks)))
+    dataset.context.execution_options.resource_limits = ExecutionResources(cpu=options.slots)
     left = len(items)
     for bundle in dataset.iter_internal_ref_bundles():
         for table in ray.get(list(bundle.block_refs)):
@@ -225,7 +226,7 @@ def _context(options: StreamOptions) -> DataContext:
 
 
 def _operators(
-    dataset: Dataset, recipes: Mapping[int, Recipe], workspace: Workspace, options: StreamOptions
+    dataset: Dataset, recipes: Mapping[int, Recipe], workspace: Workspace, options: StreamOptions, fused_tasks: int
 ) -> Dataset:
     # A crash is never retried blindly: the rows that a task gave before it stay, the caller looks for the culprit.
     common: dict[str, Any] = {
@@ -233,7 +234,7 @@ def _operators(
         "fn_args": (recipes, workspace),
     }
     if options.stages == "fused":
-        at_once, asked = TaskPoolStrategy(size=options.fused_tasks), options.of_fused_task()
+        at_once, asked = TaskPoolStrategy(size=fused_tasks), options.of_fused_task()
         return dataset.map_batches(render_analyze_export, batch_size=None, compute=at_once, **common, **asked)
     for number, (function, resource) in enumerate(((render, "render"), (analyze, "analyze"), (export, "export_io"))):
         rows = _GATHERED[function.__name__]

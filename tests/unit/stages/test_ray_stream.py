@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipelines.models import WorkItem
 from pipelines.stages import ray_stream
+from pipelines.stages.block_task import Workspace
 from pipelines.stages.ray_blocks import BLOCK_ROWS, StreamExit, StreamOptions, blocks_of
 from pipelines.stages.ray_stream import _context
 from pipelines.tables import SAVED_ROWS
@@ -42,10 +44,24 @@ def test_blocks_shrink_so_that_all_slots_end_together() -> None:
     assert [len(block) for block in blocks_of(items(list(range(20))), 2)] == [8, 8, 4]
 
 
-def test_a_task_waits_behind_those_that_run_only_where_no_more_can_run() -> None:
+class Operators:
+    """As much of a dataset as its operators are told to."""
+
+    def __init__(self) -> None:
+        self.at_once: list[int | None] = []
+
+    def map_batches(self, _: Any, *, compute: Any, **how: Any) -> Operators:
+        self.at_once.append(compute.size)
+        return self
+
+
+def test_a_task_waits_behind_those_that_run_only_where_no_more_can_run(tmp_path: Path) -> None:
     some = StreamOptions(name="shard", slots=2)
-    assert some.fused_tasks == 2
-    assert replace(some, takes_all=True).fused_tasks == 3
+    workspace = Workspace(root=tmp_path, epoch=1, stop=tmp_path / "stop")
+    for options, tasks in ((some, 2), (replace(some, takes_all=True), 3)):
+        operators: Any = Operators()
+        ray_stream._operators(operators, {}, workspace, options, options.fused_tasks)
+        assert operators.at_once == [tasks]
 
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated")  # copying any context of Ray Data warns of its old fields
@@ -116,21 +132,49 @@ def test_a_stream_that_was_left_is_not_waited_for(sides: tuple[Any, Executor], m
     assert not waits(stream, monkeypatch)
 
 
+class Task:
+    """One of Ray Data's that runs."""
+
+    def get_waitable(self) -> str:
+        return "task"
+
+
+@pytest.fixture
+def cancelled(sides: tuple[Any, Executor], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The executor has a task under way, and those that are ended by force."""
+    _, executor = sides
+    executor._topology.append(SimpleNamespace(name="MapBatches", get_active_tasks=lambda: [Task()]))
+    ended: list[str] = []
+    monkeypatch.setattr(ray_stream.ray, "cancel", lambda task, force: ended.append(task))
+    return ended
+
+
 def test_the_loop_of_a_fused_stream_rests_until_a_task_tells_something(
-    sides: tuple[Any, Executor], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[Any, Executor], cancelled: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream, executor = sides
-    rested: list[list[str]] = []
-    monkeypatch.setattr(ray_stream, "wait_for_one", lambda tasks, _: rested.append(tasks))
-    task = SimpleNamespace(get_waitable=lambda: "task")
-    executor._topology.append(SimpleNamespace(name="MapBatches", get_active_tasks=lambda: [task]))
+    rested: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(ray_stream, "wait_for_one", lambda tasks, _: rested.append((tasks, stream.changed.is_set())))
     ray_stream._Steps().on_execution_step(executor)
     assert rested == [], "stages that run apart wait for each other"
     stream.rests = True
     executor.rows.append("block")
     ray_stream._Steps().on_execution_step(executor)
-    assert rested == [["task"]]
-    assert stream.changed.is_set(), "who takes the rows doesn't wait meanwhile"
+    assert rested == [(["task"], True)], "who takes the rows doesn't wait meanwhile"
     executor._topology.clear()
     ray_stream._Steps().on_execution_step(executor)
     assert len(rested) == 1, "with nothing under way the next begins at once"
+    assert cancelled == []
+
+
+def test_a_stream_that_is_left_while_its_loop_rests_ends_what_runs_in_the_same_step(
+    sides: tuple[Any, Executor], cancelled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Data looks before the next step whether it was shut down, and then takes none."""
+    stream, executor = sides
+    stream.rests = True
+    monkeypatch.setattr(ray_stream, "wait_for_one", lambda tasks, _: stream.exit.leave())
+    with pytest.raises(ray_stream._StreamLeftError):
+        ray_stream._Steps().on_execution_step(executor)
+    assert cancelled == ["task"]
+    assert not waits(stream, monkeypatch)
