@@ -28,6 +28,15 @@ def wait_until(condition: Callable[[], bool], *, timeout_s: float = 30.0, interv
         pause.wait(interval_s)
 
 
+def open_below(directory: Path) -> list[Path]:
+    """Where descriptors of this process lead that lead below there; others, of other threads, come and go meanwhile."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(Path(os.readlink(f"/proc/self/fd/{number}")))
+    return [path for path in found if path.is_relative_to(directory)]
+
+
 @contextmanager
 def nothing_left_behind(*, timeout_s: float = 15.0) -> Iterator[None]:
     """What begins inside has ended soon after: processes, however they came to be, and threads that keep one alive.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipelines.errors import JobError
 from rayjobs.inputs.directory_walk import MOST_KINDS, MOST_OPEN, MOST_PROBLEMS, OTHERS
 from rayjobs.inputs.glob_patterns import Glob, is_pattern
+from tests.leaks import open_below
 from tests.outputs import record
 from tests.searches import find, names, reasons, search, touch
 
@@ -91,29 +92,20 @@ def test_directories_deeper_than_may_be_open_at_a_time_are_searched(tmp_path: Pa
 
     found, most = 0, 0
     for _ in search(tmp_path, ".").inputs():
-        found, most = found + 1, max(most, opened_in(tmp_path))
+        found, most = found + 1, max(most, len(open_below(tmp_path)))
     assert found == 3 * MOST_OPEN
     assert 0 < most <= MOST_OPEN + 1
-    assert opened_in(tmp_path) == 0
-
-
-def opened_in(directory: Path) -> int:
-    """How many descriptors of this process lead there; those of other threads come and go meanwhile."""
-    found = 0
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):
-            found += Path(os.readlink(f"/proc/self/fd/{number}")).is_relative_to(directory)
-    return found
+    assert open_below(tmp_path) == []
 
 
 def test_a_search_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
     touch(tmp_path, b"a/b/1.jpg", b"a/b/2.jpg")
     inputs = search(tmp_path, ".", own=record(tmp_path / "a", "x.jpg")).inputs()
     next(inputs)
-    assert opened_in(tmp_path) > 0
+    assert open_below(tmp_path) != []
     assert isinstance(inputs, Iterator)
     inputs.close()  # type: ignore[attr-defined]
-    assert opened_in(tmp_path) == 0
+    assert open_below(tmp_path) == []
 
 
 @pytest.mark.parametrize("layout", ["{number:09d}.jpg", "{number:09d}/a.jpg"])

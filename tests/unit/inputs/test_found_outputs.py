@@ -12,6 +12,7 @@ import pytest
 from actors.ledger.job_ledger import JobLedger
 from pipelines.errors import JobError
 from rayjobs.inputs.found_outputs import MOST_OPEN, FoundOutputs
+from tests.leaks import open_below
 from tests.outputs import damage, list_in_manifest, record, write
 
 
@@ -146,11 +147,8 @@ def test_few_ledgers_are_open_at_a_time_and_none_afterwards(tmp_path: Path) -> N
     roots = [bytes(record(tmp_path / f"out{number}", f"images/{number}.jpg")) for number in range(3 * MOST_OPEN)]
 
     def opened() -> int:
-        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
-        return len(
-            {os.readlink(link) for link in links if os.path.islink(link)}
-            & {os.path.join(os.fsdecode(root), ".rayjobs/ledger.sqlite") for root in roots}
-        )
+        ledgers = {Path(os.fsdecode(root)) / ".rayjobs/ledger.sqlite" for root in roots}
+        return len(ledgers & set(open_below(tmp_path)))
 
     outputs = FoundOutputs(Path(os.fsdecode(roots[0])))
     for _ in range(2):
